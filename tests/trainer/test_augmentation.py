@@ -1,0 +1,350 @@
+"""The one warp and the exposure, against Keras' ImageDataGenerator and by their properties."""
+
+import keras
+import numpy as np
+import pytest
+from keras.src.legacy.preprocessing.image import ImageDataGenerator
+
+from trainer.augmentation import (
+    PRESETS,
+    Augmentation,
+    Parameters,
+    Ranges,
+    augment,
+    augmentation,
+    expose,
+    parameters_from,
+    shift_channel,
+    transforms,
+    warp,
+)
+
+SIDE = 61
+NEUTRAL = dict.fromkeys(Parameters._fields, 0.0) | {"zoom_x": 1.0, "zoom_y": 1.0, "contrast": 1.0}
+
+
+def numpy(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+
+def parameters(**changes):
+    """Parameters of a batch of one."""
+    values = NEUTRAL | changes
+    return Parameters(**{k: keras.ops.convert_to_tensor([v], "float32") for k, v in values.items()})
+
+
+def film(height=SIDE, width=SIDE, seed=0, low=30.0, high=220.0):
+    """A smooth picture, so that interpolation is all that two ways of sampling can differ by."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    waves = sum(np.sin(9 * (a * x + b * y) + c) for a, b, c in rng.uniform(-1, 1, (6, 3)))
+    waves = (waves - waves.min()) / (waves.max() - waves.min())
+    return (low + (high - low) * waves).astype("float32")[None, :, :, None]
+
+
+def warped(picture, **changes):
+    _, height, width, _ = picture.shape
+    return numpy(warp(picture, transforms(parameters(**changes), height, width)))
+
+
+def inside(picture, margin=2.0, **changes):
+    """Where the source point lies inside the film by some pixels."""
+    _, height, width, _ = picture.shape
+    a, b, c, d, e, f = numpy(transforms(parameters(**changes), height, width))[0]
+    y, x = np.mgrid[:height, :width]
+    source_x, source_y = a * x + b * y + c, d * x + e * y + f
+    far = (width - 1) / 2 - margin, (height - 1) / 2 - margin
+    return (abs(source_x - (width - 1) / 2) < far[0]) & (abs(source_y - (height - 1) / 2) < far[1])
+
+
+def generator(picture, **changes):
+    """What Keras' ImageDataGenerator makes of the same parameters."""
+    values = NEUTRAL | changes
+    transform = {
+        "theta": values["rotation"],
+        "tx": values["shift_x"] * picture.shape[2],
+        "ty": values["shift_y"] * picture.shape[1],
+        "shear": values["shear"],
+        "zx": values["zoom_x"],
+        "zy": values["zoom_y"],
+        "flip_horizontal": bool(values["flip_x"]),
+        "flip_vertical": bool(values["flip_y"]),
+        "channel_shift_intensity": values["channel_shift"] or None,
+    }
+    keras_generator = ImageDataGenerator(fill_mode="constant", cval=0.0)
+    return keras_generator.apply_transform(picture[0].copy(), transform)[None]
+
+
+ONE_BY_ONE = [
+    {"rotation": 37.0},
+    {"rotation": -50.0},
+    {"shift_x": 0.13},
+    {"shift_y": -0.2},
+    {"shear": 0.25},
+    {"shear": -20.0},
+    {"zoom_x": 0.9},
+    {"zoom_y": 1.1},
+    {"flip_x": 1.0},
+    {"flip_y": 1.0},
+    {
+        "rotation": 20.0,
+        "shift_x": 0.1,
+        "shift_y": -0.07,
+        "shear": 10.0,
+        "zoom_x": 1.1,
+        "zoom_y": 0.9,
+    },
+    {
+        "rotation": -48.0,
+        "shift_x": -0.2,
+        "shear": 0.2,
+        "zoom_x": 0.93,
+        "zoom_y": 0.97,
+        "flip_x": 1.0,
+    },
+    {
+        "rotation": 11.0,
+        "shift_y": 0.15,
+        "shear": -5.0,
+        "zoom_x": 1.04,
+        "flip_x": 1.0,
+        "flip_y": 1.0,
+    },
+]
+
+
+@pytest.mark.parametrize("changes", ONE_BY_ONE)
+def test_geometry_is_imagedatagenerators_inside_the_border(changes):
+    picture = film()
+    where = inside(picture, **changes)
+    assert where.mean() > 0.4
+    ours, theirs = warped(picture, **changes)[0, :, :, 0], generator(picture, **changes)[0, :, :, 0]
+    np.testing.assert_allclose(ours[where], theirs[where], atol=0.02)
+    # Each of these moves the picture: a parameter that did nothing would agree with nothing done.
+    assert abs(ours - picture[0, :, :, 0])[where].mean() > (0.05 if "shear" in changes else 1)
+
+
+def test_outside_the_film_is_black_in_both():
+    changes = {"rotation": 30.0, "shift_x": 0.2}
+    picture = film()
+    outside = ~inside(picture, margin=-1.01, **changes)
+    assert outside.mean() > 0.1
+    for result in (warped(picture, **changes), generator(picture, **changes)):
+        assert (result[0, :, :, 0][outside] == 0).all()
+
+
+@pytest.mark.parametrize("shape", [(40, 57), (57, 40), (33, 33)])
+def test_sampling_is_keras_affine_transform_up_to_the_border(shape):
+    rng = np.random.default_rng(1)
+    picture = rng.uniform(0, 255, (5, *shape, 1)).astype("float32")
+    draws = rng.uniform(0, 1, (5, len(Parameters._fields))).astype("float32")
+    matrices = transforms(parameters_from(draws, PRESETS["article"]), *shape)
+    keras_matrices = keras.ops.pad(matrices, ((0, 0), (0, 2)))
+    want = keras.ops.image.affine_transform(picture, keras_matrices, "bilinear", "constant", 0)
+    np.testing.assert_allclose(numpy(warp(picture, matrices)), numpy(want), atol=0.02)
+
+
+def test_no_change_is_the_same_bits():
+    picture = film(height=45, width=60) + np.float32(0.1234)
+    np.testing.assert_array_equal(warped(picture), picture)
+    np.testing.assert_array_equal(
+        numpy(shift_channel(picture, parameters().channel_shift)), picture
+    )
+    neutral = parameters()
+    np.testing.assert_array_equal(
+        numpy(expose(picture, neutral.brightness, neutral.contrast)), picture
+    )
+
+
+@pytest.mark.parametrize(("flips", "axes"), [((1, 0), 2), ((0, 1), 1), ((1, 1), (1, 2))])
+def test_flips_are_exact(flips, axes):
+    picture = film(height=45, width=60)
+    flipped = warped(picture, flip_x=float(flips[0]), flip_y=float(flips[1]))
+    np.testing.assert_array_equal(flipped, np.flip(picture, axes))
+
+
+def test_shift_by_whole_pixels_moves_pixels_and_leaves_black():
+    picture = film(height=40, width=50)
+    moved = warped(picture, shift_x=10 / 50, shift_y=-4 / 40)
+    np.testing.assert_allclose(moved[:, 4:, :-10], picture[:, :-4, 10:], atol=0.01)
+    # A source column within rounding of the edge is still the film's.
+    assert (moved[:, :3] == 0).all() and (moved[:, :, -9:] == 0).all()
+
+
+def test_a_quarter_turn_is_exact_within_rounding():
+    picture = film(height=41, width=41)
+    np.testing.assert_allclose(
+        warped(picture, rotation=90.0), np.rot90(picture, 1, (1, 2)), atol=0.01
+    )
+
+
+def test_channel_shift_is_imagedatagenerators():
+    picture = film()
+    for shift in (20.0, -13.5):
+        ours = numpy(shift_channel(picture, parameters(channel_shift=shift).channel_shift))
+        np.testing.assert_allclose(ours, generator(picture, channel_shift=shift), atol=1e-4)
+        assert ours.min() >= picture.min() and ours.max() <= picture.max()
+
+
+def test_exposure_by_hand():
+    picture = np.array([0.0, 100.0, 140.0, 240.0], "float32").reshape(1, 2, 2, 1)
+    neutral = parameters(brightness=10.0, contrast=1.2)
+    exposed = numpy(expose(picture, neutral.brightness, neutral.contrast))
+    # Mean 120: 0 becomes -24 + 10, clipped; 240 becomes 264 + 10, clipped.
+    np.testing.assert_allclose(exposed.ravel(), [0, 106, 154, 255], atol=1e-4)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_parameters_fill_their_ranges_evenly(preset):
+    ranges = PRESETS[preset]
+    grid = np.linspace(0, 1, 1001, dtype="float32")
+    drawn = parameters_from(np.repeat(grid[:, None], len(Parameters._fields), 1), ranges)
+    reach = {"rotation": ranges.rotation, "shift_x": ranges.shift, "shift_y": ranges.shift}
+    reach |= {"shear": ranges.shear, "zoom_x": ranges.zoom, "zoom_y": ranges.zoom}
+    reach |= {k: getattr(ranges, k) for k in ("channel_shift", "brightness", "contrast")}
+    for name, far in reach.items():
+        middle = NEUTRAL[name]
+        want = np.linspace(middle - far, middle + far, 1001)
+        np.testing.assert_allclose(numpy(getattr(drawn, name)), want, atol=1e-4)
+    for name in ("flip_x", "flip_y"):
+        half = 500 / 1001 if getattr(ranges, name) else 0
+        assert numpy(getattr(drawn, name)).mean() == pytest.approx(half)
+
+
+def test_each_parameter_has_a_draw_of_its_own():
+    everything = Ranges(1.0, 1.0, 1.0, 0.5, True, True, 1.0, 1.0, 0.5)
+    count = len(Parameters._fields)
+    # Row 0 draws .75 for all; row i + 1 draws .25 for parameter i alone.
+    draws = np.where(np.eye(count + 1, count, -1) == 1, 0.25, 0.75).astype("float32")
+    drawn = np.stack([numpy(field) for field in parameters_from(draws, everything)], axis=1)
+    np.testing.assert_array_equal(drawn[1:] != drawn[0], np.eye(count) == 1)
+
+
+def test_presets_are_those_of_the_article_and_of_a_chest():
+    article, radiograph = PRESETS["article"], PRESETS["radiograph"]
+    assert (article.rotation, article.shift, article.shear, article.zoom) == (50, 0.2, 0.25, 0.1)
+    assert (article.flip_x, article.flip_y, article.channel_shift) == (True, True, 20)
+    assert (article.brightness, article.contrast) == (0, 0)
+    assert (radiograph.rotation, radiograph.shift, radiograph.zoom) == (10, 0.06, 0.1)
+    assert (radiograph.flip_x, radiograph.flip_y) == (False, False)
+    assert (radiograph.brightness, radiograph.contrast) == (20, 0.2)
+    assert augmentation("none", 1) is None
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float16"])
+def test_views_keep_shape_and_range_and_are_float32(preset, dtype):
+    films = np.random.default_rng(0).integers(0, 256, (6, 40, 50, 1)).astype(dtype)
+    views = numpy(augmentation(preset, 7)(films, training=True))
+    assert views.shape == films.shape and views.dtype == np.float32
+    assert views.min() >= 0 and views.max() <= 255
+    assert not np.array_equal(views, films.astype("float32"))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_outside_training_films_pass_bit_for_bit_and_nothing_is_drawn(preset):
+    layer = augmentation(preset, 7)
+    films = np.random.default_rng(0).integers(0, 256, (2, 20, 20, 1), np.uint8)
+    before = numpy(layer.seed_generator.state)
+    for result in (layer(films), layer(films, training=False)):
+        np.testing.assert_array_equal(numpy(result), films.astype("float32"))
+    np.testing.assert_array_equal(numpy(layer.seed_generator.state), before)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_one_seed_gives_one_sequence_and_another_seed_another(preset):
+    films = np.repeat(film(40, 40), 3, axis=0)
+
+    def views(seed):
+        layer = augmentation(preset, seed)
+        return [numpy(layer(films, training=True)) for _ in range(3)]
+
+    first, again, other = views(1), views(1), views(2)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first[0], other[0])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_views_differ_from_film_to_film_and_from_call_to_call(preset):
+    layer = augmentation(preset, 3)
+    films = np.repeat(film(40, 40), 4, axis=0)
+    views = np.concatenate([numpy(layer(films, training=True)) for _ in range(3)])
+    assert len({view.tobytes() for view in views}) == 12
+
+
+def test_layer_is_the_pure_function_of_its_draws():
+    films = np.repeat(film(40, 40), 4, axis=0)
+    draws = keras.random.uniform((4, 11), seed=keras.random.SeedGenerator(5))
+    want = numpy(augment(films, draws, PRESETS["article"]))
+    views = numpy(augmentation("article", 5)(films, training=True))
+    np.testing.assert_allclose(views, want, atol=0.05)
+
+
+def test_no_ranges_is_no_change():
+    picture = film(40, 40)
+    np.testing.assert_array_equal(numpy(Augmentation(Ranges(), 1)(picture, training=True)), picture)
+
+
+def test_bfloat16_policy_does_not_touch_the_pixels():
+    films = np.repeat(film(40, 40), 2, axis=0)
+    want = numpy(augmentation("article", 5)(films, training=True))
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        views = augmentation("article", 5)(films, training=True)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    np.testing.assert_array_equal(numpy(views), want)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_in_a_graph_of_open_batch_as_eagerly(jit_compile):
+    tf = pytest.importorskip("tensorflow")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("tf.function runs layers of the TensorFlow backend only")
+    graph = tf.function(
+        lambda films, draws: augment(films, draws, PRESETS["article"]),
+        input_signature=[tf.TensorSpec((None, 40, 40, 1)), tf.TensorSpec((None, 11))],
+        jit_compile=jit_compile,
+    )
+    layer = augmentation("article", 5)
+    whole = tf.function(
+        lambda films: layer(films, training=True),
+        input_signature=[tf.TensorSpec((None, 40, 40, 1))],
+        jit_compile=jit_compile,
+    )
+    for batch in (4, 3):
+        films = np.repeat(film(40, 40), batch, axis=0)
+        draws = np.random.default_rng(batch).uniform(0, 1, (batch, 11)).astype("float32")
+        want = numpy(augment(films, draws, PRESETS["article"]))
+        np.testing.assert_allclose(numpy(graph(films, draws)), want, atol=0.05)
+        views = numpy(whole(films))
+        assert len({view.tobytes() for view in views}) == batch
+        assert views.min() >= 0 and views.max() <= 220.01
+
+
+def test_in_a_model_it_augments_in_fit_and_not_in_predict():
+    films = np.repeat(film(32, 32), 4, axis=0)
+    layer = augmentation("radiograph", 1)
+    model = keras.Sequential([keras.Input((None, None, 1)), layer])
+    np.testing.assert_array_equal(model.predict(films, verbose=0), films)
+    model.add(keras.layers.GlobalAveragePooling2D())
+    model.add(keras.layers.Dense(1))
+    model.compile("sgd", "mse")
+    before = numpy(layer.seed_generator.state)
+    model.fit(films, np.zeros(4), batch_size=2, epochs=1, verbose=0)
+    assert not np.array_equal(numpy(layer.seed_generator.state), before)
+
+
+@pytest.mark.parametrize("shape", [(2, 20, 20, 3), (20, 20, 1)])
+def test_films_that_are_not_grey_batches_are_refused(shape):
+    with pytest.raises(
+        ValueError, match=r"Give it grey films of shape \[batch, height, width, 1\]"
+    ):
+        augmentation("article", 1)(np.zeros(shape, "float32"), training=True)
+
+
+def test_an_unknown_preset_lists_the_known():
+    with pytest.raises(
+        ValueError, match=r"no augmentation 'strong'\. Choose one of: none, article"
+    ):
+        augmentation("strong", 1)

@@ -1,0 +1,197 @@
+"""What happens around the epochs: exact validation, the best weights, progress, TensorBoard."""
+
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tqdm
+from sklearn import metrics
+
+from trainer import plots
+from trainer.run_folder import write_csv, written_whole
+
+_EPSILON = 1e-7  # Keras' own clip of a probability under a logarithm
+
+
+def predict(model: keras.Model, batches: tf.data.Dataset) -> np.ndarray:
+    """Probabilities of every film, in order.
+
+    Args:
+        model: A model of `backbone.build_model`.
+        batches: Of `input_pipeline.evaluation_batches`.
+
+    Returns:
+        float32 [n, classes]; rows sum to 1, for 2 classes too.
+    """
+    raw = np.asarray(model.predict(batches, verbose=0), np.float32)
+    return np.concatenate([1 - raw, raw], axis=1) if raw.shape[1] == 1 else raw
+
+
+class Validation(keras.callbacks.Callback):
+    """Scores every validation film at each epoch's end, and keeps the weights of the best epoch.
+
+    Best is the highest balanced accuracy and, among equals, the lowest loss. Comes first, since
+    the others read what it puts into the logs. One object serves all phases of a run.
+
+    Attributes:
+        best_epoch: The epoch whose weights are kept, counted from 1; 0 before the first.
+        confusion: int [classes, classes] of the last epoch, rows are the truth.
+    """
+
+    def __init__(
+        self, scored: keras.Model, batches: tf.data.Dataset, labels: np.ndarray, path: pathlib.Path
+    ) -> None:
+        """Takes the model to score, the validation films, and where the best weights go."""
+        super().__init__()
+        self._scored, self._batches, self._labels, self._path = scored, batches, labels, path
+        self._best = (-1.0, 0.0)
+        self.best_epoch = 0
+        self.confusion = np.zeros((0, 0), int)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+        """Adds `val_loss`, `val_accuracy` and `val_balanced_accuracy`; saves when they are best."""
+        probabilities = predict(self._scored, self._batches)
+        called = probabilities.argmax(axis=1)
+        of_truth = np.clip(probabilities[np.arange(len(called)), self._labels], _EPSILON, 1)
+        logs["val_loss"] = float(-np.log(of_truth).mean())
+        logs["val_accuracy"] = float((called == self._labels).mean())
+        logs["val_balanced_accuracy"] = float(
+            metrics.balanced_accuracy_score(self._labels, called)
+        )
+        self.confusion = metrics.confusion_matrix(
+            self._labels, called, labels=range(probabilities.shape[1])
+        )
+        rank = (logs["val_balanced_accuracy"], -logs["val_loss"])
+        if rank > self._best:
+            self._best, self.best_epoch = rank, epoch + 1
+            with written_whole(self._path) as beside:
+                self._scored.save_weights(beside)
+
+    def restore_best(self) -> None:
+        """Puts the kept weights back into the model."""
+        self._scored.load_weights(self._path)
+
+
+class PublishedValidation(keras.callbacks.Callback):
+    """Reads validation as the article did: through the augmentation, without the tail.
+
+    Adds `published_val_accuracy` to the logs.
+    """
+
+    def __init__(
+        self, scored: keras.Model, augmentation: keras.layers.Layer, batches: tf.data.Dataset
+    ) -> None:
+        """Takes the model, the training augmentation and full batches of (film, label)."""
+        super().__init__()
+        self._scored = scored
+        self._films = batches.map(lambda films, _: augmentation(films, training=True))
+        self._labels = np.concatenate([labels.numpy() for _, labels in batches])
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+        """Draws new views of the validation films and scores them."""
+        called = predict(self._scored, self._films).argmax(axis=1)
+        logs["published_val_accuracy"] = float((called == self._labels).mean())
+
+
+class EarlyStopping(keras.callbacks.Callback):
+    """Ends a phase after `patience` epochs of it without a new best."""
+
+    def __init__(self, validation: Validation, first_epoch: int, patience: int) -> None:
+        """Takes the callback that knows which epoch is best, and the phase's first epoch."""
+        super().__init__()
+        self._validation, self._first, self._patience = validation, first_epoch, patience
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+        """Counts the epochs since the best one, or since the phase's start."""
+        if epoch + 1 - max(self._validation.best_epoch, self._first) >= self._patience:
+            self.model.stop_training = True
+
+
+class Progress(keras.callbacks.Callback):
+    """One bar a phase, and `films_per_second` of training (validation left out) in the logs."""
+
+    def __init__(self, phase: str, epochs: int, films: int, batch_size: int) -> None:
+        """Takes the phase's name, its epochs, and the films of one epoch and of one step."""
+        super().__init__()
+        self._films, self._batch_size = films, batch_size
+        self._bar = tqdm.tqdm(
+            total=epochs * films, desc=f"{phase:9s}", unit=" films", mininterval=0.5
+        )
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Starts the clock."""
+        self._started, self._left = time.perf_counter(), self._films
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Moves the bar and stops the clock, for now."""
+        step = min(self._batch_size, self._left)
+        self._left -= step
+        self._bar.update(step)
+        self._ended = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+        """Reports the epoch."""
+        logs["films_per_second"] = self._films / (self._ended - self._started)
+        self._bar.set_postfix_str(
+            f"epoch {epoch + 1}, loss {logs['loss']:.3f}, validation {logs['val_loss']:.3f}, "
+            f"balanced accuracy {logs['val_balanced_accuracy']:.3f}"
+        )
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Leaves the bar on the screen as it is."""
+        self._bar.close()
+
+
+class Record(keras.callbacks.Callback):
+    """Writes `history.csv` after every epoch, so that a killed run keeps what it learned. Last.
+
+    Attributes:
+        rows: One an epoch: epoch, phase, and everything in the logs.
+        phase: Name of the phase under way.
+    """
+
+    def __init__(self, path: pathlib.Path) -> None:
+        """Takes where the table goes."""
+        super().__init__()
+        self._path = path
+        self.rows: list[dict[str, Any]] = []
+        self.phase = ""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+        """Adds a row."""
+        self.rows.append({"epoch": epoch + 1, "phase": self.phase, **logs})
+        write_csv(self._path, self.rows)
+
+    def mark_kept(self, best_epoch: int) -> None:
+        """Marks the row whose weights were kept."""
+        for row in self.rows:
+            row["kept"] = row["epoch"] == best_epoch
+        write_csv(self._path, self.rows)
+
+
+class Board(keras.callbacks.Callback):
+    """TensorBoard: every number of the logs, the learning rate, the confusion matrix."""
+
+    def __init__(
+        self, writer: tf.summary.SummaryWriter, validation: Validation, class_names: Sequence[str]
+    ) -> None:
+        """Takes where to write and what to draw."""
+        super().__init__()
+        self._writer, self._validation, self._names = writer, validation, class_names
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+        """Writes the epoch."""
+        with self._writer.as_default(step=epoch + 1):
+            for name, value in logs.items():
+                group = "validation" if name.startswith("val_") else "train"
+                tf.summary.scalar(f"{group}/{name.removeprefix('val_')}", value)
+            tf.summary.scalar("train/learning_rate", self.model.optimizer.learning_rate)
+            drawn = plots.confusion_figure(
+                self._validation.confusion, self._names, title=f"validation, epoch {epoch + 1}"
+            )
+            tf.summary.image("validation/confusion", drawn[None])
+        self._writer.flush()

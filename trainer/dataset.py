@@ -1,0 +1,192 @@
+"""Which prepared dataset a run reads, and what it knows of every film."""
+
+import collections
+import dataclasses
+import hashlib
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+import covid_tfds
+from covid_tfds.films import LABELS
+from trainer.errors import RunError
+
+_PREFERENCE = ("full", "article", "phantom")
+_HOW_TO_BUILD = "Build it: tfds build covid_tfds --config={name} --manual_dir=DIR{where} (BUILD.md)"
+# The one dataset that is known to tear patients apart and is kept so, to retell the article.
+_AS_PUBLISHED = "article"
+
+
+@dataclasses.dataclass(frozen=True)
+class Films:
+    """What is known of the films of one split that belong to the run's classes, in stored order.
+
+    Attributes:
+        film_ids, patients, groups, sources: One string a film.
+        labels: int64 [n], index into `covid_tfds.films.LABELS`.
+        images: Encoded bytes of each film.
+    """
+
+    film_ids: list[str]
+    patients: list[str]
+    groups: list[str]
+    sources: list[str]
+    labels: np.ndarray
+    images: list[bytes]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A prepared dataset, opened.
+
+    Attributes:
+        name: E.g. `covid_tfds/full/1.0.0`.
+        why: How it came to be chosen, in words.
+        synthetic: Whether its films are drawn, not taken.
+        splits: Films of each split by name.
+        fingerprint: sha256 over every film's id, split, label and bytes.
+        leaks: Groups in more than one of train, validation and test, with the splits.
+    """
+
+    name: str
+    why: str
+    synthetic: bool
+    splits: dict[str, Films]
+    fingerprint: str
+    leaks: dict[str, list[str]]
+
+
+def open_dataset(choice: str, data_dir: str, classes: int) -> Dataset:
+    """Opens a prepared dataset; the synthetic one is built when it is asked for and not there.
+
+    Args:
+        choice: Name of a config, or `auto`.
+        data_dir: Folder of datasets, or "" for TFDS' own.
+        classes: Films of the first so many labels are kept.
+
+    Raises:
+        RunError: It isn't there, can't be streamed, lacks a class, or has a group in two splits.
+    """
+    root = pathlib.Path(data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR)
+    root = root.expanduser()
+    name, why = _choose(choice, root)
+    if name == "phantom" and not _versions(root, name):
+        print(f"Building the synthetic films into {root} ...", flush=True)
+        covid_tfds.Builder(config="phantom", data_dir=root).download_and_prepare()
+    builder = _builder(root, name, data_dir)
+    splits = {s: _films(builder, s, classes) for s in sorted(builder.info.splits)}
+    _check(builder.info.full_name, splits, classes)
+    leaks = _leaks(splits)
+    if leaks and name != _AS_PUBLISHED:
+        shown = "\n".join(f"  {group}: {', '.join(where)}" for group, where in leaks.items())
+        raise RunError(
+            f"{builder.info.full_name} has groups in more than one split:\n{shown}\n"
+            "A model tested on patients it has seen proves nothing. Build the dataset anew."
+        )
+    return Dataset(
+        name=builder.info.full_name,
+        why=why,
+        synthetic="phantom" in set(splits["train"].sources),
+        splits=splits,
+        fingerprint=_fingerprint(splits),
+        leaks=leaks,
+    )
+
+
+def _choose(choice: str, root: pathlib.Path) -> tuple[str, str]:
+    if choice != "auto":
+        return choice, "as --dataset asks"
+    for name in _PREFERENCE[:-1]:
+        if _versions(root, name):
+            return name, f"the first of {', '.join(_PREFERENCE)} that is built in {root}"
+    return "phantom", f"neither full nor article is built in {root}: synthetic films stand in"
+
+
+def _versions(root: pathlib.Path, name: str) -> list[pathlib.Path]:
+    folder = root / covid_tfds.Builder.name / name
+    found = [path.parent for path in folder.glob("*/dataset_info.json")]
+    return sorted(
+        (path for path in found if not path.name.startswith("incomplete")),
+        key=lambda path: tfds.core.Version(path.name),
+    )
+
+
+def _builder(root: pathlib.Path, name: str, data_dir: str) -> tfds.core.DatasetBuilder:
+    versions = _versions(root, name)
+    where = f" --data_dir={data_dir}" if data_dir else ""
+    if not versions:
+        built = sorted(path.name for path in (root / covid_tfds.Builder.name).glob("[!.]*"))
+        raise RunError(
+            f"--dataset={name} is not built in {root} (built there: {', '.join(built) or 'none'}). "
+            + _HOW_TO_BUILD.format(name=name, where=where)
+        )
+    builder = tfds.builder_from_directory(versions[-1])
+    file_format = builder.info.file_format.value
+    if file_format not in ("tfrecord", "riegeli"):
+        raise RunError(
+            f"{versions[-1]} is stored as {file_format}, which tf.data can't stream. "
+            + _HOW_TO_BUILD.format(name=name, where=f"{where} --file_format=tfrecord --overwrite")
+        )
+    return builder
+
+
+def _films(builder: tfds.core.DatasetBuilder, split: str, classes: int) -> Films:
+    """Reads one split once. The films stay encoded: 5,000 of them are some 70 MB."""
+    stored = builder.as_dataset(
+        split=split,
+        decoders={"image": tfds.decode.SkipDecoding()},
+        read_config=tfds.ReadConfig(try_autocache=False),
+    )
+    columns = collections.defaultdict(list)
+    for example in stored.as_numpy_iterator():
+        if example["label"] < classes:
+            for key in ("film_id", "patient", "group", "source"):
+                columns[key].append(example[key].decode())
+            columns["label"].append(example["label"])
+            columns["image"].append(example["image"])
+    return Films(
+        film_ids=columns["film_id"],
+        patients=columns["patient"],
+        groups=columns["group"],
+        sources=columns["source"],
+        labels=np.array(columns["label"], np.int64),
+        images=columns["image"],
+    )
+
+
+def _check(name: str, splits: dict[str, Films], classes: int) -> None:
+    for split in ("train", "validation", "test"):
+        held = set(splits[split].labels.tolist()) if split in splits else set()
+        missing = [LABELS[i] for i in range(classes) if i not in held]
+        # A user's own test split may lack a class; a classifier can't learn one from nothing.
+        if not held or (missing and split != "test"):
+            raise RunError(
+                f"{name} has no film of {' and '.join(missing)} in {split}. "
+                "Give fewer --classes, or add films to that split."
+            )
+
+
+def _leaks(splits: dict[str, Films]) -> dict[str, list[str]]:
+    places = collections.defaultdict(set)
+    for split in ("train", "validation", "test"):
+        for group in splits[split].groups:
+            places[group].add(split)
+    return {g: sorted(where) for g, where in sorted(places.items()) if len(where) > 1}
+
+
+def _fingerprint(splits: dict[str, Films]) -> str:
+    digest = hashlib.sha256()
+    for split, films in sorted(splits.items()):
+        rows = zip(films.film_ids, films.labels.tolist(), films.images, strict=True)
+        for film_id, label, image in sorted(rows):
+            content = hashlib.sha256(image).hexdigest()
+            digest.update(f"{split}\t{film_id}\t{label}\t{content}\n".encode())
+    return digest.hexdigest()
+
+
+def class_counts(labels: Sequence[int], classes: int) -> list[int]:
+    """Films of each class."""
+    return np.bincount(labels, minlength=classes).tolist()

@@ -1,0 +1,133 @@
+"""The verdict on a trained model: every number with its n, its interval and its shortcut floor."""
+
+import pathlib
+from typing import Any
+
+import keras
+import numpy as np
+
+from covid_tfds.films import LABELS
+from trainer import callbacks, dataset, evaluation, floor, input_pipeline, plots, run_folder, screen
+from trainer.config import Config
+
+_SCORED = ("validation", "test")
+_LAST = 10  # epochs the article's curves were averaged over
+NOTICE = "Research use, not for diagnosis."
+
+
+def judge(
+    config: Config,
+    films: dataset.Dataset,
+    model: keras.Model,
+    record: callbacks.Record,
+    best_epoch: int,
+    run_dir: pathlib.Path,
+) -> dict[str, Any]:
+    """Scores validation and test, once each, writes all results and prints the last screen.
+
+    Args:
+        config: The run.
+        films: Its dataset.
+        model: The model with the weights of the best epoch.
+        record: The epochs.
+        best_epoch: The epoch that was kept, from 1.
+        run_dir: Where metrics.json, predictions.csv and plots/ go.
+
+    Returns:
+        What metrics.json holds: `splits` (see `evaluation.score`, and `floor` in each),
+        `confounding` of train, `dataset`, `kept_epoch`, `notice`, and `as_published` on demand.
+    """
+    names = LABELS[: config.classes]
+    predictions = {split: _predict(config, films.splits[split], model) for split in _SCORED}
+    floors = _floors(config, films)
+    train = films.splits["train"]
+    result: dict[str, Any] = {
+        "dataset": {
+            "name": films.name,
+            "synthetic": films.synthetic,
+            "train_films": len(train.labels),
+            "train_groups": len(set(train.groups)),
+            "train_classes": dict(
+                zip(names, dataset.class_counts(train.labels, config.classes), strict=True)
+            ),
+            "groups_in_more_than_one_split": films.leaks,
+        },
+        "kept_epoch": best_epoch,
+        "epochs": len(record.rows),
+        "splits": {
+            split: {**evaluation.score(scored, names), "floor": floors[split]}
+            for split, scored in predictions.items()
+        },
+        "confounding": evaluation.confounding(train.labels, train.sources, names),
+        "notice": NOTICE,
+    }
+    if config.as_published:
+        result["as_published"] = _as_published(config, predictions["test"], record)
+    run_folder.write_json(run_dir / "metrics.json", result)
+    evaluation.write_predictions(run_dir / "predictions.csv", predictions, names)
+    _draw(config, films, result, predictions, record, run_dir / "plots")
+    print(screen.text(config, result, run_dir))
+    return result
+
+
+def _predict(config: Config, films: dataset.Films, model: keras.Model) -> evaluation.Predictions:
+    batches = input_pipeline.evaluation_batches(
+        films, image_size=config.image_size, batch_size=config.batch_size
+    )
+    return evaluation.Predictions(
+        film_ids=films.film_ids,
+        patients=films.groups,
+        sources=films.sources,
+        labels=films.labels,
+        probabilities=callbacks.predict(model, batches),
+    )
+
+
+def _floors(config: Config, films: dataset.Dataset) -> dict[str, Any]:
+    """What a linear model of 32 x 32 pixels gets on the same splits, with and without the lungs."""
+    small = {
+        split: input_pipeline.squares(films.splits[split], floor.FLOOR_SIZE)
+        for split in ("train", *_SCORED)
+    }
+    splits = {s: (small[s], films.splits[s].labels, films.splits[s].groups) for s in _SCORED}
+    return floor.shortcut_floor(
+        (small["train"], films.splits["train"].labels), splits, config.classes
+    )
+
+
+def _as_published(
+    config: Config, test: evaluation.Predictions, record: callbacks.Record
+) -> dict[str, Any]:
+    """Each number as the article's notebooks would have read it from this very run."""
+
+    def last(key: str) -> float:
+        return float(np.mean([row[key] for row in record.rows[-_LAST:]]))
+
+    return {
+        "test_accuracy": evaluation.as_published(test, config.batch_size),
+        "validation_accuracy_last_epoch": record.rows[-1]["published_val_accuracy"],
+        "validation_accuracy_last_10": last("published_val_accuracy"),
+        "train_accuracy_last_10": last("accuracy"),
+    }
+
+
+def _draw(
+    config: Config,
+    films: dataset.Dataset,
+    result: dict[str, Any],
+    predictions: dict[str, evaluation.Predictions],
+    record: callbacks.Record,
+    folder: pathlib.Path,
+) -> None:
+    names, test = LABELS[: config.classes], predictions["test"]
+    title = films.name + (" (synthetic)" if films.synthetic else "")
+    plots.curves(record.rows, folder / "curves.png", title=title)
+    confusion = result["splits"]["test"]["confusion"]
+    plots.confusion_matrix(confusion, names, folder / "confusion.png", title=f"{title}, test")
+    plots.roc(test, names, folder / "roc.png", title=f"{title}, test")
+    shown = np.random.default_rng(config.seed).permutation(len(test.labels))
+    pixels = input_pipeline.squares(films.splits["test"], config.image_size)
+    plots.gallery(
+        list(pixels[shown]), test.labels[shown], test.probabilities[shown], names,
+        folder / "gallery.png", title=f"{title}, test, films drawn at random",
+    )  # fmt: skip

