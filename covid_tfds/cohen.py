@@ -44,8 +44,10 @@ _NO_CLASS = {
     "organizing": "organising pneumonia", "organising": "organising pneumonia",
     "chronic eosinophilic": "eosinophilic pneumonia", "eosinophilic": "eosinophilic pneumonia",
     "hypersensitivity": "hypersensitivity pneumonitis", "round": "pneumonia of no stated cause",
-    "allergic bronchopulmonary": "fungal pneumonia", "covid-19 suspected": "COVID-19 suspected only",
-    "suspected covid-19": "COVID-19 suspected only", "todo": "finding still to be done upstream",
+    "allergic bronchopulmonary": "fungal pneumonia",
+    "covid-19 suspected": "COVID-19 suspected only",
+    "suspected covid-19": "COVID-19 suspected only",
+    "todo": "finding still to be done upstream",
     "unknown": "finding unknown", "": "finding not stated",
 }  # fmt: skip
 

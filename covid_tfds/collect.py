@@ -3,17 +3,20 @@
 import collections
 import concurrent.futures
 import dataclasses
+import hashlib
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import tqdm
+from PIL import Image
 
-from covid_tfds import article, cohen, grouping, kaggle, own_films, splits, storage
+from covid_tfds import article, cohen, grouping, kaggle, own_films, phantom, splits, storage
 from covid_tfds.errors import DatasetError
-from covid_tfds.films import Exclusion, Film, Picture, Reading, Unusable, read_film
+from covid_tfds.films import Exclusion, Film, Picture, Reading, Unusable, encode, read_film
 from covid_tfds.report import Report
 
+_BATCH = 256  # films drawn and held at a time
 FetchArchive = Callable[[str], pathlib.Path]  # url -> the downloaded zip
 
 
@@ -60,8 +63,7 @@ def collect_article(
     if unusable:
         listed = "\n".join(f"  {e.file}: {e.reason}" for e in unusable)
         raise DatasetError(
-            f"{len(unusable)} of the article's films can't be read:\n{listed}\n"
-            "Download them again."
+            f"{len(unusable)} of the article's films can't be read:\n{listed}\nDownload them again."
         )
     notes = _drift(article.drifted(films, readings), strict)
     groups = grouping.group(films, readings)
@@ -110,9 +112,59 @@ def collect_own(title: str, manual_dir: pathlib.Path) -> Collection:
     splits.require_disjoint(groups, placed)
     notes = []
     if all(film.patient == f"own/{film.name}" for film in films):
-        notes = ["No patients are given: each film counts as its own patient, so one person's "
-                 "films may be in train and in test. Give a films.csv with a patient column."]  # fmt: skip
+        notes.append(
+            "No patients are given: each film counts as its own patient, so one person's films "
+            "may be in train and in test. Give a films.csv with a patient column."
+        )
     return _collection(title, films, readings, groups, placed, [*left_out, *unusable], notes)
+
+
+def collect_phantom(title: str, seed: int, patients: int, shortcut: bool) -> Collection:
+    """Synthetic films, drawn only when their pictures are asked for, so any number of them.
+
+    Args:
+        title: Names the build in its report.
+        seed: Of the population.
+        patients: How many.
+        shortcut: Whether a corner marker goes with the class.
+    """
+    population = [phantom.patient(seed, number) for number in range(patients)]
+    films = [_phantom_film(who, visit) for who in population for visit in range(who.films)]
+    numbers = [(who.number, visit) for who in population for visit in range(who.films)]
+    groups = [film.patient for film in films]
+    placed = [splits.hashed_split(name, test_share=splits.TEST_SHARE) for name in groups]
+    splits.require_disjoint(groups, placed)
+
+    def draw(place: int) -> Picture:
+        number, visit = numbers[place]
+        pixels = phantom.draw_film(seed, number, visit, shortcut=shortcut)
+        image = encode(Image.fromarray(pixels))
+        height, width = pixels.shape
+        return Picture(image, width, height, "L", "JPEG", hashlib.sha256(image).hexdigest())
+
+    def pictures(places: Sequence[int]) -> Iterator[Picture]:
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in range(0, len(places), _BATCH):  # a batch at a time is held, not all
+                yield from pool.map(draw, places[start : start + _BATCH])
+
+    notes = ["These films are synthetic: nothing measured on them says anything of patients."]
+    if shortcut:
+        notes.append("A corner marker goes with the class: a planted shortcut.")
+    return Collection(Report(title, films, groups, placed, (), notes=notes), pictures)
+
+
+def _phantom_film(who: phantom.Patient, visit: int) -> Film:
+    return Film(
+        film_id=f"{who.key}-{visit + 1}",
+        label=who.label,
+        source="phantom",
+        patient=who.key,
+        name="",
+        view="PA",
+        sex=who.sex,
+        age=who.age,
+        licence="synthetic",
+    )
 
 
 def _kaggle(manual_dir: pathlib.Path) -> storage.Storage:

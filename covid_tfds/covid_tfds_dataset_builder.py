@@ -1,10 +1,12 @@
 """The TFDS builder: configs, features, splits."""
 
+import atexit
 import contextlib
 import dataclasses
 import fcntl
-import shutil
 import pathlib
+import shutil
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +17,6 @@ from covid_tfds import cohen, collect, kaggle, own_films
 from covid_tfds.errors import DatasetError
 from covid_tfds.films import LABELS, Film, Picture
 from covid_tfds.report import SUMMARY
-
 
 _KINDS = ("full", "article", "article_grouped", "phantom", "folder")
 
@@ -129,7 +130,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         """Builds the dataset (see `tfds.core.DatasetBuilder`) and prints its summary."""
         with self._alone():
             super().download_and_prepare(**kwargs)
-        print((self.data_path / SUMMARY).read_text(), f"in {self.data_path}", sep="")
+        _show_last(f"\n{(self.data_path / SUMMARY).read_text()}in {self.data_path}")
 
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
@@ -185,6 +186,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             for leftover in folder.glob("incomplete.*"):
                 shutil.rmtree(leftover)
             yield
+
+
+def _show_last(text: str) -> None:
+    """Prints; under `tfds build`, below the page of DatasetInfo that it prints after a build."""
+    if pathlib.Path(sys.argv[0]).stem in ("tfds", "main"):
+        atexit.register(print, text)
+    else:
+        print(text)
 
 
 def _keyed_example(item: tuple[Film, str, Picture]) -> tuple[str, dict[str, Any]]:

@@ -1,5 +1,7 @@
 """What the dataset says when its user has to mend something."""
 
+import sys
+
 from absl import app
 
 
@@ -14,7 +16,8 @@ class _PlainMessage(app.ExceptionHandler):
         return isinstance(exc, DatasetError)
 
     def handle(self, exc: BaseException) -> None:
-        raise SystemExit(f"\n{exc}") from None
+        # absl raises the error again once its handlers are done; what prints it then is this hook.
+        sys.excepthook = lambda *_: print(f"\n{exc}", file=sys.stderr)
 
 
 app.install_exception_handler(_PlainMessage())

@@ -1,4 +1,4 @@
-"""Which films must stay together: one patient, equal bytes, equal pixels, or near-equal pictures."""
+"""Which films stay together: those of a patient, equal bytes or pixels, near-equal pictures."""
 
 import collections
 from collections.abc import Iterable, Sequence
@@ -54,7 +54,9 @@ def group(films: Sequence[Film], readings: Sequence[Reading]) -> list[str]:
     return [union.root(film.patient) for film in films]
 
 
-def largest(films: Sequence[Film], groups: Sequence[str], count: int = 10) -> list[tuple[str, int, int]]:
+def largest(
+    films: Sequence[Film], groups: Sequence[str], count: int = 10
+) -> list[tuple[str, int, int]]:
     """The `count` largest groups as (name, films, patients), for a look at what was joined."""
     patients = collections.defaultdict(set)
     sizes = collections.Counter(groups)

@@ -15,7 +15,9 @@ from covid_tfds.films import Exclusion, Film
 _PNEUMONIA = re.compile(r"^person(?P<number>\d+)_(?P<cause>bacteria|virus)_\d+(?:_\d+)?\.jpe?g$")
 _NORMAL = re.compile(r"^(?P<prefix>NORMAL2-)?IM-(?P<number>\d+)-\d+(?:-\d+)?\.jpe?g$")
 _CAUSES = {"bacteria": "bacterial", "virus": "viral"}
-_NEEDED = tuple(f"{split}/{kind}" for split in ("train", "test") for kind in ("NORMAL", "PNEUMONIA"))
+_NEEDED = tuple(
+    f"{split}/{kind}" for split in ("train", "test") for kind in ("NORMAL", "PNEUMONIA")
+)
 _SYSTEM_FILES = (".DS_Store", "desktop.ini", "Thumbs.db")
 
 TREE = """  chest_xray/{train,test}/{NORMAL,PNEUMONIA}/*.jpeg   (val/ is optional)
@@ -42,7 +44,10 @@ def films(files: storage.Storage) -> tuple[list[Film], list[Exclusion]]:
             f"Half of the Kaggle films is missing. Not there, or empty:\n{listed}\n"
             f"Unpack the archive again. Expected:\n{TREE}"
         )
-    found, left_out = [], [Exclusion(f"kaggle/{m}", "path leaves the archive") for m in files.refused]
+    found, left_out = (
+        [],
+        [Exclusion(f"kaggle/{m}", "path leaves the archive") for m in files.refused],
+    )
     for name in files.names:
         film = _film(name)
         (found if isinstance(film, Film) else left_out).append(film)

@@ -56,7 +56,9 @@ class Report:
         cells = collections.Counter(
             (f.label, f.source, s) for f, s in zip(self.films, self.splits, strict=True)
         )
-        rows = sorted({(f.label, f.source) for f in self.films}, key=lambda r: (LABELS.index(r[0]), r))
+        rows = sorted(
+            {(f.label, f.source) for f in self.films}, key=lambda r: (LABELS.index(r[0]), r)
+        )
         lines = [f"{'films':22s}" + "".join(f"{split:>12s}" for split in present)]
         for label, source in rows:
             counts = "".join(f"{cells[label, source, split]:12d}" for split in present)
@@ -66,7 +68,9 @@ class Report:
         groups = {split: set() for split in present}
         for name, split in zip(self.groups, self.splits, strict=True):
             groups[split].add(name)
-        lines.append(f"  {'groups':20s}" + "".join(f"{len(groups[split]):12d}" for split in present))
+        lines.append(
+            f"  {'groups':20s}" + "".join(f"{len(groups[split]):12d}" for split in present)
+        )
         shared = sum(map(len, groups.values())) - len(set(self.groups))
         return [*lines, f"groups in more than one split: {shared}"]
 

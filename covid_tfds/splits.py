@@ -135,7 +135,9 @@ def require_disjoint(groups: Sequence[str], splits: Sequence[str]) -> None:
         DatasetError: With the groups and their splits.
     """
     if shared := shared_between(groups, splits):
-        listed = "\n".join(f"  {name}: {', '.join(where)}" for name, where in list(shared.items())[:20])
+        listed = "\n".join(
+            f"  {name}: {', '.join(where)}" for name, where in list(shared.items())[:20]
+        )
         raise DatasetError(
             f"{len(shared)} groups (one patient, or copies of one film) are in more than one "
             f"split:\n{listed}\nGive all films of a group the same split."

@@ -59,9 +59,7 @@ class Validation(keras.callbacks.Callback):
         of_truth = np.clip(probabilities[np.arange(len(called)), self._labels], _EPSILON, 1)
         logs["val_loss"] = float(-np.log(of_truth).mean())
         logs["val_accuracy"] = float((called == self._labels).mean())
-        logs["val_balanced_accuracy"] = float(
-            metrics.balanced_accuracy_score(self._labels, called)
-        )
+        logs["val_balanced_accuracy"] = float(metrics.balanced_accuracy_score(self._labels, called))
         self.confusion = metrics.confusion_matrix(
             self._labels, called, labels=range(probabilities.shape[1])
         )

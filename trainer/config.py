@@ -44,9 +44,7 @@ class Config:
     epochs: int = _option(12, "Epochs of the head on the frozen base.")
     learning_rate: float = _option(1e-4, "Adam's rate for the head.")
     head_units: int = _option(256, "Units of the dense layer.")
-    pooling: str = _option(
-        "flatten", "Between VGG16 and the head.", ("flatten", "average", "max")
-    )
+    pooling: str = _option("flatten", "Between VGG16 and the head.", ("flatten", "average", "max"))
     dropout: float = _option(0.5, "Share of the head's units dropped in training.")
     augmentation: str = _option(
         "none",
@@ -138,7 +136,7 @@ class Config:
         return 1 if self.fine_tune_from == "none" else 2
 
 
-def define_flags() -> None:
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines one absl flag a field, and the two that say where the run goes."""
     define = {
         bool: flags.DEFINE_boolean,
@@ -149,9 +147,11 @@ def define_flags() -> None:
     for field in dataclasses.fields(Config):
         choices = field.metadata["choices"]
         text = field.metadata["help"] + (f" One of {', '.join(choices)}." if choices else "")
-        define[field.type](field.name, field.default, text)
-    flags.DEFINE_string("run_dir", "", "Folder of the run. Default: runs/DATASET-CLASSES-TIME.")
-    flags.DEFINE_boolean("overwrite", False, "Replace an existing run folder.")
+        define[field.type](field.name, field.default, text, flag_values=values)
+    flags.DEFINE_string(
+        "run_dir", "", "Folder of the run. Default: runs/DATASET-CLASSES-TIME.", flag_values=values
+    )
+    flags.DEFINE_boolean("overwrite", False, "Replace an existing run folder.", flag_values=values)
 
 
 def from_flags(values: flags.FlagValues) -> Config:

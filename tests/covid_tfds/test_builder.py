@@ -27,7 +27,7 @@ class BuilderTest(tfds.testing.DatasetBuilderTestCase):
 
     DATASET_CLASS = covid_tfds.Builder
     BUILDER_CONFIG_NAMES_TO_TEST = ["full"]  # noqa: RUF012
-    SPLITS = {"train": 8, "validation": 2, "test": 6, "control": 2}  # noqa: RUF012
+    SPLITS = {"train": 22, "validation": 2, "test": 7, "control": 2}  # noqa: RUF012
     # Films are read by plain file functions, from folders and zips alike.
     MOCK_OUT_FORBIDDEN_OS_FUNCTIONS = False
 
@@ -199,12 +199,17 @@ def test_a_killed_build_leaves_nothing_behind_the_next(tmp_path):
     )
     deadline = time.monotonic() + 120
     while not list(folder.glob("incomplete.*/*.tfrecord*")):
-        assert killed.poll() is None and time.monotonic() < deadline, "the build never began to write"
+        assert killed.poll() is None and time.monotonic() < deadline, (
+            "the build never began to write"
+        )
         time.sleep(0.05)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
     assert list(folder.glob("incomplete.*"))
-    assert command_line("covid_tfds", f"--config={phantom()}", f"--data_dir={tmp_path}").returncode == 0
+    assert (
+        command_line("covid_tfds", f"--config={phantom()}", f"--data_dir={tmp_path}").returncode
+        == 0
+    )
     assert [path.name for path in folder.iterdir() if path.name != ".lock"] == ["1.0.0"]
 
 
@@ -215,7 +220,7 @@ def test_two_builds_of_one_config_do_not_meet(tmp_path):
     folder.mkdir(parents=True)
     with open(folder / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(DatasetError, match="Another build .* is under way"):
+        with pytest.raises(DatasetError, match=r"Another build .* is under way"):
             build("phantom", tmp_path)
 
 

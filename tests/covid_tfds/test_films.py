@@ -35,7 +35,7 @@ SAME_FILM = {
     "palette": encoded(Image.fromarray(GREY).convert("RGB").quantize(256)),
     "opaque alpha": encoded(rgba(255)),
     "grey and alpha": encoded(Image.fromarray(GREY).convert("LA")),
-    "16 bit": encoded((GREY.astype(np.uint16) * 257)),
+    "16 bit": encoded(GREY.astype(np.uint16) * 257),
     "12 bit in 16": encoded((GREY.astype(np.uint16) << 4) + 15),
     "8 bit in 16": encoded(GREY.astype(np.uint16)),
     "32 bit": encoded((GREY.astype(np.int32) * 257), "TIFF"),

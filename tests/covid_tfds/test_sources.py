@@ -143,7 +143,13 @@ def test_cohen_rows_are_kept_or_left_out_with_a_reason(tmp_path):
     found = {f.name: f for f in films}
     assert set(found) == {"images/a.png", "images/b.png", "images/same.png"}
     a, b = found["images/a.png"], found["images/b.png"]
-    assert (a.label, a.view, a.sex, a.age, a.credit) == ("covid19", "AP Supine", "F", 41, "https://a")
+    assert (a.label, a.view, a.sex, a.age, a.credit) == (
+        "covid19",
+        "AP Supine",
+        "F",
+        41,
+        "https://a",
+    )
     assert (b.label, b.patient, b.licence) == ("bacterial", "cohen/313a", "not stated")
     assert found["images/same.png"].also == ("cohen/339",)
     assert reasons(left_out) == {

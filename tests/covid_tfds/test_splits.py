@@ -23,8 +23,10 @@ def test_shares_of_the_hash_are_those_promised():
 
 
 def films_and_groups(count: int) -> tuple[list[Film], list[str]]:
-    films = [record(i, LABELS[i % 4], "cohen" if i % 4 == 1 else "kaggle", "") for i in range(count)]
-    return films, [f"g{i // 2}" if i % 4 > 1 else f"g{i}" for i in range(count)]
+    films = [
+        record(i, LABELS[i % 4], "cohen" if i % 4 == 1 else "kaggle", "") for i in range(count)
+    ]
+    return films, [f"pair{i // 2}" if i % 4 > 1 else f"g{i}" for i in range(count)]
 
 
 def test_a_film_added_later_moves_no_other():
