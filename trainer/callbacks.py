@@ -42,15 +42,17 @@ class Validation(keras.callbacks.Callback):
         confusion: int [classes, classes] of the last epoch, rows are the truth.
     """
 
-    def __init__(
-        self, scored: keras.Model, batches: tf.data.Dataset, labels: np.ndarray, path: pathlib.Path
-    ) -> None:
-        """Takes the model to score, the validation films, and where the best weights go."""
+    def __init__(self, kept: keras.Model, labels: np.ndarray, path: pathlib.Path) -> None:
+        """Takes the whole model, the validation labels, and where the best weights go."""
         super().__init__()
-        self._scored, self._batches, self._labels, self._path = scored, batches, labels, path
+        self._kept, self._labels, self._path = kept, labels, path
         self._best = (-1.0, 0.0)
         self.best_epoch = 0
         self.confusion = np.zeros((0, 0), int)
+
+    def look_at(self, scored: keras.Model, batches: tf.data.Dataset) -> None:
+        """Sets what is scored: the model on films, or its trained part on activations."""
+        self._scored, self._batches = scored, batches
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """Adds `val_loss`, `val_accuracy` and `val_balanced_accuracy`; saves when they are best."""
@@ -67,11 +69,11 @@ class Validation(keras.callbacks.Callback):
         if rank > self._best:
             self._best, self.best_epoch = rank, epoch + 1
             with written_whole(self._path) as beside:
-                self._scored.save_weights(beside)
+                self._kept.save_weights(beside)
 
     def restore_best(self) -> None:
         """Puts the kept weights back into the model."""
-        self._scored.load_weights(self._path)
+        self._kept.load_weights(self._path)
 
 
 class PublishedValidation(keras.callbacks.Callback):

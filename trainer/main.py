@@ -29,7 +29,8 @@ def main(argv: list[str]) -> None:
         # TensorFlow takes seconds to import: a wrong flag is told before that.
         with _no_greeting():
             from trainer import train
-
+        if not FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.ERROR)  # TFDS tells of every file it opens
         train.train_and_evaluate(config, run_dir)
     except errors.RunError as error:
         _stop(error, status=1)
@@ -75,5 +76,4 @@ def _parse(argv: list[str]) -> list[str]:
 if __name__ == "__main__":
     config_lib.define_flags()
     flags.adopt_module_key_flags(config_lib)
-    FLAGS.set_default("verbosity", logging.WARNING)  # TFDS tells of every file it opens
     app.run(main, flags_parser=_parse)

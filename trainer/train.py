@@ -10,7 +10,16 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 from covid_tfds.films import LABELS
-from trainer import augmentation, backbone, callbacks, dataset, input_pipeline, judge, run_folder
+from trainer import (
+    augmentation,
+    backbone,
+    callbacks,
+    dataset,
+    features,
+    input_pipeline,
+    judge,
+    run_folder,
+)
 from trainer import weights as weights_lib
 from trainer.config import Config
 from trainer.errors import RunError
@@ -85,37 +94,30 @@ def _fit(
     config: Config, films: dataset.Dataset, model: keras.Model, run_dir: pathlib.Path
 ) -> tuple[callbacks.Record, int]:
     """Runs the phases and leaves the best epoch's weights in the model."""
-    augment = augmentation.augmentation(config.augmentation, config.seed)
-    trained = _with_augmentation(model, augment, config.image_size)
     train, held_out = films.splits["train"], films.splits["validation"]
-    shape = {"image_size": config.image_size, "batch_size": config.batch_size}
-    batches = input_pipeline.train_batches(train, seed=config.seed, **shape)
-    validation_batches = input_pipeline.evaluation_batches(held_out, **shape)
-    validation = callbacks.Validation(
-        model,
-        validation_batches,
-        held_out.labels,
-        run_dir / "checkpoints" / "best.weights.h5",
-    )
+    best = run_dir / "checkpoints" / "best.weights.h5"
+    validation = callbacks.Validation(model, held_out.labels, best)
     writer = tf.summary.create_file_writer(str(run_dir / "tensorboard"))
     _write_samples(writer, config, train)
     record = callbacks.Record(run_dir / "history.csv")
     followers = [callbacks.Board(writer, validation, LABELS[: config.classes]), record]
+    augment = augmentation.augmentation(config.augmentation, config.seed)
     if config.as_published:
-        whole = validation_batches.take(len(held_out.labels) // config.batch_size)
-        followers.insert(0, callbacks.PublishedValidation(model, augment, whole))
+        followers.insert(0, _published_validation(config, model, augment, held_out))
     epoch = 0
     for phase, block, epochs, rate in _phases(config):
         if validation.best_epoch:
             validation.restore_best()
         backbone.set_trainable(model, block)
-        _compile(trained, config, rate)
+        feed = _feed(config, films, model, block, augment)
+        _compile(feed.trained, config, rate)
+        validation.look_at(feed.scored, feed.validation)
         record.phase = phase
         progress = callbacks.Progress(phase, epochs, len(train.labels), config.batch_size)
         stop = [callbacks.EarlyStopping(validation, epoch, config.early_stopping)]
         before = [np.array(weight) for weight in model.trainable_weights]
-        trained.fit(
-            batches,
+        feed.trained.fit(
+            feed.train,
             initial_epoch=epoch,
             epochs=epoch + epochs,
             class_weight=_class_weights(config, train.labels),
@@ -129,6 +131,62 @@ def _fit(
     record.mark_kept(validation.best_epoch)
     writer.close()
     return record, validation.best_epoch
+
+
+@dataclasses.dataclass(frozen=True)
+class _Feed:
+    """What a phase trains and scores, and on what: films, or activations of the frozen part."""
+
+    trained: keras.Model
+    train: tf.data.Dataset
+    scored: keras.Model
+    validation: tf.data.Dataset
+
+
+def _feed(
+    config: Config,
+    films: dataset.Dataset,
+    model: keras.Model,
+    block: str | None,
+    augment: keras.layers.Layer | None,
+) -> _Feed:
+    """Activations, where no random op lies below the cut and memory holds them; else films."""
+    train, held_out = films.splits["train"], films.splits["validation"]
+    shape = {"image_size": config.image_size, "batch_size": config.batch_size}
+    parts = features.split_at(model, block) if augment is None else None
+    if parts:
+        needed = features.bytes_per_film(parts[0], config.image_size)
+        parts = parts if needed * len(train.labels) <= features.MEMORY else None
+    if not parts:
+        return _Feed(
+            trained=_with_augmentation(model, augment, config.image_size),
+            train=input_pipeline.train_batches(train, seed=config.seed, **shape),
+            scored=model,
+            validation=input_pipeline.evaluation_batches(held_out, **shape),
+        )
+    frozen, trained = parts
+    kept = {
+        split: features.compute(frozen, films.splits[split], config.image_size)
+        for split in ("train", "validation")
+    }
+    return _Feed(
+        trained=trained,
+        train=features.train_batches(
+            kept["train"], train, batch_size=config.batch_size, seed=config.seed
+        ),
+        scored=trained,
+        validation=tf.data.Dataset.from_tensor_slices(kept["validation"]).batch(config.batch_size),
+    )
+
+
+def _published_validation(
+    config: Config, model: keras.Model, augment: keras.layers.Layer, held_out: dataset.Films
+) -> callbacks.PublishedValidation:
+    batches = input_pipeline.evaluation_batches(
+        held_out, image_size=config.image_size, batch_size=config.batch_size
+    )
+    whole = batches.take(len(held_out.labels) // config.batch_size)
+    return callbacks.PublishedValidation(model, augment, whole)
 
 
 def _phases(config: Config) -> list[tuple[str, str | None, int, float]]:

@@ -1,0 +1,130 @@
+"""Which dataset is taken and why; batches; refusals."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import covid_tfds
+from covid_tfds.covid_tfds_dataset_builder import CovidConfig
+from tests.covid_tfds import sources
+from tests.covid_tfds.pictures import encoded, film
+from trainer import dataset, input_pipeline
+from trainer.errors import RunError
+
+
+def placed(data_dir, folder, *names: str) -> str:
+    """A folder of datasets in which the tiny one goes by other names."""
+    for name in names:
+        shutil.copytree(data_dir / "covid_tfds" / "tiny", folder / "covid_tfds" / name)
+    return str(folder)
+
+
+@pytest.mark.parametrize("built,taken", [(["article", "full"], "full"), (["article"], "article")])
+def test_auto_prefers_full_then_article_and_says_why(data_dir, tmp_path, built, taken):
+    opened = dataset.open_dataset("auto", placed(data_dir, tmp_path, *built), 4)
+    assert f"the first of full, article, phantom that is built in {tmp_path}" in opened.why
+    assert opened.name.split("/")[0] == "covid_tfds"
+    assert dataset._choose("auto", tmp_path)[0] == taken
+
+
+def test_auto_builds_the_synthetic_films_where_nothing_is(tmp_path):
+    opened = dataset.open_dataset("auto", str(tmp_path), 4)
+    assert opened.name == "covid_tfds/phantom/1.0.0"
+    assert opened.synthetic
+    assert "synthetic films stand in" in opened.why
+
+
+def test_fewer_classes_keep_the_first_labels(data_dir):
+    for classes in (2, 3, 4):
+        films = dataset.open_dataset("tiny", str(data_dir), classes).splits["train"]
+        assert set(films.labels.tolist()) == set(range(classes))
+
+
+def test_a_fingerprint_depends_on_the_films_and_the_classes_only(data_dir):
+    prints = [dataset.open_dataset("tiny", str(data_dir), c).fingerprint for c in (4, 4, 3)]
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_a_format_that_can_not_be_streamed_is_told(data_dir, tmp_path):
+    folder = placed(data_dir, tmp_path, "tiny")
+    path = tmp_path / "covid_tfds" / "tiny" / "1.0.0" / "dataset_info.json"
+    config = CovidConfig(name="other", films="phantom", patients=40)
+    builder = covid_tfds.Builder(config=config, data_dir=folder, file_format="array_record")
+    try:
+        builder.download_and_prepare()
+    except ImportError:
+        info = json.loads(path.read_text())  # the writer is an extra of TFDS
+        path.write_text(json.dumps(info | {"fileFormat": "array_record"}))
+        config = CovidConfig(name="tiny", films="phantom", patients=40)
+    with pytest.raises(RunError, match=r"stored as array_record, which tf\.data can't stream"):
+        dataset.open_dataset(config.name, folder, 4)
+
+
+def own(folder, rows: list[tuple[str, str, str]]) -> str:
+    """Builds own films from (label, patient, split)."""
+    manual = folder / "manual"
+    lines = ["path,label,patient,split"]
+    for i, (label, patient, split) in enumerate(rows):
+        sources.write(manual / f"{i}.png", encoded(film(i)))
+        lines.append(f"{i}.png,{label},{patient},{split}")
+    (manual / "films.csv").write_text("\n".join(lines))
+    import tensorflow_datasets as tfds
+
+    download = tfds.download.DownloadConfig(manual_dir=manual)
+    covid_tfds.Builder(config="folder", data_dir=folder).download_and_prepare(
+        download_config=download
+    )
+    return str(folder)
+
+
+def test_a_class_without_train_films_is_refused(tmp_path):
+    rows = [("healthy", f"p{i}", ("train", "validation", "test")[i % 3]) for i in range(6)]
+    with pytest.raises(RunError, match="no film of covid19 in train"):
+        dataset.open_dataset("folder", own(tmp_path, rows), 2)
+
+
+def test_a_group_in_two_splits_is_refused_except_as_published(data_dir, tmp_path):
+    films = dataset.open_dataset("tiny", str(data_dir), 4).splits
+    leaking = dict(films, test=films["train"])
+    assert set(dataset._leaks(leaking)) == set(films["train"].groups)
+    assert not dataset._leaks(films)
+
+
+def test_evaluation_batches_hold_every_film_once_in_order_and_without_chance(data_dir):
+    films = dataset.open_dataset("tiny", str(data_dir), 4).splits["test"]
+    passes = [list(input_pipeline.evaluation_batches(films, image_size=40, batch_size=7))
+              for _ in range(2)]  # fmt: skip
+    labels = np.concatenate([batch[1] for batch in passes[0]])
+    np.testing.assert_array_equal(labels, films.labels)
+    for one, other in zip(*passes, strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+    pixels = passes[0][0][0]
+    assert pixels.dtype == tf.float32
+    assert pixels.shape == (7, 40, 40, 1)
+    assert 0 <= float(tf.reduce_min(pixels)) < float(tf.reduce_max(pixels)) <= 255
+
+
+def test_train_batches_take_a_new_order_each_epoch_and_the_same_for_a_seed(data_dir):
+    films = dataset.open_dataset("tiny", str(data_dir), 4).splits["train"]
+
+    def epochs(seed: int) -> list[list[float]]:
+        batches = input_pipeline.train_batches(films, image_size=32, batch_size=8, seed=seed)
+        return [[float(p) for b, _ in batches for p in tf.reduce_mean(b, [1, 2, 3])]
+                for _ in range(2)]  # fmt: skip
+
+    first, second = epochs(1)
+    assert first != second
+    assert sorted(first) == sorted(second)
+    assert len(first) == len(films.labels)
+    assert epochs(1) == [first, second]
+    assert epochs(2)[0] != first
+
+
+def test_squares_are_the_films_at_another_size(data_dir):
+    films = dataset.open_dataset("tiny", str(data_dir), 4).splits["validation"]
+    small, large = (input_pipeline.squares(films, size) for size in (32, 224))
+    assert small.shape == (len(films.labels), 32, 32)
+    np.testing.assert_allclose(small.mean((1, 2)), large.mean((1, 2)), atol=1)

@@ -1,0 +1,254 @@
+"""A whole run on synthetic films: its folder, its numbers, and that every flag has an effect."""
+
+import csv
+import dataclasses
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from covid_tfds.films import LABELS
+from trainer import backbone, dataset, features, input_pipeline, run_folder, train
+from trainer import weights as weights_lib
+from trainer.config import Config
+from trainer.errors import RunError
+
+# Random weights at 64 px: the whole road in seconds.
+QUICK = Config(
+    dataset="tiny",
+    image_size=64,
+    batch_size=16,
+    epochs=2,
+    head_units=8,
+    dropout=0.25,
+    weights="none",
+    precision="float32",
+    learning_rate=1e-2,
+    deterministic=True,
+)
+
+
+def run(config: Config, data_dir: pathlib.Path, folder: pathlib.Path) -> dict:
+    config = dataclasses.replace(config, data_dir=config.data_dir or str(data_dir))
+    run_folder.prepare(folder, overwrite=True)
+    return train.train_and_evaluate(config, folder)
+
+
+def history(folder: pathlib.Path) -> list[dict[str, str]]:
+    """The epochs, without what depends on the machine's mood."""
+    with open(folder / "history.csv", newline="") as file:
+        return [
+            {k: v for k, v in r.items() if k != "films_per_second"} for r in csv.DictReader(file)
+        ]
+
+
+@pytest.fixture(scope="module")
+def base(data_dir, tmp_path_factory) -> tuple[pathlib.Path, dict]:
+    folder = tmp_path_factory.mktemp("base")
+    return folder, run(QUICK, data_dir, folder)
+
+
+def test_the_run_folder_is_complete(base):
+    folder, result = base
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    plots = {f"plots/{name}.png" for name in ("curves", "confusion", "roc", "gallery")}
+    wanted = {"config.json", "history.csv", "metrics.json", "predictions.csv", "model.keras"}
+    assert wanted | plots <= names
+    assert any(name.startswith("tensorboard/events") for name in names)
+    assert not [name for name in names if "/." in name or name.startswith(".")]
+    assert json.loads((folder / "metrics.json").read_text()) == json.loads(json.dumps(result))
+
+
+def test_config_json_says_what_was_run(base):
+    folder, _ = base
+    written = json.loads((folder / "config.json").read_text())
+    config = Config.read(folder)
+    assert (config.image_size, config.dataset) == (64, "tiny")
+    assert written["dataset"]["name"] == "covid_tfds/tiny/1.0.0"
+    assert len(written["dataset"]["fingerprint"]) == 64
+    assert written["packages"]["keras"] == keras.__version__
+    assert written["precision"] == "float32"
+
+
+def test_every_film_is_scored_once(base, data_dir):
+    folder, result = base
+    films = dataset.open_dataset("tiny", str(data_dir), 4)
+    with open(folder / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for split in ("validation", "test"):
+        ids = [row["film_id"] for row in rows if row["split"] == split]
+        assert sorted(ids) == sorted(films.splits[split].film_ids)
+        assert result["splits"][split]["n"] == len(ids)
+        right = [r["label"] == r["predicted"] for r in rows if r["split"] == split]
+        assert result["splits"][split]["accuracy"]["value"] == pytest.approx(np.mean(right))
+
+
+def test_no_number_without_interval_and_floor(base):
+    _, result = base
+    for scores in result["splits"].values():
+        for key in ("accuracy", "balanced_accuracy", "loss"):
+            assert scores[key]["low"] <= scores[key]["value"] <= scores[key]["high"]
+            assert scores[key]["n"] == scores["n"]
+        assert set(scores["floor"]) == {"whole_film", "lungs_removed"}
+
+
+def test_the_best_epoch_is_kept_and_is_what_was_judged(base):
+    folder, result = base
+    rows = history(folder)
+    best = max(rows, key=lambda r: (float(r["val_balanced_accuracy"]), -float(r["val_loss"])))
+    assert best["kept"] == "True"
+    assert result["kept_epoch"] == int(best["epoch"])
+    measured = result["splits"]["validation"]["balanced_accuracy"]["value"]
+    assert measured == pytest.approx(float(best["val_balanced_accuracy"]), abs=1e-6)
+
+
+def test_the_saved_model_takes_films_of_any_size_and_is_what_was_judged(base, data_dir):
+    folder, _ = base
+    model = keras.models.load_model(folder / "model.keras")
+    films = dataset.open_dataset("tiny", str(data_dir), 4).splits["test"]
+    with open(folder / "predictions.csv", newline="") as file:
+        rows = {r["film_id"]: r for r in csv.DictReader(file) if r["split"] == "test"}
+    for film_id, image in zip(films.film_ids[:6], films.images[:6], strict=True):
+        film = tf.io.decode_jpeg(image, channels=1)[None]  # uint8, as decoded, 224 px
+        served = model(film).numpy()[0]
+        judged = [float(rows[film_id][f"p_{name}"]) for name in LABELS]
+        np.testing.assert_allclose(served, judged, atol=1e-5)
+
+
+def test_the_last_screen_says_synthetic_and_not_for_diagnosis(data_dir, tmp_path, capsys):
+    run(dataclasses.replace(QUICK, epochs=1), data_dir, tmp_path / "run")
+    printed = capsys.readouterr().out
+    for words in ("synthetic", "trained on", "floor", "Research use, not for diagnosis",
+                  str(tmp_path / "run")):  # fmt: skip
+        assert words in printed
+
+
+# One change a flag; each has to show in the epochs, the folder or an error.
+CHANGES = {
+    "classes": 3,
+    "image_size": 80,
+    "batch_size": 8,
+    "epochs": 1,
+    "learning_rate": 1e-3,
+    "head_units": 16,
+    "pooling": "average",
+    "dropout": 0.6,
+    "augmentation": "radiograph",
+    "weights": "imagenet",
+    "precision": "mixed_bfloat16",
+    "class_weights": "balanced",
+    "seed": 2,
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_flag_has_an_effect(name, base, data_dir, tmp_path):
+    run(dataclasses.replace(QUICK, **{name: CHANGES[name]}), data_dir, tmp_path / "run")
+    assert history(tmp_path / "run") != history(base[0])
+
+
+def test_every_flag_is_covered():
+    elsewhere = {"dataset", "data_dir", "cache_dir", "deterministic", "as_published",
+                 "early_stopping", "fine_tune_from", "fine_tune_epochs",
+                 "fine_tune_learning_rate"}  # fmt: skip
+    assert {field.name for field in dataclasses.fields(Config)} == elsewhere | set(CHANGES)
+
+
+@pytest.mark.parametrize("augmentation", ["none", "radiograph"])
+def test_deterministic_runs_are_bit_equal(data_dir, tmp_path, augmentation):
+    config = dataclasses.replace(QUICK, augmentation=augmentation, fine_tune_from="block5",
+                                 fine_tune_epochs=1, fine_tune_learning_rate=1e-3)  # fmt: skip
+    for name in ("one", "two"):
+        run(config, data_dir, tmp_path / name)
+    assert history(tmp_path / "one") == history(tmp_path / "two")
+    texts = [(tmp_path / name / "predictions.csv").read_text() for name in ("one", "two")]
+    assert texts[0] == texts[1]
+
+
+def test_cache_dir_takes_the_converted_weights(data_dir, tmp_path):
+    config = dataclasses.replace(QUICK, weights="imagenet", epochs=1, cache_dir=str(tmp_path / "c"))
+    run(config, data_dir, tmp_path / "run")
+    assert [path.suffix for path in (tmp_path / "c").iterdir()] == [".npz"]
+
+
+def test_early_stopping_ends_a_phase(data_dir, tmp_path):
+    config = dataclasses.replace(QUICK, epochs=30, early_stopping=2, learning_rate=1e-6)
+    run(config, data_dir, tmp_path / "run")
+    rows = history(tmp_path / "run")
+    kept = next(int(row["epoch"]) for row in rows if row["kept"] == "True")
+    assert len(rows) == kept + 2 < 30
+
+
+@pytest.mark.parametrize("block", ["block1", "block4"])
+def test_fine_tuning_trains_its_blocks_and_nothing_below(data_dir, tmp_path, block):
+    config = dataclasses.replace(QUICK, epochs=1, fine_tune_from=block, fine_tune_epochs=2,
+                                 fine_tune_learning_rate=1e-3)  # fmt: skip
+    run(config, data_dir, tmp_path / "run")
+    rows = history(tmp_path / "run")
+    assert [row["phase"] for row in rows] == ["head", "fine_tune", "fine_tune"]
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+
+
+def test_a_phase_that_moves_nothing_is_an_error(data_dir, tmp_path):
+    config = dataclasses.replace(QUICK, epochs=1, learning_rate=1e-30)
+    with pytest.raises(RunError, match=r"The phase head left .* as it was"):
+        run(config, data_dir, tmp_path / "run")
+
+
+def test_as_published_reads_the_tests_first_films_and_augmented_validation(data_dir, tmp_path):
+    config = dataclasses.replace(QUICK, augmentation="article", as_published=True, batch_size=5)
+    result = run(config, data_dir, tmp_path / "run")
+    old = result["as_published"]
+    scored = result["splits"]["test"]["n"]
+    assert old["test_accuracy"]["n"] == -(-scored // 5) < scored
+    rows = history(tmp_path / "run")
+    values = [float(row["published_val_accuracy"]) for row in rows]
+    assert old["validation_accuracy_last_10"] == pytest.approx(np.mean(values))
+
+
+def test_two_classes_have_one_sigmoid_unit(data_dir, tmp_path):
+    run(dataclasses.replace(QUICK, classes=2, class_weights="balanced"), data_dir, tmp_path / "run")
+    model = keras.models.load_model(tmp_path / "run" / "model.keras")
+    assert model.output_shape == (None, 1)
+    with open(tmp_path / "run" / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["label"] for row in rows} == set(LABELS[:2])
+    assert all(float(r["p_healthy"]) + float(r["p_covid19"]) == pytest.approx(1) for r in rows)
+
+
+def model_and_films(data_dir: pathlib.Path):
+    keras.config.set_dtype_policy("float32")
+    keras.utils.set_random_seed(3)
+    weights = weights_lib.vgg16_weights("none", pathlib.Path())
+    model = backbone.build_model(classes=4, image_size=32, head_units=8, dropout=0.0,
+                                 pooling="flatten", weights=weights)  # fmt: skip
+    return model, dataset.open_dataset("tiny", str(data_dir), 4).splits["train"]
+
+
+@pytest.mark.parametrize("block", [None, "block5", "block3"])
+def test_training_on_activations_equals_training_on_films(data_dir, block):
+    """Same order, same steps: what the frozen part computed once is all that is spared."""
+    ends = []
+    for kept in (False, True):
+        model, films = model_and_films(data_dir)
+        backbone.set_trainable(model, block)
+        if kept:
+            frozen, trained = features.split_at(model, block)
+            activations = features.compute(frozen, films, 32)
+            batches = features.train_batches(activations, films, batch_size=16, seed=7)
+        else:
+            trained = model
+            batches = input_pipeline.train_batches(films, image_size=32, batch_size=16, seed=7)
+        trained.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
+        trained.fit(batches, epochs=2, shuffle=False, verbose=0)
+        ends.append([np.array(weight) for weight in model.trainable_weights])
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+def test_nothing_is_split_off_when_all_blocks_are_trained(data_dir):
+    model, _ = model_and_films(data_dir)
+    assert features.split_at(model, "block1") is None
