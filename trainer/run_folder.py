@@ -26,7 +26,12 @@ def prepare(run_dir: pathlib.Path, *, overwrite: bool) -> None:
         ConfigError: The folder holds a run and `overwrite` is off, or can't be written.
     """
     try:
-        held = sorted(path.name for path in run_dir.iterdir()) if run_dir.exists() else []
+        # Empty folders are those of a run that stopped before it had anything to write.
+        held = sorted(
+            path.name
+            for path in (run_dir.iterdir() if run_dir.exists() else ())
+            if path.is_file() or any(path.iterdir())
+        )
         if held and not overwrite:
             raise ConfigError(
                 f"--run_dir {run_dir} is not empty (it holds {', '.join(held[:5])}). "
@@ -42,7 +47,7 @@ def prepare(run_dir: pathlib.Path, *, overwrite: bool) -> None:
             path = run_dir / name
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         for name in _FOLDERS:
-            (run_dir / name).mkdir(parents=True)
+            (run_dir / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
             f"--run_dir {run_dir} can't be written ({error.strerror}). Give another folder."

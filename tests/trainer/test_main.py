@@ -43,6 +43,12 @@ def test_a_run_folder_is_not_overwritten_by_chance(tmp_path):
     assert "--overwrite" in done.stderr
 
 
+def test_a_run_that_never_began_does_not_block_its_folder(tmp_path):
+    for _ in range(2):
+        done = command(f"--run_dir={tmp_path}/run", "--dataset=full", f"--data_dir={tmp_path}")
+        assert done.returncode == 1
+
+
 def test_overwrite_removes_runs_only(tmp_path):
     (tmp_path / "thesis.doc").write_text("years of work")
     done = command(f"--run_dir={tmp_path}", "--overwrite")
