@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import requests
 import tensorflow_datasets as tfds
 
 from covid_tfds import cohen, collect, kaggle, own_films
@@ -154,6 +155,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             return collect.collect_own(title, manual_dir)
 
         def fetch(url: str) -> pathlib.Path:
+            # TFDS tries for minutes where there is no network at all; one look tells it at once.
+            requests.head(url, timeout=20, allow_redirects=True).raise_for_status()
             return pathlib.Path(dl_manager.download(url))
 
         if config.films == "full":

@@ -296,6 +296,12 @@ class Augmentation(keras.layers.Layer):
         return input_shape
 
 
+def flips(preset: str) -> bool:
+    """Whether a preset mirrors films, which moves the heart to the other side."""
+    ranges = PRESETS.get(preset, Ranges())
+    return ranges.flip_x or ranges.flip_y
+
+
 def augmentation(preset: str, seed: int) -> keras.layers.Layer | None:
     """Makes the augmentation layer of a preset.
 

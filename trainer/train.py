@@ -51,6 +51,8 @@ def train_and_evaluate(config: Config, run_dir: pathlib.Path) -> dict:
     keras.config.set_dtype_policy(policy)
     weights = weights_lib.vgg16_weights(config.weights, cache_dir(config))
     print(f"Weights: {weights.source}.", flush=True)
+    if augmentation.flips(config.augmentation):
+        print(f"Augmentation {config.augmentation} flips films: hearts change sides. Is it meant?")
     run_folder.write_json(
         run_dir / "config.json",
         {
@@ -256,9 +258,10 @@ def _write_samples(writer: tf.summary.SummaryWriter, config: Config, train: data
 
 
 def _write_hparams(config: Config, result: dict, run_dir: pathlib.Path) -> None:
-    """One row of TensorBoard's HParams table, with what validation and test gave."""
+    """One row of TensorBoard's HParams table: a table to choose by, so without the test split."""
+    chosen = {k: v for k, v in config.to_json().items() if not k.endswith("_dir")}
     with tf.summary.create_file_writer(str(run_dir / "tensorboard")).as_default(step=0):
-        hparams.hparams(config.to_json())
-        for split, scores in result["splits"].items():
-            for name in ("balanced_accuracy", "accuracy", "loss"):
-                tf.summary.scalar(f"hparams/{split}_{name}", scores[name]["value"])
+        hparams.hparams(chosen)
+        for name in ("balanced_accuracy", "accuracy", "loss"):
+            value = result["splits"]["validation"][name]["value"]
+            tf.summary.scalar(f"hparams/validation_{name}", value)

@@ -1,12 +1,18 @@
 """`tfds build`: every config, its files, its refusals, a killed build."""
 
 import csv
+import fcntl
+import functools
+import http.server
 import json
 import os
 import pathlib
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -14,6 +20,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 import covid_tfds
+from covid_tfds import cohen
 from covid_tfds.errors import DatasetError
 from tests.covid_tfds import sources
 from tests.covid_tfds.pictures import encoded, film
@@ -101,6 +108,36 @@ def test_an_example_carries_what_the_source_knew(tmp_path):
     assert (texts["original_mode"], texts["original_format"]) == ("L", "PNG")
     assert (example["age"], example["original_width"], example["original_height"]) == (41, 100, 120)
     assert example["label"] == covid_tfds.films.LABELS.index("covid19")
+
+
+def test_cohen_is_fetched_when_it_is_not_there(tmp_path, monkeypatch):
+    sources.write_kaggle(tmp_path / "manual", sources.KAGGLE)
+    sources.write_cohen(tmp_path / "served", [sources.row("a.png", "7")])
+    root = tmp_path / "served" / "covid-chestxray-dataset"
+    root = root.rename(root.with_name(f"covid-chestxray-dataset-{cohen.PINNED_COMMIT}"))
+    shutil.make_archive(str(root), "zip", root_dir=root.parent, base_dir=root.name)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=root.parent)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/{root.name}.zip"
+        monkeypatch.setattr(cohen, "url", lambda commit: address)
+        builder = build("full", tmp_path, tmp_path / "manual")
+        server.shutdown()
+    assert b"cohen/a.png" in {
+        e["film_id"] for s in builder.info.splits for e in examples(builder, s)
+    }
+
+
+def test_a_failed_fetch_says_where_to_put_the_films(tmp_path, monkeypatch):
+    sources.write_kaggle(tmp_path / "manual", sources.KAGGLE)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setattr(cohen, "url", lambda commit: f"http://127.0.0.1:{port}/{commit}.zip")
+    with pytest.raises(DatasetError) as refused:
+        build("full", tmp_path, tmp_path / "manual")
+    assert "could not be fetched" in str(refused.value)
+    assert "covid-chestxray-dataset/metadata.csv" in str(refused.value)
 
 
 def test_unusable_files_are_left_out_and_the_build_goes_on(tmp_path):
@@ -214,8 +251,6 @@ def test_a_killed_build_leaves_nothing_behind_the_next(tmp_path):
 
 
 def test_two_builds_of_one_config_do_not_meet(tmp_path):
-    import fcntl
-
     folder = tmp_path / "covid_tfds" / "phantom"
     folder.mkdir(parents=True)
     with open(folder / ".lock", "w") as lock:

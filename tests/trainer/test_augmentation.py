@@ -348,3 +348,9 @@ def test_an_unknown_preset_lists_the_known():
         ValueError, match=r"no augmentation 'strong'\. Choose one of: none, article"
     ):
         augmentation("strong", 1)
+
+
+def test_flips_are_known():
+    assert augmentation.flips("article")
+    assert not augmentation.flips("radiograph")
+    assert not augmentation.flips("none")
