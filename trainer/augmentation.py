@@ -8,11 +8,13 @@ pure functions of those numbers. All of it is `keras.ops`, so it runs on TensorF
 
 import dataclasses
 import functools
+import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -88,6 +90,9 @@ class Parameters(NamedTuple):
     channel_shift: keras.KerasTensor
     brightness: keras.KerasTensor
     contrast: keras.KerasTensor
+
+
+DRAWS = len(Parameters._fields)  # uniform numbers that describe one view of one film
 
 
 def parameters_from(draws: keras.KerasTensor, ranges: Ranges) -> Parameters:
@@ -252,48 +257,56 @@ def augment(
 
 
 class Augmentation(keras.layers.Layer):
-    """A new view of each film on every call of training; the films themselves otherwise.
+    """`augment` as a layer: films and their draws in, views out.
 
-    Takes [batch, height, width, 1] in 0..255, uint8 or float; gives float32 of that shape and
-    range. Two layers of one seed give the same views in the same order of calls, on one backend;
-    TensorFlow draws other numbers inside a function that is XLA-compiled as a whole.
+    Takes [batch, height, width, 1] in 0..255, uint8 or float, and float32 [batch, 11] in [0, 1);
+    gives float32 of the films' shape and range. Nothing is drawn here, so a view is the same in
+    any batch, order and process.
     """
 
-    def __init__(self, ranges: Ranges, seed: int) -> None:
-        """Makes the layer.
-
-        Args:
-            ranges: how far each parameter may stray.
-            seed: any integer.
-        """
+    def __init__(self, ranges: Ranges) -> None:
+        """Takes how far each parameter may stray."""
         # float32 whatever the policy: bfloat16 cannot tell a coordinate of 149.2 from 149.
         super().__init__(name="augmentation", dtype="float32")
-        self.seed_generator = keras.random.SeedGenerator(seed)
         self._augment = _compiled(functools.partial(augment, ranges=ranges))
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Checks the shape of the films.
+    def build(self, films_shape: tuple, draws_shape: tuple) -> None:
+        """Checks the shapes.
 
         Raises:
             ValueError: the films are not [batch, height, width, 1].
         """
-        if len(input_shape) != 4 or input_shape[-1] != 1:
+        if len(films_shape) != 4 or films_shape[-1] != 1:
             raise ValueError(
-                f"Augmentation got films of shape {tuple(input_shape)}. "
+                f"Augmentation got films of shape {tuple(films_shape)}. "
                 "Give it grey films of shape [batch, height, width, 1]."
             )
 
-    def call(self, images: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
-        """Augments in training, else only casts to float32."""
-        images = ops.cast(images, "float32")
-        if not training:
-            return images
-        shape = (ops.shape(images)[0], len(Parameters._fields))
-        return self._augment(images, keras.random.uniform(shape, seed=self.seed_generator))
+    def call(self, films: keras.KerasTensor, draws: keras.KerasTensor) -> keras.KerasTensor:
+        """The view of each film that its draws describe."""
+        return self._augment(ops.cast(films, "float32"), draws)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The shape of the output is that of the input."""
-        return input_shape
+    def compute_output_shape(self, films_shape: tuple, draws_shape: tuple) -> tuple:
+        """The shape of the views is that of the films."""
+        return films_shape
+
+
+def uniform_draws(film_ids: Sequence[str], view: int, seed: int) -> np.ndarray:
+    """The random numbers of one view of each film.
+
+    Args:
+        film_ids: n names.
+        view: number of the view, from 0.
+        seed: any integer from 0.
+
+    Returns:
+        float32 [n, 11] in [0, 1). A row depends on its own name, the view and the seed alone.
+    """
+    rows = np.empty((len(film_ids), DRAWS), np.float32)
+    for row, film_id in zip(rows, film_ids, strict=True):
+        name = int.from_bytes(hashlib.sha256(film_id.encode()).digest()[:8], "big")
+        np.random.default_rng([seed, view, name]).random(dtype=np.float32, out=row)
+    return rows
 
 
 def flips(preset: str) -> bool:
@@ -302,12 +315,11 @@ def flips(preset: str) -> bool:
     return ranges.flip_x or ranges.flip_y
 
 
-def augmentation(preset: str, seed: int) -> keras.layers.Layer | None:
+def augmentation(preset: str) -> Augmentation | None:
     """Makes the augmentation layer of a preset.
 
     Args:
         preset: "none", "article" or "radiograph".
-        seed: any integer.
 
     Returns:
         The layer, or None for "none".
@@ -321,7 +333,7 @@ def augmentation(preset: str, seed: int) -> keras.layers.Layer | None:
         raise ValueError(
             f"There is no augmentation {preset!r}. Choose one of: none, {', '.join(PRESETS)}."
         )
-    return Augmentation(PRESETS[preset], seed)
+    return Augmentation(PRESETS[preset])
 
 
 def _compiled(function: Callable[..., keras.KerasTensor]) -> Callable[..., keras.KerasTensor]:

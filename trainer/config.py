@@ -51,6 +51,11 @@ class Config:
         "article: rotation 50, shifts 20 %, flips and so on; radiograph: milder, without flips.",
         ("none", "article", "radiograph"),
     )
+    views: int = _option(
+        8,
+        "Augmented views of each film, passed through the frozen part once and taken in turn by "
+        "the epochs. 0: a new view each epoch, through the whole network.",
+    )
     weights: str = _option(
         "imagenet", "imagenet, none (random), or a Keras file with VGG16's layers."
     )
@@ -91,6 +96,7 @@ class Config:
             _require(0 < getattr(self, name) <= 1, name, getattr(self, name), "above 0, at most 1")
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "0 to below 1")
         _require(self.early_stopping >= 0, "early_stopping", self.early_stopping, "0 or more")
+        _require(0 <= self.views <= 1000, "views", self.views, "0 to 1000")
         _require(0 <= self.seed < 2**31, "seed", self.seed, "0 to 2147483647")
         _require(bool(self.dataset), "dataset", self.dataset, "a name, or auto")
         self._check_together()
@@ -103,6 +109,11 @@ class Config:
                         f"--{name}={getattr(self, name)} has no effect without --fine_tune_from. "
                         "Add --fine_tune_from=block5, or leave it out."
                     )
+        if self.augmentation == "none" and self.views != type(self).views:
+            raise ConfigError(
+                f"--views={self.views} has no effect without --augmentation. "
+                "Add --augmentation=radiograph, or leave it out."
+            )
         if self.as_published and self.augmentation != "article":
             raise ConfigError(
                 f"--as_published reads validation through the article's augmentation, and "

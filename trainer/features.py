@@ -1,8 +1,8 @@
-"""What the frozen part of the network computes, computed once.
+"""What the frozen part of the network computes, computed once per film and view.
 
-Below the cut between frozen and trained, a film that isn't augmented gives the same numbers in
-every epoch. A phase trained on those numbers equals one trained on films, at a fraction of the
-cost: VGG16 below block 5 is nine tenths of the arithmetic.
+Below the cut between frozen and trained, a view of a film gives the same numbers in every epoch. A
+phase trained on those numbers equals one trained on films, at a fraction of the cost: VGG16 below
+block 5 is nine tenths of the arithmetic.
 """
 
 import keras
@@ -11,6 +11,7 @@ import tensorflow as tf
 import tqdm
 
 from trainer import backbone, input_pipeline
+from trainer.augmentation import Augmentation, uniform_draws
 from trainer.dataset import Films
 
 # Bytes held in memory; above it the films go through the whole network in every epoch.
@@ -36,37 +37,75 @@ def split_at(model: keras.Model, from_block: str | None) -> tuple[keras.Model, k
     return keras.Model(model.input, cut), keras.Model(cut, model.output)
 
 
-def bytes_per_film(frozen: keras.Model, image_size: int) -> int:
-    """Size of one film's activations in the compute precision."""
+def bytes_per_view(frozen: keras.Model, image_size: int) -> int:
+    """Size of the activations of one view of one film, in the compute precision."""
     shape = frozen.compute_output_shape((1, image_size, image_size, 1))
     return int(np.prod(shape)) * tf.as_dtype(frozen.output.dtype).size
 
 
-def compute(frozen: keras.Model, films: Films, image_size: int) -> np.ndarray:
-    """Activations of every film, in stored order.
+def compute(
+    frozen: keras.Model,
+    films: Films,
+    image_size: int,
+    *,
+    augment: Augmentation | None = None,
+    views: int = 1,
+    seed: int = 0,
+) -> np.ndarray:
+    """Activations of every view of every film, in stored order.
 
     Args:
         frozen: The lower part of `split_at`.
         films: The films.
         image_size: Pixels of a side.
+        augment: Makes the views; None takes the films as they are.
+        views: How many; 1 without `augment`.
+        seed: Of the views.
 
     Returns:
-        [n, height, width, channels] in the compute precision.
+        [views, n, height, width, channels] in the compute precision.
     """
     batches = input_pipeline.evaluation_batches(films, image_size=image_size, batch_size=_BATCH)
-    name = frozen.layers[-1].name
-    with tqdm.tqdm(total=len(films.labels), desc=f"once up to {name}", unit=" films") as bar:
-        done = []
-        for pixels, _ in batches:
-            done.append(np.asarray(frozen.predict_on_batch(pixels)))
-            bar.update(len(done[-1]))
-    return np.concatenate(done)
+    count, name = len(films.film_ids), frozen.layers[-1].name
+    kept = None
+    with tqdm.tqdm(total=views * count, desc=f"once up to {name}", unit=" films") as bar:
+        for view in range(views):
+            done = 0
+            for pixels, _ in batches:
+                ids = films.film_ids[done : done + len(pixels)]
+                if augment is not None:
+                    pixels = augment(pixels, uniform_draws(ids, view, seed))
+                activations = np.asarray(frozen.predict_on_batch(pixels))
+                if kept is None:
+                    kept = np.empty((views, count, *activations.shape[1:]), activations.dtype)
+                kept[view, done : done + len(ids)] = activations
+                done += len(ids)
+                bar.update(len(ids))
+    return kept
 
 
 def train_batches(
-    activations: np.ndarray, films: Films, *, batch_size: int, seed: int
+    kept: np.ndarray, labels: np.ndarray, *, batch_size: int, seed: int, epochs: range
 ) -> tf.data.Dataset:
-    """As `input_pipeline.train_batches`, in the same order for the same seed, of activations."""
-    stored = tf.data.Dataset.from_tensor_slices((activations, films.labels))
-    stored = stored.shuffle(len(activations), seed=seed, reshuffle_each_iteration=True)
-    return stored.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    """As `input_pipeline.train_batches`, in the same order, of activations.
+
+    Args:
+        kept: [views, n, ...], of `compute`; epoch e takes view e mod views.
+        labels: int64 [n].
+        batch_size: Films a batch.
+        seed: Of the order.
+        epochs: Numbers of the epochs, counted over the whole run.
+
+    Returns:
+        Batches of (activations [batch, ...], int64 [batch]).
+    """
+    views, count = kept.shape[:2]
+    flat, truth = tf.constant(kept.reshape(views * count, *kept.shape[2:])), tf.constant(labels)
+
+    def epoch_of(epoch: tf.Tensor, order: tf.data.Dataset) -> tf.data.Dataset:
+        first = tf.cast(epoch % views, tf.int32) * count
+        return order.batch(batch_size).map(
+            lambda rows: (tf.gather(flat, first + rows), tf.gather(truth, rows))
+        )
+
+    return input_pipeline.epochs_of(count, epochs, seed, epoch_of)

@@ -15,7 +15,7 @@ from trainer import (
     backbone,
     callbacks,
     dataset,
-    features,
+    feeds,
     input_pipeline,
     judge,
     run_folder,
@@ -99,31 +99,32 @@ def _fit(
     train, held_out = films.splits["train"], films.splits["validation"]
     best = run_dir / "checkpoints" / "best.weights.h5"
     validation = callbacks.Validation(model, held_out.labels, best)
+    published = callbacks.PublishedValidation(held_out.labels, config.batch_size)
     writer = tf.summary.create_file_writer(str(run_dir / "tensorboard"))
     _write_samples(writer, config, train)
     record = callbacks.Record(run_dir / "history.csv")
     followers = [callbacks.Board(writer, validation, LABELS[: config.classes]), record]
-    augment = augmentation.augmentation(config.augmentation, config.seed)
-    if config.as_published:
-        followers.insert(0, _published_validation(config, model, augment, held_out))
     epoch = 0
     for phase, block, epochs, rate in _phases(config):
         if validation.best_epoch:
             validation.restore_best()
         backbone.set_trainable(model, block)
-        feed = _feed(config, films, model, block, augment)
+        feed = feeds.feed(config, films, model, block, range(epoch, epoch + epochs))
         _compile(feed.trained, config, rate)
         validation.look_at(feed.scored, feed.validation)
+        published.look_at(feed.scored, feed.published)
         record.phase = phase
         progress = callbacks.Progress(phase, epochs, len(train.labels), config.batch_size)
-        stop = [callbacks.EarlyStopping(validation, epoch, config.early_stopping)]
+        stop = callbacks.EarlyStopping(validation, epoch, config.early_stopping)
+        optional = [published] * config.as_published + [stop] * bool(config.early_stopping)
         before = [np.array(weight) for weight in model.trainable_weights]
         feed.trained.fit(
             feed.train,
             initial_epoch=epoch,
             epochs=epoch + epochs,
+            steps_per_epoch=-(-len(train.labels) // config.batch_size),
             class_weight=_class_weights(config, train.labels),
-            callbacks=[validation, progress, *followers, *(stop if config.early_stopping else [])],
+            callbacks=[validation, progress, *optional, *followers],
             shuffle=False,  # the pipeline does
             verbose=0,
         )
@@ -135,62 +136,6 @@ def _fit(
     return record, validation.best_epoch
 
 
-@dataclasses.dataclass(frozen=True)
-class _Feed:
-    """What a phase trains and scores, and on what: films, or activations of the frozen part."""
-
-    trained: keras.Model
-    train: tf.data.Dataset
-    scored: keras.Model
-    validation: tf.data.Dataset
-
-
-def _feed(
-    config: Config,
-    films: dataset.Dataset,
-    model: keras.Model,
-    block: str | None,
-    augment: keras.layers.Layer | None,
-) -> _Feed:
-    """Activations, where no random op lies below the cut and memory holds them; else films."""
-    train, held_out = films.splits["train"], films.splits["validation"]
-    shape = {"image_size": config.image_size, "batch_size": config.batch_size}
-    parts = features.split_at(model, block) if augment is None else None
-    if parts:
-        needed = features.bytes_per_film(parts[0], config.image_size)
-        parts = parts if needed * len(train.labels) <= features.MEMORY else None
-    if not parts:
-        return _Feed(
-            trained=_with_augmentation(model, augment, config.image_size),
-            train=input_pipeline.train_batches(train, seed=config.seed, **shape),
-            scored=model,
-            validation=input_pipeline.evaluation_batches(held_out, **shape),
-        )
-    frozen, trained = parts
-    kept = {
-        split: features.compute(frozen, films.splits[split], config.image_size)
-        for split in ("train", "validation")
-    }
-    return _Feed(
-        trained=trained,
-        train=features.train_batches(
-            kept["train"], train, batch_size=config.batch_size, seed=config.seed
-        ),
-        scored=trained,
-        validation=tf.data.Dataset.from_tensor_slices(kept["validation"]).batch(config.batch_size),
-    )
-
-
-def _published_validation(
-    config: Config, model: keras.Model, augment: keras.layers.Layer, held_out: dataset.Films
-) -> callbacks.PublishedValidation:
-    batches = input_pipeline.evaluation_batches(
-        held_out, image_size=config.image_size, batch_size=config.batch_size
-    )
-    whole = batches.take(len(held_out.labels) // config.batch_size)
-    return callbacks.PublishedValidation(model, augment, whole)
-
-
 def _phases(config: Config) -> list[tuple[str, str | None, int, float]]:
     """(name, first trained block or None, epochs, learning rate) of each phase."""
     phases = [("head", None, config.epochs, config.learning_rate)]
@@ -198,16 +143,6 @@ def _phases(config: Config) -> list[tuple[str, str | None, int, float]]:
         rate = config.fine_tune_learning_rate
         phases.append(("fine_tune", config.fine_tune_from, config.fine_tune_epochs, rate))
     return phases
-
-
-def _with_augmentation(
-    model: keras.Model, augment: keras.layers.Layer | None, image_size: int
-) -> keras.Model:
-    """The model that is trained: augmentation in front, outside what is saved."""
-    if augment is None:
-        return model
-    films = keras.Input((image_size, image_size, 1), name="film")
-    return keras.Model(films, model(augment(films)))
 
 
 def _compile(model: keras.Model, config: Config, learning_rate: float) -> None:
@@ -244,16 +179,17 @@ def _require_moved(model: keras.Model, before: list[np.ndarray], phase: str) -> 
 
 
 def _write_samples(writer: tf.summary.SummaryWriter, config: Config, train: dataset.Films) -> None:
-    """Shows in TensorBoard what the network is fed, by a layer of its own: no draw is used up."""
+    """Shows in TensorBoard what the network is fed: the first films and their first view."""
     batches = input_pipeline.evaluation_batches(
         train, image_size=config.image_size, batch_size=_SAMPLES
     )
     films, _ = next(iter(batches))
-    augment = augmentation.augmentation(config.augmentation, config.seed)
+    augment = augmentation.augmentation(config.augmentation)
     with writer.as_default(step=0):
         tf.summary.image("films/stored", films / 255, max_outputs=_SAMPLES)
         if augment is not None:
-            views = augment(films, training=True)
+            numbers = augmentation.uniform_draws(train.film_ids[:_SAMPLES], 0, config.seed)
+            views = augment(films, numbers)
             tf.summary.image("films/augmented", views / 255, max_outputs=_SAMPLES)
 
 

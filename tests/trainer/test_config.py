@@ -35,6 +35,8 @@ BAD = {
     "has no effect without --fine_tune_from": {"fine_tune_epochs": 9},
     "--fine_tune_learning_rate=0.5 has no effect": {"fine_tune_learning_rate": 0.5},
     "Add --augmentation=article": {"as_published": True},
+    "--views=3 has no effect without --augmentation": {"views": 3},
+    "--views is -1": {"augmentation": "article", "views": -1},
 }
 
 

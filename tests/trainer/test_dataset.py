@@ -103,9 +103,11 @@ def test_train_batches_take_a_new_order_each_epoch_and_the_same_for_a_seed(data_
     films = dataset.open_dataset("tiny", str(data_dir), 4).splits["train"]
 
     def epochs(seed: int) -> list[list[float]]:
-        batches = input_pipeline.train_batches(films, image_size=32, batch_size=8, seed=seed)
-        return [[float(p) for b, _ in batches for p in tf.reduce_mean(b, [1, 2, 3])]
-                for _ in range(2)]  # fmt: skip
+        batches = input_pipeline.train_batches(
+            films, image_size=32, batch_size=8, seed=seed, epochs=range(2)
+        )
+        means = [float(mean) for batch, _ in batches for mean in tf.reduce_mean(batch, [1, 2, 3])]
+        return [means[: len(films.labels)], means[len(films.labels) :]]
 
     first, second = epochs(1)
     assert first != second
@@ -113,6 +115,16 @@ def test_train_batches_take_a_new_order_each_epoch_and_the_same_for_a_seed(data_
     assert len(first) == len(films.labels)
     assert epochs(1) == [first, second]
     assert epochs(2)[0] != first
+
+
+def test_an_epochs_order_does_not_depend_on_where_a_run_began(data_dir):
+    films = dataset.open_dataset("tiny", str(data_dir), 4).splits["train"]
+    labels = [
+        [label for _, batch in input_pipeline.train_batches(
+            films, image_size=32, batch_size=8, seed=1, epochs=epochs) for label in batch.numpy()]
+        for epochs in (range(3), range(2, 3))
+    ]  # fmt: skip
+    assert labels[0][-len(films.labels) :] == labels[1]
 
 
 def test_squares_are_the_films_at_another_size(data_dir):
