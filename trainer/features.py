@@ -19,22 +19,22 @@ MEMORY = 4 * 2**30
 _BATCH = 64  # films; larger batches gain nothing on two cores
 
 
-def split_at(model: keras.Model, from_block: str | None) -> tuple[keras.Model, keras.Model] | None:
-    """Cuts a model between what is frozen and what is trained; both parts share its weights.
+def cut(from_block: str | None) -> str | None:
+    """Name of the last frozen layer when training starts at a block; None: nothing is frozen."""
+    frozen = backbone.BLOCKS[: backbone.BLOCKS.index(from_block)] if from_block else backbone.BLOCKS
+    return f"{frozen[-1]}_pool" if frozen else None
+
+
+def part(model: keras.Model, below: str | None, upto: str | None) -> keras.Model:
+    """The layers of a model between two cuts; it shares the model's weights.
 
     Args:
         model: A model of `backbone.build_model`.
-        from_block: First trained block of VGG16, or None when all of VGG16 is frozen.
-
-    Returns:
-        (frozen part: films -> activations, trained part: activations -> probabilities), or None
-        when block 1 is trained and nothing is frozen.
+        below: The layer whose output is the part's input; None: the films.
+        upto: The layer whose output is the part's; None: the probabilities.
     """
-    frozen = backbone.BLOCKS[: backbone.BLOCKS.index(from_block)] if from_block else backbone.BLOCKS
-    if not frozen:
-        return None
-    cut = model.get_layer(f"{frozen[-1]}_pool").output
-    return keras.Model(model.input, cut), keras.Model(cut, model.output)
+    start = model.get_layer(below).output if below else model.input
+    return keras.Model(start, model.get_layer(upto).output if upto else model.output)
 
 
 def bytes_per_view(frozen: keras.Model, image_size: int) -> int:
@@ -55,7 +55,7 @@ def compute(
     """Activations of every view of every film, in stored order.
 
     Args:
-        frozen: The lower part of `split_at`.
+        frozen: The `part` from the films to a cut.
         films: The films.
         image_size: Pixels of a side.
         augment: Makes the views; None takes the films as they are.
@@ -82,6 +82,24 @@ def compute(
                 done += len(ids)
                 bar.update(len(ids))
     return kept
+
+
+def advance(between: keras.Model, kept: np.ndarray) -> np.ndarray:
+    """Takes activations from one cut to a later one.
+
+    Args:
+        between: The `part` between the two.
+        kept: [views, n, ...], of `compute` at the earlier cut.
+
+    Returns:
+        [views, n, ...] at the later cut.
+    """
+    views = [
+        np.concatenate([np.asarray(between.predict_on_batch(view[i : i + _BATCH]))
+                        for i in range(0, len(view), _BATCH)])
+        for view in kept
+    ]  # fmt: skip
+    return np.stack(views)
 
 
 def train_batches(

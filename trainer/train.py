@@ -104,12 +104,13 @@ def _fit(
     _write_samples(writer, config, train)
     record = callbacks.Record(run_dir / "history.csv")
     followers = [callbacks.Board(writer, validation, LABELS[: config.classes]), record]
+    source = feeds.feeds(config, films, model)
     epoch = 0
     for phase, block, epochs, rate in _phases(config):
         if validation.best_epoch:
             validation.restore_best()
         backbone.set_trainable(model, block)
-        feed = feeds.feed(config, films, model, block, range(epoch, epoch + epochs))
+        feed = source.feed(block, range(epoch, epoch + epochs))
         _compile(feed.trained, config, rate)
         validation.look_at(feed.scored, feed.validation)
         published.look_at(feed.scored, feed.published)
