@@ -12,6 +12,7 @@ import tqdm
 from sklearn import metrics
 
 from trainer import plots
+from trainer.errors import RunError
 from trainer.run_folder import write_csv, written_whole
 
 _EPSILON = 1e-7  # Keras' own clip of a probability under a logarithm
@@ -55,8 +56,17 @@ class Validation(keras.callbacks.Callback):
         self._scored, self._batches = scored, batches
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
-        """Adds `val_loss`, `val_accuracy` and `val_balanced_accuracy`; saves when they are best."""
+        """Adds `val_loss`, `val_accuracy` and `val_balanced_accuracy`; saves when they are best.
+
+        Raises:
+            RunError: The network has diverged.
+        """
         probabilities = predict(self._scored, self._batches)
+        if not np.isfinite(probabilities).all():
+            raise RunError(
+                f"In epoch {epoch + 1} the network gives no finite probabilities any more. "
+                f"Lower the learning rate ({float(self.model.optimizer.learning_rate):g})."
+            )
         called = probabilities.argmax(axis=1)
         of_truth = np.clip(probabilities[np.arange(len(called)), self._labels], _EPSILON, 1)
         logs["val_loss"] = float(-np.log(of_truth).mean())

@@ -34,6 +34,8 @@ def main(argv: list[str]) -> None:
         train.train_and_evaluate(config, run_dir)
     except errors.RunError as error:
         _stop(error, status=1)
+    except KeyboardInterrupt:
+        _stop(f"\nstopped; history.csv and the best weights so far are in {run_dir}", status=130)
 
 
 @contextlib.contextmanager
@@ -61,7 +63,7 @@ def _default_run_dir(config: config_lib.Config) -> str:
     return f"runs/{config.dataset}-{config.classes}-{time}"
 
 
-def _stop(error: Exception, status: int) -> None:
+def _stop(error: Exception | str, status: int) -> None:
     print(f"{'wrong command line: ' if status == 2 else ''}{error}", file=sys.stderr)
     sys.exit(status)
 

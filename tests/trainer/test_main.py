@@ -1,8 +1,10 @@
 """The command line: what a wrong one gets, and what the recipes hold."""
 
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from absl import flags
@@ -63,6 +65,24 @@ def test_a_run_folder_that_can_not_be_made_is_told(tmp_path):
     assert done.returncode == 2
     assert "can't be written" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_control_c_ends_without_a_traceback_and_says_what_is_kept(tmp_path, data_dir):
+    flags_ = ["--dataset=tiny", f"--data_dir={data_dir}", "--weights=none", "--image_size=32",
+              "--epochs=100000", f"--run_dir={tmp_path}/run"]  # fmt: skip
+    started = subprocess.Popen([sys.executable, "-m", "trainer.main", *flags_], cwd=ROOT,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "history.csv").exists():
+        assert started.poll() is None, "the run ended by itself"
+        assert time.monotonic() < deadline, "no epoch was reached"
+        time.sleep(0.1)
+    started.send_signal(signal.SIGINT)
+    _, printed = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert f"the best weights so far are in {tmp_path}/run" in printed
+    assert "Traceback" not in printed
+    assert (tmp_path / "run" / "checkpoints" / "best.weights.h5").exists()
 
 
 MISSING = {

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from covid_tfds.films import LABELS
-from trainer import backbone, dataset, features, feeds, run_folder, train
+from trainer import backbone, callbacks, dataset, features, feeds, run_folder, train
 from trainer import weights as weights_lib
 from trainer.config import Config
 from trainer.errors import RunError
@@ -270,3 +270,14 @@ def test_all_blocks_can_be_trained(data_dir):
     config = dataclasses.replace(QUICK, fine_tune_from="block1")
     assert features.cut("block1") is None
     assert feeds.feeds(config, films, model).feed("block1", range(1)).trained is model
+
+
+def test_a_network_that_diverged_is_an_error_that_says_so(tmp_path):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, "softmax")])
+    model.compile(keras.optimizers.Adam(0.5), "sparse_categorical_crossentropy")
+    model.set_weights([np.full((3, 2), np.nan), np.zeros(2)])
+    validation = callbacks.Validation(model, np.zeros(4, int), tmp_path / "best.weights.h5")
+    validation.set_model(model)
+    validation.look_at(model, tf.data.Dataset.from_tensors(np.ones((4, 3), np.float32)))
+    with pytest.raises(RunError, match=r"In epoch 3 .* Lower the learning rate \(0\.5\)"):
+        validation.on_epoch_end(2, {})
