@@ -7,7 +7,16 @@ import keras
 import numpy as np
 
 from covid_tfds.films import LABELS
-from trainer import callbacks, dataset, evaluation, floor, input_pipeline, plots, run_folder, screen
+from trainer import (
+    callbacks,
+    dataset,
+    evaluation,
+    floor,
+    input_pipeline,
+    plots,
+    run_folder,
+    screen,
+)
 from trainer.config import Config
 
 _SCORED = ("validation", "test")
@@ -23,7 +32,7 @@ def judge(
     best_epoch: int,
     run_dir: pathlib.Path,
 ) -> dict[str, Any]:
-    """Scores validation and test, once each, writes all results and prints the last screen.
+    """Scores validation, test and control once each, writes the results, prints the last screen.
 
     Args:
         config: The run.
@@ -35,7 +44,9 @@ def judge(
 
     Returns:
         What metrics.json holds: `splits` (see `evaluation.score`, and `floor` in each),
-        `confounding` of train, `dataset`, `kept_epoch`, `notice`, and `as_published` on demand.
+        `confounding` of train, `dataset`, `kept_epoch`, `notice`, `control` (films of the COVID
+        source without COVID, never trained on) where the dataset has it, and `as_published` on
+        demand.
     """
     names = LABELS[: config.classes]
     predictions = {split: _predict(config, films.splits[split], model) for split in _SCORED}
@@ -61,6 +72,10 @@ def judge(
         "confounding": evaluation.confounding(train.labels, train.sources, names),
         "notice": NOTICE,
     }
+    control = films.splits.get("control")
+    if control and control.film_ids:
+        predictions["control"] = _predict(config, control, model)
+        result["control"] = evaluation.score(predictions["control"], names)
     if config.as_published:
         result["as_published"] = _as_published(config, predictions["test"], record)
     run_folder.write_json(run_dir / "metrics.json", result)

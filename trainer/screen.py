@@ -53,6 +53,13 @@ def _warnings(result: dict[str, Any]) -> Iterator[str]:
             f"{confounding['cramers_v']:.2f}).\n  A network may tell the source from the disease; "
             "compare with the floor without lungs."
         )
+    if "control" in result:
+        control = result["control"]
+        kept_apart = estimate(control["classes"]["covid19"]["specificity"])
+        yield (
+            f"control, n = {control['n']} of {control['patients']} patients: other pneumonias of "
+            f"the COVID-19 source.\n  Not called covid19: {kept_apart} (1 where lungs are read)."
+        )
     if leaks := result["dataset"]["groups_in_more_than_one_split"]:
         listed = "; ".join(f"{group} in {' and '.join(s)}" for group, s in leaks.items())
         yield f"LEAK, as published: {listed}. These numbers are too good."

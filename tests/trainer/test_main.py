@@ -70,8 +70,13 @@ def test_a_run_folder_that_can_not_be_made_is_told(tmp_path):
 def test_control_c_ends_without_a_traceback_and_says_what_is_kept(tmp_path, data_dir):
     flags_ = ["--dataset=tiny", f"--data_dir={data_dir}", "--weights=none", "--image_size=32",
               "--epochs=100000", f"--run_dir={tmp_path}/run"]  # fmt: skip
-    started = subprocess.Popen([sys.executable, "-m", "trainer.main", *flags_], cwd=ROOT,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    started = subprocess.Popen(
+        [sys.executable, "-m", "trainer.main", *flags_],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 120
     while not (tmp_path / "run" / "history.csv").exists():
         assert started.poll() is None, "the run ended by itself"

@@ -10,8 +10,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
+import covid_tfds
 from covid_tfds.films import LABELS
+from tests.covid_tfds import sources
 from trainer import backbone, callbacks, dataset, features, feeds, run_folder, train
 from trainer import weights as weights_lib
 from trainer.config import Config
@@ -221,6 +224,31 @@ def test_as_published_reads_the_tests_first_films_and_augmented_validation(data_
     rows = history(tmp_path / "run")
     values = [float(row["published_val_accuracy"]) for row in rows]
     assert old["validation_accuracy_last_10"] == pytest.approx(np.mean(values))
+
+
+def test_control_is_scored_and_never_trained_on(tmp_path):
+    names = [f"train/NORMAL/IM-{i:04d}-0001.jpeg" for i in range(30)]
+    names += [f"train/PNEUMONIA/person{i}_{c}_1.jpeg" for c in ("bacteria", "virus")
+              for i in range(30)]  # fmt: skip
+    names += ["test/NORMAL/IM-0900-0001.jpeg", "test/PNEUMONIA/person900_virus_1.jpeg"]
+    sources.write_kaggle(tmp_path / "manual", names)
+    rows = [sources.row(f"{i}.png", str(i)) for i in range(40)]
+    rows += [sources.row(f"sars{i}.png", f"s{i}", finding="SARS") for i in range(5)]
+    sources.write_cohen(tmp_path / "manual", rows)
+    download = tfds.download.DownloadConfig(manual_dir=tmp_path / "manual")
+    covid_tfds.Builder(config="full", data_dir=tmp_path).download_and_prepare(
+        download_config=download
+    )
+    config = dataclasses.replace(QUICK, dataset="full", image_size=32, epochs=1)
+    result = run(config, tmp_path, tmp_path / "run")
+    films = dataset.open_dataset("full", str(tmp_path), 4).splits
+    assert result["control"]["n"] == len(films["control"].film_ids) == 5
+    assert not set(films["control"].film_ids) & set(films["train"].film_ids)
+    with open(tmp_path / "run" / "predictions.csv", newline="") as file:
+        called = [r["predicted"] for r in csv.DictReader(file) if r["split"] == "control"]
+    right = np.mean([name != "covid19" for name in called])
+    specificity = result["control"]["classes"]["covid19"]["specificity"]
+    assert specificity["value"] == pytest.approx(right)
 
 
 def test_two_classes_have_one_sigmoid_unit(data_dir, tmp_path):
