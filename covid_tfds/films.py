@@ -72,7 +72,6 @@ class Exclusion:
 
     file: str
     reason: str
-    detail: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

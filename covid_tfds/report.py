@@ -80,7 +80,7 @@ class Report:
         TFDS builds into a temporary folder and renames it, so the four appear together.
         """
         (folder / "exclusions.csv").write_text(
-            _csv(("file", "reason", "detail"), map(dataclasses.astuple, self.exclusions))
+            _csv(("file", "reason"), map(dataclasses.astuple, self.exclusions))
         )
         columns = ("film_id", "source", "patient", "group", "split", "label", "licence", "credit")
         rows = (

@@ -2,7 +2,7 @@
 
 import collections
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from covid_tfds.errors import DatasetError
 from covid_tfds.films import Film
@@ -117,15 +117,13 @@ def _fill(sizes: dict[str, int], kept: dict[str, int], target: int) -> set[str]:
     return set(best[nearest_total][1])
 
 
-def shared_between(
-    keys: Sequence[str], splits: Sequence[str], shown: Callable[[str], str] = str
-) -> dict[str, list[str]]:
+def shared_between(keys: Sequence[str], splits: Sequence[str]) -> dict[str, list[str]]:
     """Keys (groups or patients) that are in more than one split: key -> its splits, sorted."""
     places = collections.defaultdict(set)
     for key, split in zip(keys, splits, strict=True):
         if split:
             places[key].add(split)
-    return {shown(k): sorted(v) for k, v in sorted(places.items()) if len(v) > 1}
+    return {key: sorted(where) for key, where in sorted(places.items()) if len(where) > 1}
 
 
 def require_disjoint(groups: Sequence[str], splits: Sequence[str]) -> None:

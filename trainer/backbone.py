@@ -9,15 +9,13 @@ import pathlib
 import keras
 import numpy as np
 
+from trainer.config import BLOCKS, MIN_IMAGE_SIZE
 from trainer.weights import Weights
-
-BLOCKS = ("block1", "block2", "block3", "block4", "block5")
 
 # ImageNet's mean of blue, green and red on the 0..255 scale, as in the "caffe" mode of
 # keras.applications.imagenet_utils. A grey film's channels are equal, so that their order shows
 # in the means alone.
 BGR_MEAN = (103.939, 116.779, 123.68)
-MIN_IMAGE_SIZE = 32  # pixels; five poolings leave one
 
 # What block 5 gives for a film has a root mean square of 7.7 (216 films). Brought to about 1, the
 # head of 256 units trains in 6 epochs instead of 60 and knows how sure it is: on the article's

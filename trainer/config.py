@@ -12,7 +12,7 @@ from absl import flags
 
 CLASSES = (2, 3, 4)
 BLOCKS = ("block1", "block2", "block3", "block4", "block5")
-_MIN_IMAGE_SIZE = 32  # VGG16 halves a film five times
+MIN_IMAGE_SIZE = 32  # pixels; VGG16 halves a film five times
 
 
 class ConfigError(ValueError):
@@ -88,7 +88,7 @@ class Config:
             choices, value = field.metadata["choices"], getattr(self, field.name)
             if choices:
                 _require(value in choices, field.name, value, "one of " + ", ".join(choices))
-        low = _MIN_IMAGE_SIZE
+        low = MIN_IMAGE_SIZE
         _require(low <= self.image_size <= 1024, "image_size", self.image_size, f"{low} to 1024")
         for name in ("batch_size", "epochs", "head_units", "fine_tune_epochs"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
@@ -140,11 +140,6 @@ class Config:
     def read(cls, run_dir: pathlib.Path) -> "Config":
         """The config a run folder was trained with."""
         return cls.from_json(json.loads((run_dir / "config.json").read_text())["config"])
-
-    @property
-    def phases(self) -> int:
-        """1, or 2 with fine-tuning."""
-        return 1 if self.fine_tune_from == "none" else 2
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:

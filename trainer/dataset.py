@@ -12,8 +12,10 @@ import tensorflow_datasets as tfds
 
 import covid_tfds
 from covid_tfds.films import LABELS
+from covid_tfds.splits import shared_between
 from trainer.errors import RunError
 
+_JUDGED = ("train", "validation", "test")
 _PREFERENCE = ("full", "article", "phantom")
 _HOW_TO_BUILD = "Build it: tfds build covid_tfds --config={name} --manual_dir=DIR{where} (BUILD.md)"
 # The one dataset that is known to tear patients apart and is kept so, to retell the article.
@@ -158,7 +160,7 @@ def _films(builder: tfds.core.DatasetBuilder, split: str, classes: int) -> Films
 
 
 def _check(name: str, splits: dict[str, Films], classes: int) -> None:
-    for split in ("train", "validation", "test"):
+    for split in _JUDGED:
         held = set(splits[split].labels.tolist()) if split in splits else set()
         missing = [LABELS[i] for i in range(classes) if i not in held]
         # A user's own test split may lack a class; a classifier can't learn one from nothing.
@@ -170,11 +172,8 @@ def _check(name: str, splits: dict[str, Films], classes: int) -> None:
 
 
 def _leaks(splits: dict[str, Films]) -> dict[str, list[str]]:
-    places = collections.defaultdict(set)
-    for split in ("train", "validation", "test"):
-        for group in splits[split].groups:
-            places[group].add(split)
-    return {g: sorted(where) for g, where in sorted(places.items()) if len(where) > 1}
+    judged = [(g, split) for split in _JUDGED for g in splits[split].groups]
+    return shared_between([group for group, _ in judged], [split for _, split in judged])
 
 
 def _fingerprint(splits: dict[str, Films]) -> str:

@@ -10,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from trainer import backbone, input_pipeline
+from trainer import input_pipeline
 from trainer.augmentation import Augmentation, uniform_draws
+from trainer.config import BLOCKS
 from trainer.dataset import Films
 
 # Bytes held in memory; above it the films go through the whole network in every epoch.
@@ -21,7 +22,7 @@ _BATCH = 64  # films; larger batches gain nothing on two cores
 
 def cut(from_block: str | None) -> str | None:
     """Name of the last frozen layer when training starts at a block; None: nothing is frozen."""
-    frozen = backbone.BLOCKS[: backbone.BLOCKS.index(from_block)] if from_block else backbone.BLOCKS
+    frozen = BLOCKS[: BLOCKS.index(from_block)] if from_block else BLOCKS
     return f"{frozen[-1]}_pool" if frozen else None
 
 
