@@ -17,7 +17,7 @@ from trainer.dataset import Films
 
 # Bytes held in memory; above it the films go through the whole network in every epoch.
 MEMORY = 4 * 2**30
-_BATCH = 64  # films; larger batches gain nothing on two cores
+_BATCH = 64  # films through the frozen part at a time
 
 
 def cut(from_block: str | None) -> str | None:
