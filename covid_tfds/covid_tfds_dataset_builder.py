@@ -193,7 +193,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 def _show_last(text: str) -> None:
     """Prints; under `tfds build`, below the page of DatasetInfo that it prints after a build."""
-    if pathlib.Path(sys.argv[0]).stem in ("tfds", "main"):
+    program = pathlib.Path(sys.argv[0])
+    if program.stem == "tfds" or "tensorflow_datasets" in program.parts:
         atexit.register(print, text)
     else:
         print(text)

@@ -41,7 +41,7 @@ class Config:
     cache_dir: str = _option("", "Where converted weights are kept. Default: ~/.cache/covid_tfds.")
     image_size: int = _option(150, "Pixels of a side of the square that films are scaled to.")
     batch_size: int = _option(32, "Films a step.")
-    epochs: int = _option(12, "Epochs of the head on the frozen base.")
+    epochs: int = _option(40, "Epochs of the head on the frozen base.")
     learning_rate: float = _option(1e-4, "Adam's rate for the head.")
     head_units: int = _option(256, "Units of the dense layer.")
     pooling: str = _option("flatten", "Between VGG16 and the head.", ("flatten", "average", "max"))
