@@ -118,7 +118,7 @@ def _fit(
         progress = callbacks.Progress(phase, epochs, len(train.labels), config.batch_size)
         stop = callbacks.EarlyStopping(validation, epoch, config.early_stopping)
         optional = [published] * config.as_published + [stop] * bool(config.early_stopping)
-        before = [np.array(weight) for weight in model.trainable_weights]
+        before = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights]
         feed.trained.fit(
             feed.train,
             initial_epoch=epoch,
@@ -170,7 +170,7 @@ def _require_moved(model: keras.Model, before: list[np.ndarray], phase: str) -> 
     still = [
         name
         for name, old, new in zip(names, before, model.trainable_weights, strict=True)
-        if np.array_equal(old, np.array(new))
+        if np.array_equal(old, keras.ops.convert_to_numpy(new))
     ]
     if still:
         raise RunError(

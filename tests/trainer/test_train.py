@@ -30,7 +30,7 @@ QUICK = Config(
     dropout=0.25,
     weights="none",
     precision="float32",
-    learning_rate=1e-2,
+    learning_rate=1e-3,
     deterministic=True,
 )
 
@@ -136,7 +136,7 @@ CHANGES = {
     "image_size": 80,
     "batch_size": 8,
     "epochs": 1,
-    "learning_rate": 1e-3,
+    "learning_rate": 1e-2,
     "head_units": 16,
     "pooling": "average",
     "dropout": 0.6,
@@ -288,7 +288,7 @@ def test_training_on_activations_equals_training_on_films(
         feed.trained.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
         steps = -(-len(films.splits["train"].labels) // config.batch_size)
         feed.trained.fit(feed.train, epochs=3, steps_per_epoch=steps, shuffle=False, verbose=0)
-        ends.append([np.array(weight) for weight in model.trainable_weights])
+        ends.append([keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights])
     for one, other in zip(*ends, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
 
