@@ -128,7 +128,15 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def download_and_prepare(self, **kwargs: Any) -> None:
-        """Builds the dataset (see `tfds.core.DatasetBuilder`) and prints its summary."""
+        """Builds the dataset (see `tfds.core.DatasetBuilder`) and prints its summary.
+
+        One that is built already is left in peace: its folder may be read-only, and `tfds.load`
+        comes by here every time.
+        """
+        asked = kwargs.get("download_config") or tfds.download.DownloadConfig()
+        if self.is_prepared() and not asked.download_mode.overwrite_dataset:
+            super().download_and_prepare(**kwargs)
+            return
         with self._alone():
             super().download_and_prepare(**kwargs)
         _show_last(f"\n{(self.data_path / SUMMARY).read_text()}in {self.data_path}")

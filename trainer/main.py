@@ -1,16 +1,13 @@
 """Trains and tests a classifier: `python -m trainer.main --classes=4`."""
 
-import contextlib
 import datetime
-import os
 import pathlib
 import sys
-from collections.abc import Iterator
 
 from absl import app, flags, logging
 
 from trainer import config as config_lib
-from trainer import errors, run_folder
+from trainer import errors, quiet, run_folder
 
 FLAGS = flags.FLAGS
 
@@ -27,7 +24,7 @@ def main(argv: list[str]) -> None:
         _stop(error, status=2)
     try:
         # TensorFlow takes seconds to import: a wrong flag is told before that.
-        with _no_greeting():
+        with quiet.no_greeting():
             from trainer import train
         if not FLAGS["verbosity"].present:
             logging.set_verbosity(logging.ERROR)  # TFDS tells of every file it opens
@@ -36,26 +33,6 @@ def main(argv: list[str]) -> None:
         _stop(error, status=1)
     except KeyboardInterrupt:
         _stop(f"\nstopped; history.csv and the best weights so far are in {run_dir}", status=130)
-
-
-@contextlib.contextmanager
-def _no_greeting() -> Iterator[None]:
-    """Drops what TensorFlow writes to stderr while it is imported, before any log level counts.
-
-    Errors of Python still come through, and TF_CPP_MIN_LOG_LEVEL=0 shows everything.
-    """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        yield
-        return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nowhere)
 
 
 def _default_run_dir(config: config_lib.Config) -> str:

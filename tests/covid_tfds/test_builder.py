@@ -163,6 +163,18 @@ def test_unusable_files_are_left_out_and_the_build_goes_on(tmp_path):
     assert "left out 3" in (builder.data_path / "summary.txt").read_text()
 
 
+def test_a_built_dataset_is_loaded_without_touching_its_folder(tmp_path, capsys):
+    config = covid_tfds.covid_tfds_dataset_builder.CovidConfig(
+        name="tiny", films="phantom", patients=40
+    )
+    builder = build(config, tmp_path)
+    assert "found" in capsys.readouterr().out
+    (builder.data_path.parent / ".lock").unlink()
+    build(config, tmp_path)
+    assert "found" not in capsys.readouterr().out
+    assert not (builder.data_path.parent / ".lock").exists()
+
+
 def test_own_films_need_no_table(tmp_path, capsys):
     for number in range(60):
         name = f"manual/{('NORMAL', 'covid')[number % 2]}/{number}.png"
