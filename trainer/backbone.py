@@ -9,7 +9,7 @@ import pathlib
 import keras
 import numpy as np
 
-from trainer.config import BLOCKS, MIN_IMAGE_SIZE
+from trainer.config import BLOCKS, MIN_IMAGE_SIZE, PRECISIONS
 from trainer.weights import Weights
 
 # ImageNet's mean of blue, green and red on the 0..255 scale, as in the "caffe" mode of
@@ -28,7 +28,6 @@ POOLINGS = {
     "average": keras.layers.GlobalAveragePooling2D,
     "max": keras.layers.GlobalMaxPooling2D,
 }
-PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 
 def build_model(

@@ -12,6 +12,7 @@ from absl import flags
 
 CLASSES = (2, 3, 4)
 BLOCKS = ("block1", "block2", "block3", "block4", "block5")
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 MIN_IMAGE_SIZE = 32  # pixels; VGG16 halves a film five times
 
 
@@ -62,7 +63,7 @@ class Config:
     precision: str = _option(
         "auto",
         "Of the arithmetic. auto takes what the hardware does well.",
-        ("auto", "float32", "mixed_bfloat16", "mixed_float16"),
+        PRECISIONS,
     )
     fine_tune_from: str = _option(
         "none", "Then train VGG16 from this block up. none keeps it frozen.", ("none", *BLOCKS)
