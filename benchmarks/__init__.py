@@ -1,0 +1,1 @@
+"""Measured claims, each against a peer in the same run."""

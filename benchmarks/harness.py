@@ -1,0 +1,104 @@
+"""What all benchmarks share: rounds in alternation, ratios with their spread, one line of JSON.
+
+A machine's speed drifts, and a time is only worth something beside another time of the same
+minutes: every round runs all sides once, in an order that turns, and ratios are taken round by
+round.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+_ALWAYS = ("tensorflow", "keras", "numpy")
+
+
+def alternate(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Runs every side once a round.
+
+    Args:
+        sides: By name, what runs one round and returns its figure (films/s, seconds, ...).
+        rounds: How many; the side that begins changes from round to round.
+
+    Returns:
+        By name, the figures of all rounds.
+    """
+    names, figures = list(sides), {name: [] for name in sides}
+    for turn in range(rounds):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            figures[name].append(float(sides[name]()))
+    return figures
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, minimum and maximum, and of how many rounds; four significant digits."""
+    named = {"median": statistics.median(values), "min": min(values), "max": max(values)}
+    return {name: rounded(value) for name, value in named.items()} | {"rounds": len(values)}
+
+
+def ratios(ours: Sequence[float], peers: Sequence[float]) -> dict[str, float]:
+    """`spread` of ours / peer's, round by round; for times, pass the peer's as ours."""
+    return spread([one / other for one, other in zip(ours, peers, strict=True)])
+
+
+def rounded(value: float) -> float:
+    """Four significant digits."""
+    return float(f"{value:.4g}")
+
+
+def report(
+    name: str,
+    *,
+    figures: Mapping[str, Any],
+    targets: Mapping[str, tuple[float, float]],
+    bound: str,
+    packages: Sequence[str] = (),
+    **more: Any,
+) -> dict[str, Any]:
+    """Prints the benchmark's line and returns what it holds.
+
+    Args:
+        name: Of the benchmark, as in `python -m benchmarks.NAME`.
+        figures: By side, its `spread`, unit in the side's name or in `more`.
+        targets: By claim, (what is wanted at least, what was measured).
+        bound: What limits the figure now, in one sentence.
+        packages: Peers whose versions belong into the line.
+        more: Anything else that a reader needs: films, sizes, the command's flags.
+
+    Returns:
+        `benchmark`, `figures`, `claims` (each `target`, `measured`, `met`), `met` (all of them),
+        `bound`, `versions`, `cores`, `processor`, and `more`.
+    """
+    claims = {
+        claim: {"target": target, "measured": rounded(found), "met": bool(found >= target)}
+        for claim, (target, found) in targets.items()
+    }
+    line = {
+        "benchmark": name,
+        "figures": figures,
+        "claims": claims,
+        "met": all(claim["met"] for claim in claims.values()),
+        "bound": bound,
+        "versions": {each: importlib.metadata.version(each) for each in (*_ALWAYS, *packages)},
+        "cores": len(os.sched_getaffinity(0)),
+        "processor": _processor(),
+        **more,
+    }
+    print(json.dumps(line), flush=True)
+    return line
+
+
+def _processor() -> str:
+    """The processor's name where Linux tells it, and whether it has bfloat16 instructions."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            facts = dict(map(str.strip, line.split(":", 1)) for line in file if ":" in line)
+    except OSError:
+        return platform.processor() or platform.machine()
+    flags = facts.get("flags", "").split()
+    bfloat16 = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in flags]
+    return " ".join([facts.get("model name", platform.machine()), *bfloat16])
