@@ -268,6 +268,7 @@ class Augmentation(keras.layers.Layer):
         """Takes how far each parameter may stray."""
         # float32 whatever the policy: bfloat16 cannot tell a coordinate of 149.2 from 149.
         super().__init__(name="augmentation", dtype="float32")
+        self.ranges = ranges
         self._augment = _compiled(functools.partial(augment, ranges=ranges))
 
     def build(self, films_shape: tuple, draws_shape: tuple) -> None:

@@ -13,8 +13,10 @@ from sklearn import metrics
 
 from trainer import plots
 from trainer.errors import RunError
+from trainer.meter import Meter
 from trainer.run_folder import write_csv, written_whole
 
+_MUCH_WAITING = 0.02  # share of the time
 _EPSILON = 1e-7  # Keras' own clip of a probability under a logarithm
 
 
@@ -23,17 +25,21 @@ def predict(model: keras.Model, batches: tf.data.Dataset) -> np.ndarray:
 
     Args:
         model: A model of `backbone.build_model`.
-        batches: Of `input_pipeline.evaluation_batches`.
+        batches: What it takes, in order.
 
     Returns:
         float32 [n, classes]; rows sum to 1, for 2 classes too.
     """
-    raw = np.asarray(model.predict(batches, verbose=0), np.float32)
+    # Model.predict sets up callbacks and an iterator of its own: more than a head's work.
+    raw = np.concatenate([np.asarray(model.predict_on_batch(batch)) for batch in batches])
+    raw = raw.astype(np.float32)
     return np.concatenate([1 - raw, raw], axis=1) if raw.shape[1] == 1 else raw
 
 
 class Validation(keras.callbacks.Callback):
     """Scores every validation film at each epoch's end, and keeps the weights of the best epoch.
+
+    Weights that the whole run leaves frozen are not among them.
 
     Best is the highest balanced accuracy and, among equals, the lowest loss. Comes first, since
     the others read what it puts into the logs. One object serves all phases of a run.
@@ -44,7 +50,7 @@ class Validation(keras.callbacks.Callback):
     """
 
     def __init__(self, kept: keras.Model, labels: np.ndarray, path: pathlib.Path) -> None:
-        """Takes the whole model, the validation labels, and where the best weights go."""
+        """Takes all layers that the run trains, the validation labels, where the weights go."""
         super().__init__()
         self._kept, self._labels, self._path = kept, labels, path
         self._best = (-1.0, 0.0)
@@ -123,30 +129,35 @@ class EarlyStopping(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """One bar a phase, and `films_per_second` of training (validation left out) in the logs."""
+    """One bar a phase; `films_per_second` and `input_wait` of training (not of validation).
 
-    def __init__(self, phase: str, epochs: int, films: int, batch_size: int) -> None:
-        """Takes the phase's name, its epochs, and the films of one epoch and of one step."""
+    `input_wait` is the share of the time that the device waited for input.
+    """
+
+    def __init__(self, phase: str, epochs: int, films: int, batch_size: int, meter: Meter) -> None:
+        """Takes the phase's name, its epochs, the films of an epoch and of a step, the meter."""
         super().__init__()
-        self._films, self._batch_size = films, batch_size
+        self._phase, self._films, self._batch_size, self._meter = phase, films, batch_size, meter
+        self._epochs: list[tuple[float, float]] = []  # seconds, and seconds waited
         self._bar = tqdm.tqdm(
             total=epochs * films, desc=f"{phase:9s}", unit=" films", mininterval=0.5
         )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the clock."""
-        self._started, self._left = time.perf_counter(), self._films
+        self._started, self._done, self._waited = time.perf_counter(), 0, self._meter.seconds
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Moves the bar and stops the clock, for now."""
-        step = min(self._batch_size, self._left)
-        self._left -= step
-        self._bar.update(step)
-        self._ended = time.perf_counter()
+        """Moves the bar and stops the clock, for now; `batch` is the last of those at once."""
+        done = min((batch + 1) * self._batch_size, self._films)
+        self._bar.update(done - self._done)
+        self._done, self._ended = done, time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """Reports the epoch."""
-        logs["films_per_second"] = self._films / (self._ended - self._started)
+        seconds, waited = self._ended - self._started, self._meter.seconds - self._waited
+        self._epochs.append((seconds, waited))
+        logs["films_per_second"], logs["input_wait"] = self._films / seconds, waited / seconds
         self._bar.set_postfix_str(
             f"epoch {epoch + 1}, loss {logs['loss']:.3f}, validation {logs['val_loss']:.3f}, "
             f"balanced accuracy {logs['val_balanced_accuracy']:.3f}"
@@ -155,6 +166,19 @@ class Progress(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Leaves the bar on the screen as it is."""
         self._bar.close()
+
+    def speed(self, advice: str) -> str:
+        """One line on the phase; with `advice` where the device waited noticeably.
+
+        The first epoch, which compiles, counts only where it is the only one.
+        """
+        counted = self._epochs[1:] or self._epochs
+        seconds, waited = map(sum, zip(*counted, strict=True))
+        line = (
+            f"{self._phase}: {len(counted) * self._films / seconds:,.0f} films/s; "
+            f"the device waited for input {waited / seconds:.1%} of the time."
+        )
+        return f"{line} {advice}" if waited > _MUCH_WAITING * seconds else line
 
 
 class Record(keras.callbacks.Callback):
@@ -185,7 +209,7 @@ class Record(keras.callbacks.Callback):
 
 
 class Board(keras.callbacks.Callback):
-    """TensorBoard: every number of the logs, the learning rate, the confusion matrix."""
+    """TensorBoard: every number of the logs, the learning rate, the best epochs' confusion."""
 
     def __init__(
         self, writer: tf.summary.SummaryWriter, validation: Validation, class_names: Sequence[str]
@@ -201,8 +225,9 @@ class Board(keras.callbacks.Callback):
                 group = "validation" if name.startswith("val_") else "train"
                 tf.summary.scalar(f"{group}/{name.removeprefix('val_')}", value)
             tf.summary.scalar("train/learning_rate", self.model.optimizer.learning_rate)
-            drawn = plots.confusion_figure(
-                self._validation.confusion, self._names, title=f"validation, epoch {epoch + 1}"
-            )
-            tf.summary.image("validation/confusion", drawn[None])
+            if self._validation.best_epoch == epoch + 1:  # a figure costs as much as many steps
+                drawn = plots.confusion_figure(
+                    self._validation.confusion, self._names, title=f"validation, epoch {epoch + 1}"
+                )
+                tf.summary.image("validation/confusion", drawn[None])
         self._writer.flush()

@@ -14,6 +14,10 @@ CLASSES = (2, 3, 4)
 BLOCKS = ("block1", "block2", "block3", "block4", "block5")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 MIN_IMAGE_SIZE = 32  # pixels; VGG16 halves a film five times
+CACHE_HELP = (
+    "Where converted weights and the frozen part's activations are kept. "
+    "Default: ~/.cache/covid_tfds."
+)
 
 
 class ConfigError(ValueError):
@@ -39,7 +43,10 @@ class Config:
         "one of your own. auto takes full, else article, else phantom, and says which.",
     )
     data_dir: str = _option("", "Where datasets are. Default: $TFDS_DATA_DIR or TFDS' own.")
-    cache_dir: str = _option("", "Where converted weights are kept. Default: ~/.cache/covid_tfds.")
+    cache_dir: str = _option("", CACHE_HELP)
+    cache_gib: float = _option(
+        20.0, "GiB the kept activations may take; the least recently used are removed first."
+    )
     image_size: int = _option(150, "Pixels of a side of the square that films are scaled to.")
     batch_size: int = _option(32, "Films a step.")
     epochs: int = _option(40, "Epochs of the head on the frozen base.")
@@ -54,8 +61,8 @@ class Config:
     )
     views: int = _option(
         8,
-        "Augmented views of each film, passed through the frozen part once and taken in turn by "
-        "the epochs. 0: a new view each epoch, through the whole network.",
+        "Augmented views of each film, passed through the frozen part once, kept in --cache_dir "
+        "and taken in turn by the epochs. 0: a new view each epoch, through the whole network.",
     )
     weights: str = _option(
         "imagenet", "imagenet, none (random), or a Keras file with VGG16's layers."
@@ -97,6 +104,7 @@ class Config:
             _require(0 < getattr(self, name) <= 1, name, getattr(self, name), "above 0, at most 1")
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "0 to below 1")
         _require(self.early_stopping >= 0, "early_stopping", self.early_stopping, "0 or more")
+        _require(self.cache_gib >= 0, "cache_gib", self.cache_gib, "0 or more")
         _require(0 <= self.views <= 1000, "views", self.views, "0 to 1000")
         _require(0 <= self.seed < 2**31, "seed", self.seed, "0 to 2147483647")
         _require(bool(self.dataset), "dataset", self.dataset, "a name, or auto")
@@ -168,6 +176,11 @@ def from_flags(values: flags.FlagValues) -> Config:
         ConfigError: As for `Config`.
     """
     return Config(**{field.name: values[field.name].value for field in dataclasses.fields(Config)})
+
+
+def cache_folder(cache_dir: str) -> pathlib.Path:
+    """The folder that `--cache_dir` names, or the default."""
+    return pathlib.Path(cache_dir or "~/.cache/covid_tfds").expanduser()
 
 
 def _require(holds: bool, name: str, value: Any, wanted: str) -> None:

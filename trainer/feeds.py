@@ -1,14 +1,18 @@
-"""What a phase trains and scores, and on what: films, or activations of the frozen part."""
+"""What a phase trains and scores, and on what: films, or kept activations of the frozen part."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer import augmentation, dataset, features, input_pipeline
-from trainer.config import Config
+from trainer import augmentation, dataset, features, frozen, input_pipeline
+from trainer.config import Config, cache_folder
+from trainer.meter import Meter
+
+_SCORED_AT_ONCE = 256  # films a step where nothing is trained
+_STEPS_AT_ONCE = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,50 +22,209 @@ class Feed:
     Attributes:
         trained: Shares the run's weights; takes what `train` holds.
         train: Batches of all epochs of the phase.
-        scored: Shares the run's weights; takes what `validation` and `published` hold.
-        validation: Batches of the validation films, once, in stored order.
+        meter: How long `train` was waited for.
+        scored: Shares the run's weights; takes what the next two give.
+        split: Gives the batches of a split's films, once, in stored order, without labels.
         published: Gives the augmented validation films of an epoch, or their activations.
+        steps_at_once: Steps worth running before the program is asked what comes next.
+        advice: What to change where the device waits for `train`.
     """
 
     trained: keras.Model
     train: tf.data.Dataset
+    meter: Meter
     scored: keras.Model
-    validation: tf.data.Dataset
+    split: Callable[[str], tf.data.Dataset]
     published: Callable[[int], np.ndarray]
+    steps_at_once: int
+    advice: str
 
 
-class FilmFeeds:
-    """Every epoch sees the films, through the whole network."""
+def views(config: Config) -> int:
+    """Fixed views of a film: 1 without augmentation, 0 when every epoch draws anew."""
+    return 1 if config.augmentation == "none" else config.views
+
+
+def first_trained(config: Config) -> str | None:
+    """The lowest block that the run ever trains; None: the head alone is trained."""
+    return None if config.fine_tune_from == "none" else config.fine_tune_from
+
+
+class Feeds:
+    """The feeds of a run: each phase gets what the store keeps for its cut, where that can be.
+
+    Attributes:
+        lowest: The cut below which the whole run trains nothing; None: it trains all blocks.
+    """
 
     def __init__(self, config: Config, films: dataset.Dataset, model: keras.Model) -> None:
-        """Takes the run, its dataset and the whole model."""
-        self._config, self._model = config, model
-        self._train, self._held_out = films.splits["train"], films.splits["validation"]
+        """Takes the run, its dataset and the whole model with the weights it starts from."""
+        self._config, self._films, self._model = config, films, model
         self._augment = augmentation.augmentation(config.augmentation)
+        self._cache = cache_folder(config.cache_dir)
+        self._keys = {
+            name: features.film_keys(split.film_ids, split.images)
+            for name, split in films.splits.items()
+        }
+        self._lowest = self.lowest = frozen.cut(first_trained(config))
+        self._stores: dict[tuple[str, bool], features.Store] = {}
+
+    def close(self) -> None:
+        """Lets other processes evict what was used."""
+        for store in self._stores.values():
+            store.close()
 
     def feed(self, block: str | None, epochs: range) -> Feed:
         """The feed of a phase that trains from `block` up (None: the head)."""
-        config = self._config
-        shape = {"image_size": config.image_size, "batch_size": config.batch_size}
-        draws = self._augment and (lambda epoch: self._draws(self._train, epoch))
+        cut = frozen.cut(block)
+        if cut and views(self._config) and self._fits(cut, epochs):
+            return self._of_activations(cut, epochs)
+        return self._of_films(epochs)
+
+    # Activations
+
+    def _of_activations(self, cut: str, epochs: range) -> Feed:
+        config, train = self._config, self._films.splits["train"]
+        count = views(config)
+        rows = self._rows(cut, "train", self._seen(epochs), augmented=True)
+        held_out = self._rows(cut, "validation", [0])
+        published = (
+            self._rows(cut, "validation", self._seen(epochs), augmented=True)
+            if config.as_published
+            else held_out
+        )
+        meter, trained = Meter(), frozen.part(self._model, cut, None)
+        batches = frozen.train_batches(
+            rows, train.labels, batch_size=config.batch_size, seed=config.seed, epochs=epochs,
+            views=count,
+        )  # fmt: skip
+        everyone = range(len(held_out.films))
         return Feed(
-            trained=self._with_augmentation(),
-            train=input_pipeline.train_batches(
-                self._train, **shape, seed=config.seed, epochs=epochs, draws=draws
+            trained=trained,
+            train=meter.measured(batches),
+            meter=meter,
+            scored=trained,
+            split=lambda split: frozen.ordered_batches(
+                self._rows(cut, split, [0]), batch_size=_SCORED_AT_ONCE
             ),
-            scored=self._model,
-            validation=input_pipeline.evaluation_batches(self._held_out, **shape),
-            published=self._published,
+            published=lambda epoch: published.read(epoch % count, everyone),
+            # A head's step takes milliseconds, a convolution's too long for the bar to stand still.
+            steps_at_once=_STEPS_AT_ONCE if cut == frozen.cut(None) else 1,
+            advice="Kept rows are read from the disk: free some memory, or give fewer --views.",
         )
 
+    def _seen(self, epochs: range) -> list[int]:
+        return sorted({epoch % views(self._config) for epoch in epochs})
+
+    def _rows(
+        self, cut: str, split: str, seen: Sequence[int], augmented: bool = False
+    ) -> frozen.Rows:
+        """The rows of a split, computed where they are lacking: from an earlier cut's, if any."""
+        config, films = self._config, self._films.splits[split]
+        augment = self._augment if augmented else None
+        part = frozen.part(self._model, None, cut)
+        rows = frozen.Rows(self._store(cut, augment), self._keys[split], part.output)
+        lacking = rows.lacking(seen)
+        if not lacking:
+            return rows
+        if self._lowest in (None, cut):
+            produce = frozen.from_films(part, films, config.image_size, augment, config.seed)
+        else:
+            below = self._rows(self._lowest, split, list(lacking), augmented)
+            produce = frozen.from_rows(frozen.part(self._model, self._lowest, cut), below)
+        rows.fill(seen, produce)
+        return rows
+
+    def _store(self, cut: str, augment: augmentation.Augmentation | None) -> features.Store:
+        """Opened at most once a run, while the frozen layers have the weights they started from."""
+        name = (cut, augment is not None)
+        if name not in self._stores:
+            config = self._config
+            key = features.Key(
+                network=frozen.digest(frozen.part(self._model, None, cut)),
+                cut=cut,
+                image_size=config.image_size,
+                augmentation=dataclasses.asdict(augment.ranges) if augment else {},
+                seed=config.seed if augment else 0,
+                precision=keras.config.dtype_policy().name,
+            )
+            store = features.Store(self._cache, key, views(config) if augment else 1)
+            for damage in store.damaged:
+                print(f"{damage}; it is computed again.")
+            self._stores[name] = store
+        return self._stores[name]
+
+    def _fits(self, cut: str, epochs: range) -> bool:
+        """Whether the rows have room in the cache; says what they spare."""
+        count = {split: len(self._keys[split]) for split in ("train", "validation")}
+        part = frozen.part(self._model, None, cut)
+        wanted = {True: {"train": self._seen(epochs)}, False: {"train": [], "validation": [0]}}
+        if self._config.as_published:
+            wanted[True]["validation"] = self._seen(epochs)
+        lacking = total = 0
+        for augmented, splits in wanted.items():
+            store = self._store(cut, self._augment if augmented else None)
+            for split, seen in splits.items():
+                total += len(seen) * count[split]
+                lacking += sum(len(store.missing(self._keys[split], view)) for view in seen)
+        needed, limit = lacking * frozen.bytes_a_row(part), self._config.cache_gib * 2**30
+        if through := self._lowest not in (None, cut):
+            needed += lacking * frozen.bytes_a_row(frozen.part(self._model, None, self._lowest))
+        if not features.make_room(self._cache, needed, int(limit)):
+            if through:
+                self._lowest = None  # without keeping what the later phase needs it may do
+                return self._fits(cut, epochs)
+            print(
+                f"{needed / 2**30:.1f} GiB of activations find no room in {self._cache} "
+                f"(--cache_gib={self._config.cache_gib:g}): every epoch passes the whole network."
+            )
+            return False
+        passes = len(epochs) * sum(count.values())
+        print(
+            f"Frozen part up to {cut}: {total - lacking:,} of {total:,} rows kept from before, "
+            f"{lacking:,} to compute, in place of {passes:,} passes.",
+            flush=True,
+        )
+        return True
+
+    # Films
+
+    def _of_films(self, epochs: range) -> Feed:
+        config, train = self._config, self._films.splits["train"]
+        meter = Meter()
+        draws = self._augment and (lambda epoch: self._draws(train, epoch))
+        batches = input_pipeline.train_batches(
+            train, image_size=config.image_size, batch_size=config.batch_size, seed=config.seed,
+            epochs=epochs, draws=draws,
+        )  # fmt: skip
+        return Feed(
+            trained=self._with_augmentation(),
+            train=meter.measured(batches),
+            meter=meter,
+            scored=self._model,
+            split=self._pixels,
+            published=self._published,
+            steps_at_once=1,
+            advice="Give a smaller --image_size, or --views=8, which passes each view only once.",
+        )
+
+    def _pixels(self, split: str) -> tf.data.Dataset:
+        batches = input_pipeline.evaluation_batches(
+            self._films.splits[split],
+            image_size=self._config.image_size,
+            batch_size=self._config.batch_size,
+        )
+        return batches.map(lambda films, _: films)
+
     def _draws(self, films: dataset.Films, epoch: int) -> np.ndarray:
-        # With a fixed number of views the same views, though memory could not keep them.
+        # With a fixed number of views the same views, though the cache could not keep them.
         view = int(epoch) % self._config.views if self._config.views else int(epoch)
         return augmentation.uniform_draws(films.film_ids, view, self._config.seed)
 
     def _published(self, epoch: int) -> np.ndarray:
-        pixels = input_pipeline.pixels(self._held_out, self._config.image_size)
-        return np.asarray(self._augment(pixels, self._draws(self._held_out, epoch)))
+        held_out = self._films.splits["validation"]
+        pixels = input_pipeline.pixels(held_out, self._config.image_size)
+        return np.asarray(self._augment(pixels, self._draws(held_out, epoch)))
 
     def _with_augmentation(self) -> keras.Model:
         """The model that is trained: augmentation in front, outside what is saved."""
@@ -70,74 +233,3 @@ class FilmFeeds:
         films = keras.Input((self._config.image_size,) * 2 + (1,), name="films")
         draws = keras.Input((augmentation.DRAWS,), name="draws")
         return keras.Model([films, draws], self._model(self._augment(films, draws)))
-
-
-class ActivationFeeds:
-    """The frozen part has seen every view of every film once; epochs see its activations."""
-
-    def __init__(
-        self, config: Config, films: dataset.Dataset, model: keras.Model, lowest: str
-    ) -> None:
-        """Takes the run, its dataset, the whole model, and the lowest cut of all phases.
-
-        Films pass up to the lowest cut once; later cuts go on from there.
-        """
-        self._config, self._model, self._lowest = config, model, lowest
-        self._train, self._held_out = films.splits["train"], films.splits["validation"]
-        frozen, size = features.part(model, None, lowest), config.image_size
-        view = {
-            "augment": augmentation.augmentation(config.augmentation),
-            "views": views(config),
-            "seed": config.seed,
-        }
-        self._kept = {
-            "train": features.compute(frozen, self._train, size, **view),
-            "validation": features.compute(frozen, self._held_out, size),
-        }
-        if config.as_published:
-            self._kept["published"] = features.compute(frozen, self._held_out, size, **view)
-
-    def feed(self, block: str | None, epochs: range) -> Feed:
-        """The feed of a phase that trains from `block` up (None: the head)."""
-        config, cut = self._config, features.cut(block)
-        kept = self._kept
-        if cut != self._lowest:
-            between = features.part(self._model, self._lowest, cut)
-            kept = {name: features.advance(between, each) for name, each in kept.items()}
-        trained = features.part(self._model, cut, None)
-        seen = kept.get("published", kept["validation"])
-        validation = tf.data.Dataset.from_tensor_slices(kept["validation"][0])
-        return Feed(
-            trained=trained,
-            train=features.train_batches(
-                kept["train"],
-                self._train.labels,
-                batch_size=config.batch_size,
-                seed=config.seed,
-                epochs=epochs,
-            ),
-            scored=trained,
-            validation=validation.batch(config.batch_size),
-            published=lambda epoch: seen[epoch % len(seen)],
-        )
-
-
-def views(config: Config) -> int:
-    """Fixed views of a film: 1 without augmentation, 0 when every epoch draws anew."""
-    return 1 if config.augmentation == "none" else config.views
-
-
-def feeds(
-    config: Config, films: dataset.Dataset, model: keras.Model
-) -> FilmFeeds | ActivationFeeds:
-    """Activations where the views are a fixed number and memory holds them, else films."""
-    lowest = features.cut(None if config.fine_tune_from == "none" else config.fine_tune_from)
-    if not views(config) or not lowest:
-        return FilmFeeds(config, films, model)
-    counts = {split: len(films.splits[split].labels) for split in ("train", "validation")}
-    each = features.bytes_per_view(features.part(model, None, lowest), config.image_size)
-    needed = each * (views(config) * counts["train"] + counts["validation"])
-    if needed > features.MEMORY:
-        print(f"{needed / 2**30:.1f} GiB of activations are too many: every epoch sees the films.")
-        return FilmFeeds(config, films, model)
-    return ActivationFeeds(config, films, model, lowest)

@@ -1,9 +1,9 @@
 """The verdict on a trained model: every number with its n, its interval and its shortcut floor."""
 
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 
 from covid_tfds.films import LABELS
@@ -27,7 +27,7 @@ NOTICE = "Research use, not for diagnosis."
 def judge(
     config: Config,
     films: dataset.Dataset,
-    model: keras.Model,
+    probabilities: Callable[[str], np.ndarray],
     record: callbacks.Record,
     best_epoch: int,
     run_dir: pathlib.Path,
@@ -37,7 +37,7 @@ def judge(
     Args:
         config: The run.
         films: Its dataset.
-        model: The model with the weights of the best epoch.
+        probabilities: What the best epoch's model gives for a split, float32 [n, classes].
         record: The epochs.
         best_epoch: The epoch that was kept, from 1.
         run_dir: Where metrics.json, predictions.csv and plots/ go.
@@ -49,7 +49,7 @@ def judge(
         demand.
     """
     names = LABELS[: config.classes]
-    predictions = {split: _predict(config, films.splits[split], model) for split in _SCORED}
+    predictions = {split: _scored(films.splits[split], probabilities(split)) for split in _SCORED}
     floors = _floors(config, films)
     train = films.splits["train"]
     result: dict[str, Any] = {
@@ -74,7 +74,7 @@ def judge(
     }
     control = films.splits.get("control")
     if control and control.film_ids:
-        predictions["control"] = _predict(config, control, model)
+        predictions["control"] = _scored(control, probabilities("control"))
         result["control"] = evaluation.score(predictions["control"], names)
     if config.as_published:
         result["as_published"] = _as_published(config, predictions["test"], record)
@@ -85,16 +85,13 @@ def judge(
     return result
 
 
-def _predict(config: Config, films: dataset.Films, model: keras.Model) -> evaluation.Predictions:
-    batches = input_pipeline.evaluation_batches(
-        films, image_size=config.image_size, batch_size=config.batch_size
-    )
+def _scored(films: dataset.Films, probabilities: np.ndarray) -> evaluation.Predictions:
     return evaluation.Predictions(
         film_ids=films.film_ids,
         patients=films.groups,
         sources=films.sources,
         labels=films.labels,
-        probabilities=callbacks.predict(model, batches),
+        probabilities=probabilities,
     )
 
 

@@ -16,12 +16,13 @@ from trainer import (
     callbacks,
     dataset,
     feeds,
+    frozen,
     input_pipeline,
     judge,
     run_folder,
 )
 from trainer import weights as weights_lib
-from trainer.config import Config
+from trainer.config import Config, cache_folder
 from trainer.errors import RunError
 
 _SAMPLES = 8  # films shown in TensorBoard as they are and augmented
@@ -49,7 +50,7 @@ def train_and_evaluate(config: Config, run_dir: pathlib.Path) -> dict:
     policy, reason = _precision(config)
     print(f"Precision {policy}: {reason}.")
     keras.config.set_dtype_policy(policy)
-    weights = weights_lib.vgg16_weights(config.weights, cache_dir(config))
+    weights = weights_lib.vgg16_weights(config.weights, cache_folder(config.cache_dir))
     print(f"Weights: {weights.source}.", flush=True)
     if augmentation.flips(config.augmentation):
         print(f"Augmentation {config.augmentation} flips films: hearts change sides. Is it meant?")
@@ -72,17 +73,20 @@ def train_and_evaluate(config: Config, run_dir: pathlib.Path) -> dict:
         pooling=config.pooling,
         weights=weights,
     )
-    record, best_epoch = _fit(config, films, model, run_dir)
-    with run_folder.written_whole(run_dir / "model.keras") as beside:
-        model.save(beside)
-    result = judge.judge(config, films, model, record, best_epoch, run_dir)
+    source = feeds.Feeds(config, films, model)
+    try:
+        record, best_epoch, feed = _fit(config, films, model, source, run_dir)
+        with run_folder.written_whole(run_dir / "model.keras") as beside:
+            model.save(beside)
+
+        def probabilities(split: str) -> np.ndarray:
+            return callbacks.predict(feed.scored, feed.split(split))
+
+        result = judge.judge(config, films, probabilities, record, best_epoch, run_dir)
+    finally:
+        source.close()
     _write_hparams(config, result, run_dir)
     return result
-
-
-def cache_dir(config: Config) -> pathlib.Path:
-    """Where converted weights are kept."""
-    return pathlib.Path(config.cache_dir or "~/.cache/covid_tfds").expanduser()
 
 
 def _precision(config: Config) -> tuple[str, str]:
@@ -93,29 +97,36 @@ def _precision(config: Config) -> tuple[str, str]:
 
 
 def _fit(
-    config: Config, films: dataset.Dataset, model: keras.Model, run_dir: pathlib.Path
-) -> tuple[callbacks.Record, int]:
-    """Runs the phases and leaves the best epoch's weights in the model."""
+    config: Config,
+    films: dataset.Dataset,
+    model: keras.Model,
+    source: feeds.Feeds,
+    run_dir: pathlib.Path,
+) -> tuple[callbacks.Record, int, feeds.Feed]:
+    """Runs the phases and leaves the best epoch's weights in the model; returns the last feed."""
     train, held_out = films.splits["train"], films.splits["validation"]
     best = run_dir / "checkpoints" / "best.weights.h5"
-    validation = callbacks.Validation(model, held_out.labels, best)
+    kept = frozen.part(model, source.lowest, None) if source.lowest else model
+    validation = callbacks.Validation(kept, held_out.labels, best)
     published = callbacks.PublishedValidation(held_out.labels, config.batch_size)
     writer = tf.summary.create_file_writer(str(run_dir / "tensorboard"))
     _write_samples(writer, config, train)
     record = callbacks.Record(run_dir / "history.csv")
     followers = [callbacks.Board(writer, validation, LABELS[: config.classes]), record]
-    source = feeds.feeds(config, films, model)
     epoch = 0
-    for phase, block, epochs, rate in _phases(config):
+    for phase, block, epochs, rate in phases(config):
         if validation.best_epoch:
             validation.restore_best()
         backbone.set_trainable(model, block)
         feed = source.feed(block, range(epoch, epoch + epochs))
-        _compile(feed.trained, config, rate)
-        validation.look_at(feed.scored, feed.validation)
+        steps = -(-len(train.labels) // config.batch_size)
+        compiled(feed.trained, config.classes, rate, at_once(steps, feed.steps_at_once))
+        validation.look_at(feed.scored, feed.split("validation"))
         published.look_at(feed.scored, feed.published)
         record.phase = phase
-        progress = callbacks.Progress(phase, epochs, len(train.labels), config.batch_size)
+        progress = callbacks.Progress(
+            phase, epochs, len(train.labels), config.batch_size, feed.meter
+        )
         stop = callbacks.EarlyStopping(validation, epoch, config.early_stopping)
         optional = [published] * config.as_published + [stop] * bool(config.early_stopping)
         before = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights]
@@ -123,21 +134,22 @@ def _fit(
             feed.train,
             initial_epoch=epoch,
             epochs=epoch + epochs,
-            steps_per_epoch=-(-len(train.labels) // config.batch_size),
+            steps_per_epoch=steps,
             class_weight=_class_weights(config, train.labels),
             callbacks=[validation, progress, *optional, *followers],
             shuffle=False,  # the pipeline does
             verbose=0,
         )
         _require_moved(model, before, phase)
+        print(progress.speed(feed.advice), flush=True)
         epoch = record.rows[-1]["epoch"]
     validation.restore_best()
     record.mark_kept(validation.best_epoch)
     writer.close()
-    return record, validation.best_epoch
+    return record, validation.best_epoch, feed
 
 
-def _phases(config: Config) -> list[tuple[str, str | None, int, float]]:
+def phases(config: Config) -> list[tuple[str, str | None, int, float]]:
     """(name, first trained block or None, epochs, learning rate) of each phase."""
     phases = [("head", None, config.epochs, config.learning_rate)]
     if config.fine_tune_from != "none":
@@ -146,15 +158,24 @@ def _phases(config: Config) -> list[tuple[str, str | None, int, float]]:
     return phases
 
 
-def _compile(model: keras.Model, config: Config, learning_rate: float) -> None:
-    binary = config.classes == 2
+def at_once(steps: int, most: int) -> int:
+    """Steps an execution: a divisor of the epoch's, since Keras would run into the next one."""
+    return max(n for n in range(1, most + 1) if steps % n == 0)
+
+
+def compiled(
+    model: keras.Model, classes: int, learning_rate: float, steps_at_once: int
+) -> keras.Model:
+    """Compiles a model or a part of it for training, and returns it."""
     model.compile(
         optimizer=keras.optimizers.Adam(learning_rate),
-        loss="binary_crossentropy" if binary else "sparse_categorical_crossentropy",
+        loss="binary_crossentropy" if classes == 2 else "sparse_categorical_crossentropy",
         metrics=["accuracy"],
         # XLA slows VGG16 down on CPUs (.7 of the speed), and the resize has no XLA kernel.
         jit_compile=False,
+        steps_per_execution=steps_at_once,
     )
+    return model
 
 
 def _class_weights(config: Config, labels: np.ndarray) -> dict[int, float] | None:

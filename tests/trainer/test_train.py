@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import json
 import pathlib
+import time
 
 import keras
 import numpy as np
@@ -15,7 +16,7 @@ import tensorflow_datasets as tfds
 import covid_tfds
 from covid_tfds.films import LABELS
 from tests.covid_tfds import sources
-from trainer import backbone, callbacks, dataset, features, feeds, run_folder, train
+from trainer import backbone, callbacks, dataset, feeds, frozen, meter, run_folder, train
 from trainer import weights as weights_lib
 from trainer.config import Config
 from trainer.errors import RunError
@@ -36,17 +37,20 @@ QUICK = Config(
 
 
 def run(config: Config, data_dir: pathlib.Path, folder: pathlib.Path) -> dict:
-    config = dataclasses.replace(config, data_dir=config.data_dir or str(data_dir))
+    config = dataclasses.replace(
+        config,
+        data_dir=config.data_dir or str(data_dir),
+        cache_dir=config.cache_dir or str(data_dir / "cache"),
+    )
     run_folder.prepare(folder, overwrite=True)
     return train.train_and_evaluate(config, folder)
 
 
 def history(folder: pathlib.Path) -> list[dict[str, str]]:
     """The epochs, without what depends on the machine's mood."""
+    moods = {"films_per_second", "input_wait"}
     with open(folder / "history.csv", newline="") as file:
-        return [
-            {k: v for k, v in r.items() if k != "films_per_second"} for r in csv.DictReader(file)
-        ]
+        return [{k: v for k, v in row.items() if k not in moods} for row in csv.DictReader(file)]
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +159,8 @@ def test_every_flag_has_an_effect(name, base, data_dir, tmp_path):
 
 
 def test_every_flag_is_covered():
-    elsewhere = {"views", "dataset", "data_dir", "cache_dir", "deterministic", "as_published",
-                 "early_stopping", "fine_tune_from", "fine_tune_epochs",
+    elsewhere = {"views", "dataset", "data_dir", "cache_dir", "cache_gib", "deterministic",
+                 "as_published", "early_stopping", "fine_tune_from", "fine_tune_epochs",
                  "fine_tune_learning_rate"}  # fmt: skip
     assert {field.name for field in dataclasses.fields(Config)} == elsewhere | set(CHANGES)
 
@@ -187,7 +191,8 @@ def test_deterministic_runs_are_bit_equal(data_dir, tmp_path, augmentation):
 def test_cache_dir_takes_the_converted_weights(data_dir, tmp_path):
     config = dataclasses.replace(QUICK, weights="imagenet", epochs=1, cache_dir=str(tmp_path / "c"))
     run(config, data_dir, tmp_path / "run")
-    assert [path.suffix for path in (tmp_path / "c").iterdir()] == [".npz"]
+    kept = sorted(path.suffix or path.name for path in (tmp_path / "c").iterdir())
+    assert kept == [".npz", "features"]
 
 
 def test_early_stopping_ends_a_phase(data_dir, tmp_path):
@@ -273,18 +278,18 @@ def model_and_films(data_dir: pathlib.Path):
 @pytest.mark.parametrize("preset", ["none", "radiograph"])
 @pytest.mark.parametrize("lowest,block", [("none", None), ("block4", None), ("block4", "block4")])
 def test_training_on_activations_equals_training_on_films(
-    data_dir, monkeypatch, lowest, block, preset
+    data_dir, tmp_path, lowest, block, preset
 ):
     """Same views, same order, same steps: only what the frozen part does again is spared."""
     views = {} if preset == "none" else {"views": 2}
-    config = dataclasses.replace(QUICK, augmentation=preset, fine_tune_from=lowest, **views)
     ends = []
-    for memory in (0, features.MEMORY):
-        monkeypatch.setattr(features, "MEMORY", memory)
+    for gib in (0.0, 1.0):
+        config = dataclasses.replace(QUICK, augmentation=preset, fine_tune_from=lowest, **views,
+                                     cache_dir=str(tmp_path), cache_gib=gib)  # fmt: skip
         model, films = model_and_films(data_dir)
         backbone.set_trainable(model, block)
-        feed = feeds.feeds(config, films, model).feed(block, range(3))
-        assert (feed.trained.input_shape == model.input_shape) == (preset == "none" and not memory)
+        feed = feeds.Feeds(config, films, model).feed(block, range(3))
+        assert (feed.scored is model) == (gib == 0)
         feed.trained.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
         steps = -(-len(films.splits["train"].labels) // config.batch_size)
         feed.trained.fit(feed.train, epochs=3, steps_per_epoch=steps, shuffle=False, verbose=0)
@@ -293,11 +298,33 @@ def test_training_on_activations_equals_training_on_films(
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
-def test_all_blocks_can_be_trained(data_dir):
+def test_all_blocks_can_be_trained(data_dir, tmp_path):
     model, films = model_and_films(data_dir)
-    config = dataclasses.replace(QUICK, fine_tune_from="block1")
-    assert features.cut("block1") is None
-    assert feeds.feeds(config, films, model).feed("block1", range(1)).trained is model
+    config = dataclasses.replace(QUICK, fine_tune_from="block1", cache_dir=str(tmp_path))
+    assert frozen.cut("block1") is None
+    assert feeds.Feeds(config, films, model).feed("block1", range(1)).trained is model
+
+
+def test_the_last_lines_say_how_fast_and_how_long_the_device_waited(base, data_dir, capsys):
+    folder, _ = base
+    run(dataclasses.replace(QUICK, epochs=1), data_dir, folder.parent / "again")
+    assert "the device waited for input" in capsys.readouterr().out
+    with open(folder / "history.csv", newline="") as file:
+        assert all(0 <= float(row["input_wait"]) < 1 for row in csv.DictReader(file))
+
+
+def test_the_meter_measures_what_a_batch_is_waited_for():
+    slow = tf.data.Dataset.range(4).map(
+        lambda i: tf.numpy_function(lambda j: (time.sleep(0.05), j)[1], [i], tf.int64)
+    )
+    clock = meter.Meter()
+    assert list(clock.measured(slow).as_numpy_iterator()) == [0, 1, 2, 3]
+    assert clock.seconds >= 0.2
+
+
+@pytest.mark.parametrize("steps,most,wanted", [(155, 32, 31), (7, 32, 7), (157, 32, 1), (8, 1, 1)])
+def test_steps_at_once_divide_an_epoch(steps, most, wanted):
+    assert train.at_once(steps, most) == wanted
 
 
 def test_a_network_that_diverged_is_an_error_that_says_so(tmp_path):
