@@ -1,14 +1,15 @@
 """What a phase trains and scores, and on what: films, or kept activations of the frozen part."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from trainer import augmentation, dataset, features, frozen, input_pipeline
-from trainer.config import Config, cache_folder
+from trainer.base import Base
+from trainer.config import Config
 from trainer.meter import Meter
 
 _SCORED_AT_ONCE = 256  # films a step where nothing is trained
@@ -45,34 +46,16 @@ def views(config: Config) -> int:
     return 1 if config.augmentation == "none" else config.views
 
 
-def first_trained(config: Config) -> str | None:
-    """The lowest block that the run ever trains; None: the head alone is trained."""
-    return None if config.fine_tune_from == "none" else config.fine_tune_from
-
-
 class Feeds:
-    """The feeds of a run: each phase gets what the store keeps for its cut, where that can be.
+    """The feeds of a run: each phase gets what the store keeps for its cut, where that can be."""
 
-    Attributes:
-        lowest: The cut below which the whole run trains nothing; None: it trains all blocks.
-    """
-
-    def __init__(self, config: Config, films: dataset.Dataset, model: keras.Model) -> None:
-        """Takes the run, its dataset and the whole model with the weights it starts from."""
-        self._config, self._films, self._model = config, films, model
-        self._augment = augmentation.augmentation(config.augmentation)
-        self._cache = cache_folder(config.cache_dir)
+    def __init__(self, base: Base, splits: Mapping[str, dataset.Films]) -> None:
+        """Takes the run's base, and the films by split: `train`, `validation` and any other."""
+        self._base, self._config, self._splits = base, base.config, splits
         self._keys = {
-            name: features.film_keys(split.film_ids, split.images)
-            for name, split in films.splits.items()
+            name: features.film_keys(split.film_ids, split.images) for name, split in splits.items()
         }
-        self._lowest = self.lowest = frozen.cut(first_trained(config))
-        self._stores: dict[tuple[str, bool], features.Store] = {}
-
-    def close(self) -> None:
-        """Lets other processes evict what was used."""
-        for store in self._stores.values():
-            store.close()
+        self._lowest = base.lowest
 
     def feed(self, block: str | None, epochs: range) -> Feed:
         """The feed of a phase that trains from `block` up (None: the head)."""
@@ -84,7 +67,7 @@ class Feeds:
     # Activations
 
     def _of_activations(self, cut: str, epochs: range) -> Feed:
-        config, train = self._config, self._films.splits["train"]
+        config, train = self._config, self._splits["train"]
         count = views(config)
         rows = self._rows(cut, "train", self._seen(epochs), augmented=True)
         held_out = self._rows(cut, "validation", [0])
@@ -93,7 +76,7 @@ class Feeds:
             if config.as_published
             else held_out
         )
-        meter, trained = Meter(), frozen.part(self._model, cut, None)
+        meter, trained = Meter(), self._base.part(cut, None)
         batches = frozen.train_batches(
             rows, train.labels, batch_size=config.batch_size, seed=config.seed, epochs=epochs,
             views=count,
@@ -120,10 +103,10 @@ class Feeds:
         self, cut: str, split: str, seen: Sequence[int], augmented: bool = False
     ) -> frozen.Rows:
         """The rows of a split, computed where they are lacking: from an earlier cut's, if any."""
-        config, films = self._config, self._films.splits[split]
-        augment = self._augment if augmented else None
-        part = frozen.part(self._model, None, cut)
-        rows = frozen.Rows(self._store(cut, augment), self._keys[split], part.output)
+        config, films = self._config, self._splits[split]
+        augment = self._base.augment if augmented else None
+        part = self._base.part(None, cut)
+        rows = frozen.Rows(self._base.store(cut, augmented), self._keys[split], part.output)
         lacking = rows.lacking(seen)
         if not lacking:
             return rows
@@ -131,51 +114,32 @@ class Feeds:
             produce = frozen.from_films(part, films, config.image_size, augment, config.seed)
         else:
             below = self._rows(self._lowest, split, list(lacking), augmented)
-            produce = frozen.from_rows(frozen.part(self._model, self._lowest, cut), below)
+            produce = frozen.from_rows(self._base.part(self._lowest, cut), below)
         rows.fill(seen, produce)
         return rows
-
-    def _store(self, cut: str, augment: augmentation.Augmentation | None) -> features.Store:
-        """Opened at most once a run, while the frozen layers have the weights they started from."""
-        name = (cut, augment is not None)
-        if name not in self._stores:
-            config = self._config
-            key = features.Key(
-                network=frozen.digest(frozen.part(self._model, None, cut)),
-                cut=cut,
-                image_size=config.image_size,
-                augmentation=dataclasses.asdict(augment.ranges) if augment else {},
-                seed=config.seed if augment else 0,
-                precision=keras.config.dtype_policy().name,
-            )
-            store = features.Store(self._cache, key, views(config) if augment else 1)
-            for damage in store.damaged:
-                print(f"{damage}; it is computed again.")
-            self._stores[name] = store
-        return self._stores[name]
 
     def _fits(self, cut: str, epochs: range) -> bool:
         """Whether the rows have room in the cache; says what they spare."""
         count = {split: len(self._keys[split]) for split in ("train", "validation")}
-        part = frozen.part(self._model, None, cut)
+        part = self._base.part(None, cut)
         wanted = {True: {"train": self._seen(epochs)}, False: {"train": [], "validation": [0]}}
         if self._config.as_published:
             wanted[True]["validation"] = self._seen(epochs)
         lacking = total = 0
         for augmented, splits in wanted.items():
-            store = self._store(cut, self._augment if augmented else None)
+            store = self._base.store(cut, augmented)
             for split, seen in splits.items():
                 total += len(seen) * count[split]
                 lacking += sum(len(store.missing(self._keys[split], view)) for view in seen)
         needed, limit = lacking * frozen.bytes_a_row(part), self._config.cache_gib * 2**30
         if through := self._lowest not in (None, cut):
-            needed += lacking * frozen.bytes_a_row(frozen.part(self._model, None, self._lowest))
-        if not features.make_room(self._cache, needed, int(limit)):
+            needed += lacking * frozen.bytes_a_row(self._base.part(None, self._lowest))
+        if not features.make_room(self._base.cache_dir, needed, int(limit)):
             if through:
                 self._lowest = None  # without keeping what the later phase needs it may do
                 return self._fits(cut, epochs)
             print(
-                f"{needed / 2**30:.1f} GiB of activations find no room in {self._cache} "
+                f"{needed / 2**30:.1f} GiB of activations find no room in {self._base.cache_dir} "
                 f"(--cache_gib={self._config.cache_gib:g}): every epoch passes the whole network."
             )
             return False
@@ -190,9 +154,9 @@ class Feeds:
     # Films
 
     def _of_films(self, epochs: range) -> Feed:
-        config, train = self._config, self._films.splits["train"]
+        config, train = self._config, self._splits["train"]
         meter = Meter()
-        draws = self._augment and (lambda epoch: self._draws(train, epoch))
+        draws = self._base.augment and (lambda epoch: self._draws(train, epoch))
         batches = input_pipeline.train_batches(
             train, image_size=config.image_size, batch_size=config.batch_size, seed=config.seed,
             epochs=epochs, draws=draws,
@@ -201,7 +165,7 @@ class Feeds:
             trained=self._with_augmentation(),
             train=meter.measured(batches),
             meter=meter,
-            scored=self._model,
+            scored=self._base.model,
             split=self._pixels,
             published=self._published,
             steps_at_once=1,
@@ -210,7 +174,7 @@ class Feeds:
 
     def _pixels(self, split: str) -> tf.data.Dataset:
         batches = input_pipeline.evaluation_batches(
-            self._films.splits[split],
+            self._splits[split],
             image_size=self._config.image_size,
             batch_size=self._config.batch_size,
         )
@@ -222,14 +186,14 @@ class Feeds:
         return augmentation.uniform_draws(films.film_ids, view, self._config.seed)
 
     def _published(self, epoch: int) -> np.ndarray:
-        held_out = self._films.splits["validation"]
+        held_out = self._splits["validation"]
         pixels = input_pipeline.pixels(held_out, self._config.image_size)
-        return np.asarray(self._augment(pixels, self._draws(held_out, epoch)))
+        return np.asarray(self._base.augment(pixels, self._draws(held_out, epoch)))
 
     def _with_augmentation(self) -> keras.Model:
         """The model that is trained: augmentation in front, outside what is saved."""
-        if self._augment is None:
-            return self._model
+        if self._base.augment is None:
+            return self._base.model
         films = keras.Input((self._config.image_size,) * 2 + (1,), name="films")
         draws = keras.Input((augmentation.DRAWS,), name="draws")
-        return keras.Model([films, draws], self._model(self._augment(films, draws)))
+        return keras.Model([films, draws], self._base.model(self._base.augment(films, draws)))

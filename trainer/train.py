@@ -16,12 +16,12 @@ from trainer import (
     callbacks,
     dataset,
     feeds,
-    frozen,
     input_pipeline,
     judge,
     run_folder,
 )
 from trainer import weights as weights_lib
+from trainer.base import Base
 from trainer.config import Config, cache_folder
 from trainer.errors import RunError
 
@@ -73,9 +73,9 @@ def train_and_evaluate(config: Config, run_dir: pathlib.Path) -> dict:
         pooling=config.pooling,
         weights=weights,
     )
-    source = feeds.Feeds(config, films, model)
+    base = Base(config, model)
     try:
-        record, best_epoch, feed = _fit(config, films, model, source, run_dir)
+        record, best_epoch, feed = _fit(base, films, run_dir)
         with run_folder.written_whole(run_dir / "model.keras") as beside:
             model.save(beside)
 
@@ -84,7 +84,7 @@ def train_and_evaluate(config: Config, run_dir: pathlib.Path) -> dict:
 
         result = judge.judge(config, films, probabilities, record, best_epoch, run_dir)
     finally:
-        source.close()
+        base.close()
     _write_hparams(config, result, run_dir)
     return result
 
@@ -97,23 +97,19 @@ def _precision(config: Config) -> tuple[str, str]:
 
 
 def _fit(
-    config: Config,
-    films: dataset.Dataset,
-    model: keras.Model,
-    source: feeds.Feeds,
-    run_dir: pathlib.Path,
+    base: Base, films: dataset.Dataset, run_dir: pathlib.Path
 ) -> tuple[callbacks.Record, int, feeds.Feed]:
     """Runs the phases and leaves the best epoch's weights in the model; returns the last feed."""
+    config, model = base.config, base.model
     train, held_out = films.splits["train"], films.splits["validation"]
     best = run_dir / "checkpoints" / "best.weights.h5"
-    kept = frozen.part(model, source.lowest, None) if source.lowest else model
-    validation = callbacks.Validation(kept, held_out.labels, best)
+    validation = callbacks.Validation(base.trained(), held_out.labels, best)
     published = callbacks.PublishedValidation(held_out.labels, config.batch_size)
     writer = tf.summary.create_file_writer(str(run_dir / "tensorboard"))
     _write_samples(writer, config, train)
     record = callbacks.Record(run_dir / "history.csv")
     followers = [callbacks.Board(writer, validation, LABELS[: config.classes]), record]
-    epoch = 0
+    source, epoch = feeds.Feeds(base, films.splits), 0
     for phase, block, epochs, rate in phases(config):
         if validation.best_epoch:
             validation.restore_best()
@@ -135,7 +131,7 @@ def _fit(
             initial_epoch=epoch,
             epochs=epoch + epochs,
             steps_per_epoch=steps,
-            class_weight=_class_weights(config, train.labels),
+            class_weight=class_weights(config, train.labels),
             callbacks=[validation, progress, *optional, *followers],
             shuffle=False,  # the pipeline does
             verbose=0,
@@ -178,7 +174,8 @@ def compiled(
     return model
 
 
-def _class_weights(config: Config, labels: np.ndarray) -> dict[int, float] | None:
+def class_weights(config: Config, labels: np.ndarray) -> dict[int, float] | None:
+    """Weight of each class in the loss; None: every film weighs the same."""
     if config.class_weights == "none":
         return None
     counts = dataset.class_counts(labels, config.classes)

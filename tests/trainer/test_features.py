@@ -16,6 +16,7 @@ import pytest
 
 from trainer import augmentation, backbone, dataset, features, feeds, frozen, input_pipeline
 from trainer import weights as weights_lib
+from trainer.base import Base
 from trainer.config import Config
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -172,9 +173,9 @@ def network(seed: int = 3) -> keras.Model:
 def fill(cache: pathlib.Path, films: dataset.Dataset, capsys, **changes) -> tuple[int, int]:
     """Rows that a run found kept, and those it computed."""
     config = dataclasses.replace(CONFIG, cache_dir=str(cache), **changes)
-    source = feeds.Feeds(config, films, network())
-    source.feed(None, range(config.epochs))
-    source.close()
+    base = Base(config, network())
+    feeds.Feeds(base, films.splits).feed(None, range(config.epochs))
+    base.close()
     said = next(line for line in capsys.readouterr().out.splitlines() if "rows kept" in line)
     words = said.replace(",", "").split()
     return int(words[words.index("of") - 1]), int(words[words.index("to", 5) - 1])
@@ -214,7 +215,7 @@ def test_damage_is_mended(tmp_path, films, capsys):
 def test_rows_are_what_the_network_computes_in_any_batch_and_order(tmp_path, films):
     config = dataclasses.replace(CONFIG, cache_dir=str(tmp_path))
     model, train = network(), films.splits["train"]
-    source = feeds.Feeds(config, films, model)
+    source = feeds.Feeds(Base(config, model), films.splits)
     source.feed(None, range(2))
     some = [7, 3, 11]
     pixels = input_pipeline.pixels(train.take(some), 32)
@@ -232,7 +233,7 @@ def test_a_later_cut_goes_on_from_the_earlier_one(tmp_path, films):
     for lowest in ("none", "block4"):
         folder = tmp_path / lowest
         config = dataclasses.replace(CONFIG, cache_dir=str(folder), fine_tune_from=lowest)
-        source = feeds.Feeds(config, films, network())
+        source = feeds.Feeds(Base(config, network()), films.splits)
         source.feed(None, range(2))
         ends.append(source._rows("block5_pool", "train", [1], augmented=True).read(1, range(9)))
         cuts = {each.key["cut"] for each in features.kept(folder)}
@@ -258,7 +259,7 @@ def test_the_digest_sees_weights_and_settings_and_no_trainable_flag():
 def test_no_room_is_told_and_the_films_pass_the_whole_network(tmp_path, films, capsys):
     config = dataclasses.replace(CONFIG, cache_dir=str(tmp_path), cache_gib=1e-6)
     model = network()
-    feed = feeds.Feeds(config, films, model).feed(None, range(2))
+    feed = feeds.Feeds(Base(config, model), films.splits).feed(None, range(2))
     assert feed.scored is model
     assert "--cache_gib=1e-06" in capsys.readouterr().out
 

@@ -18,6 +18,7 @@ from covid_tfds.films import LABELS
 from tests.covid_tfds import sources
 from trainer import backbone, callbacks, dataset, feeds, frozen, meter, run_folder, train
 from trainer import weights as weights_lib
+from trainer.base import Base
 from trainer.config import Config
 from trainer.errors import RunError
 
@@ -288,7 +289,7 @@ def test_training_on_activations_equals_training_on_films(
                                      cache_dir=str(tmp_path), cache_gib=gib)  # fmt: skip
         model, films = model_and_films(data_dir)
         backbone.set_trainable(model, block)
-        feed = feeds.Feeds(config, films, model).feed(block, range(3))
+        feed = feeds.Feeds(Base(config, model), films.splits).feed(block, range(3))
         assert (feed.scored is model) == (gib == 0)
         feed.trained.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
         steps = -(-len(films.splits["train"].labels) // config.batch_size)
@@ -302,7 +303,7 @@ def test_all_blocks_can_be_trained(data_dir, tmp_path):
     model, films = model_and_films(data_dir)
     config = dataclasses.replace(QUICK, fine_tune_from="block1", cache_dir=str(tmp_path))
     assert frozen.cut("block1") is None
-    assert feeds.Feeds(config, films, model).feed("block1", range(1)).trained is model
+    assert feeds.Feeds(Base(config, model), films.splits).feed("block1", range(1)).trained is model
 
 
 def test_the_last_lines_say_how_fast_and_how_long_the_device_waited(base, data_dir, capsys):

@@ -1,0 +1,61 @@
+"""The frozen base of one model: its parts and the stores of what they compute, opened once."""
+
+import dataclasses
+
+import keras
+
+from trainer import augmentation, features, frozen
+from trainer.config import Config, cache_folder
+
+
+class Base:
+    """Parts and stores of a model whose lower layers keep the weights they started from.
+
+    Attributes:
+        config: The run.
+        model: The whole model.
+        lowest: The cut below which the run trains nothing; None: it trains all blocks.
+        augment: Makes the views; None without augmentation.
+    """
+
+    def __init__(self, config: Config, model: keras.Model) -> None:
+        """Takes the run and the model before anything is trained."""
+        self.config, self.model = config, model
+        self.lowest = frozen.cut(None if config.fine_tune_from == "none" else config.fine_tune_from)
+        self.augment = augmentation.augmentation(config.augmentation)
+        self.cache_dir = cache_folder(config.cache_dir)
+        self._parts: dict[tuple[str | None, str | None], keras.Model] = {}
+        self._stores: dict[tuple[str, bool], features.Store] = {}
+
+    def part(self, below: str | None, upto: str | None) -> keras.Model:
+        """`frozen.part`; the same object each time, so that it is compiled once."""
+        if (below, upto) not in self._parts:
+            self._parts[below, upto] = frozen.part(self.model, below, upto)
+        return self._parts[below, upto]
+
+    def trained(self) -> keras.Model:
+        """All layers that the run ever trains; films or rows of the lowest cut go in."""
+        return self.part(self.lowest, None) if self.lowest else self.model
+
+    def store(self, cut: str, augmented: bool) -> features.Store:
+        """The store of what the base computes up to a cut, of views or of films as they are."""
+        if (cut, augmented) not in self._stores:
+            config, augmented = self.config, augmented and self.augment is not None
+            key = features.Key(
+                network=frozen.digest(self.part(None, cut)),
+                cut=cut,
+                image_size=config.image_size,
+                augmentation=dataclasses.asdict(self.augment.ranges) if augmented else {},
+                seed=config.seed if augmented else 0,
+                precision=keras.config.dtype_policy().name,
+            )
+            store = features.Store(self.cache_dir, key, config.views if augmented else 1)
+            for damage in store.damaged:
+                print(f"{damage}; it is computed again.")
+            self._stores[cut, augmented] = store
+        return self._stores[cut, augmented]
+
+    def close(self) -> None:
+        """Lets other processes evict what was used."""
+        for store in self._stores.values():
+            store.close()
