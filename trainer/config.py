@@ -10,6 +10,8 @@ from typing import Any
 
 from absl import flags
 
+from trainer import presets
+
 CLASSES = (2, 3, 4)
 BLOCKS = ("block1", "block2", "block3", "block4", "block5")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
@@ -49,8 +51,8 @@ class Config:
     dropout: float = _option(0.5, "Share of the head's units dropped in training.")
     augmentation: str = _option(
         "none",
-        "article: rotation 50, shifts 20 %, flips and so on; radiograph: milder, without flips.",
-        ("none", "article", "radiograph"),
+        "article: rotation 50, shifts 20 %, flips and so on; radiograph: milder, without flips. "
+        f"One of: {presets.SYNTAX}.",
     )
     views: int = _option(
         8,
@@ -89,6 +91,10 @@ class Config:
             choices, value = field.metadata["choices"], getattr(self, field.name)
             if choices:
                 _require(value in choices, field.name, value, "one of " + ", ".join(choices))
+        try:
+            presets.ranges(self.augmentation)
+        except ValueError:
+            _require(False, "augmentation", self.augmentation, f"one of: {presets.SYNTAX}")
         low = MIN_IMAGE_SIZE
         _require(low <= self.image_size <= 1024, "image_size", self.image_size, f"{low} to 1024")
         for name in ("batch_size", "epochs", "head_units", "fine_tune_epochs"):
