@@ -14,6 +14,7 @@ from trainer import presets
 
 CLASSES = (2, 3, 4)
 BLOCKS = ("block1", "block2", "block3", "block4", "block5")
+NORMALISATIONS = ("imagenet", "featurewise", "zca")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 MIN_IMAGE_SIZE = 32  # pixels; VGG16 halves a film five times
 
@@ -53,6 +54,12 @@ class Config:
         "none",
         "article: rotation 50, shifts 20 %, flips and so on; radiograph: milder, without flips. "
         f"One of: {presets.SYNTAX}.",
+    )
+    normalisation: str = _option(
+        "imagenet",
+        "imagenet: subtract its mean; featurewise: standardise, zca: whiten, both fitted on the "
+        "train films.",
+        NORMALISATIONS,
     )
     views: int = _option(
         8,

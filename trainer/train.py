@@ -18,6 +18,7 @@ from trainer import (
     feeds,
     input_pipeline,
     judge,
+    normalisation,
     run_folder,
 )
 from trainer import weights as weights_lib
@@ -71,6 +72,7 @@ def train_and_evaluate(config: Config, run_dir: pathlib.Path) -> dict:
         dropout=config.dropout,
         pooling=config.pooling,
         weights=weights,
+        normalisation=_normalisation(config, films.splits["train"]),
     )
     record, best_epoch = _fit(config, films, model, run_dir)
     with run_folder.written_whole(run_dir / "model.keras") as beside:
@@ -90,6 +92,13 @@ def _precision(config: Config) -> tuple[str, str]:
         return backbone.choose_precision(config.precision)
     except ValueError as error:
         raise RunError(str(error)) from None
+
+
+def _normalisation(config: Config, train: dataset.Films) -> normalisation.Normalisation | None:
+    if config.normalisation == "imagenet":
+        return None
+    squares = input_pipeline.squares(train, config.image_size)
+    return normalisation.fit(config.normalisation, squares)
 
 
 def _fit(
