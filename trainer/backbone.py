@@ -10,12 +10,18 @@ import keras
 import numpy as np
 
 from trainer.config import BLOCKS, MIN_IMAGE_SIZE, PRECISIONS
+from trainer.normalisation import Normalisation, normalised
 from trainer.weights import Weights
 
 # ImageNet's mean of blue, green and red on the 0..255 scale, as in the "caffe" mode of
 # keras.applications.imagenet_utils. A grey film's channels are equal, so that their order shows
 # in the means alone.
 BGR_MEAN = (103.939, 116.779, 123.68)
+
+# ImageNet's standard deviation on the same scale, as in the "torch" mode there. What VGG16's
+# weights were trained on has mean 0 and this deviation; fitted films, of mean 0 and deviation 1,
+# are brought to it.
+BGR_STD = (57.375, 57.12, 58.395)
 
 # What block 5 gives for a film has a root mean square of 7.7 (216 films). Brought to about 1, the
 # head of 256 units trains in 6 epochs instead of 60 and knows how sure it is: on the article's
@@ -38,6 +44,7 @@ def build_model(
     dropout: float,
     pooling: str,
     weights: Weights,
+    normalisation: Normalisation | None = None,
 ) -> keras.Model:
     """Builds VGG16 with a head of two dense layers, under the global precision policy.
 
@@ -51,13 +58,14 @@ def build_model(
         dropout: share of the hidden units dropped in training, in [0, 1).
         pooling: how block 5 becomes a vector: "flatten", "average" or "max".
         weights: what the convolutions start from.
+        normalisation: what was fitted on the train films; None subtracts ImageNet's means.
 
     Returns:
         A model from films [batch, height, width, 1] in 0..255, uint8 or float, of any size, to
         probabilities, float32 [batch, 1] for 2 classes and [batch, classes] for more.
 
     Raises:
-        ValueError: an argument is out of its bounds.
+        ValueError: an argument is out of its bounds, or the whitening is of another image size.
     """
     if classes < 2:
         raise ValueError(f"There are {classes} classes. Give 2 or more.")
@@ -69,7 +77,7 @@ def build_model(
         raise ValueError(f"There is no pooling {pooling!r}. Choose one of: {', '.join(POOLINGS)}.")
     films = keras.Input((None, None, 1), name="film")
     base = keras.applications.VGG16(
-        include_top=False, weights=None, input_tensor=_preprocess(films, image_size)
+        include_top=False, weights=None, input_tensor=_preprocess(films, image_size, normalisation)
     )
     for name, arrays in (weights.layers or {}).items():
         base.get_layer(name).set_weights(arrays)
@@ -83,15 +91,21 @@ def build_model(
     return keras.Model(films, x, name="vgg16_films")
 
 
-def _preprocess(films: keras.KerasTensor, image_size: int) -> keras.KerasTensor:
-    """Resizes, repeats grey as three channels and subtracts the means, in float32 throughout."""
+def _preprocess(
+    films: keras.KerasTensor, image_size: int, normalisation: Normalisation | None
+) -> keras.KerasTensor:
+    """Resizes, repeats grey as three channels and normalises, in float32 throughout."""
     resize = keras.layers.Resizing(
         image_size, image_size, "bilinear", antialias=True, dtype="float32", name="resize"
     )
     # TensorFlow's antialiased resize has no XLA kernel, and Keras does not know it.
     resize.supports_jit = keras.backend.backend() != "tensorflow"
     grey = resize(films)
+    if normalisation is not None:
+        grey = normalised(grey, normalisation)
     bgr = keras.layers.Concatenate(dtype="float32", name="grey_to_bgr")([grey, grey, grey])
+    if normalisation is not None:
+        return keras.layers.Rescaling(list(BGR_STD), dtype="float32", name="imagenet_scale")(bgr)
     return keras.layers.Rescaling(
         1.0, offset=[-mean for mean in BGR_MEAN], dtype="float32", name="subtract_mean"
     )(bgr)
@@ -99,6 +113,8 @@ def _preprocess(films: keras.KerasTensor, image_size: int) -> keras.KerasTensor:
 
 def set_trainable(model: keras.Model, from_block: str | None) -> int:
     """Freezes the base below a block and frees the rest; the head is always trained.
+
+    What was fitted on the train films stays as it is.
 
     Compile the model afterwards: what Keras compiled before does not see the change.
 
@@ -119,7 +135,7 @@ def set_trainable(model: keras.Model, from_block: str | None) -> int:
         )
     frozen = BLOCKS if from_block is None else BLOCKS[: BLOCKS.index(from_block)]
     for layer in model.layers:
-        layer.trainable = not layer.name.startswith(frozen)
+        layer.trainable = not layer.name.startswith((*frozen, "whiten"))
     return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
 
 

@@ -10,8 +10,11 @@ from typing import Any
 
 from absl import flags
 
+from trainer import presets
+
 CLASSES = (2, 3, 4)
 BLOCKS = ("block1", "block2", "block3", "block4", "block5")
+NORMALISATIONS = ("imagenet", "featurewise", "zca")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 MIN_IMAGE_SIZE = 32  # pixels; VGG16 halves a film five times
 CACHE_HELP = (
@@ -56,8 +59,14 @@ class Config:
     dropout: float = _option(0.5, "Share of the head's units dropped in training.")
     augmentation: str = _option(
         "none",
-        "article: rotation 50, shifts 20 %, flips and so on; radiograph: milder, without flips.",
-        ("none", "article", "radiograph"),
+        "article: rotation 50, shifts 20 %, flips and so on; radiograph: milder, without flips. "
+        f"One of: {presets.SYNTAX}.",
+    )
+    normalisation: str = _option(
+        "imagenet",
+        "imagenet: subtract its mean; featurewise: standardise, zca: whiten, both fitted on the "
+        "train films.",
+        NORMALISATIONS,
     )
     views: int = _option(
         8,
@@ -96,6 +105,10 @@ class Config:
             choices, value = field.metadata["choices"], getattr(self, field.name)
             if choices:
                 _require(value in choices, field.name, value, "one of " + ", ".join(choices))
+        try:
+            presets.ranges(self.augmentation)
+        except ValueError:
+            _require(False, "augmentation", self.augmentation, f"one of: {presets.SYNTAX}")
         low = MIN_IMAGE_SIZE
         _require(low <= self.image_size <= 1024, "image_size", self.image_size, f"{low} to 1024")
         for name in ("batch_size", "epochs", "head_units", "fine_tune_epochs"):

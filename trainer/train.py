@@ -18,6 +18,7 @@ from trainer import (
     feeds,
     input_pipeline,
     judge,
+    normalisation,
     run_folder,
 )
 from trainer import weights as weights_lib
@@ -72,6 +73,7 @@ def train_and_evaluate(config: Config, run_dir: pathlib.Path) -> dict:
         dropout=config.dropout,
         pooling=config.pooling,
         weights=weights,
+        normalisation=_normalisation(config, films.splits["train"]),
     )
     base = Base(config, model)
     try:
@@ -94,6 +96,13 @@ def _precision(config: Config) -> tuple[str, str]:
         return backbone.choose_precision(config.precision)
     except ValueError as error:
         raise RunError(str(error)) from None
+
+
+def _normalisation(config: Config, train: dataset.Films) -> normalisation.Normalisation | None:
+    if config.normalisation == "imagenet":
+        return None
+    squares = input_pipeline.squares(train, config.image_size)
+    return normalisation.fit(config.normalisation, squares)
 
 
 def _fit(

@@ -24,7 +24,15 @@ BAD = {
     "--dropout is 1.0. Give 0 to below 1": {"dropout": 1.0},
     "--dropout is -0.1": {"dropout": -0.1},
     "--pooling is 'mean'. Give one of flatten, average, max": {"pooling": "mean"},
-    "--augmentation is 'strong'": {"augmentation": "strong"},
+    "--augmentation is 'strong'. Give one of: none, article, radiograph; radiograph takes any of "
+    "+gamma, +noise, +cutout, +elastic behind it, each once": {"augmentation": "strong"},
+    "--augmentation is 'radiograph+blur'": {"augmentation": "radiograph+blur"},
+    "--augmentation is 'radiograph+'": {"augmentation": "radiograph+"},
+    "--augmentation is 'radiograph+gamma+gamma'": {"augmentation": "radiograph+gamma+gamma"},
+    "--augmentation is 'article+noise'": {"augmentation": "article+noise"},
+    "--augmentation is 'none+noise'": {"augmentation": "none+noise"},
+    "--augmentation is ''": {"augmentation": ""},
+    "--normalisation is 'zcs'. Give one of imagenet, featurewise, zca": {"normalisation": "zcs"},
     "--precision is 'float16'": {"precision": "float16"},
     "--fine_tune_from is 'block6'": {"fine_tune_from": "block6"},
     "--fine_tune_epochs is 0": {"fine_tune_from": "block5", "fine_tune_epochs": 0},
@@ -45,6 +53,11 @@ def test_a_value_out_of_bounds_is_named_with_its_mend(message):
     with pytest.raises(ConfigError) as refused:
         Config(**BAD[message])
     assert message in str(refused.value)
+
+
+def test_options_of_the_augmentation_go_with_views():
+    config = Config(augmentation="radiograph+noise+gamma", views=3)
+    assert (config.augmentation, config.views) == ("radiograph+noise+gamma", 3)
 
 
 def test_json_goes_both_ways():

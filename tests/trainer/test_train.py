@@ -146,6 +146,7 @@ CHANGES = {
     "pooling": "average",
     "dropout": 0.6,
     "augmentation": "radiograph",
+    "normalisation": "zca",
     "weights": "imagenet",
     "precision": "mixed_bfloat16",
     "class_weights": "balanced",
