@@ -139,6 +139,20 @@ def set_trainable(model: keras.Model, from_block: str | None) -> int:
     return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
 
 
+def reset_head(model: keras.Model, seed: int) -> None:
+    """Draws the weights of the head's two layers anew; biases become 0.
+
+    Args:
+        model: a model of `build_model`.
+        seed: any integer from 0.
+    """
+    for step, name in enumerate(("head", "predictions")):
+        layer = model.get_layer(name)
+        draw = type(layer.kernel_initializer)(seed=2 * seed + step)
+        layer.kernel.assign(draw(layer.kernel.shape))
+        layer.bias.assign(keras.ops.zeros_like(layer.bias))
+
+
 def choose_precision(choice: str) -> tuple[str, str]:
     """Resolves the flag to a Keras dtype policy that this machine does well.
 

@@ -194,6 +194,15 @@ def _fingerprint(splits: dict[str, Films]) -> str:
     return digest.hexdigest()
 
 
+def joined(parts: Sequence[Films]) -> Films:
+    """The films of several splits, one after the other."""
+    columns = {
+        field.name: [each for part in parts for each in getattr(part, field.name)]
+        for field in dataclasses.fields(Films)
+    }
+    return Films(**columns | {"labels": np.concatenate([part.labels for part in parts])})
+
+
 def class_counts(labels: Sequence[int], classes: int) -> list[int]:
     """Films of each class."""
     return np.bincount(labels, minlength=classes).tolist()

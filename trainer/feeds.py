@@ -49,9 +49,24 @@ def views(config: Config) -> int:
 class Feeds:
     """The feeds of a run: each phase gets what the store keeps for its cut, where that can be."""
 
-    def __init__(self, base: Base, splits: Mapping[str, dataset.Films]) -> None:
-        """Takes the run's base, and the films by split: `train`, `validation` and any other."""
+    def __init__(
+        self,
+        base: Base,
+        splits: Mapping[str, dataset.Films],
+        *,
+        seed: int | None = None,
+        quiet: bool = False,
+    ) -> None:
+        """Takes the run's base and films.
+
+        Args:
+            base: Of the run.
+            splits: Films by split: `train`, `validation` and any other.
+            seed: Of the order of films; the run's unless given.
+            quiet: Whether to keep to itself what the store spares.
+        """
         self._base, self._config, self._splits = base, base.config, splits
+        self._seed, self._quiet = base.config.seed if seed is None else seed, quiet
         self._keys = {
             name: features.film_keys(split.film_ids, split.images) for name, split in splits.items()
         }
@@ -78,7 +93,7 @@ class Feeds:
         )
         meter, trained = Meter(), self._base.part(cut, None)
         batches = frozen.train_batches(
-            rows, train.labels, batch_size=config.batch_size, seed=config.seed, epochs=epochs,
+            rows, train.labels, batch_size=config.batch_size, seed=self._seed, epochs=epochs,
             views=count,
         )  # fmt: skip
         everyone = range(len(held_out.films))
@@ -143,12 +158,13 @@ class Feeds:
                 f"(--cache_gib={self._config.cache_gib:g}): every epoch passes the whole network."
             )
             return False
-        passes = len(epochs) * sum(count.values())
-        print(
-            f"Frozen part up to {cut}: {total - lacking:,} of {total:,} rows kept from before, "
-            f"{lacking:,} to compute, in place of {passes:,} passes.",
-            flush=True,
-        )
+        if not self._quiet:
+            passes = len(epochs) * sum(count.values())
+            print(
+                f"Frozen part up to {cut}: {total - lacking:,} of {total:,} rows kept from before, "
+                f"{lacking:,} to compute, in place of {passes:,} passes.",
+                flush=True,
+            )
         return True
 
     # Films
@@ -158,7 +174,7 @@ class Feeds:
         meter = Meter()
         draws = self._base.augment and (lambda epoch: self._draws(train, epoch))
         batches = input_pipeline.train_batches(
-            train, image_size=config.image_size, batch_size=config.batch_size, seed=config.seed,
+            train, image_size=config.image_size, batch_size=config.batch_size, seed=self._seed,
             epochs=epochs, draws=draws,
         )  # fmt: skip
         return Feed(

@@ -14,8 +14,15 @@ from typing import Any
 from trainer.config import ConfigError
 
 # What a run leaves; --overwrite removes these and nothing else.
-_CONTENTS = ("config.json", "history.csv", "metrics.json", "predictions.csv", "model.keras")
-_FOLDERS = ("plots", "tensorboard", "checkpoints")
+_CONTENTS = (
+    "config.json",
+    "crossval.json",
+    "history.csv",
+    "metrics.json",
+    "predictions.csv",
+    "model.keras",
+)
+FOLDERS = ("plots", "tensorboard", "checkpoints")
 _PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "pillow", "scikit-learn")
 
 
@@ -37,7 +44,7 @@ def prepare(run_dir: pathlib.Path, *, overwrite: bool) -> None:
                 f"--run_dir {run_dir} is not empty (it holds {', '.join(held[:5])}). "
                 "Give another folder, or --overwrite."
             )
-        foreign = sorted(set(held) - {*_CONTENTS, *_FOLDERS})
+        foreign = sorted(set(held) - {*_CONTENTS, *FOLDERS})
         if foreign:
             raise ConfigError(
                 f"--run_dir {run_dir} holds what no run wrote ({', '.join(foreign[:5])}), and "
@@ -46,8 +53,7 @@ def prepare(run_dir: pathlib.Path, *, overwrite: bool) -> None:
         for name in held:
             path = run_dir / name
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for name in _FOLDERS:
-            (run_dir / name).mkdir(parents=True, exist_ok=True)
+        run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
             f"--run_dir {run_dir} can't be written ({error.strerror}). Give another folder."

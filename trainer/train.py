@@ -1,8 +1,6 @@
 """From a config to a trained, judged model in a run folder."""
 
-import dataclasses
 import pathlib
-import sys
 
 import keras
 import numpy as np
@@ -18,13 +16,12 @@ from trainer import (
     feeds,
     input_pipeline,
     judge,
-    normalisation,
     run_folder,
 )
-from trainer import weights as weights_lib
 from trainer.base import Base
-from trainer.config import Config, cache_folder
+from trainer.config import Config
 from trainer.errors import RunError
+from trainer.start import start
 
 _SAMPLES = 8  # films shown in TensorBoard as they are and augmented
 
@@ -42,39 +39,11 @@ def train_and_evaluate(config: Config, run_dir: pathlib.Path) -> dict:
     Raises:
         RunError: The dataset or the weights are missing, or fine-tuning moved nothing.
     """
-    keras.utils.set_random_seed(config.seed)
-    if config.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    films = dataset.open_dataset(config.dataset, config.data_dir, config.classes)
-    print(f"Dataset {films.name}: {films.why}.")
-    config = dataclasses.replace(config, dataset=films.name.split("/")[1])
-    policy, reason = _precision(config)
-    print(f"Precision {policy}: {reason}.")
-    keras.config.set_dtype_policy(policy)
-    weights = weights_lib.vgg16_weights(config.weights, cache_folder(config.cache_dir))
-    print(f"Weights: {weights.source}.", flush=True)
-    if augmentation.flips(config.augmentation):
-        print(f"Augmentation {config.augmentation} flips films: hearts change sides. Is it meant?")
-    run_folder.write_json(
-        run_dir / "config.json",
-        {
-            "config": config.to_json(),
-            "command": sys.argv,
-            "dataset": {"name": films.name, "fingerprint": films.fingerprint},
-            "weights": {"source": weights.source, "sha256": weights.sha256},
-            "precision": policy,
-            **run_folder.provenance(),
-        },
-    )
-    model = backbone.build_model(
-        classes=config.classes,
-        image_size=config.image_size,
-        head_units=config.head_units,
-        dropout=config.dropout,
-        pooling=config.pooling,
-        weights=weights,
-        normalisation=_normalisation(config, films.splits["train"]),
-    )
+    started = start(config)
+    config, films, model = started.config, started.films, started.model
+    run_folder.write_json(run_dir / "config.json", started.facts)
+    for name in run_folder.FOLDERS:
+        (run_dir / name).mkdir(exist_ok=True)
     base = Base(config, model)
     try:
         record, best_epoch, feed = _fit(base, films, run_dir)
@@ -89,20 +58,6 @@ def train_and_evaluate(config: Config, run_dir: pathlib.Path) -> dict:
         base.close()
     _write_hparams(config, result, run_dir)
     return result
-
-
-def _precision(config: Config) -> tuple[str, str]:
-    try:
-        return backbone.choose_precision(config.precision)
-    except ValueError as error:
-        raise RunError(str(error)) from None
-
-
-def _normalisation(config: Config, train: dataset.Films) -> normalisation.Normalisation | None:
-    if config.normalisation == "imagenet":
-        return None
-    squares = input_pipeline.squares(train, config.image_size)
-    return normalisation.fit(config.normalisation, squares)
 
 
 def _fit(

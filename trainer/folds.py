@@ -1,0 +1,262 @@
+"""Patient-grouped folds, and the out-of-fold predictions of a configuration."""
+
+import contextlib
+import dataclasses
+import pathlib
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tqdm
+from sklearn.model_selection import StratifiedGroupKFold
+
+from covid_tfds.films import LABELS
+from trainer import (
+    backbone,
+    callbacks,
+    dataset,
+    evaluation,
+    feeds,
+    floor,
+    input_pipeline,
+    run_folder,
+    train,
+)
+from trainer.base import Base
+from trainer.config import Config
+from trainer.errors import RunError
+from trainer.start import start
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossValidation:
+    """Out-of-fold predictions of every film in every repeat.
+
+    Attributes:
+        films: The films, in the order of the arrays.
+        fold: int64 [repeats, n], the fold that holds a film.
+        probabilities: float32 [repeats, n, classes], by the network that did not see the fold.
+        scores: `dataset`, `n`, `patients`, `folds_n`, `repeats`; `pooled` (see `evaluation.score`,
+            each film once a repeat, so that its numbers are means over repeats); `folds`, balanced
+            accuracy over folds and repeats: `mean`, `sd`, `min`, `values` [repeats][folds]; and
+            `floor`.
+    """
+
+    films: dataset.Films
+    fold: np.ndarray
+    probabilities: np.ndarray
+    scores: dict[str, Any]
+
+
+def deal(labels: np.ndarray, groups: Sequence[str], folds: int, seed: int) -> np.ndarray:
+    """Deals films into folds, stratified by class, each group into one.
+
+    Args:
+        labels: int64 [n].
+        groups: n patient groups.
+        folds: How many, from 2.
+        seed: Of the dealing.
+
+    Returns:
+        int64 [n], 0..folds-1.
+
+    Raises:
+        RunError: A class has fewer groups than there are folds, or a fold lacks a class.
+    """
+    for label in np.unique(labels).tolist():
+        count = len({g for g, each in zip(groups, labels, strict=True) if each == label})
+        if count < folds:
+            raise RunError(
+                f"{folds} folds need as many patients of each class, and {LABELS[label]} has "
+                f"{count}. Give fewer --folds."
+            )
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    fold = np.empty(len(labels), np.int64)
+    with warnings.catch_warnings():
+        # It warns of classes with fewer films than folds; `count` above is stricter.
+        warnings.simplefilter("ignore", UserWarning)
+        for number, (_, held_out) in enumerate(splitter.split(labels, labels, groups)):
+            fold[held_out] = number
+    for number in range(folds):
+        lacking = set(labels.tolist()) - set(labels[fold == number].tolist())
+        if lacking:
+            names = ", ".join(LABELS[label] for label in sorted(lacking))
+            raise RunError(
+                f"Fold {number + 1} of {folds} has no film of {names}. Give fewer --folds."
+            )
+    return fold
+
+
+def cross_validate(
+    config: Config, folds: int, repeats: int, run_dir: pathlib.Path | None = None
+) -> CrossValidation:
+    """Trains folds x repeats networks on kept activations.
+
+    Args:
+        config: What is trained; `epochs` of each phase are run to their end.
+        folds: From 2.
+        repeats: From 1; repeat r deals, draws weights and orders films with seed + r. The views
+            are those of `config.seed` in all repeats.
+        run_dir: Where config.json, crossval.json and predictions.csv go; None writes nothing.
+
+    Raises:
+        RunError: As for `trainer.main`, or the films can't be dealt.
+    """
+    started = start(config)
+    config = started.config
+    films = dataset.joined([started.films.splits[name] for name in ("train", "validation")])
+    fold = np.stack(
+        [deal(films.labels, films.groups, folds, config.seed + r) for r in range(repeats)]
+    )
+    base = Base(config, started.model)
+    with contextlib.closing(base):
+        probabilities = _out_of_fold(base, films, fold, folds)
+    scores = {
+        "dataset": started.films.name,
+        "folds_n": folds,
+        "repeats": repeats,
+        **_scores(films, fold, probabilities, LABELS[: config.classes]),
+        "floor": _floors(films, fold[0], config.classes),
+    }
+    result = CrossValidation(films, fold, probabilities, scores)
+    if run_dir:
+        run_folder.write_json(run_dir / "config.json", started.facts)
+        run_folder.write_json(run_dir / "crossval.json", scores)
+        run_folder.write_csv(run_dir / "predictions.csv", _rows(result, LABELS[: config.classes]))
+    return result
+
+
+def _out_of_fold(base: Base, films: dataset.Films, fold: np.ndarray, folds: int) -> np.ndarray:
+    """float32 [repeats, n, classes]."""
+    config, model = base.config, base.model
+    everything = feeds.Feeds(base, {"train": films, "validation": films})
+    epoch = 0
+    for _, block, epochs, _ in train.phases(config):  # computes what all folds will take
+        everything.feed(block, range(epoch, epoch + epochs))
+        epoch += epochs
+    begin = {layer.name: layer.get_weights() for layer in base.trained().layers}
+    out = np.full((*fold.shape, config.classes), np.nan, np.float32)
+    with tqdm.tqdm(total=fold.shape[0] * folds, desc="folds", unit=" folds") as bar:
+        for repeat, number in np.ndindex(fold.shape[0], folds):
+            for layer in base.trained().layers:
+                layer.set_weights(begin[layer.name])
+            seed = config.seed + repeat
+            keras.utils.set_random_seed(seed)
+            backbone.reset_head(model, seed)
+            held_out = np.flatnonzero(fold[repeat] == number)
+            splits = {
+                "train": films.take(np.flatnonzero(fold[repeat] != number)),
+                "validation": films.take(held_out),
+            }
+            out[repeat, held_out] = _fold(base, splits, seed)
+            bar.update()
+    return out
+
+
+def _fold(base: Base, splits: Mapping[str, dataset.Films], seed: int) -> np.ndarray:
+    """Trains on one split from the weights as they are, and predicts the other."""
+    config, labels = base.config, splits["train"].labels
+    source, epoch = feeds.Feeds(base, splits, seed=seed, quiet=True), 0
+    for _, block, epochs, rate in train.phases(config):
+        backbone.set_trainable(base.model, block)
+        feed = source.feed(block, range(epoch, epoch + epochs))
+        steps = epochs * -(-len(labels) // config.batch_size)
+        _ready(feed.trained, config.classes, rate, train.at_once(steps, feed.steps_at_once))
+        # All epochs are one to Keras: nothing happens between them.
+        feed.trained.fit(
+            feed.train,
+            steps_per_epoch=steps,
+            class_weight=train.class_weights(config, labels),
+            shuffle=False,
+            verbose=0,
+        )
+        epoch += epochs
+    return callbacks.predict(feed.scored, feed.split("validation"))
+
+
+def _ready(model: keras.Model, classes: int, rate: float, steps_at_once: int) -> None:
+    """Compiles a part, or empties the optimizer it has: tracing again costs more than a fold."""
+    if not model.compiled or model.steps_per_execution != steps_at_once:
+        train.compiled(model, classes, rate, steps_at_once)
+        return
+    for variable in model.optimizer.variables:
+        if variable.name != "learning_rate":  # all others of Adam begin at 0
+            variable.assign(keras.ops.zeros_like(variable))
+
+
+def _scores(
+    films: dataset.Films, fold: np.ndarray, probabilities: np.ndarray, names: Sequence[str]
+) -> dict[str, Any]:
+    """What `CrossValidation.scores` holds of the network."""
+    repeats, n = fold.shape
+    # A patient's films of all repeats are drawn together: their mean is what is estimated.
+    pooled = evaluation.score(
+        evaluation.Predictions(
+            film_ids=[f"{r}/{film_id}" for r in range(repeats) for film_id in films.film_ids],
+            patients=films.groups * repeats,
+            sources=films.sources * repeats,
+            labels=np.tile(films.labels, repeats),
+            probabilities=probabilities.reshape(repeats * n, -1),
+        ),
+        names,
+    )
+    called = probabilities.argmax(axis=2)
+    values = [
+        [
+            float(_balanced(films.labels[fold[r] == k], called[r][fold[r] == k]))
+            for k in range(fold[r].max() + 1)
+        ]
+        for r in range(repeats)
+    ]
+    return {
+        "n": n,
+        "patients": len(set(films.groups)),
+        "pooled": pooled,
+        "folds": {**_spread(values), "min": float(np.min(values)), "values": values},
+    }
+
+
+def _balanced(labels: np.ndarray, called: np.ndarray) -> float:
+    return np.mean([(called[labels == label] == label).mean() for label in np.unique(labels)])
+
+
+def _spread(values: Sequence) -> dict[str, float]:
+    return {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1))}
+
+
+def _floors(films: dataset.Films, fold: np.ndarray, classes: int) -> dict[str, Any]:
+    """Balanced accuracy of the linear model of 32 x 32 pixels over the same folds."""
+    small = input_pipeline.squares(films, floor.FLOOR_SIZE)
+    found: dict[str, list[float]] = {"whole_film": [], "lungs_removed": []}
+    for number in range(fold.max() + 1):
+        seen, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        groups = [films.groups[i] for i in held_out]
+        scored = floor.shortcut_floor(
+            (small[seen], films.labels[seen]),
+            {"fold": (small[held_out], films.labels[held_out], groups)},
+            classes,
+        )["fold"]
+        for view, values in found.items():
+            values.append(scored[view]["balanced_accuracy"]["value"])
+    return {view: {**_spread(values), "values": values} for view, values in found.items()}
+
+
+def _rows(result: CrossValidation, names: Sequence[str]) -> list[dict[str, Any]]:
+    films = result.films
+    return [
+        {
+            "film_id": films.film_ids[i],
+            "group": films.groups[i],
+            "source": films.sources[i],
+            "label": names[films.labels[i]],
+            "repeat": r,
+            "fold": int(result.fold[r, i]),
+            **{
+                f"p_{name}": f"{p:.6f}"
+                for name, p in zip(names, result.probabilities[r, i], strict=True)
+            },
+        }
+        for r, i in np.ndindex(*result.fold.shape)
+    ]

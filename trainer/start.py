@@ -1,0 +1,85 @@
+"""What every training starts from: the dataset, the precision, the weights, the network."""
+
+import dataclasses
+import sys
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from trainer import augmentation, backbone, dataset, input_pipeline, normalisation, run_folder
+from trainer import weights as weights_lib
+from trainer.config import Config, cache_folder
+from trainer.errors import RunError
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Opened, chosen and built, before the first step.
+
+    Attributes:
+        config: As asked for, with the dataset's name in place of `auto`.
+        films: The dataset.
+        model: The network, nothing trained.
+        facts: What config.json holds.
+    """
+
+    config: Config
+    films: dataset.Dataset
+    model: keras.Model
+    facts: dict[str, Any]
+
+
+def start(config: Config) -> Start:
+    """Opens the dataset, chooses the precision, fetches the weights and builds the network.
+
+    Prints a line on each. Seeds everything and sets Keras' global precision.
+
+    Raises:
+        RunError: The dataset or the weights are missing, or the precision can't be had.
+    """
+    keras.utils.set_random_seed(config.seed)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    films = dataset.open_dataset(config.dataset, config.data_dir, config.classes)
+    print(f"Dataset {films.name}: {films.why}.")
+    config = dataclasses.replace(config, dataset=films.name.split("/")[1])
+    policy, reason = _precision(config)
+    print(f"Precision {policy}: {reason}.")
+    keras.config.set_dtype_policy(policy)
+    weights = weights_lib.vgg16_weights(config.weights, cache_folder(config.cache_dir))
+    print(f"Weights: {weights.source}.", flush=True)
+    if augmentation.flips(config.augmentation):
+        print(f"Augmentation {config.augmentation} flips films: hearts change sides. Is it meant?")
+    facts = {
+        "config": config.to_json(),
+        "command": sys.argv,
+        "dataset": {"name": films.name, "fingerprint": films.fingerprint},
+        "weights": {"source": weights.source, "sha256": weights.sha256},
+        "precision": policy,
+        **run_folder.provenance(),
+    }
+    model = backbone.build_model(
+        classes=config.classes,
+        image_size=config.image_size,
+        head_units=config.head_units,
+        dropout=config.dropout,
+        pooling=config.pooling,
+        weights=weights,
+        normalisation=_normalisation(config, films),
+    )
+    return Start(config, films, model, facts)
+
+
+def _precision(config: Config) -> tuple[str, str]:
+    try:
+        return backbone.choose_precision(config.precision)
+    except ValueError as error:
+        raise RunError(str(error)) from None
+
+
+def _normalisation(config: Config, films: dataset.Dataset) -> normalisation.Normalisation | None:
+    if config.normalisation == "imagenet":
+        return None
+    squares = input_pipeline.squares(films.splits["train"], config.image_size)
+    return normalisation.fit(config.normalisation, squares)
