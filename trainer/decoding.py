@@ -9,7 +9,7 @@ levels (and for TensorFlow's default of a coarser inverse DCT).
 import concurrent.futures
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -64,11 +64,20 @@ def squares(images: Sequence[bytes], size: int, names: Sequence[str]) -> np.ndar
     """
     kept = np.empty((len(images), size, size), np.uint8)
 
-    def fill(first: int) -> None:
-        for i in range(first, min(first + _CHUNK, len(images))):
-            kept[i] = square(images[i], size, names[i])
+    def fill(i: int) -> None:
+        kept[i] = square(images[i], size, names[i])
+
+    in_chunks(len(images), fill)
+    return kept
+
+
+def in_chunks(count: int, work: Callable[[int], None]) -> None:
+    """Runs work(0) to work(count - 1) in as many threads as there are cores."""
+
+    def chunk(first: int) -> None:
+        for i in range(first, min(first + _CHUNK, count)):
+            work(i)
 
     with concurrent.futures.ThreadPoolExecutor(CORES) as pool:
         # A list, since an error only shows when its result is asked for.
-        list(pool.map(fill, range(0, len(images), _CHUNK)))
-    return kept
+        list(pool.map(chunk, range(0, count, _CHUNK)))
