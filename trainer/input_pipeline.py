@@ -1,11 +1,22 @@
-"""Stored films -> batches, with tf.data."""
+"""Stored films -> batches, with tf.data.
+
+Films wait encoded in memory (`dataset.Films`). Where their squares fit into `MEMORY` they are
+decoded once, on all cores, and every epoch gathers whole batches from them; above it each batch is
+decoded in its turn, several batches at a time. Both roads give the same pixels, to training,
+evaluation and kept features alike. Held at most: the squares, twice while they are made, and the
+few batches that are in hand; many epochs hold no more than one.
+"""
 
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
+from trainer import decoding
 from trainer.dataset import Films
+
+# Bytes of squares held; 5,000 films of 150 px are a twentieth of it.
+MEMORY = 2 * 2**30
 
 # What one epoch holds, from its number and the order of its films.
 EpochOf = Callable[[tf.Tensor, tf.data.Dataset], tf.data.Dataset]
@@ -54,27 +65,27 @@ def train_batches(
         draws: Gives the random numbers of the augmentation in an epoch, float32 [n, draws].
 
     Returns:
-        Batches of (float32 [batch, image_size, image_size, 1] in 0..255, int64 [batch]); with
+        Batches of (uint8 [batch, image_size, image_size, 1] in 0..255, int64 [batch]); with
         `draws`, of ((films, float32 [batch, draws]), labels).
+
+    Raises:
+        RunError: A film is damaged (above `MEMORY` when its batch is asked for, as an error of
+            tf.data with the same message).
     """
-    # Films stay encoded until their turn: a few kilobytes each, where pixels are a hundred.
-    images, labels = tf.constant(films.images), tf.constant(films.labels)
+    with_pixels = _reader(films, image_size)
+    labels = tf.constant(films.labels)
 
     def epoch_of(epoch: tf.Tensor, order: tf.data.Dataset) -> tf.data.Dataset:
+        # Rows of an array in place of a shuffle buffer: as random as can be, and whole batches.
+        rows = order.batch(batch_size)
         if draws is None:
-
-            def example(i: tf.Tensor) -> tuple:
-                return _decode(images[i], image_size), labels[i]
-
-        else:
-            numbers = tf.numpy_function(draws, [epoch], tf.float32)
-            numbers = tf.ensure_shape(numbers, draws(0).shape)
-
-            def example(i: tf.Tensor) -> tuple:
-                return (_decode(images[i], image_size), numbers[i]), labels[i]
-
-        decoded = order.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return decoded.batch(batch_size)
+            return with_pixels(rows, lambda pixels, row: (pixels, tf.gather(labels, row)))
+        numbers = tf.numpy_function(draws, [epoch], tf.float32)
+        numbers = tf.ensure_shape(numbers, draws(0).shape)
+        return with_pixels(
+            rows,
+            lambda pixels, row: ((pixels, tf.gather(numbers, row)), tf.gather(labels, row)),
+        )
 
     return epochs_of(len(films.images), epochs, seed, epoch_of)
 
@@ -83,30 +94,51 @@ def evaluation_batches(films: Films, *, image_size: int, batch_size: int) -> tf.
     """Every film once, in stored order, no random op.
 
     Returns:
-        Batches of (float32 [batch, image_size, image_size, 1] in 0..255, int64 [batch]).
+        Batches of (uint8 [batch, image_size, image_size, 1] in 0..255, int64 [batch]); the last
+        may be smaller.
+
+    Raises:
+        RunError: As for `train_batches`.
     """
-    stored = tf.data.Dataset.from_tensor_slices((films.images, films.labels))
-    decoded = stored.map(
-        lambda image, label: (_decode(image, image_size), label),
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
-    return decoded.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    labels = tf.constant(films.labels)
+    rows = tf.data.Dataset.from_tensor_slices(tf.range(len(films.images))).batch(batch_size)
+    stored = _reader(films, image_size)(rows, lambda pixels, row: (pixels, tf.gather(labels, row)))
+    return stored.prefetch(tf.data.AUTOTUNE)
 
 
 def pixels(films: Films, image_size: int) -> np.ndarray:
-    """All films as float32 [n, image_size, image_size, 1], 0..255, in stored order."""
-    batches = evaluation_batches(films, image_size=image_size, batch_size=256)
-    return np.concatenate([batch.numpy() for batch, _ in batches])
+    """All films as uint8 [n, image_size, image_size, 1], 0..255, in stored order."""
+    return squares(films, image_size)[..., None]
 
 
 def squares(films: Films, size: int) -> np.ndarray:
     """All films as uint8 [n, size, size], 0..255, in stored order."""
-    return np.rint(pixels(films, size)[..., 0]).clip(0, 255).astype(np.uint8)
+    return decoding.squares(films.images, size, films.film_ids)
 
 
-def _decode(image: tf.Tensor, image_size: int) -> tf.Tensor:
-    film = tf.io.decode_jpeg(image, channels=1)
-    # The same op as the model's own Resizing, which then has nothing left to do.
-    film = tf.image.resize(film, [image_size, image_size], antialias=True)
-    return tf.ensure_shape(film, [image_size, image_size, 1])
+# From int32 [batch] rows, and what to make of their pixels and the rows, to the batches.
+_WithPixels = Callable[[tf.data.Dataset, Callable], tf.data.Dataset]
+
+
+def _reader(films: Films, size: int) -> _WithPixels:
+    if len(films.images) * size**2 <= MEMORY:
+        # On the host: a GPU's memory is for the network, and the gathering is the host's work.
+        with tf.device("CPU"):
+            kept = tf.constant(pixels(films, size))
+        return lambda rows, finish: rows.map(lambda row: finish(tf.gather(kept, row), row))
+
+    def read(row: np.ndarray) -> np.ndarray:
+        return np.stack(
+            [decoding.square(films.images[i], size, films.film_ids[i]) for i in row.tolist()]
+        )[..., None]
+
+    def batch(row: tf.Tensor) -> tf.Tensor:
+        decoded = tf.numpy_function(read, [row], tf.uint8, stateful=False)
+        return tf.ensure_shape(decoded, [None, size, size, 1])
+
+    # Python waits while Pillow works, so batches are decoded side by side.
+    return lambda rows, finish: rows.map(
+        lambda row: finish(batch(row), row),
+        num_parallel_calls=decoding.CORES,
+        deterministic=True,
+    )

@@ -13,8 +13,8 @@ from trainer import (
     backbone,
     callbacks,
     dataset,
+    decoding,
     feeds,
-    input_pipeline,
     judge,
     run_folder,
 )
@@ -163,10 +163,8 @@ def _require_moved(model: keras.Model, before: list[np.ndarray], phase: str) -> 
 
 def _write_samples(writer: tf.summary.SummaryWriter, config: Config, train: dataset.Films) -> None:
     """Shows in TensorBoard what the network is fed: the first films and their first view."""
-    batches = input_pipeline.evaluation_batches(
-        train, image_size=config.image_size, batch_size=_SAMPLES
-    )
-    films, _ = next(iter(batches))
+    first = train.images[:_SAMPLES]
+    films = decoding.squares(first, config.image_size, train.film_ids)[..., None]
     augment = augmentation.augmentation(config.augmentation)
     with writer.as_default(step=0):
         tf.summary.image("films/stored", films / 255, max_outputs=_SAMPLES)

@@ -1,0 +1,335 @@
+"""Films a second from encoded bytes to augmented batches, ours and others', on the same cores.
+
+`python -m benchmarks.input_pipeline --data_dir=DIR --manual_dir=DIR` takes two sets of films to
+224 px: the stored ones, and the manual folder's JPEG files of more than 320 px a side. Cold is the
+first epoch, decoding included, with the files in the page cache; warm is any later epoch.
+ImageDataGenerator and the Keras directory pipeline keep nothing between epochs and have one figure
+for both; they read a folder of at most 200 of the films, evenly chosen, since they are slow and
+their rates do not depend on the number. They augment, and are compared with ours and our
+augmentation layer; grain and the plain tf.data loop don't, and are compared with ours without it.
+Compiling the layers is in nobody's time.
+"""
+
+import contextlib
+import io
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+from keras.src.legacy.preprocessing.image import ImageDataGenerator
+from PIL import Image
+
+from benchmarks import harness
+from trainer import augmentation, dataset, decoding, input_pipeline
+
+_BATCH = 32
+_WARM = 3  # later epochs that make one warm figure
+# What the article's notebooks gave to ImageDataGenerator.
+_ARTICLE = {
+    "rotation_range": 50,
+    "width_shift_range": 0.2,
+    "height_shift_range": 0.2,
+    "shear_range": 0.25,
+    "zoom_range": 0.1,
+    "channel_shift_range": 20,
+    "horizontal_flip": True,
+    "vertical_flip": True,
+    "fill_mode": "constant",
+}
+_SLOW = 200  # films for the peers that take milliseconds each
+_LARGE = 320  # pixels; a shorter side above it was scaled down when the dataset was built
+
+Side = Callable[[], float]
+
+
+def rate(films: int, batches: Iterator) -> float:
+    """Films a second of an iterator that gives all of them."""
+    start = time.perf_counter()
+    for _ in batches:
+        pass
+    return films / (time.perf_counter() - start)
+
+
+def ours(films: dataset.Films, size: int, preset: str) -> dict[str, Side]:
+    """Our pipeline, with the augmentation layer of a preset behind it (or "none")."""
+    count, augment = len(films.images), augmentation.augmentation(preset)
+
+    def batches(epochs: int) -> Iterator:
+        draws = augment and (lambda e: augmentation.uniform_draws(films.film_ids, int(e), 1))
+        made = input_pipeline.train_batches(
+            films, image_size=size, batch_size=_BATCH, seed=1, epochs=range(epochs), draws=draws
+        )
+        for inputs, _ in made:
+            yield inputs if augment is None else augment(*inputs).numpy()
+
+    def warm() -> float:
+        made = batches(1 + _WARM)
+        for _ in range(-(-count // _BATCH)):
+            next(made)
+        return rate(_WARM * count, made)
+
+    def cold() -> float:
+        return rate(count, batches(1))
+
+    cold()  # compiles the layer for both sizes of batch
+    name = "ours" if augment is None else "ours, augmented"
+    return {f"{name}, cold": cold, f"{name}, warm": warm}
+
+
+def generator(folder: pathlib.Path, size: int, color: str) -> Side:
+    """Keras' ImageDataGenerator on a folder of files, with the article's arguments."""
+
+    def side() -> float:
+        made = ImageDataGenerator(**_ARTICLE).flow_from_directory(
+            folder, (size, size), color_mode=color, class_mode="sparse", batch_size=_BATCH
+        )
+        return rate(made.samples, (made[i] for i in range(len(made))))
+
+    return side
+
+
+def directory(folder: pathlib.Path, size: int, color: str) -> Side:
+    """image_dataset_from_directory and Keras' layers; no shear, which favours this side."""
+    stack = keras.Sequential([
+        keras.layers.RandomFlip(),
+        keras.layers.RandomRotation(50 / 360, fill_mode="constant"),
+        keras.layers.RandomTranslation(0.2, 0.2, fill_mode="constant"),
+        keras.layers.RandomZoom((-0.1, 0.1), (-0.1, 0.1), fill_mode="constant"),
+    ])  # fmt: skip
+    with contextlib.redirect_stdout(io.StringIO()):
+        files = keras.utils.image_dataset_from_directory(
+            folder, color_mode=color, image_size=(size, size), batch_size=_BATCH
+        )
+    augmented = files.map(
+        lambda films, labels: (stack(films, training=True), labels),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    ).prefetch(tf.data.AUTOTUNE)
+    count = len(files.file_paths)
+    return lambda: rate(count, iter(augmented))
+
+
+def plain(images: Sequence[bytes], folder: pathlib.Path, size: int) -> dict[str, Side]:
+    """What tf.data's guide tells: records, parse, decode, resize, cache, shuffle, batch."""
+    path = str(folder / "films.tfrecord")
+    with tf.io.TFRecordWriter(path) as writer:
+        for image in images:
+            feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[image]))
+            example = tf.train.Example(features=tf.train.Features(feature={"image": feature}))
+            writer.write(example.SerializeToString())
+
+    def film(record: tf.Tensor) -> tf.Tensor:
+        parsed = tf.io.parse_single_example(record, {"image": tf.io.FixedLenFeature([], tf.string)})
+        decoded = tf.io.decode_jpeg(parsed["image"], channels=1)
+        return tf.image.resize(decoded, [size, size], antialias=True)
+
+    def batches(*, cached: bool) -> tf.data.Dataset:
+        films = tf.data.TFRecordDataset(path).map(film, num_parallel_calls=tf.data.AUTOTUNE)
+        films = films.cache() if cached else films
+        return films.shuffle(1024).batch(_BATCH).prefetch(tf.data.AUTOTUNE)
+
+    kept = batches(cached=True)
+    rate(1, iter(kept))  # fills the cache
+
+    def warm() -> float:
+        return rate(_WARM * len(images), (each for _ in range(_WARM) for each in kept))
+
+    return {
+        "plain tf.data, cold": lambda: rate(len(images), iter(batches(cached=False))),
+        "plain tf.data, warm": warm,
+    }
+
+
+def grain_sides(films: dataset.Films, size: int) -> dict[str, Side]:
+    """Grain in threads: cold decodes as ours does, warm has uint8 squares as its records."""
+    try:
+        import grain
+    except ImportError:
+        return {}
+    options = grain.ReadOptions(num_threads=decoding.CORES)
+
+    def batches(source: grain.MapDataset) -> grain.IterDataset:
+        return source.shuffle(seed=1).to_iter_dataset(options).batch(_BATCH)
+
+    encoded = grain.MapDataset.source(films.images).map(lambda image: decoding.square(image, size))
+    raw = grain.MapDataset.source(list(input_pipeline.squares(films, size)))
+    count = len(films.images)
+    return {
+        "grain, cold": lambda: rate(count, iter(batches(encoded))),
+        "grain, warm": lambda: rate(_WARM * count, iter(batches(raw.repeat(_WARM)))),
+    }
+
+
+def limits(images: Sequence[bytes], size: int) -> dict[str, Side]:
+    """libjpeg-turbo in as many threads as cores: no resize, no batch, no order."""
+    try:
+        import simplejpeg
+    except ImportError:
+        return {}
+
+    def side(**scaled: int) -> float:
+        def decode(image: bytes) -> None:
+            simplejpeg.decode_jpeg(image, "GRAY", **scaled)
+
+        start = time.perf_counter()
+        decoding.in_chunks(len(images), lambda i: decode(images[i]))
+        return len(images) / (time.perf_counter() - start)
+
+    return {
+        "decode limit": side,
+        "decode limit, scaled decode": lambda: side(min_height=size, min_width=size),
+    }
+
+
+@contextlib.contextmanager
+def files_of(images: Sequence[bytes]) -> Iterator[pathlib.Path]:
+    """A folder of films as files, for peers that read nothing else; deleted at the end."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        for i, image in enumerate(images):
+            path = folder / "films" / f"class{i % 2}" / f"{i}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(image)
+        yield folder
+
+
+def measure(films: dataset.Films, size: int, rounds: int) -> dict[str, list[float]]:
+    """Films a second of all sides on one set of films, by round."""
+    with files_of(_evenly(films.images, _SLOW)) as folder:
+        sides = {
+            **ours(films, size, "article"),
+            **ours(films, size, "none"),
+            **plain(films.images, folder, size),
+            **grain_sides(films, size),
+            **limits(films.images, size),
+        }
+        for color in ("rgb", "grayscale"):
+            sides[f"ImageDataGenerator, {color}"] = generator(folder / "films", size, color)
+            sides[f"Keras directory, {color}"] = directory(folder / "films", size, color)
+            sides[f"Keras directory, {color}"]()  # traces
+        with contextlib.redirect_stdout(io.StringIO()):  # "Found ... images", every round
+            return harness.alternate(sides, rounds)
+
+
+def claims(figures: dict[str, list[float]]) -> dict[str, tuple[float, float]]:
+    """By claim, the ratio that is wanted and the median of those measured."""
+    wanted = [
+        ("ours, augmented, warm", "ImageDataGenerator, rgb", 10),
+        ("ours, augmented, warm", "Keras directory, rgb", 8),
+        ("ours, augmented, cold", "ImageDataGenerator, rgb", 5),
+        ("ours, augmented, cold", "Keras directory, rgb", 5),
+        ("ours, cold", "plain tf.data, cold", 1.2),
+        ("ours, warm", "plain tf.data, warm", 1.2),
+        ("ours, cold", "grain, cold", 1.2),
+        ("ours, warm", "grain, warm", 1.2),
+        ("ours, cold", "decode limit, scaled decode", 0.9),
+    ]
+    return {
+        f"{one} / {other}": (target, harness.ratios(figures[one], figures[other])["median"])
+        for one, other, target in wanted
+        if other in figures
+    }
+
+
+def stored_films(name: str, data_dir: str, count: int) -> dataset.Films:
+    """Train films of a built dataset, evenly from all of them."""
+    films = dataset.open_dataset(name, data_dir, 4).splits["train"]
+    return as_films(_evenly(films.images, count))
+
+
+def large_films(folder: pathlib.Path, count: int) -> dataset.Films:
+    """The JPEG files below a folder whose shorter side is above 320 px, evenly from all."""
+    found = []
+    for path in sorted(folder.rglob("*.jp*g")):
+        # By content: some files are no JPEG, whatever their names say.
+        with contextlib.suppress(OSError), Image.open(path) as film:
+            if film.format == "JPEG" and min(film.size) > _LARGE:
+                found.append(path)
+    return as_films([path.read_bytes() for path in _evenly(found, count)])
+
+
+def _evenly(things: list, count: int) -> list:
+    """At most so many of them, from the whole length."""
+    return (
+        [things[i * len(things) // count] for i in range(count)] if count < len(things) else things
+    )
+
+
+def as_films(images: list[bytes]) -> dataset.Films:
+    """Films of which nothing but the bytes is known."""
+    names = [f"film{i}" for i in range(len(images))]
+    labels = np.arange(len(images), dtype=np.int64) % 2
+    return dataset.Films(names, names, names, names, labels, images)
+
+
+def _bound(figures: dict[str, dict[str, list[float]]]) -> str:
+    def milliseconds(rates: dict[str, list[float]], side: str) -> str:
+        return f"{1e3 / statistics.median(rates[side]):.2g}"
+
+    said = [
+        f"{name}: augmented and warm a film takes {milliseconds(rates, 'ours, augmented, warm')} "
+        f"ms, of which {milliseconds(rates, 'ours, warm')} ms gather the batch and the rest is "
+        f"the augmentation layer; cold, {milliseconds(rates, 'ours, cold')} ms go to Pillow's "
+        "decoding and resizing"
+        for name, rates in figures.items()
+    ]
+    return "; ".join(said) + "."
+
+
+def run(sets: dict[str, dataset.Films], size: int, rounds: int) -> dict:
+    """Measures every set of films and prints the benchmark's line.
+
+    Args:
+        sets: By name, the films.
+        size: Pixels of a side of the batches.
+        rounds: Of all sides in alternation.
+
+    Returns:
+        See `harness.report`.
+    """
+    figures = {name: measure(films, size, rounds) for name, films in sets.items()}
+    sides = {side for rates in figures.values() for side in rates}
+    peers = {"grain": "grain, warm", "simplejpeg": "decode limit"}
+    return harness.report(
+        "input_pipeline",
+        figures={
+            name: {side: harness.spread(values) for side, values in rates.items()}
+            for name, rates in figures.items()
+        },
+        targets={
+            f"{name}: {claim}": ratio
+            for name, rates in figures.items()
+            for claim, ratio in claims(rates).items()
+        },
+        bound=_bound(figures),
+        packages=[package for package, side in peers.items() if side in sides],
+        skipped=[package for package, side in peers.items() if side not in sides],
+        unit="films/s",
+        films={name: len(films.images) for name, films in sets.items()},
+        image_size=size,
+    )
+
+
+def main(argv: Sequence[str]) -> None:
+    """Entry point."""
+    del argv
+    values = flags.FLAGS
+    sets = {"stored": stored_films(values.dataset, values.data_dir, values.films)}
+    if values.manual_dir:
+        sets["large"] = large_films(pathlib.Path(values.manual_dir), values.films)
+    run(sets, values.image_size, values.rounds)
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("dataset", "full", "Config of covid_tfds that was built.")
+    flags.DEFINE_string("data_dir", "", "Where datasets are. Default: TFDS' own.")
+    flags.DEFINE_string("manual_dir", "", "Folder of the sources' files; without it stored only.")
+    flags.DEFINE_integer("films", 2000, "Films of each set at most.", lower_bound=1)
+    flags.DEFINE_integer("image_size", 224, "Pixels of a side.")
+    flags.DEFINE_integer("rounds", 5, "Rounds of all sides.", lower_bound=1)
+    app.run(main)
