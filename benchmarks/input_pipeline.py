@@ -61,10 +61,13 @@ def ours(films: dataset.Films, size: int, preset: str) -> dict[str, Side]:
     count, augment = len(films.images), augmentation.augmentation(preset)
 
     def batches(epochs: int) -> Iterator:
-        draws = augment and (lambda e: augmentation.uniform_draws(films.film_ids, int(e), 1))
+        def draws(epoch: int, rows: np.ndarray) -> np.ndarray:
+            return augmentation.uniform_draws([films.film_ids[i] for i in rows], int(epoch), 1)
+
         made = input_pipeline.train_batches(
-            films, image_size=size, batch_size=_BATCH, seed=1, epochs=range(epochs), draws=draws
-        )
+            films, image_size=size, batch_size=_BATCH, seed=1, epochs=range(epochs),
+            draws=draws if augment else None,
+        )  # fmt: skip
         for inputs, _ in made:
             yield inputs if augment is None else augment(*inputs).numpy()
 

@@ -91,7 +91,7 @@ class Feeds:
             if config.as_published
             else held_out
         )
-        meter, trained = Meter(), self._base.part(cut, None)
+        meter, trained = Meter(config.deterministic), self._base.part(cut, None)
         batches = frozen.train_batches(
             rows, train.labels, batch_size=config.batch_size, seed=self._seed, epochs=epochs,
             views=count,
@@ -171,11 +171,14 @@ class Feeds:
 
     def _of_films(self, epochs: range) -> Feed:
         config, train = self._config, self._splits["train"]
-        meter = Meter()
-        draws = self._base.augment and (lambda epoch: self._draws(train, epoch))
+        meter = Meter(config.deterministic)
+
+        def draws(epoch: int, rows: np.ndarray) -> np.ndarray:
+            return self._draws([train.film_ids[i] for i in rows], epoch)
+
         batches = input_pipeline.train_batches(
             train, image_size=config.image_size, batch_size=config.batch_size, seed=self._seed,
-            epochs=epochs, draws=draws,
+            epochs=epochs, draws=draws if self._base.augment else None,
         )  # fmt: skip
         return Feed(
             trained=self._with_augmentation(),
@@ -196,15 +199,15 @@ class Feeds:
         )
         return batches.map(lambda films, _: films)
 
-    def _draws(self, films: dataset.Films, epoch: int) -> np.ndarray:
+    def _draws(self, film_ids: Sequence[str], epoch: int) -> np.ndarray:
         # With a fixed number of views the same views, though the cache could not keep them.
         view = int(epoch) % self._config.views if self._config.views else int(epoch)
-        return augmentation.uniform_draws(films.film_ids, view, self._config.seed)
+        return augmentation.uniform_draws(film_ids, view, self._config.seed)
 
     def _published(self, epoch: int) -> np.ndarray:
         held_out = self._splits["validation"]
         pixels = input_pipeline.pixels(held_out, self._config.image_size)
-        return np.asarray(self._base.augment(pixels, self._draws(held_out, epoch)))
+        return np.asarray(self._base.augment(pixels, self._draws(held_out.film_ids, epoch)))
 
     def _with_augmentation(self) -> keras.Model:
         """The model that is trained: augmentation in front, outside what is saved."""

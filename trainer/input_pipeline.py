@@ -18,31 +18,36 @@ from trainer.dataset import Films
 # Bytes of squares held; 5,000 films of 150 px are a twentieth of it.
 MEMORY = 2 * 2**30
 
-# What one epoch holds, from its number and the order of its films.
-EpochOf = Callable[[tf.Tensor, tf.data.Dataset], tf.data.Dataset]
+AHEAD = 4  # batches made while one is worked on
+
+# The random numbers of the augmentation, float32 [batch, draws], of films in an epoch: from its
+# number and int32 [batch] rows.
+Draws = Callable[[int, np.ndarray], np.ndarray]
 
 
-def epochs_of(count: int, epochs: range, seed: int, epoch_of: EpochOf) -> tf.data.Dataset:
-    """Chains epochs, each in an order of its own that depends on the seed and its number alone.
+def orders(count: int, epochs: range, seed: int, batch_size: int) -> tf.data.Dataset:
+    """Which films make which batch; an epoch's order depends on the seed and its number alone.
+
+    What reads the films is mapped over all epochs at once, so that it does not stop where one ends
+    and the next begins.
 
     Args:
         count: Films of an epoch.
         epochs: Numbers of the epochs, counted over the whole run.
         seed: Of the orders.
-        epoch_of: Makes the batches of one epoch from its number, int64 [], and its order, a
-            dataset of int32 [].
+        batch_size: Films a batch; the last batch of an epoch may be smaller.
 
     Returns:
-        The batches of all epochs in turn; no batch holds films of two epochs.
+        The batches of all epochs in turn, (epoch int64 [], rows int32 [batch]).
     """
 
     def one(epoch: tf.Tensor) -> tf.data.Dataset:
         number = tf.cast(epoch, tf.int32)
         order = tf.random.experimental.stateless_shuffle(tf.range(count), [seed, number])
-        return epoch_of(epoch, tf.data.Dataset.from_tensor_slices(order))
+        rows = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+        return rows.map(lambda row: (epoch, row))
 
-    chained = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one)
-    return chained.prefetch(tf.data.AUTOTUNE)
+    return tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one)
 
 
 def train_batches(
@@ -52,7 +57,7 @@ def train_batches(
     batch_size: int,
     seed: int,
     epochs: range,
-    draws: Callable[[int], np.ndarray] | None = None,
+    draws: Draws | None = None,
 ) -> tf.data.Dataset:
     """Films in a new order each epoch.
 
@@ -62,7 +67,7 @@ def train_batches(
         batch_size: Films a batch; the last batch of an epoch may be smaller.
         seed: Of the order.
         epochs: Numbers of the epochs, counted over the whole run.
-        draws: Gives the random numbers of the augmentation in an epoch, float32 [n, draws].
+        draws: Gives the random numbers of the augmentation.
 
     Returns:
         Batches of (uint8 [batch, image_size, image_size, 1] in 0..255, int64 [batch]); with
@@ -72,22 +77,17 @@ def train_batches(
         RunError: A film is damaged (above `MEMORY` when its batch is asked for, as an error of
             tf.data with the same message).
     """
-    with_pixels = _reader(films, image_size)
-    labels = tf.constant(films.labels)
+    read, labels = _reader(films, image_size), tf.constant(films.labels)
+    width = 0 if draws is None else draws(0, np.arange(1)).shape[1]
 
-    def epoch_of(epoch: tf.Tensor, order: tf.data.Dataset) -> tf.data.Dataset:
-        # Rows of an array in place of a shuffle buffer: as random as can be, and whole batches.
-        rows = order.batch(batch_size)
+    def batch(epoch: tf.Tensor, rows: tf.Tensor) -> tuple:
         if draws is None:
-            return with_pixels(rows, lambda pixels, row: (pixels, tf.gather(labels, row)))
-        numbers = tf.numpy_function(draws, [epoch], tf.float32)
-        numbers = tf.ensure_shape(numbers, draws(0).shape)
-        return with_pixels(
-            rows,
-            lambda pixels, row: ((pixels, tf.gather(numbers, row)), tf.gather(labels, row)),
-        )
+            return read(rows), tf.gather(labels, rows)
+        numbers = tf.numpy_function(draws, [epoch, rows], tf.float32, stateful=False)
+        return (read(rows), tf.ensure_shape(numbers, (None, width))), tf.gather(labels, rows)
 
-    return epochs_of(len(films.images), epochs, seed, epoch_of)
+    made = orders(len(films.images), epochs, seed, batch_size)
+    return made.map(batch, decoding.CORES, deterministic=True).prefetch(AHEAD)
 
 
 def evaluation_batches(films: Films, *, image_size: int, batch_size: int) -> tf.data.Dataset:
@@ -100,10 +100,12 @@ def evaluation_batches(films: Films, *, image_size: int, batch_size: int) -> tf.
     Raises:
         RunError: As for `train_batches`.
     """
-    labels = tf.constant(films.labels)
+    read, labels = _reader(films, image_size), tf.constant(films.labels)
     rows = tf.data.Dataset.from_tensor_slices(tf.range(len(films.images))).batch(batch_size)
-    stored = _reader(films, image_size)(rows, lambda pixels, row: (pixels, tf.gather(labels, row)))
-    return stored.prefetch(tf.data.AUTOTUNE)
+    stored = rows.map(
+        lambda row: (read(row), tf.gather(labels, row)), decoding.CORES, deterministic=True
+    )
+    return stored.prefetch(AHEAD)
 
 
 def pixels(films: Films, image_size: int) -> np.ndarray:
@@ -116,29 +118,22 @@ def squares(films: Films, size: int) -> np.ndarray:
     return decoding.squares(films.images, size, films.film_ids)
 
 
-# From int32 [batch] rows, and what to make of their pixels and the rows, to the batches.
-_WithPixels = Callable[[tf.data.Dataset, Callable], tf.data.Dataset]
-
-
-def _reader(films: Films, size: int) -> _WithPixels:
+def _reader(films: Films, size: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    """From int32 [batch] rows to uint8 [batch, size, size, 1]."""
     if len(films.images) * size**2 <= MEMORY:
         # On the host: a GPU's memory is for the network, and the gathering is the host's work.
         with tf.device("CPU"):
             kept = tf.constant(pixels(films, size))
-        return lambda rows, finish: rows.map(lambda row: finish(tf.gather(kept, row), row))
+        return lambda rows: tf.gather(kept, rows)
 
-    def read(row: np.ndarray) -> np.ndarray:
+    def decode(rows: np.ndarray) -> np.ndarray:
         return np.stack(
-            [decoding.square(films.images[i], size, films.film_ids[i]) for i in row.tolist()]
+            [decoding.square(films.images[i], size, films.film_ids[i]) for i in rows.tolist()]
         )[..., None]
 
-    def batch(row: tf.Tensor) -> tf.Tensor:
-        decoded = tf.numpy_function(read, [row], tf.uint8, stateful=False)
+    def read(rows: tf.Tensor) -> tf.Tensor:
+        # Python waits while Pillow works, so batches are decoded side by side.
+        decoded = tf.numpy_function(decode, [rows], tf.uint8, stateful=False)
         return tf.ensure_shape(decoded, [None, size, size, 1])
 
-    # Python waits while Pillow works, so batches are decoded side by side.
-    return lambda rows, finish: rows.map(
-        lambda row: finish(batch(row), row),
-        num_parallel_calls=decoding.CORES,
-        deterministic=True,
-    )
+    return read
