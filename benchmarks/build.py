@@ -11,6 +11,7 @@ import functools
 import io
 import os
 import pathlib
+import resource
 import statistics
 import subprocess
 import sys
@@ -48,11 +49,12 @@ def measure(manual_dir: pathlib.Path, *, rounds: int, shorter_side: int) -> dict
         if shorter_side:
             manual_dir = _enlarged(manual_dir, shorter_side, pathlib.Path(folder) / "manual")
         reads = _reads(manual_dir)
-        work: dict[str, list[float]] = {"checked": [], "bare": []}
+        work: dict[str, list[float]] = {name: [] for name in ("build", "start", "checked", "bare")}
+        start = [sys.executable, "-c", _START]
         seconds = harness.alternate(
             {
-                "build": lambda: _build_seconds(manual_dir),
-                "start-up": lambda: _seconds([sys.executable, "-c", _START]),
+                "build": lambda: _build_seconds(manual_dir, work["build"]),
+                "start-up": lambda: _seconds(start, work["start"]),
                 "one thread": lambda: _pool_seconds(films.read_film, reads, 1, work["checked"]),
                 "limit": lambda: _pool_seconds(_bare, reads, os.cpu_count() or 1, work["bare"]),
             },
@@ -72,6 +74,7 @@ def _report(
         for name, values in seconds.items()
         if name != "start-up"
     }
+    used = {name: statistics.median(each) for name, each in work.items()}
     running = seconds["build, start-up taken off"]
     spreads = {
         _SPEED[0]: harness.ratios(seconds["one thread"], running),
@@ -81,25 +84,33 @@ def _report(
         "one thread": harness.ratios(seconds["one thread"], seconds["build"]),
         "limit": harness.ratios(seconds["limit"], seconds["build"]),
     }
-    checked, bare = (statistics.median(work[each]) / count * 1000 for each in ("checked", "bare"))
-    reading = checked * count / 1000 / (os.cpu_count() or 1)
     return harness.report(
         "build" if not shorter_side else f"build, Kaggle's films at {shorter_side} px",
         figures=figures,
         targets={claim: (target, spreads[claim]["median"]) for claim, target in (_SPEED, _SHARE)},
-        bound=(
-            f"of {checked:.2f} ms of processor a film, {bare / checked:.0%} decodes, scales and "
-            f"encodes and the rest checks and takes fingerprints; spread evenly over the cores "
-            f"that is {reading / statistics.median(running):.0%} of the build after its start"
-        ),
+        bound=_bound(used, count),
         packages=("tensorflow-datasets", "pillow"),
         unit="films/s",
         spreads=spreads,
         start_up_in=whole,
         start_up_seconds=harness.spread(seconds["start-up"]),
+        processor_seconds={name: harness.rounded(each) for name, each in used.items()},
         films=count,
         threads=os.cpu_count(),
         load=harness.rounded(os.getloadavg()[0]),
+    )
+
+
+def _bound(used: dict[str, float], count: int) -> str:
+    """Where a build's processor time goes, which other work on the machine does not change."""
+    whole, bare, start = used["build"], used["bare"], used["start"]
+    checks = used["checked"] - bare
+    rest = whole - start - used["checked"]
+    return (
+        f"of the build's {whole:.1f} s of processor ({1000 * whole / count:.2f} ms a film), "
+        f"decoding, scaling and encoding take {bare / whole:.0%}, checks and fingerprints "
+        f"{checks / whole:.0%}, start-up {start / whole:.0%}, grouping, writing and the rest "
+        f"{rest / whole:.0%}"
     )
 
 
@@ -115,17 +126,18 @@ def _reads(manual_dir: pathlib.Path) -> list[Read]:
     return reads
 
 
-def _build_seconds(manual_dir: pathlib.Path) -> float:
+def _build_seconds(manual_dir: pathlib.Path, processor: list[float]) -> float:
     """The whole command, from the shell's point of view."""
     with tempfile.TemporaryDirectory() as data_dir:
         command = [sys.executable, "-m", "tensorflow_datasets.scripts.cli.main", "build"]
         command += ["covid_tfds", "--config=full", f"--manual_dir={manual_dir}"]
-        return _seconds([*command, f"--data_dir={data_dir}"])
+        return _seconds([*command, f"--data_dir={data_dir}"], processor)
 
 
-def _seconds(command: Sequence[str]) -> float:
+def _seconds(command: Sequence[str], processor: list[float]) -> float:
+    """Wall time of a command; appends the processor's time to `processor`."""
     path = os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])
-    start = time.perf_counter()
+    start, used = time.perf_counter(), _children()
     subprocess.run(
         command,
         cwd=_ROOT,
@@ -134,7 +146,14 @@ def _seconds(command: Sequence[str]) -> float:
         stderr=subprocess.DEVNULL,
         check=True,
     )
+    processor.append(_children() - used)
     return time.perf_counter() - start
+
+
+def _children() -> float:
+    """Processor seconds of all commands that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _pool_seconds(

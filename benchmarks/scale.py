@@ -166,7 +166,8 @@ def _stage(module: str, arguments: Sequence[str]) -> Stage:
         process = subprocess.Popen(
             command, cwd=_ROOT, env=os.environ | {"PYTHONPATH": path}, stdout=said, stderr=said
         )
-        # wait4 tells of this process alone; getrusage would give the largest of all stages.
+        # wait4 tells of this process alone; getrusage would give the largest of all stages. Linux
+        # counts a child from its parent's size on, so this file imports no TensorFlow.
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - start
