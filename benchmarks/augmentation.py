@@ -27,7 +27,7 @@ _CLAIM, _TARGET = "times the speed of Keras' random layers, RGB", 8.0
 _STACK_RGB, _OURS_RGB, _OURS = "Keras stack, RGB", "ours, RGB", "ours, grey"
 _UNFUSED = "ours without XLA, grey"
 _PARTS = {
-    "the warp's four reads of a pixel": "part: warp",
+    "the warp with its draws": "part: warp",
     "the channel shift": "part: channel shift",
     "drawing the numbers": "part: draws",
 }
