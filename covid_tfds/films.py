@@ -133,7 +133,7 @@ def read_film(data: bytes) -> Reading:
         sha256=hashlib.sha256(data).hexdigest(),
         pixel_sha256=hashlib.sha256(repr(grey.size).encode() + grey.tobytes()).hexdigest(),
         git_blob_sha1=hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest(),
-        phash=int(str(imagehash.phash(small)), 16),
+        phash=int.from_bytes(np.packbits(imagehash.phash(small).hash).tobytes()),
         thumbnail=_thumbnail(small),
     )
 
@@ -162,10 +162,10 @@ def _open(data: bytes) -> tuple[Image.Image, str, str]:
     mode, file_format = picture.mode, picture.format or ""
     try:
         picture.load()
-        upright = ImageOps.exif_transpose(picture)
+        ImageOps.exif_transpose(picture, in_place=True)
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError):
         raise Unusable("truncated or damaged") from None
-    return upright, mode, file_format
+    return picture, mode, file_format
 
 
 def _to_grey(picture: Image.Image) -> Image.Image:
@@ -179,7 +179,8 @@ def _to_grey(picture: Image.Image) -> Image.Image:
         black = Image.new("RGBA", coloured.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, coloured).convert("L")
     # By way of RGB, since CMYK, palette and the like have no direct road to grey in Pillow.
-    return picture.convert("RGB").convert("L")
+    coloured = picture if picture.mode == "RGB" else picture.convert("RGB")
+    return coloured.convert("L")
 
 
 def _to_8_bit(values: np.ndarray) -> np.ndarray:
@@ -200,10 +201,12 @@ def _refuse_what_is_no_film(picture: Image.Image, grey: Image.Image) -> None:
         raise Unusable("not an X-ray: too small")
     if long > _MAX_ASPECT * short:
         raise Unusable("not an X-ray: a strip")
-    sample = np.asarray(grey.resize((256, 256), Image.Resampling.NEAREST))
-    if sample.std() < _MIN_CONTRAST:
+    counts = np.array(grey.resize((256, 256), Image.Resampling.NEAREST).histogram())
+    values, pixels = np.arange(256), counts.sum()
+    variance = counts @ values**2 / pixels - (counts @ values / pixels) ** 2
+    if variance < _MIN_CONTRAST**2:
         raise Unusable("not an X-ray: blank")
-    if np.sort(np.bincount(sample.ravel(), minlength=256))[-2:].sum() > _MAX_TWO_TONE * sample.size:
+    if np.sort(counts)[-2:].sum() > _MAX_TWO_TONE * pixels:
         raise Unusable("not an X-ray: a page of text or a drawing")
     if _colours_beyond_a_tint(picture) > _MAX_COLOURS:
         raise Unusable("not an X-ray: a colour picture")
@@ -214,7 +217,10 @@ def _colours_beyond_a_tint(picture: Image.Image) -> float:
     if picture.mode in ("1", "L", "LA", "F") or picture.mode.startswith("I"):
         return 0.0
     small = picture.resize((64, 64), Image.Resampling.NEAREST).convert("RGB")
-    colours = np.asarray(small, np.float64).reshape(-1, 3)
+    colours = np.asarray(small).reshape(-1, 3)
+    if np.array_equal(colours[:, :2], colours[:, 1:]):
+        return 0.0  # grey stored in colour, as most films are: no curve to look for
+    colours = colours.astype(np.float64)
     powers = np.vander(colours @ [0.299, 0.587, 0.114] / 255, 4)
     fitted = powers @ np.linalg.lstsq(powers, colours, rcond=None)[0]
     return float(np.abs(colours - fitted).mean())

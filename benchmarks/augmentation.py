@@ -1,0 +1,198 @@
+"""One view of a film: the one warp against Keras' stack, ImageDataGenerator and affine_transform.
+
+`python -m benchmarks.augmentation` prints milliseconds per film of float32 films in batches, on
+the CPU, with the drawing of the random numbers in each side's time. A side that is named RGB gives
+three channels; ours warps one and repeats it, as the trainer's network does.
+"""
+
+import functools
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+from keras import ops
+from keras.src.legacy.preprocessing.image import ImageDataGenerator
+
+from benchmarks import harness
+from trainer import augmentation
+
+FLAGS = flags.FLAGS
+_RANGES = augmentation.PRESETS["article"]
+_CLAIM, _TARGET = "times the speed of Keras' random layers, RGB", 8.0
+_STACK_RGB, _OURS_RGB, _OURS = "Keras stack, RGB", "ours, RGB", "ours, grey"
+_UNFUSED = "ours without XLA, grey"
+_PARTS = {
+    "the warp with its draws": "part: warp",
+    "the channel shift": "part: channel shift",
+    "drawing the numbers": "part: draws",
+}
+Step = Callable[[], Any]  # augments one batch
+
+
+def measure(*, size: int, batch: int, rounds: int, seconds: float) -> dict[str, Any]:
+    """Runs all sides and prints the line.
+
+    Args:
+        size: Pixels of a film's side.
+        batch: Films a batch.
+        rounds: Rounds, in alternation.
+        seconds: How long each side works in a round, at least.
+
+    Returns:
+        The line, as `harness.report` returns it.
+    """
+    grey = np.random.default_rng(0).uniform(0, 255, (batch, size, size, 1)).astype(np.float32)
+    steps = _ours(grey) | _peers(grey)
+    # Traced and compiled before the rounds.
+    first = {name: _milliseconds(step, 1, 0.0) / 1000 for name, step in steps.items()}
+    timed = {
+        name: functools.partial(_milliseconds, step, batch, seconds) for name, step in steps.items()
+    }
+    found = harness.alternate(timed, rounds)
+    against = {
+        f"{_OURS_RGB} / {peer}": harness.ratios(found[peer], found[_OURS_RGB])
+        for peer in (_STACK_RGB, "ImageDataGenerator, RGB")
+    } | {
+        f"{_OURS} / {peer}": harness.ratios(found[peer], found[_OURS])
+        for peer in ("Keras stack, grey", "keras.ops.image.affine_transform, grey", _UNFUSED)
+    }
+    speed = against[f"{_OURS_RGB} / {_STACK_RGB}"]
+    return harness.report(
+        "augmentation",
+        figures={name: harness.spread(values) for name, values in found.items()},
+        targets={_CLAIM: (_TARGET, speed["median"])},
+        bound=_bound(found),
+        packages=("scipy",),
+        spreads={_CLAIM: speed},
+        unit="ms per film",
+        speed_over=against,
+        first_call_seconds={name: harness.rounded(first[name]) for name in (_OURS, _UNFUSED)},
+        size=size,
+        batch=batch,
+    )
+
+
+def _ours(grey: np.ndarray) -> dict[str, Step]:
+    """The layer, with and without what surrounds it, and its parts alone."""
+    films, names = tf.constant(grey), [f"film-{i}" for i in range(len(grey))]
+    layer = augmentation.augmentation("article")
+    plain = functools.partial(augmentation.augment, ranges=_RANGES)
+    unfused = tf.function(plain, autograph=False)
+    warp = tf.function(_warp, jit_compile=True, autograph=False)
+    shift = tf.function(augmentation.shift_channel, jit_compile=True, autograph=False)
+    to_rgb = tf.function(lambda views: ops.repeat(views, 3, axis=-1), autograph=False)
+    levels = tf.fill([len(grey)], 10.0)
+
+    def draws() -> np.ndarray:
+        return augmentation.uniform_draws(names, 0, 0)
+
+    return {
+        _OURS: lambda: layer(films, draws()),
+        _OURS_RGB: lambda: to_rgb(layer(films, draws())),
+        _UNFUSED: lambda: unfused(films, draws()),
+        "part: warp": lambda: warp(films, draws()),
+        "part: channel shift": lambda: shift(films, levels),
+        "part: draws": draws,
+    }
+
+
+def _warp(films: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+    return augmentation.warp(films, _matrices(films, draws))
+
+
+def _matrices(films: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+    parameters = augmentation.parameters_from(draws, _RANGES)
+    return augmentation.transforms(parameters, films.shape[1], films.shape[2])
+
+
+def _peers(grey: np.ndarray) -> dict[str, Step]:
+    """What others would write for the same augmentation."""
+    rgb, films = np.repeat(grey, 3, axis=-1), tf.constant(grey)
+    colour, names = tf.constant(rgb), [f"film-{i}" for i in range(len(grey))]
+    stack_of_rgb, stack_of_grey = _stack(), _stack()
+    generator = ImageDataGenerator(
+        rotation_range=_RANGES.rotation,
+        width_shift_range=_RANGES.shift,
+        height_shift_range=_RANGES.shift,
+        shear_range=_RANGES.shear,
+        zoom_range=_RANGES.zoom,
+        channel_shift_range=_RANGES.channel_shift,
+        horizontal_flip=True,
+        vertical_flip=True,
+        fill_mode="constant",
+    )
+
+    @functools.partial(tf.function, autograph=False)
+    def composed(films: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        matrices = tf.pad(_matrices(films, draws), [[0, 0], [0, 2]])
+        views = ops.image.affine_transform(films, matrices, fill_mode="constant")
+        shift = augmentation.parameters_from(draws, _RANGES).channel_shift
+        return augmentation.shift_channel(views, shift)
+
+    return {
+        _STACK_RGB: lambda: stack_of_rgb(colour),
+        "Keras stack, grey": lambda: stack_of_grey(films),
+        "ImageDataGenerator, RGB": lambda: [generator.random_transform(film) for film in rgb],
+        "keras.ops.image.affine_transform, grey": lambda: composed(
+            films, augmentation.uniform_draws(names, 0, 0)
+        ),
+    }
+
+
+def _stack() -> Step:
+    """Keras' random layers one after the other, as a graph.
+
+    Not with XLA: the geometric ones refuse it.
+    """
+    fill = {"fill_mode": "constant", "interpolation": "bilinear"}
+    layers = keras.Sequential(
+        [
+            keras.layers.RandomFlip("horizontal_and_vertical"),
+            keras.layers.RandomRotation(_RANGES.rotation / 360, **fill),
+            keras.layers.RandomTranslation(_RANGES.shift, _RANGES.shift, **fill),
+            # The article's shear is so many degrees; Keras takes the slope.
+            keras.layers.RandomShear(x_factor=float(np.radians(_RANGES.shear)), **fill),
+            keras.layers.RandomZoom(_RANGES.zoom, _RANGES.zoom, **fill),
+            keras.layers.RandomBrightness(_RANGES.channel_shift / 255, value_range=(0, 255)),
+        ]
+    )
+    return tf.function(lambda films: layers(films, training=True), autograph=False)
+
+
+def _milliseconds(step: Step, batch: int, seconds: float) -> float:
+    """Mean time per film of as many batches as fill `seconds`."""
+    done, start = 0, time.perf_counter()
+    while not done or time.perf_counter() - start < seconds:
+        result = step()
+        if isinstance(result, tf.Tensor):
+            result.numpy()  # waits for it
+        done += 1
+    return 1000 * (time.perf_counter() - start) / (done * batch)
+
+
+def _bound(found: dict[str, list[float]]) -> str:
+    """The share of each part in the time of the grey views, as measured in the same rounds."""
+    whole = statistics.median(found[_OURS])
+    shares = {what: statistics.median(found[part]) / whole for what, part in _PARTS.items()}
+    said = [f"{what} {share:.0%}" for what, share in sorted(shares.items(), key=lambda s: -s[1])]
+    return f"of the time of a grey view, each part run alone: {', '.join(said)}"
+
+
+def main(argv: list[str]) -> None:
+    """Flags -> one call."""
+    if len(argv) > 1:
+        raise app.UsageError(f"{argv[1:]} are no flags. Flags begin with --.")
+    measure(size=FLAGS.size, batch=FLAGS.batch, rounds=FLAGS.rounds, seconds=FLAGS.seconds)
+
+
+if __name__ == "__main__":
+    flags.DEFINE_integer("size", 150, "Pixels of a film's side.", lower_bound=32)
+    flags.DEFINE_integer("batch", 32, "Films a batch.", lower_bound=1)
+    flags.DEFINE_integer("rounds", 7, "Rounds, in alternation.", lower_bound=1)
+    flags.DEFINE_float("seconds", 1.0, "Work of each side in a round.", lower_bound=0.0)
+    app.run(main)

@@ -1,0 +1,160 @@
+"""Rewrites README's table of benchmarks from their recorded lines.
+
+`python -m benchmarks.report benchmarks/results.jsonl` takes the last line of each benchmark, so a
+benchmark that ran again is appended to the file and replaces its earlier line.
+"""
+
+import json
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+_BEGIN, _END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+_HEAD = ("benchmark", "claim", "target", "measured", "met", "what bounds it")
+_NEEDED = ("benchmark", "claims", "bound", "versions", "cores", "processor")
+
+
+class ReportError(Exception):
+    """A file that can't be read or rewritten; the message says how to mend it."""
+
+
+def read(paths: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
+    """The last line of each benchmark.
+
+    Args:
+        paths: Files of JSON lines, as the benchmarks print them; later ones win.
+
+    Returns:
+        One line a benchmark, sorted by its name.
+
+    Raises:
+        ReportError: A file is missing or empty, or a line is not a benchmark's.
+    """
+    lines = {}
+    for path in paths:
+        try:
+            texts = [text for text in path.read_text().splitlines() if text.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise ReportError(
+                f"{path} can't be read ({error}). Give a file of benchmarks' lines."
+            ) from None
+        if not texts:
+            raise ReportError(f"{path} is empty. Run a benchmark and append its line to it.")
+        for number, text in enumerate(texts, 1):
+            line = _parsed(text, f"{path}, line {number}")
+            lines[line["benchmark"]] = line
+    return [lines[name] for name in sorted(lines)]
+
+
+def _parsed(text: str, where: str) -> dict[str, Any]:
+    try:
+        line = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ReportError(
+            f"{where} is no JSON ({error.msg}). Keep the lines that benchmarks print, whole."
+        ) from None
+    if not isinstance(line, dict) or not set(_NEEDED) <= line.keys():
+        raise ReportError(
+            f"{where} is not a benchmark's line: it needs {', '.join(_NEEDED)}. Remove it."
+        )
+    return line
+
+
+def table(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: a row for each claim, and under it the machines and versions.
+
+    Args:
+        lines: As `read` returns them.
+    """
+    rows = [_HEAD, ("---",) * len(_HEAD)]
+    for line in lines:
+        for number, (claim, result) in enumerate(line["claims"].items()):
+            rows.append(
+                (
+                    "" if number else f"`{line['benchmark']}`",
+                    claim,
+                    f"{result['target']:g}",
+                    _measured(line, claim),
+                    "yes" if result["met"] else "**no**",
+                    "" if number else line["bound"],
+                )
+            )
+    drawn = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([*drawn, "", *_machines(lines)])
+
+
+def _measured(line: Mapping[str, Any], claim: str) -> str:
+    """What was measured, with its rounds where the benchmark gave their `spreads` by claim."""
+    measured = f"{line['claims'][claim]['measured']:g}"
+    spread = line.get("spreads", {}).get(claim)
+    if not spread:
+        return measured
+    return f"{measured} [{spread['min']:g}, {spread['max']:g}], {spread['rounds']} rounds"
+
+
+def _machines(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One sentence for each machine and stack that lines come from."""
+    named: dict[str, list[str]] = {}
+    for line in lines:
+        machine = f"{line['processor']}, {line['cores']} cores"
+        named.setdefault(machine, []).append(line["benchmark"])
+    versions = sorted({item for line in lines for item in line["versions"].items()})
+    stack = ", ".join(f"{package} {version}" for package, version in versions)
+    return [
+        "; ".join(f"{machine} ({', '.join(names)})" for machine, names in named.items())
+        + f"; {stack}."
+    ]
+
+
+def rewrite(readme: str, section: str) -> str:
+    """Puts a section between the two markers.
+
+    Args:
+        readme: The text that holds both markers, once each.
+        section: What goes between them.
+
+    Returns:
+        The new text.
+
+    Raises:
+        ReportError: A marker is missing, there twice, or they are in the wrong order.
+    """
+    for marker in (_BEGIN, _END):
+        if readme.count(marker) != 1:
+            raise ReportError(
+                f"The README has {readme.count(marker)} lines {marker}. "
+                f"It needs {_BEGIN} once, and {_END} once below it."
+            )
+    head, rest = readme.split(_BEGIN)
+    if _END not in rest:
+        raise ReportError(f"{_END} stands above {_BEGIN}. Exchange them.")
+    return f"{head}{_BEGIN}\n{section}\n{_END}{rest.split(_END)[1]}"
+
+
+def main(argv: list[str]) -> None:
+    """Files -> one table."""
+    try:
+        if len(argv) < 2:
+            raise app.UsageError("Name the files of lines, e.g. benchmarks/results.jsonl.")
+        readme = pathlib.Path(FLAGS.readme)
+        section = table(read([pathlib.Path(path) for path in argv[1:]]))
+        try:
+            text = readme.read_text()
+        except OSError as error:
+            raise ReportError(
+                f"--readme {readme} can't be read ({error.strerror}). Run this from the "
+                "repository's root."
+            ) from None
+        readme.write_text(rewrite(text, section))
+    except ReportError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("readme", "README.md", "The file whose table is rewritten.")
+    app.run(main)

@@ -1,0 +1,203 @@
+"""Speed and peak memory over the number of films: building, filling and training, all synthetic.
+
+`python -m benchmarks.scale --films=1000,10000` draws, builds and trains on so many synthetic films,
+each stage in a process of its own, whose start is in its time and whose peak is the kernel's count.
+The network is VGG16 from random numbers on small films, so that many of them are affordable: memory
+and speed are measured, nothing is learnt.
+"""
+
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from absl import app, flags
+
+from benchmarks import harness
+from covid_tfds import phantom
+
+FLAGS = flags.FLAGS
+_ROOT = pathlib.Path(__file__).parents[1]
+_EPOCHS = 2
+_STAGES = ("build", "train")
+# Films grow so many times faster than the peak, at least: 1 would be memory in step with films.
+_TARGET = 2.0
+
+
+class StageError(Exception):
+    """A stage's command failed; the message has the command and the end of what it said."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One command, run to its end.
+
+    Attributes:
+        seconds: Wall time, the process's start included.
+        mebibytes: Peak of the resident memory.
+    """
+
+    seconds: float
+    mebibytes: float
+
+
+def measure(counts: Sequence[int], *, rounds: int, image_size: int) -> dict[str, Any]:
+    """Runs every stage for every number of films and prints the line.
+
+    Args:
+        counts: Numbers of films, ascending.
+        rounds: Rounds; each runs all numbers.
+        image_size: Pixels of a side in training.
+
+    Returns:
+        The line, as `harness.report` returns it.
+
+    Raises:
+        StageError: A stage's command failed.
+    """
+    seen: list[tuple[int, dict[str, float]]] = []
+
+    def run(count: int) -> float:
+        seen.append((count, _run(count, image_size)))
+        return seen[-1][1]["build: films/s"]
+
+    harness.alternate({str(count): lambda count=count: run(count) for count in counts}, rounds)
+    figures = {
+        f"{count} films, {name}": harness.spread([one[name] for at, one in seen if at == count])
+        for count in counts
+        for name in seen[0][1]
+    }
+    small, large = counts[0], counts[-1]
+
+    def peaks(count: int, stage: str) -> list[float]:
+        return [one[f"{stage}: MiB"] for at, one in seen if at == count]
+
+    spreads, growth = {}, {}
+    for stage in _STAGES if large > small else ():
+        pairs = list(zip(peaks(small, stage), peaks(large, stage), strict=True))
+        spreads[f"films grow so many times faster than the peak memory of {stage}"] = (
+            harness.spread([large / small * low / high for low, high in pairs])
+        )
+        growth[stage] = harness.spread(
+            [1024 * (high - low) / (large - small) for low, high in pairs]
+        )
+    return harness.report(
+        "scale",
+        figures=figures,
+        targets={claim: (_TARGET, spread["median"]) for claim, spread in spreads.items()},
+        bound=_bound(growth, figures, large),
+        packages=("tensorflow-datasets",),
+        spreads=spreads,
+        growth_kib_per_film=growth,
+        films=list(counts),
+        image_size=image_size,
+        weights="none",
+        epochs=_EPOCHS,
+    )
+
+
+def _bound(growth: dict[str, Any], figures: dict[str, Any], large: int) -> str:
+    grown = " and ".join(f"{each['median']:.3g} KiB in {name}" for name, each in growth.items())
+    spent = {stage: figures[f"{large} films, {stage}: seconds"]["median"] for stage in _STAGES}
+    share = spent["build"] / sum(spent.values())
+    return (
+        f"a further film costs {grown or 'memory that one number of films cannot tell'}; at "
+        f"{large} films the build takes {share:.0%} of the time of both stages"
+    )
+
+
+def _run(count: int, image_size: int) -> dict[str, float]:
+    """Builds `count` films and trains on them, in a temporary folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        patients, drawn = _patients(count)
+        config = {"name": "scale", "films": "phantom", "patients": patients}
+        build = _stage(
+            "tensorflow_datasets.scripts.cli.main",
+            ["build", "covid_tfds", f"--config={json.dumps(config)}", f"--data_dir={folder}"],
+        )
+        run_dir = pathlib.Path(folder) / "run"
+        train = _stage(
+            "trainer.main",
+            [
+                *("--dataset=scale", f"--data_dir={folder}", f"--run_dir={run_dir}"),
+                *(f"--epochs={_EPOCHS}", f"--image_size={image_size}", "--weights=none"),
+            ],
+        )
+        with open(run_dir / "history.csv") as file:
+            # The first epoch traces and compiles.
+            epoch = float(list(csv.DictReader(file))[-1]["films_per_second"])
+    return {
+        "build: films/s": drawn / build.seconds,
+        "build: seconds": build.seconds,
+        "build: MiB": build.mebibytes,
+        "train: films/s of the last epoch": epoch,
+        "train: films/s of the whole run": drawn / train.seconds,
+        "train: seconds": train.seconds,
+        "train: MiB": train.mebibytes,
+    }
+
+
+def _patients(count: int) -> tuple[int, int]:
+    """The fewest patients who have so many films, and how many films they have."""
+    patients = drawn = 0
+    while drawn < count:
+        drawn += phantom.patient(0, patients).films
+        patients += 1
+    return patients, drawn
+
+
+def _stage(module: str, arguments: Sequence[str]) -> Stage:
+    """Runs `python -m module` and asks the kernel for its peak.
+
+    Raises:
+        StageError: It failed.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    path = os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])
+    with tempfile.TemporaryFile() as said:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            command, cwd=_ROOT, env=os.environ | {"PYTHONPATH": path}, stdout=said, stderr=said
+        )
+        # wait4 tells of this process alone; getrusage would give the largest of all stages. Linux
+        # counts a child from its parent's size on, so this file imports no TensorFlow.
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - start
+        if process.returncode:
+            said.seek(0)
+            tail = said.read().decode(errors="replace")[-2000:]
+            raise StageError(f"{' '.join(command)} ended with {process.returncode}:\n{tail}")
+    kibibytes = usage.ru_maxrss if sys.platform != "darwin" else usage.ru_maxrss / 1024
+    return Stage(seconds, kibibytes / 1024)
+
+
+def main(argv: list[str]) -> None:
+    """Flags -> one call."""
+    if len(argv) > 1:
+        raise app.UsageError(f"{argv[1:]} are no flags. Flags begin with --.")
+    try:
+        counts = sorted({int(count) for count in FLAGS.films})
+    except ValueError:
+        raise app.UsageError(f"--films={','.join(FLAGS.films)}: give whole numbers.") from None
+    if not counts or counts[0] < 100:
+        raise app.UsageError(f"--films={','.join(FLAGS.films)}: give numbers of 100 or more.")
+    try:
+        measure(counts, rounds=FLAGS.rounds, image_size=FLAGS.image_size)
+    except StageError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    flags.DEFINE_list("films", "1000,10000", "Numbers of films, e.g. 1000,10000,100000.")
+    flags.DEFINE_integer("rounds", 3, "Rounds; each runs all numbers.", lower_bound=1)
+    flags.DEFINE_integer("image_size", 64, "Pixels of a side in training.", lower_bound=32)
+    app.run(main)

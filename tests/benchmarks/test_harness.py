@@ -1,0 +1,55 @@
+"""The order of rounds, the figures, and the line that is printed."""
+
+import json
+
+import pytest
+
+from benchmarks import harness
+
+
+def test_every_side_runs_once_a_round_and_the_first_one_changes():
+    order = []
+
+    def side(name, figure):
+        return lambda: order.append(name) or figure
+
+    found = harness.alternate({"a": side("a", 1), "b": side("b", 2), "c": side("c", 3)}, 4)
+    assert "".join(order) == "abcbcacababc"
+    assert found == {"a": [1.0] * 4, "b": [2.0] * 4, "c": [3.0] * 4}
+
+
+def test_spread_has_four_digits_and_the_number_of_rounds():
+    assert harness.spread([3.0, 1.0, 2.00004]) == {
+        "median": 2.0,
+        "min": 1.0,
+        "max": 3.0,
+        "rounds": 3,
+    }
+
+
+def test_ratios_are_taken_round_by_round():
+    # The machine was half as fast in the second round: the ratio does not see it.
+    assert harness.ratios([10.0, 5.0], [2.0, 1.0])["median"] == 5.0
+
+
+def test_ratios_of_unequal_rounds_are_refused():
+    with pytest.raises(ValueError):
+        harness.ratios([1.0], [1.0, 2.0])
+
+
+def test_the_line_is_json_and_says_whether_each_claim_is_met(capsys):
+    line = harness.report(
+        "some",
+        figures={"ours": harness.spread([2.0])},
+        targets={"enough": (8.0, 8.0), "too little": (8.0, 7.99999)},
+        bound="the disk",
+        packages=("pillow",),
+        films=7,
+    )
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1 and json.loads(printed) == line
+    # Judged before it is rounded for the eye.
+    assert line["claims"]["too little"] == {"target": 8.0, "measured": 8.0, "met": False}
+    assert line["claims"]["enough"]["met"] and not line["met"]
+    assert {"tensorflow", "keras", "numpy", "pillow"} == line["versions"].keys()
+    assert line["films"] == 7 and line["cores"] >= 1 and line["processor"]

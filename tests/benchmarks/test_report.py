@@ -1,0 +1,126 @@
+"""README's table: made of the recorded lines, the same each time, and clear about what is wrong."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import report
+
+ROOT = pathlib.Path(__file__).parents[2]
+README = "# Title\n\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\n\ntail\n"
+
+
+def line(name="one", measured=9.0, met=True):
+    return {
+        "benchmark": name,
+        "figures": {},
+        "spreads": {"speed of a|b": {"median": 9.0, "min": 8.5, "max": 9.5, "rounds": 5}},
+        "claims": {"speed of a|b": {"target": 8.0, "measured": measured, "met": met}},
+        "met": met,
+        "bound": "reads",
+        "versions": {"numpy": "2.4.6"},
+        "cores": 2,
+        "processor": "EPYC",
+    }
+
+
+def written(path, *lines):
+    path.write_text("".join(json.dumps(each) + "\n" for each in lines))
+    return path
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks.report", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def test_the_command_rewrites_what_is_between_the_markers_and_nothing_else(tmp_path):
+    lines, readme = written(tmp_path / "a.jsonl", line()), tmp_path / "README.md"
+    readme.write_text(README)
+    assert command(lines, f"--readme={readme}").returncode == 0
+    once = readme.read_text()
+    assert once.startswith("# Title\n\n<!-- benchmarks -->\n| benchmark |")
+    assert once.endswith("\n<!-- /benchmarks -->\n\ntail\n") and "old" not in once
+    row = "| `one` | speed of a\\|b | 8 | 9 [8.5, 9.5], 5 rounds | yes | reads |"
+    assert row in once.splitlines()
+    assert "EPYC, 2 cores (one); numpy 2.4.6." in once
+    assert command(lines, f"--readme={readme}").returncode == 0
+    assert readme.read_text() == once
+
+
+def test_a_later_line_of_a_benchmark_replaces_the_earlier(tmp_path):
+    first = written(tmp_path / "a.jsonl", line(measured=1.0), line("zwei"), line(measured=2.0))
+    second = written(tmp_path / "b.jsonl", line("zwei", measured=3.0))
+    found = report.read([first, second])
+    assert [each["benchmark"] for each in found] == ["one", "zwei"]
+    assert [each["claims"]["speed of a|b"]["measured"] for each in found] == [2.0, 3.0]
+
+
+def test_a_target_that_is_missed_is_said_aloud():
+    assert "| **no** |" in report.table([line(met=False)])
+
+
+def test_a_figure_without_rounds_stands_alone():
+    plain = line() | {"spreads": {}}
+    assert "| 8 | 9 | yes |" in report.table([plain])
+
+
+def test_two_machines_are_told_apart():
+    text = report.table([line(), line("two") | {"processor": "Xeon"}])
+    assert "EPYC, 2 cores (one); Xeon, 2 cores (two); numpy 2.4.6." in text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty"),
+        ("\n \n", "is empty"),
+        ("not json\n", "line 1 is no JSON"),
+        ("[1]\n", "line 1 is not a benchmark's line"),
+        ('{"benchmark": "one"}\n', "it needs benchmark, claims"),
+    ],
+)
+def test_a_file_that_holds_no_lines_is_refused(tmp_path, content, message):
+    path = tmp_path / "a.jsonl"
+    path.write_text(content)
+    with pytest.raises(report.ReportError, match=message):
+        report.read([path])
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(report.ReportError, match="can't be read"):
+        report.read([tmp_path / "none.jsonl"])
+
+
+@pytest.mark.parametrize(
+    "readme",
+    [
+        "nothing",
+        "<!-- benchmarks -->",
+        "<!-- benchmarks --> <!-- benchmarks --> <!-- /benchmarks -->",
+        "<!-- /benchmarks --> <!-- benchmarks -->",
+    ],
+)
+def test_a_readme_without_its_markers_is_refused(readme):
+    with pytest.raises(report.ReportError, match="<!-- /benchmarks -->"):
+        report.rewrite(readme, "table")
+
+
+def test_the_command_ends_with_a_message_and_no_traceback(tmp_path):
+    lines, readme = written(tmp_path / "a.jsonl", line()), tmp_path / "README.md"
+    readme.write_text("no markers")
+    ended = command(lines, f"--readme={readme}")
+    assert ended.returncode == 1 and "It needs <!-- benchmarks --> once" in ended.stderr
+    assert "Traceback" not in ended.stderr and readme.read_text() == "no markers"
+    assert command(f"--readme={readme}").returncode != 0
+
+
+def test_readme_has_the_markers():
+    report.rewrite((ROOT / "README.md").read_text(), "table")

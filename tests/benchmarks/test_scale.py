@@ -1,0 +1,46 @@
+"""How scale counts films and asks for memory; no time is judged."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import scale
+from covid_tfds import phantom
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_as_few_patients_as_have_the_films():
+    patients, drawn = scale._patients(100)
+    films = [phantom.patient(0, number).films for number in range(patients)]
+    assert sum(films) == drawn and sum(films[:-1]) < 100 <= drawn
+
+
+def test_the_peak_is_of_the_stage_alone(tmp_path):
+    (tmp_path / "large.py").write_text("held = bytearray(400 * 2**20)")
+    (tmp_path / "small.py").write_text("")
+    # In a process as small as the benchmark's own: a child counts from its parent's size.
+    program = (
+        "from benchmarks import scale\n"
+        "for name in ('large', 'small'): print(scale._stage(name, []).mebibytes)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    large, small = map(float, said.stdout.split())
+    assert large > 400 > small
+
+
+def test_a_stage_that_fails_says_what_it_said(tmp_path, monkeypatch):
+    (tmp_path / "broken.py").write_text("raise SystemExit('no such film')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(scale.StageError, match="no such film"):
+        scale._stage("broken", [])
