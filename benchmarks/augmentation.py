@@ -19,10 +19,11 @@ from keras import ops
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from benchmarks import harness
-from trainer import augmentation
+from trainer import augmentation, exposure, geometry, presets
+from trainer.parameters import parameters_from
 
 FLAGS = flags.FLAGS
-_RANGES = augmentation.PRESETS["article"]
+_RANGES = presets.PRESETS["article"]
 _CLAIM, _TARGET = "times the speed of Keras' random layers, RGB", 8.0
 _STACK_RGB, _OURS_RGB, _OURS = "Keras stack, RGB", "ours, RGB", "ours, grey"
 _UNFUSED = "ours without XLA, grey"
@@ -84,7 +85,7 @@ def _ours(grey: np.ndarray) -> dict[str, Step]:
     plain = functools.partial(augmentation.augment, ranges=_RANGES)
     unfused = tf.function(plain, autograph=False)
     warp = tf.function(_warp, jit_compile=True, autograph=False)
-    shift = tf.function(augmentation.shift_channel, jit_compile=True, autograph=False)
+    shift = tf.function(exposure.shift_channel, jit_compile=True, autograph=False)
     to_rgb = tf.function(lambda views: ops.repeat(views, 3, axis=-1), autograph=False)
     levels = tf.fill([len(grey)], 10.0)
 
@@ -102,12 +103,12 @@ def _ours(grey: np.ndarray) -> dict[str, Step]:
 
 
 def _warp(films: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-    return augmentation.warp(films, _matrices(films, draws))
+    return geometry.warp(films, _matrices(films, draws))
 
 
 def _matrices(films: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-    parameters = augmentation.parameters_from(draws, _RANGES)
-    return augmentation.transforms(parameters, films.shape[1], films.shape[2])
+    parameters = parameters_from(draws, _RANGES)
+    return geometry.transforms(parameters, films.shape[1], films.shape[2])
 
 
 def _peers(grey: np.ndarray) -> dict[str, Step]:
@@ -131,8 +132,8 @@ def _peers(grey: np.ndarray) -> dict[str, Step]:
     def composed(films: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
         matrices = tf.pad(_matrices(films, draws), [[0, 0], [0, 2]])
         views = ops.image.affine_transform(films, matrices, fill_mode="constant")
-        shift = augmentation.parameters_from(draws, _RANGES).channel_shift
-        return augmentation.shift_channel(views, shift)
+        shift = parameters_from(draws, _RANGES).channel_shift
+        return exposure.shift_channel(views, shift)
 
     return {
         _STACK_RGB: lambda: stack_of_rgb(colour),

@@ -61,6 +61,7 @@ def main(argv: list[str]) -> None:
             f"{name}: share of the resident step's speed": (0.98, share["median"])
             for name, share in shares.items()
         },
+        spreads={f"{name}: share of the resident step's speed": s for name, s in shares.items()},
         bound="the step itself; the rest is one core's share of gathering and decoding",
         image_size=common.image_size,
         precision=keras.config.dtype_policy().name,

@@ -228,6 +228,24 @@ def test_rows_are_what_the_network_computes_in_any_batch_and_order(tmp_path, fil
     np.testing.assert_allclose(rows.read(1, some), wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("views", [1, 3])
+def test_rows_from_memory_and_from_the_disk_make_the_same_batches(
+    tmp_path, films, monkeypatch, views
+):
+    found = []
+    for memory in (frozen.MEMORY, 0):
+        monkeypatch.setattr(frozen, "MEMORY", memory)
+        config = dataclasses.replace(CONFIG, cache_dir=str(tmp_path), views=views, epochs=4)
+        base = Base(config, network())
+        feed = feeds.Feeds(base, films.splits).feed(None, range(1, 4))
+        found.append(
+            [(rows.tobytes(), truth.tolist()) for rows, truth in feed.train.as_numpy_iterator()]
+        )
+        found[-1] += [rows.tobytes() for rows in feed.split("validation").as_numpy_iterator()]
+        base.close()
+    assert found[0] == found[1]
+
+
 def test_a_later_cut_goes_on_from_the_earlier_one(tmp_path, films):
     ends = []
     for lowest in ("none", "block4"):
