@@ -5,6 +5,7 @@ minutes: every round runs all sides once, in an order that turns, and ratios are
 round.
 """
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -83,13 +84,22 @@ def report(
         "claims": claims,
         "met": all(claim["met"] for claim in claims.values()),
         "bound": bound,
-        "versions": {each: importlib.metadata.version(each) for each in (*_ALWAYS, *packages)},
+        "versions": _versions((*_ALWAYS, *packages)),
         "cores": len(os.sched_getaffinity(0)),
         "processor": _processor(),
         **more,
     }
     print(json.dumps(line), flush=True)
     return line
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    """Of those that are installed: a machine may have JAX and no TensorFlow."""
+    found = {}
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
 
 
 def _processor() -> str:

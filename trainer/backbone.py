@@ -165,7 +165,7 @@ def choose_precision(choice: str) -> tuple[str, str]:
     Raises:
         ValueError: there is no such precision, or it is float16 without a GPU.
     """
-    return precision_for(choice, _cpu_flags(), _gpu_capability())
+    return precision_for(choice, _cpu_flags(), gpu_capability())
 
 
 def precision_for(
@@ -220,7 +220,7 @@ def _cpu_flags() -> frozenset[str]:
     return frozenset(flags.partition(":")[2].split())
 
 
-def _gpu_capability() -> float | None:
+def gpu_capability() -> float | None:
     """Compute capability of the least capable CUDA GPU that the backend sees."""
     if keras.backend.backend() == "jax":
         import jax

@@ -18,9 +18,9 @@ class Base:
         augment: Makes the views; None without augmentation.
     """
 
-    def __init__(self, config: Config, model: keras.Model) -> None:
-        """Takes the run and the model before anything is trained."""
-        self.config, self.model = config, model
+    def __init__(self, config: Config, model: keras.Model, jit: bool = False) -> None:
+        """Takes the run, the model before anything is trained, and whether XLA compiles parts."""
+        self.config, self.model, self._jit = config, model, jit
         self.lowest = frozen.cut(None if config.fine_tune_from == "none" else config.fine_tune_from)
         self.augment = augmentation.augmentation(config.augmentation)
         self.cache_dir = cache_folder(config.cache_dir)
@@ -30,7 +30,7 @@ class Base:
     def part(self, below: str | None, upto: str | None) -> keras.Model:
         """`frozen.part`; the same object each time, so that it is compiled once."""
         if (below, upto) not in self._parts:
-            self._parts[below, upto] = frozen.part(self.model, below, upto)
+            self._parts[below, upto] = frozen.part(self.model, below, upto, self._jit)
         return self._parts[below, upto]
 
     def trained(self) -> keras.Model:

@@ -81,6 +81,9 @@ class Config:
         "Of the arithmetic. auto takes what the hardware does well.",
         PRECISIONS,
     )
+    autotune: bool = _option(
+        False, "Measure for some seconds which precision, with or without XLA, is fastest here."
+    )
     fine_tune_from: str = _option(
         "none", "Then train VGG16 from this block up. none keeps it frozen.", ("none", *BLOCKS)
     )

@@ -110,7 +110,7 @@ def cross_validate(
     fold = np.stack(
         [deal(films.labels, films.groups, folds, config.seed + r) for r in range(repeats)]
     )
-    base = Base(config, started.model)
+    base = Base(config, started.model, started.jit)
     with contextlib.closing(base):
         probabilities = _out_of_fold(base, films, fold, folds)
     scores = {

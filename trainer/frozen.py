@@ -34,17 +34,19 @@ def cut(from_block: str | None) -> str | None:
     return f"{frozen[-1]}_pool" if frozen else None
 
 
-def part(model: keras.Model, below: str | None, upto: str | None) -> keras.Model:
+def part(model: keras.Model, below: str | None, upto: str | None, jit: bool = False) -> keras.Model:
     """The layers of a model between two cuts; it shares the model's weights.
 
     Args:
         model: A model of `backbone.build_model`.
         below: The layer whose output is the part's input; None: films at the network's size.
         upto: The layer whose output is the part's; None: the probabilities.
+        jit: Whether XLA compiles what passes films through it. It slows VGG16 down on CPUs (.7 of
+            the speed); `autotune` measures.
     """
     start = model.get_layer(below or _RESIZED).output
     between = keras.Model(start, model.get_layer(upto).output if upto else model.output)
-    between.jit_compile = False  # XLA slows VGG16 down on CPUs (.7 of the speed)
+    between.jit_compile = jit
     return between
 
 

@@ -7,7 +7,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer import augmentation, backbone, dataset, input_pipeline, normalisation, run_folder
+from trainer import (
+    augmentation,
+    autotune,
+    backbone,
+    dataset,
+    input_pipeline,
+    normalisation,
+    run_folder,
+)
 from trainer import weights as weights_lib
 from trainer.config import Config, cache_folder
 from trainer.errors import RunError
@@ -21,12 +29,14 @@ class Start:
         config: As asked for, with the dataset's name in place of `auto`.
         films: The dataset.
         model: The network, nothing trained.
+        jit: Whether XLA compiles the frozen part.
         facts: What config.json holds.
     """
 
     config: Config
     films: dataset.Dataset
     model: keras.Model
+    jit: bool
     facts: dict[str, Any]
 
 
@@ -44,7 +54,7 @@ def start(config: Config) -> Start:
     films = dataset.open_dataset(config.dataset, config.data_dir, config.classes)
     print(f"Dataset {films.name}: {films.why}.")
     config = dataclasses.replace(config, dataset=films.name.split("/")[1])
-    policy, reason = _precision(config)
+    policy, jit, reason = _precision(config)
     print(f"Precision {policy}: {reason}.")
     keras.config.set_dtype_policy(policy)
     weights = weights_lib.vgg16_weights(config.weights, cache_folder(config.cache_dir))
@@ -68,14 +78,19 @@ def start(config: Config) -> Start:
         weights=weights,
         normalisation=_normalisation(config, films),
     )
-    return Start(config, films, model, facts)
+    return Start(config, films, model, jit, facts)
 
 
-def _precision(config: Config) -> tuple[str, str]:
+def _precision(config: Config) -> tuple[str, bool, str]:
+    """The policy, whether to compile with XLA, and the reason in words."""
     try:
-        return backbone.choose_precision(config.precision)
+        policy, reason = backbone.choose_precision(config.precision)
     except ValueError as error:
         raise RunError(str(error)) from None
+    if not config.autotune:
+        return policy, False, reason
+    found = autotune.trials(config.precision, config.image_size)
+    return found[0].policy, found[0].jit, autotune.text(found)
 
 
 def _normalisation(config: Config, films: dataset.Dataset) -> normalisation.Normalisation | None:

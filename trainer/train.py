@@ -44,7 +44,7 @@ def train_and_evaluate(config: Config, run_dir: pathlib.Path) -> dict:
     run_folder.write_json(run_dir / "config.json", started.facts)
     for name in run_folder.FOLDERS:
         (run_dir / name).mkdir(exist_ok=True)
-    base = Base(config, model)
+    base = Base(config, model, started.jit)
     try:
         record, best_epoch, feed = _fit(base, films, run_dir)
         with run_folder.written_whole(run_dir / "model.keras") as beside:

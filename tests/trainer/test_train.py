@@ -17,6 +17,7 @@ import covid_tfds
 from covid_tfds.films import LABELS
 from tests.covid_tfds import sources
 from trainer import (
+    autotune,
     backbone,
     callbacks,
     dataset,
@@ -174,7 +175,7 @@ def test_every_flag_has_an_effect(name, base, data_dir, tmp_path):
 
 def test_every_flag_is_covered():
     elsewhere = {"views", "dataset", "data_dir", "cache_dir", "cache_gib", "deterministic",
-                 "as_published", "early_stopping", "fine_tune_from", "fine_tune_epochs",
+                 "as_published", "autotune", "early_stopping", "fine_tune_from", "fine_tune_epochs",
                  "fine_tune_learning_rate"}  # fmt: skip
     assert {field.name for field in dataclasses.fields(Config)} == elsewhere | set(CHANGES)
 
@@ -207,6 +208,22 @@ def test_cache_dir_takes_the_converted_weights(data_dir, tmp_path):
     run(config, data_dir, tmp_path / "run")
     kept = sorted(path.suffix or path.name for path in (tmp_path / "c").iterdir())
     assert kept == [".npz", "features"]
+
+
+def test_autotune_takes_what_it_measured_fastest(data_dir, tmp_path, capsys):
+    before = keras.config.dtype_policy().name
+    found = autotune.trials("auto", 32)
+    assert keras.config.dtype_policy().name == before
+    assert {(t.policy, t.jit) for t in found} == set(
+        itertools.product(autotune.candidates("auto"), (False, True))
+    )
+    rates = [trial.films_per_second for trial in found]
+    assert rates == sorted(rates, reverse=True)
+    config = dataclasses.replace(QUICK, autotune=True, epochs=1, image_size=32)
+    run(config, data_dir, tmp_path / "run")
+    said = next(line for line in capsys.readouterr().out.splitlines() if "measured" in line)
+    assert said.startswith("Precision float32: measured, films/s")
+    assert "with XLA" in said
 
 
 def test_early_stopping_ends_a_phase(data_dir, tmp_path):
