@@ -84,6 +84,11 @@ class Rows:
         """Rows of one view of the films with the given indices, [len(at), height, width, c]."""
         return np.stack(self._store.locate([self.films[i] for i in at], int(view)))
 
+    def held(self, views: int) -> bool:
+        """Whether so many views of all films fit into `MEMORY`."""
+        row = int(np.prod(self.shape)) * self._dtype.size
+        return views * len(self.films) * row <= MEMORY
+
     def reader(self, views: Sequence[int]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         """`read` within tf.data, of some views that are kept.
 
@@ -94,8 +99,7 @@ class Rows:
         Returns:
             From (position in `views`, int32 [batch] indices) to [batch, *shape].
         """
-        size = len(views) * len(self.films) * int(np.prod(self.shape)) * self._dtype.size
-        if size <= MEMORY:
+        if self.held(len(views)):
             with tf.device("CPU"):
                 everyone = range(len(self.films))
                 held = tf.constant(np.concatenate([self.read(view, everyone) for view in views]))

@@ -44,6 +44,7 @@ BAD = {
     "--fine_tune_learning_rate=0.5 has no effect": {"fine_tune_learning_rate": 0.5},
     "Add --augmentation=article": {"as_published": True},
     "--views=3 has no effect without --augmentation": {"views": 3},
+    "--cache_gib is -1.0. Give 0 or more": {"cache_gib": -1.0},
     "--views is -1": {"augmentation": "article", "views": -1},
 }
 

@@ -12,7 +12,7 @@ from sklearn import metrics
 
 from trainer import evaluation
 from trainer.evaluation import Predictions, score, wilson
-from trainer.resampling import ranking_areas
+from trainer.resampling import paired_difference, ranking_areas
 
 NAMES = ("healthy", "covid19", "bacterial", "viral")
 
@@ -107,6 +107,35 @@ def test_interval_is_the_percentile_bootstrap_over_patients():
         tuple(np.percentile(drawn, (2.5, 97.5))), abs=0.012
     )
     assert found["interval"] == "patient-cluster bootstrap, 95 % percentile, 6000 resamples"
+
+
+def test_a_paired_difference_is_that_of_the_balanced_accuracies():
+    rng = np.random.default_rng(3)
+    labels, patients = rng.integers(0, 3, 90), np.arange(90) // 2
+    ours, peers = rng.integers(0, 2, 90) * 1.0, rng.random(90).round(1)
+
+    def balanced(right: np.ndarray) -> float:
+        return np.mean([right[labels == c].mean() for c in range(3)])
+
+    found = paired_difference(labels, patients, ours, peers)
+    assert found["value"] == pytest.approx(balanced(ours) - balanced(peers))
+    assert found["low"] < found["value"] < found["high"]
+    assert found["n"] == 90
+    back = paired_difference(labels, patients, peers, ours)
+    assert back["low"] == pytest.approx(-found["high"])
+    same = paired_difference(labels, patients, ours, ours)
+    assert same["low"] == same["value"] == same["high"] == 0
+
+
+def test_what_makes_a_draw_hard_for_both_cancels_out_of_a_paired_difference():
+    rng = np.random.default_rng(4)
+    labels, patients = np.arange(200) % 2, np.arange(200)
+    ours = rng.integers(0, 2, 200) * 1.0
+    worse = ours.copy()
+    worse[:8] = 0  # wrong on a few more films, right on the same others
+    paired = paired_difference(labels, patients, ours, worse)
+    apart = paired_difference(labels, patients, ours, rng.permutation(worse))
+    assert paired["high"] - paired["low"] < (apart["high"] - apart["low"]) / 2
 
 
 def test_more_copies_of_the_same_patients_narrow_nothing():
