@@ -6,6 +6,7 @@ import keras
 
 from trainer import augmentation, features, frozen
 from trainer.config import Config, cache_folder
+from trainer.errors import RunError
 
 
 class Base:
@@ -38,9 +39,14 @@ class Base:
         return self.part(self.lowest, None) if self.lowest else self.model
 
     def store(self, cut: str, augmented: bool) -> features.Store:
-        """The store of what the base computes up to a cut, of views or of films as they are."""
+        """The store of what the base computes up to a cut, of views or of films as they are.
+
+        Raises:
+            RunError: The cache folder can't be used.
+        """
+        augmented = augmented and self.augment is not None
         if (cut, augmented) not in self._stores:
-            config, augmented = self.config, augmented and self.augment is not None
+            config = self.config
             key = features.Key(
                 network=frozen.digest(self.part(None, cut)),
                 cut=cut,
@@ -49,7 +55,12 @@ class Base:
                 seed=config.seed if augmented else 0,
                 precision=keras.config.dtype_policy().name,
             )
-            store = features.Store(self.cache_dir, key, config.views if augmented else 1)
+            try:
+                store = features.Store(self.cache_dir, key, config.views if augmented else 1)
+            except OSError as error:
+                raise RunError(
+                    f"{self.cache_dir} can't be used ({error.strerror}). Give another --cache_dir."
+                ) from None
             for damage in store.damaged:
                 print(f"{damage}; it is computed again.")
             self._stores[cut, augmented] = store

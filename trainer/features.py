@@ -95,8 +95,10 @@ class Shard:
     rows: np.ndarray
 
 
-def write_shard(folder: pathlib.Path, view: int, films: Sequence[str], rows: np.ndarray) -> None:
-    """Adds a shard to a folder; it appears whole.
+def write_shard(
+    folder: pathlib.Path, view: int, films: Sequence[str], rows: np.ndarray
+) -> pathlib.Path:
+    """Adds a shard to a folder, whole, and returns its path.
 
     Args:
         folder: Of a `Key`.
@@ -115,7 +117,7 @@ def write_shard(folder: pathlib.Path, view: int, films: Sequence[str], rows: np.
         with beside.open("wb") as file:
             file.write(first + head)
             file.write(body)
-        beside.replace(folder / name)
+        return beside.replace(folder / name)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -172,24 +174,24 @@ class Store:
             if path.name in self._shards or int(path.name.partition("-")[0]) >= self._views:
                 continue
             try:
-                shard = read_shard(path)
+                self._take(read_shard(path))
             except Damaged as error:
                 path.unlink(missing_ok=True)
                 damaged.append(str(error))
-                continue
-            self._shards[path.name] = shard
-            for row, film in enumerate(shard.films):
-                self._where[shard.view, film] = (shard, row)
         return damaged
+
+    def _take(self, shard: Shard) -> None:
+        self._shards[shard.path.name] = shard
+        for row, film in enumerate(shard.films):
+            self._where[shard.view, film] = (shard, row)
 
     def missing(self, films: Sequence[str], view: int) -> list[int]:
         """Indices of the films whose row of a view is not kept."""
         return [i for i, film in enumerate(films) if (view, film) not in self._where]
 
     def add(self, view: int, films: Sequence[str], rows: np.ndarray) -> None:
-        """Keeps rows, [n, height, width, channels], as one shard."""
-        write_shard(self.folder, view, films, rows)
-        self.refresh()
+        """Keeps rows, [n, height, width, channels], as one shard, and reads it back."""
+        self._take(read_shard(write_shard(self.folder, view, films, rows)))
 
     @contextlib.contextmanager
     def filling(self, say: str) -> Iterator[None]:

@@ -16,9 +16,7 @@ _SCORED_AT_ONCE = 256  # films a step where nothing is trained
 _STEPS_AT_ONCE = 32
 
 # What to change where the device waits for input.
-_LARGER_BATCHES = (
-    "Give a larger --batch_size: a batch costs the host some .2 ms, whatever it holds."
-)
+_LARGER_BATCHES = "Give a larger --batch_size: any batch costs the host some .2 ms."
 _FEWER_VIEWS = "The kept rows are read from the disk in every epoch: give fewer --views."
 _KEPT_VIEWS = "Give --views=8, say, which passes each view only once, or a smaller --image_size."
 

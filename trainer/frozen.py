@@ -19,6 +19,7 @@ from trainer.augmentation import Augmentation, uniform_draws
 from trainer.config import BLOCKS
 from trainer.dataset import Films
 from trainer.decoding import CORES
+from trainer.errors import RunError
 
 _BATCH = 64  # films through the frozen part at a time, and rows of a shard: what a kill costs
 MEMORY = 2 * 2**30  # bytes of rows held; above it they are read from the disk in every epoch
@@ -119,7 +120,11 @@ class Rows:
         return {view: at for view, at in found.items() if at}
 
     def fill(self, views: Sequence[int], produce: Produce) -> int:
-        """Computes and keeps what is lacking; returns how many rows that were."""
+        """Computes and keeps what is lacking; returns how many rows that were.
+
+        Raises:
+            RunError: The disk is full, say.
+        """
         say = f"Another process computes up to {self._store.key.cut}: waiting for it ..."
         with self._store.filling(say):
             lacking = self.lacking(views)
@@ -127,7 +132,13 @@ class Rows:
             name = f"once up to {self._store.key.cut}"
             with tqdm.tqdm(total=count, desc=name, unit=" films", disable=not count) as bar:
                 for view, at, rows in produce(lacking) if count else ():
-                    self._store.add(view, [self.films[i] for i in at], rows)
+                    try:
+                        self._store.add(view, [self.films[i] for i in at], rows)
+                    except OSError as error:
+                        raise RunError(
+                            f"{self._store.folder} can't be written ({error.strerror}). Make room "
+                            "or give another --cache_dir; what was computed so far is kept."
+                        ) from None
                     bar.update(len(at))
         return count
 

@@ -18,6 +18,7 @@ from trainer import augmentation, backbone, dataset, features, feeds, frozen, in
 from trainer import weights as weights_lib
 from trainer.base import Base
 from trainer.config import Config
+from trainer.errors import RunError
 
 ROOT = pathlib.Path(__file__).parents[2]
 KEY = features.Key(
@@ -280,6 +281,28 @@ def test_no_room_is_told_and_the_films_pass_the_whole_network(tmp_path, films, c
     feed = feeds.Feeds(Base(config, model), films.splits).feed(None, range(2))
     assert feed.scored is model
     assert "--cache_gib=1e-06" in capsys.readouterr().out
+
+
+def test_a_cache_that_can_not_be_written_is_told(tmp_path, films):
+    (tmp_path / "file").write_text("")
+    config = dataclasses.replace(CONFIG, cache_dir=str(tmp_path / "file"))
+    with pytest.raises(RunError, match=r"can't be used .* Give another --cache_dir"):
+        feeds.Feeds(Base(config, network()), films.splits).feed(None, range(2))
+
+
+def test_a_full_disk_is_told_and_what_was_computed_stays(tmp_path, films, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    config = dataclasses.replace(CONFIG, cache_dir=str(tmp_path))
+    write = features.write_shard
+    written = []
+    monkeypatch.setattr(
+        features, "write_shard", lambda *a: full() if written else written.append(1) or write(*a)
+    )
+    with pytest.raises(RunError, match=r"No space left on device\)\. Make room"):
+        feeds.Feeds(Base(config, network()), films.splits).feed(None, range(2))
+    assert len(list(tmp_path.glob("features/*/*.shard"))) == 1
 
 
 # Processes
