@@ -76,14 +76,18 @@ def test_a_config_can_not_be_changed():
         Config().classes = 2
 
 
-def test_help_lists_every_flag_and_needs_no_tensorflow():
+@pytest.mark.parametrize("command,more", [
+    ("main", ()), ("crossval", ("folds", "repeats")), ("features", ("list", "verify", "clear")),
+])  # fmt: skip
+def test_help_lists_every_flag_and_needs_no_tensorflow(command, more):
     program = (
-        "import runpy, sys; sys.argv = ['main', '--helpshort']\n"
-        "try: runpy.run_module('trainer.main', run_name='__main__')\n"
+        "import runpy, sys; sys.argv = ['it', '--helpshort']\n"
+        f"try: runpy.run_module('trainer.{command}', run_name='__main__')\n"
         "finally: print('heavy:', {'tensorflow', 'keras', 'covid_tfds'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
                           timeout=60, check=False)  # fmt: skip
     assert "heavy: set()" in done.stdout
-    for field in dataclasses.fields(Config):
-        assert f"--{field.name}:" in done.stdout or f"--[no]{field.name}:" in done.stdout
+    fields = () if command == "features" else [field.name for field in dataclasses.fields(Config)]
+    for name in (*fields, *more):
+        assert f"--{name}:" in done.stdout or f"--[no]{name}:" in done.stdout

@@ -192,6 +192,16 @@ def test_views_are_taken_in_turn(data_dir, tmp_path, views):
         assert (abs(losses[a] - losses[b]) < 2e-5) == ((b - a) % period == 0)
 
 
+def test_as_many_views_as_epochs_are_fresh_augmentation_in_each(data_dir, tmp_path):
+    losses = []
+    for views in (0, 3):
+        config = dataclasses.replace(QUICK, augmentation="radiograph", epochs=3, dropout=0.0,
+                                     views=views)  # fmt: skip
+        run(config, data_dir, tmp_path / str(views))
+        losses.append([float(row["loss"]) for row in history(tmp_path / str(views))])
+    np.testing.assert_allclose(*losses, atol=2e-4)
+
+
 @pytest.mark.parametrize("augmentation", ["none", "radiograph"])
 def test_deterministic_runs_are_bit_equal(data_dir, tmp_path, augmentation):
     config = dataclasses.replace(QUICK, augmentation=augmentation, fine_tune_from="block5",
