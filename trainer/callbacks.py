@@ -11,7 +11,7 @@ import tensorflow as tf
 import tqdm
 from sklearn import metrics
 
-from trainer import plots
+from trainer import command, plots
 from trainer.errors import RunError
 from trainer.meter import Meter
 from trainer.run_folder import write_csv, written_whole
@@ -149,6 +149,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Moves the bar and stops the clock, for now; `batch` is the last of those at once."""
+        command.raise_if_interrupted()
         done = min((batch + 1) * self._batch_size, self._films)
         self._bar.update(done - self._done)
         self._done, self._ended = done, time.perf_counter()

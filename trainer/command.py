@@ -6,6 +6,7 @@ sentence of what is wrong and how to mend it, and no traceback.
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 
@@ -13,6 +14,8 @@ from absl import app, flags, logging
 
 from trainer.config import ConfigError
 from trainer.errors import RunError
+
+_interrupted = False
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -40,10 +43,25 @@ def refuse_words(argv: list[str]) -> None:
 @contextlib.contextmanager
 def stopped(kept: str) -> Iterator[None]:
     """Says what is kept when the user interrupts."""
+
+    def note(*_: object) -> None:
+        global _interrupted
+        _interrupted = True
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
     try:
         yield
     except KeyboardInterrupt:
         _stop(f"\nstopped; {kept}", status=130)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def raise_if_interrupted() -> None:
+    """Raises KeyboardInterrupt if one got lost: Python drops those that strike in a finalizer."""
+    if _interrupted:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
