@@ -44,7 +44,9 @@ def peer(films: np.ndarray, labels: np.ndarray, policy: str) -> keras.Model:
     x = keras.layers.Dropout(0.5)(x)
     x = keras.layers.Dense(int(labels.max()) + 1, activation="softmax", dtype="float32")(x)
     model = keras.Model(base.input, x)
-    model.compile(keras.optimizers.Adam(1e-5), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(
+        keras.optimizers.Adam(1e-5), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     return model
 
 
