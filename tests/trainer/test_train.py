@@ -180,7 +180,7 @@ def test_every_flag_is_covered():
     assert {field.name for field in dataclasses.fields(Config)} == elsewhere | set(CHANGES)
 
 
-@pytest.mark.parametrize("views", [0, 1, 3])
+@pytest.mark.parametrize("views", [0, 3])
 def test_views_are_taken_in_turn(data_dir, tmp_path, views):
     """At a rate that moves hardly anything, equal views give equal losses."""
     config = dataclasses.replace(QUICK, augmentation="article", epochs=4, dropout=0.0, views=views,
@@ -192,19 +192,20 @@ def test_views_are_taken_in_turn(data_dir, tmp_path, views):
         assert (abs(losses[a] - losses[b]) < 2e-5) == ((b - a) % period == 0)
 
 
-def test_as_many_views_as_epochs_are_fresh_augmentation_in_each(data_dir, tmp_path):
-    losses = []
+def test_as_many_views_as_epochs_are_fresh_augmentation_in_each(data_dir):
+    model, films = model_and_films(data_dir)
+    ids = films.splits["train"].film_ids
+    drawn = {}
     for views in (0, 3):
-        config = dataclasses.replace(QUICK, augmentation="radiograph", epochs=3, dropout=0.0,
-                                     views=views)  # fmt: skip
-        run(config, data_dir, tmp_path / str(views))
-        losses.append([float(row["loss"]) for row in history(tmp_path / str(views))])
-    np.testing.assert_allclose(*losses, atol=2e-4)
+        config = dataclasses.replace(QUICK, augmentation="radiograph", views=views)
+        source = feeds.Feeds(Base(config, model), films.splits)
+        drawn[views] = np.stack([source._draws(ids, epoch) for epoch in range(3)])
+    np.testing.assert_array_equal(drawn[0], drawn[3])
+    assert len(np.unique(drawn[0][:, 0, 0])) == 3
 
 
-@pytest.mark.parametrize("augmentation", ["none", "radiograph"])
-def test_deterministic_runs_are_bit_equal(data_dir, tmp_path, augmentation):
-    config = dataclasses.replace(QUICK, augmentation=augmentation, fine_tune_from="block5",
+def test_deterministic_runs_are_bit_equal(data_dir, tmp_path):
+    config = dataclasses.replace(QUICK, augmentation="radiograph", fine_tune_from="block5",
                                  fine_tune_epochs=1, fine_tune_learning_rate=1e-3)  # fmt: skip
     for name in ("one", "two"):
         run(config, data_dir, tmp_path / name)
@@ -221,19 +222,19 @@ def test_cache_dir_takes_the_converted_weights(data_dir, tmp_path):
 
 
 def test_autotune_takes_what_it_measured_fastest(data_dir, tmp_path, capsys):
-    before = keras.config.dtype_policy().name
-    found = autotune.trials("auto", 32)
-    assert keras.config.dtype_policy().name == before
-    assert {(t.policy, t.jit) for t in found} == set(
-        itertools.product(autotune.candidates("auto"), (False, True))
-    )
-    rates = [trial.films_per_second for trial in found]
-    assert rates == sorted(rates, reverse=True)
-    config = dataclasses.replace(QUICK, autotune=True, epochs=1, image_size=32)
+    config = dataclasses.replace(QUICK, autotune=True, epochs=1, precision="auto")
     run(config, data_dir, tmp_path / "run")
     said = next(line for line in capsys.readouterr().out.splitlines() if "measured" in line)
-    assert said.startswith("Precision float32: measured, films/s")
-    assert "with XLA" in said
+    taken, _, measured = said.partition(": measured, films/s through the frozen part: ")
+    trials = [words.rsplit(" ", 1) for words in measured.rstrip(".").split(", ")]
+    assert {name for name, _ in trials} == {
+        policy + xla for policy in autotune.candidates("auto") for xla in ("", " with XLA")
+    }
+    rates = [float(rate.replace(",", "")) for _, rate in trials]
+    assert rates == sorted(rates, reverse=True)
+    assert taken == "Precision " + trials[0][0].removesuffix(" with XLA")
+    assert keras.config.dtype_policy().name == trials[0][0].removesuffix(" with XLA")
+    assert autotune.candidates("float32") == ["float32"]
 
 
 def test_early_stopping_ends_a_phase(data_dir, tmp_path):
