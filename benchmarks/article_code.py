@@ -16,8 +16,7 @@ from absl import app, flags
 SIZE = 150
 BATCH = 10
 RATE = 1e-4
-ARGUMENTS = {
-    "rescale": 1 / 255,
+AUGMENTATION = {
     "rotation_range": 50,
     "width_shift_range": 0.2,
     "height_shift_range": 0.2,
@@ -29,6 +28,7 @@ ARGUMENTS = {
     "horizontal_flip": True,
     "vertical_flip": True,
 }
+ARGUMENTS = {"rescale": 1 / 255, **AUGMENTATION}
 # Switched on by the notebooks and never fitted: Keras warns and leaves the pixels as they are.
 UNFITTED = {
     "featurewise_center": True,

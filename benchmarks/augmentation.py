@@ -18,7 +18,7 @@ from absl import app, flags
 from keras import ops
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-from benchmarks import harness
+from benchmarks import article_code, harness
 from trainer import augmentation, exposure, geometry, presets
 from trainer.parameters import parameters_from
 
@@ -121,17 +121,7 @@ def _peers(grey: np.ndarray) -> dict[str, Step]:
     rgb, films = np.repeat(grey, 3, axis=-1), tf.constant(grey)
     colour, names = tf.constant(rgb), [f"film-{i}" for i in range(len(grey))]
     stack_of_rgb, stack_of_grey = _stack(), _stack()
-    generator = ImageDataGenerator(
-        rotation_range=_RANGES.rotation,
-        width_shift_range=_RANGES.shift,
-        height_shift_range=_RANGES.shift,
-        shear_range=_RANGES.shear,
-        zoom_range=_RANGES.zoom,
-        channel_shift_range=_RANGES.channel_shift,
-        horizontal_flip=True,
-        vertical_flip=True,
-        fill_mode="constant",
-    )
+    generator = ImageDataGenerator(**article_code.AUGMENTATION)
 
     @functools.partial(tf.function, autograph=False)
     def composed(films: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:

@@ -6,7 +6,6 @@ epoch is chosen: what is scored is the last one, so that no fold judges what it 
 part is computed once for all folds and repeats.
 """
 
-import datetime
 import pathlib
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,7 @@ def main(argv: list[str]) -> None:
     config = config_lib.from_flags(FLAGS)
     folds, repeats = FLAGS.folds, FLAGS.repeats
     check(config, folds, repeats)
-    run_dir = pathlib.Path(FLAGS.run_dir or _default_run_dir(config))
+    run_dir = run_folder.named(FLAGS.run_dir, f"crossval-{config.dataset}-{config.classes}")
     run_folder.prepare(run_dir, overwrite=FLAGS.overwrite)
     with command.stopped("the activations computed so far are kept"):
         with command.no_greeting():
@@ -79,11 +78,6 @@ def screen(result: "CrossValidation", run_dir: pathlib.Path) -> str:
         "Research use, not for diagnosis.",
     ]
     return "\n".join(lines)
-
-
-def _default_run_dir(config: config_lib.Config) -> str:
-    time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return f"runs/crossval-{config.dataset}-{config.classes}-{time}"
 
 
 if __name__ == "__main__":

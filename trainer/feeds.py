@@ -117,7 +117,7 @@ class Feeds:
         )
 
     def _seen(self, epochs: range) -> list[int]:
-        return sorted({epoch % views(self._config) for epoch in epochs})
+        return frozen.taken(epochs, views(self._config))
 
     def _rows(
         self, cut: str, split: str, seen: Sequence[int], augmented: bool = False
@@ -151,9 +151,9 @@ class Feeds:
             for split, seen in splits.items():
                 total += len(seen) * count[split]
                 lacking += sum(len(store.missing(self._keys[split], view)) for view in seen)
-        needed, limit = lacking * frozen.bytes_a_row(part), self._config.cache_gib * 2**30
+        needed, limit = lacking * frozen.bytes_a_row(part.output), self._config.cache_gib * 2**30
         if through := self._lowest not in (None, cut):
-            needed += lacking * frozen.bytes_a_row(self._base.part(None, self._lowest))
+            needed += lacking * frozen.bytes_a_row(self._base.part(None, self._lowest).output)
         if not features.make_room(self._base.cache_dir, needed, int(limit)):
             if through:
                 self._lowest = None  # without keeping what the later phase needs it may do

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import tqdm
+from sklearn import metrics
 from sklearn.model_selection import StratifiedGroupKFold
 
 from covid_tfds.films import LABELS
@@ -205,7 +206,9 @@ def _scores(
     called = probabilities.argmax(axis=2)
     values = [
         [
-            float(_balanced(films.labels[fold[r] == k], called[r][fold[r] == k]))
+            float(
+                metrics.balanced_accuracy_score(films.labels[fold[r] == k], called[r][fold[r] == k])
+            )
             for k in range(fold[r].max() + 1)
         ]
         for r in range(repeats)
@@ -216,10 +219,6 @@ def _scores(
         "pooled": pooled,
         "folds": {**_spread(values), "min": float(np.min(values)), "values": values},
     }
-
-
-def _balanced(labels: np.ndarray, called: np.ndarray) -> float:
-    return np.mean([(called[labels == label] == label).mean() for label in np.unique(labels)])
 
 
 def _spread(values: Sequence) -> dict[str, float]:

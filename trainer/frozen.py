@@ -63,9 +63,14 @@ def digest(frozen: keras.Model) -> str:
     return found.hexdigest()
 
 
-def bytes_a_row(frozen: keras.Model) -> int:
-    """Size of the activations of one view of one film, in the compute precision."""
-    return int(np.prod(frozen.output.shape[1:])) * tf.as_dtype(frozen.output.dtype).size
+def bytes_a_row(output: tf.TensorSpec) -> int:
+    """Size of what a part puts out for one view of one film, in the compute precision."""
+    return int(np.prod(output.shape[1:])) * tf.as_dtype(output.dtype).size
+
+
+def taken(epochs: range, views: int) -> list[int]:
+    """The views that some epochs take, epoch e view e mod views; ascending."""
+    return sorted({epoch % views for epoch in epochs})
 
 
 class Rows:
@@ -80,6 +85,7 @@ class Rows:
         """Takes an open store, the films' keys, and what the frozen part puts out."""
         self._store, self.films = store, list(films)
         self.shape, self._dtype = tuple(output.shape[1:]), tf.as_dtype(output.dtype)
+        self._bytes = bytes_a_row(output)
 
     def read(self, view: int, at: Sequence[int]) -> np.ndarray:
         """Rows of one view of the films with the given indices, [len(at), height, width, c]."""
@@ -87,8 +93,7 @@ class Rows:
 
     def held(self, views: int) -> bool:
         """Whether so many views of all films fit into `MEMORY`."""
-        row = int(np.prod(self.shape)) * self._dtype.size
-        return views * len(self.films) * row <= MEMORY
+        return views * len(self.films) * self._bytes <= MEMORY
 
     def reader(self, views: Sequence[int]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         """`read` within tf.data, of some views that are kept.
@@ -211,9 +216,9 @@ def train_batches(
     Returns:
         Batches of (activations [batch, ...], int64 [batch]).
     """
-    taken = sorted({epoch % views for epoch in epochs})
-    read, truth = rows.reader(taken), tf.constant(labels)
-    place = tf.constant([taken.index(view) if view in taken else -1 for view in range(views)])
+    seen = taken(epochs, views)
+    read, truth = rows.reader(seen), tf.constant(labels)
+    place = tf.constant([seen.index(view) if view in seen else -1 for view in range(views)])
 
     def batch(epoch: tf.Tensor, at: tf.Tensor) -> tuple:
         return read(place[epoch % views], at), tf.gather(truth, at)

@@ -1,8 +1,5 @@
 """Trains and tests a classifier: `python -m trainer.main --classes=4`."""
 
-import datetime
-import pathlib
-
 from absl import flags
 
 from trainer import command, run_folder
@@ -15,18 +12,13 @@ def main(argv: list[str]) -> None:
     """Flags -> Config -> one call."""
     command.refuse_words(argv)
     config = config_lib.from_flags(FLAGS)
-    run_dir = pathlib.Path(FLAGS.run_dir or _default_run_dir(config))
+    run_dir = run_folder.named(FLAGS.run_dir, f"{config.dataset}-{config.classes}")
     run_folder.prepare(run_dir, overwrite=FLAGS.overwrite)
     with command.stopped(f"history.csv and the best weights so far are in {run_dir}"):
         # TensorFlow takes seconds to import: a wrong flag is told before that.
         with command.no_greeting():
             from trainer import train
         train.train_and_evaluate(config, run_dir)
-
-
-def _default_run_dir(config: config_lib.Config) -> str:
-    time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return f"runs/{config.dataset}-{config.classes}-{time}"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import datetime
 import importlib.metadata
 import json
 import os
@@ -24,6 +25,12 @@ _CONTENTS = (
 )
 FOLDERS = ("plots", "tensorboard", "checkpoints")
 _PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "pillow", "scikit-learn")
+
+
+def named(run_dir: str, default: str) -> pathlib.Path:
+    """The folder that `--run_dir` names, or runs/DEFAULT-TIME."""
+    time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return pathlib.Path(run_dir or f"runs/{default}-{time}")
 
 
 def prepare(run_dir: pathlib.Path, *, overwrite: bool) -> None:

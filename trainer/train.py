@@ -70,7 +70,7 @@ def _fit(
     validation = callbacks.Validation(base.trained(), held_out.labels, best)
     published = callbacks.PublishedValidation(held_out.labels, config.batch_size)
     writer = tf.summary.create_file_writer(str(run_dir / "tensorboard"))
-    _write_samples(writer, config, train)
+    _write_samples(writer, base, train)
     record = callbacks.Record(run_dir / "history.csv")
     followers = [callbacks.Board(writer, validation, LABELS[: config.classes]), record]
     source, epoch = feeds.Feeds(base, films.splits), 0
@@ -161,16 +161,15 @@ def _require_moved(model: keras.Model, before: list[np.ndarray], phase: str) -> 
         )
 
 
-def _write_samples(writer: tf.summary.SummaryWriter, config: Config, train: dataset.Films) -> None:
+def _write_samples(writer: tf.summary.SummaryWriter, base: Base, train: dataset.Films) -> None:
     """Shows in TensorBoard what the network is fed: the first films and their first view."""
     first = train.images[:_SAMPLES]
-    films = decoding.squares(first, config.image_size, train.film_ids)[..., None]
-    augment = augmentation.augmentation(config.augmentation)
+    films = decoding.squares(first, base.config.image_size, train.film_ids)[..., None]
     with writer.as_default(step=0):
         tf.summary.image("films/stored", films / 255, max_outputs=_SAMPLES)
-        if augment is not None:
-            numbers = augmentation.uniform_draws(train.film_ids[:_SAMPLES], 0, config.seed)
-            views = augment(films, numbers)
+        if base.augment is not None:
+            numbers = augmentation.uniform_draws(train.film_ids[:_SAMPLES], 0, base.config.seed)
+            views = base.augment(films, numbers)
             tf.summary.image("films/augmented", views / 255, max_outputs=_SAMPLES)
 
 
