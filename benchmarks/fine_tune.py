@@ -71,7 +71,7 @@ def main(argv: list[str]) -> None:
         backbone.set_trainable(base.model, "block5")
         epochs = range(1, _ROUNDS.value + 2)
         feed = feeds.Feeds(base, {**started.films.splits, "train": films}).feed("block5", epochs)
-        ours = train.compiled(feed.trained, config.classes, 1e-5, feed.steps_at_once)
+        ours = train.compiled(feed.trained, config, 1e-5, feed.steps_at_once)
         batches = iter(feed.train)
 
         def our_epoch() -> float:

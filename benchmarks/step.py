@@ -80,7 +80,7 @@ def _sides(
     films = {**splits, "train": splits["train"].take(range(count))}
     feed = feeds.Feeds(base, films).feed(block, range(epochs))
     model = train.compiled(
-        feed.trained, base.config.classes, 1e-5, train.at_once(steps, feed.steps_at_once)
+        feed.trained, base.config, 1e-5, train.at_once(steps, feed.steps_at_once)
     )
     one = tf.data.Dataset.from_tensors(next(iter(feed.train))).repeat().prefetch(2)
 

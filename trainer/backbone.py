@@ -44,6 +44,7 @@ def build_model(
     dropout: float,
     pooling: str,
     weights: Weights,
+    l2: float = 0.0,
     normalisation: Normalisation | None = None,
 ) -> keras.Model:
     """Builds VGG16 with a head of two dense layers, under the global precision policy.
@@ -58,6 +59,7 @@ def build_model(
         dropout: share of the hidden units dropped in training, in [0, 1).
         pooling: how block 5 becomes a vector: "flatten", "average" or "max".
         weights: what the convolutions start from.
+        l2: weight in the loss of the squares of the head's two kernels, at least 0.
         normalisation: what was fitted on the train films; None subtracts ImageNet's means.
 
     Returns:
@@ -81,14 +83,52 @@ def build_model(
     )
     for name, arrays in (weights.layers or {}).items():
         base.get_layer(name).set_weights(arrays)
-    x = keras.layers.Rescaling(FEATURE_SCALE, name="unit_scale")(base.output)
+    x = _head(base.output, classes, head_units, dropout, pooling, l2)
+    return keras.Model(films, x, name="vgg16_films")
+
+
+def build_head(
+    of_block5: keras.KerasTensor,
+    *,
+    classes: int,
+    head_units: int,
+    dropout: float,
+    pooling: str,
+    l2: float = 0.0,
+) -> keras.Model:
+    """Builds the head of `build_model` alone.
+
+    Args:
+        of_block5: what the last pooling gives, [batch, height, width, channels]; its shape counts.
+        classes: as for `build_model`, and so are the other arguments.
+        head_units: units of the hidden layer.
+        dropout: share of the hidden units dropped in training.
+        pooling: one of `POOLINGS`.
+        l2: weight in the loss of the squares of the two kernels.
+
+    Returns:
+        A model from what block 5 gives of films to their probabilities.
+    """
+    rows = keras.Input(of_block5.shape[1:], dtype=of_block5.dtype, name="rows")
+    return keras.Model(rows, _head(rows, classes, head_units, dropout, pooling, l2), name="head")
+
+
+def _head(
+    x: keras.KerasTensor, classes: int, head_units: int, dropout: float, pooling: str, l2: float
+) -> keras.KerasTensor:
+    penalty = keras.regularizers.L2(l2) if l2 else None
+    x = keras.layers.Rescaling(FEATURE_SCALE, name="unit_scale")(x)
     x = POOLINGS[pooling](name=pooling)(x)
-    x = keras.layers.Dense(head_units, activation="relu", name="head")(x)
+    x = keras.layers.Dense(head_units, activation="relu", kernel_regularizer=penalty, name="head")(
+        x
+    )
     x = keras.layers.Dropout(dropout, name="dropout")(x)
     units, activation = (1, "sigmoid") if classes == 2 else (classes, "softmax")
     # float32 under any policy: the small differences between probabilities are the loss.
-    x = keras.layers.Dense(units, activation=activation, dtype="float32", name="predictions")(x)
-    return keras.Model(films, x, name="vgg16_films")
+    return keras.layers.Dense(
+        units, activation=activation, kernel_regularizer=penalty, dtype="float32",
+        name="predictions",
+    )(x)  # fmt: skip
 
 
 def _preprocess(
@@ -140,17 +180,20 @@ def set_trainable(model: keras.Model, from_block: str | None) -> int:
 
 
 def reset_head(model: keras.Model, seed: int) -> None:
-    """Draws the weights of the head's two layers anew; biases become 0.
+    """Draws the weights of the head's two layers anew; biases become 0, dropout begins again.
 
     Args:
-        model: a model of `build_model`.
-        seed: any integer from 0.
+        model: a model of `build_model` or `build_head`.
+        seed: any integer from 0; all that a head draws in training follows from it.
     """
     for step, name in enumerate(("head", "predictions")):
         layer = model.get_layer(name)
         draw = type(layer.kernel_initializer)(seed=2 * seed + step)
         layer.kernel.assign(draw(layer.kernel.shape))
         layer.bias.assign(keras.ops.zeros_like(layer.bias))
+    dropout = model.get_layer("dropout")
+    if dropout.rate > 0:
+        dropout.seed_generator.state.assign([seed, 0])
 
 
 def choose_precision(choice: str) -> tuple[str, str]:

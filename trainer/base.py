@@ -1,5 +1,6 @@
 """The frozen base of one model: its parts and the stores of what they compute, opened once."""
 
+import copy
 import dataclasses
 
 import keras
@@ -27,6 +28,20 @@ class Base:
         self.cache_dir = cache_folder(config.cache_dir)
         self._parts: dict[tuple[str | None, str | None], keras.Model] = {}
         self._stores: dict[tuple[str, bool], features.Store] = {}
+
+    def under(self, config: Config, head: keras.Model) -> "Base":
+        """The same frozen layers under another head: their parts and stores are shared.
+
+        Args:
+            config: Differs from this base's in what concerns the head alone; nothing is fine-tuned.
+            head: From `backbone.build_head`.
+        """
+        self.part(None, self.lowest)  # a head alone could not build it
+        other = copy.copy(self)
+        other.config, other.model = config, head
+        frozen_parts = {cuts: part for cuts, part in self._parts.items() if cuts[1]}
+        other._parts = {**frozen_parts, (self.lowest, None): head}
+        return other
 
     def part(self, below: str | None, upto: str | None) -> keras.Model:
         """`frozen.part`; the same object each time, so that it is compiled once."""

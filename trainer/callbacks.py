@@ -2,7 +2,7 @@
 
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -20,7 +20,7 @@ _MUCH_WAITING = 0.02  # share of the time
 _EPSILON = 1e-7  # Keras' own clip of a probability under a logarithm
 
 
-def predict(model: keras.Model, batches: tf.data.Dataset) -> np.ndarray:
+def predict(model: keras.Model, batches: Iterable[tf.Tensor]) -> np.ndarray:
     """Probabilities of every film, in order.
 
     Args:
@@ -36,8 +36,26 @@ def predict(model: keras.Model, batches: tf.data.Dataset) -> np.ndarray:
     return np.concatenate([1 - raw, raw], axis=1) if raw.shape[1] == 1 else raw
 
 
+def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Cross-entropy in nats (`loss`), `accuracy` and `balanced_accuracy` of predictions.
+
+    Args:
+        labels: int64 [n].
+        probabilities: float32 [n, classes], finite.
+    """
+    called = probabilities.argmax(axis=1)
+    of_truth = np.clip(probabilities[np.arange(len(called)), labels], _EPSILON, 1)
+    return {
+        "loss": float(-np.log(of_truth).mean()),
+        "accuracy": float((called == labels).mean()),
+        "balanced_accuracy": float(metrics.balanced_accuracy_score(labels, called)),
+    }
+
+
 class Validation(keras.callbacks.Callback):
     """Scores every validation film at each epoch's end, and keeps the weights of the best epoch.
+
+    They are kept in memory and, where a path is given, in a file as well.
 
     Weights that the whole run leaves frozen are not among them.
 
@@ -49,7 +67,9 @@ class Validation(keras.callbacks.Callback):
         confusion: int [classes, classes] of the last epoch, rows are the truth.
     """
 
-    def __init__(self, kept: keras.Model, labels: np.ndarray, path: pathlib.Path) -> None:
+    def __init__(
+        self, kept: keras.Model, labels: np.ndarray, path: pathlib.Path | None = None
+    ) -> None:
         """Takes all layers that the run trains, the validation labels, where the weights go."""
         super().__init__()
         self._kept, self._labels, self._path = kept, labels, path
@@ -57,7 +77,7 @@ class Validation(keras.callbacks.Callback):
         self.best_epoch = 0
         self.confusion = np.zeros((0, 0), int)
 
-    def look_at(self, scored: keras.Model, batches: tf.data.Dataset) -> None:
+    def look_at(self, scored: keras.Model, batches: Iterable[tf.Tensor]) -> None:
         """Sets what is scored: the model on films, or its trained part on activations."""
         self._scored, self._batches = scored, batches
 
@@ -73,23 +93,22 @@ class Validation(keras.callbacks.Callback):
                 f"In epoch {epoch + 1} the network gives no finite probabilities any more. "
                 f"Lower the learning rate ({float(self.model.optimizer.learning_rate):g})."
             )
+        logs |= {f"val_{k}": v for k, v in scores(self._labels, probabilities).items()}
         called = probabilities.argmax(axis=1)
-        of_truth = np.clip(probabilities[np.arange(len(called)), self._labels], _EPSILON, 1)
-        logs["val_loss"] = float(-np.log(of_truth).mean())
-        logs["val_accuracy"] = float((called == self._labels).mean())
-        logs["val_balanced_accuracy"] = float(metrics.balanced_accuracy_score(self._labels, called))
         self.confusion = metrics.confusion_matrix(
             self._labels, called, labels=range(probabilities.shape[1])
         )
         rank = (logs["val_balanced_accuracy"], -logs["val_loss"])
         if rank > self._best:
             self._best, self.best_epoch = rank, epoch + 1
-            with written_whole(self._path) as beside:
-                self._kept.save_weights(beside)
+            self._weights = self._kept.get_weights()
+            if self._path:
+                with written_whole(self._path) as beside:
+                    self._kept.save_weights(beside)
 
     def restore_best(self) -> None:
         """Puts the kept weights back into the model."""
-        self._kept.load_weights(self._path)
+        self._kept.set_weights(self._weights)
 
 
 class PublishedValidation(keras.callbacks.Callback):

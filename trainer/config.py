@@ -57,6 +57,10 @@ class Config:
     head_units: int = _option(256, "Units of the dense layer.")
     pooling: str = _option("flatten", "Between VGG16 and the head.", ("flatten", "average", "max"))
     dropout: float = _option(0.5, "Share of the head's units dropped in training.")
+    l2: float = _option(0.0, "Weight in the loss of the squares of the head's kernels.")
+    label_smoothing: float = _option(
+        0.0, "Share of each training label that is spread evenly over all classes."
+    )
     augmentation: str = _option(
         "none",
         "article: rotation 50, shifts 20 %, flips and so on; radiograph: milder, without flips. "
@@ -118,7 +122,9 @@ class Config:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("learning_rate", "fine_tune_learning_rate"):
             _require(0 < getattr(self, name) <= 1, name, getattr(self, name), "above 0, at most 1")
-        _require(0 <= self.dropout < 1, "dropout", self.dropout, "0 to below 1")
+        for name in ("dropout", "label_smoothing"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 to below 1")
+        _require(0 <= self.l2 <= 1, "l2", self.l2, "0 to 1")
         _require(self.early_stopping >= 0, "early_stopping", self.early_stopping, "0 or more")
         _require(self.cache_gib >= 0, "cache_gib", self.cache_gib, "0 or more")
         _require(0 <= self.views <= 1000, "views", self.views, "0 to 1000")

@@ -1,6 +1,7 @@
 """Which prepared dataset a run reads, and what it knows of every film."""
 
 import dataclasses
+import functools
 import hashlib
 import os
 import pathlib
@@ -12,6 +13,7 @@ import tensorflow_datasets as tfds
 import covid_tfds
 from covid_tfds.films import LABELS
 from covid_tfds.splits import shared_between
+from trainer import features
 from trainer.errors import RunError
 
 _JUDGED = ("train", "validation", "test")
@@ -39,13 +41,21 @@ class Films:
     labels: np.ndarray
     images: list[bytes]
 
+    @functools.cached_property
+    def keys(self) -> list[str]:
+        """Each film's name in the feature store (see `features.film_keys`)."""
+        return features.film_keys(self.film_ids, self.images)
+
     def take(self, at: Sequence[int]) -> "Films":
         """The films with the given indices, in that order."""
         columns = {
             field.name: [getattr(self, field.name)[i] for i in at]
             for field in dataclasses.fields(self)
         }
-        return Films(**columns | {"labels": self.labels[np.asarray(at, int)]})
+        taken = Films(**columns | {"labels": self.labels[np.asarray(at, int)]})
+        if "keys" in vars(self):  # folds are taken from the same films over and over
+            vars(taken)["keys"] = [self.keys[i] for i in at]
+        return taken
 
 
 @dataclasses.dataclass(frozen=True)

@@ -72,9 +72,7 @@ class Feeds:
         """
         self._base, self._config, self._splits = base, base.config, splits
         self._seed, self._quiet = base.config.seed if seed is None else seed, quiet
-        self._keys = {
-            name: features.film_keys(split.film_ids, split.images) for name, split in splits.items()
-        }
+        self._keys = {name: split.keys for name, split in splits.items()}
         self._lowest = base.lowest
 
     def feed(self, block: str | None, epochs: range) -> Feed:

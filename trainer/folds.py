@@ -10,7 +10,6 @@ from typing import Any
 import keras
 import numpy as np
 import tqdm
-from sklearn import metrics
 from sklearn.model_selection import StratifiedGroupKFold
 
 from covid_tfds.films import LABELS
@@ -90,6 +89,15 @@ def deal(labels: np.ndarray, groups: Sequence[str], folds: int, seed: int) -> np
     return fold
 
 
+def deals(films: dataset.Films, folds: int, repeats: int, seed: int) -> np.ndarray:
+    """`deal` once a repeat, with seed, seed + 1, ...: int64 [repeats, n].
+
+    Raises:
+        RunError: As for `deal`.
+    """
+    return np.stack([deal(films.labels, films.groups, folds, seed + r) for r in range(repeats)])
+
+
 def cross_validate(
     config: Config, folds: int, repeats: int, run_dir: pathlib.Path | None = None
 ) -> CrossValidation:
@@ -108,12 +116,10 @@ def cross_validate(
     started = start(config)
     config = started.config
     films = dataset.joined([started.films.splits[name] for name in ("train", "validation")])
-    fold = np.stack(
-        [deal(films.labels, films.groups, folds, config.seed + r) for r in range(repeats)]
-    )
+    fold = deals(films, folds, repeats, config.seed)
     base = Base(config, started.model, started.jit)
     with contextlib.closing(base):
-        probabilities = _out_of_fold(base, films, fold, folds)
+        probabilities = out_of_fold(base, films, fold)
     scores = {
         "dataset": started.films.name,
         "folds_n": folds,
@@ -129,17 +135,36 @@ def cross_validate(
     return result
 
 
-def _out_of_fold(base: Base, films: dataset.Films, fold: np.ndarray, folds: int) -> np.ndarray:
-    """float32 [repeats, n, classes]."""
+def out_of_fold(
+    base: Base,
+    films: dataset.Films,
+    fold: np.ndarray,
+    *,
+    quiet: bool = False,
+    follow: Sequence[keras.callbacks.Callback] = (),
+) -> np.ndarray:
+    """Predicts every film by networks that did not see its fold.
+
+    Args:
+        base: Of the configuration; its model's weights are where every fold begins.
+        films: All films.
+        fold: int64 [repeats, n], from `deals`; repeat r trains with the run's seed + r.
+        quiet: Whether to print nothing.
+        follow: Callbacks of every fold's training.
+
+    Returns:
+        float32 [repeats, n, classes].
+    """
     config, model = base.config, base.model
-    everything = feeds.Feeds(base, {"train": films, "validation": films})
+    folds = fold.max() + 1
+    everything = feeds.Feeds(base, {"train": films, "validation": films}, quiet=quiet)
     epoch = 0
     for _, block, epochs, _ in train.phases(config):  # computes what all folds will take
         everything.feed(block, range(epoch, epoch + epochs))
         epoch += epochs
     begin = {layer.name: layer.get_weights() for layer in base.trained().layers}
     out = np.full((*fold.shape, config.classes), np.nan, np.float32)
-    with tqdm.tqdm(total=fold.shape[0] * folds, desc="folds", unit=" folds") as bar:
+    with tqdm.tqdm(total=fold.shape[0] * folds, desc="folds", unit=" folds", disable=quiet) as bar:
         for repeat, number in np.ndindex(fold.shape[0], folds):
             for layer in base.trained().layers:
                 layer.set_weights(begin[layer.name])
@@ -151,12 +176,17 @@ def _out_of_fold(base: Base, films: dataset.Films, fold: np.ndarray, folds: int)
                 "train": films.take(np.flatnonzero(fold[repeat] != number)),
                 "validation": films.take(held_out),
             }
-            out[repeat, held_out] = _fold(base, splits, seed)
+            out[repeat, held_out] = _fold(base, splits, seed, follow)
             bar.update()
     return out
 
 
-def _fold(base: Base, splits: Mapping[str, dataset.Films], seed: int) -> np.ndarray:
+def _fold(
+    base: Base,
+    splits: Mapping[str, dataset.Films],
+    seed: int,
+    follow: Sequence[keras.callbacks.Callback],
+) -> np.ndarray:
     """Trains on one split from the weights as they are, and predicts the other."""
     config, labels = base.config, splits["train"].labels
     source, epoch = feeds.Feeds(base, splits, seed=seed, quiet=True), 0
@@ -164,12 +194,13 @@ def _fold(base: Base, splits: Mapping[str, dataset.Films], seed: int) -> np.ndar
         backbone.set_trainable(base.model, block)
         feed = source.feed(block, range(epoch, epoch + epochs))
         steps = epochs * -(-len(labels) // config.batch_size)
-        _ready(feed.trained, config.classes, rate, train.at_once(steps, feed.steps_at_once))
+        _ready(feed.trained, config, rate, train.at_once(steps, feed.steps_at_once))
         # All epochs are one to Keras: nothing happens between them.
         feed.trained.fit(
-            feed.train,
+            train.smoothed(feed.train, config),
             steps_per_epoch=steps,
             class_weight=train.class_weights(config, labels),
+            callbacks=list(follow),
             shuffle=False,
             verbose=0,
         )
@@ -177,10 +208,10 @@ def _fold(base: Base, splits: Mapping[str, dataset.Films], seed: int) -> np.ndar
     return callbacks.predict(feed.scored, feed.split("validation"))
 
 
-def _ready(model: keras.Model, classes: int, rate: float, steps_at_once: int) -> None:
+def _ready(model: keras.Model, config: Config, rate: float, steps_at_once: int) -> None:
     """Compiles a part, or empties the optimizer it has: tracing again costs more than a fold."""
     if not model.compiled or model.steps_per_execution != steps_at_once:
-        train.compiled(model, classes, rate, steps_at_once)
+        train.compiled(model, config, rate, steps_at_once)
         return
     for variable in model.optimizer.variables:
         if variable.name != "learning_rate":  # all others of Adam begin at 0
@@ -203,15 +234,9 @@ def _scores(
         ),
         names,
     )
-    called = probabilities.argmax(axis=2)
     values = [
-        [
-            float(
-                metrics.balanced_accuracy_score(films.labels[fold[r] == k], called[r][fold[r] == k])
-            )
-            for k in range(fold[r].max() + 1)
-        ]
-        for r in range(repeats)
+        [scores["balanced_accuracy"] for scores in by_fold]
+        for by_fold in scores_by_fold(films.labels, fold, probabilities)
     ]
     return {
         "n": n,
@@ -219,6 +244,22 @@ def _scores(
         "pooled": pooled,
         "folds": {**_spread(values), "min": float(np.min(values)), "values": values},
     }
+
+
+def scores_by_fold(
+    labels: np.ndarray, fold: np.ndarray, probabilities: np.ndarray
+) -> list[list[dict[str, float]]]:
+    """`callbacks.scores` of each fold's films, by repeat and fold.
+
+    Args:
+        labels: int64 [n].
+        fold: int64 [repeats, n].
+        probabilities: float32 [repeats, n, classes].
+    """
+    return [
+        [callbacks.scores(labels[at == k], found[at == k]) for k in range(at.max() + 1)]
+        for at, found in zip(fold, probabilities, strict=True)
+    ]
 
 
 def _spread(values: Sequence) -> dict[str, float]:

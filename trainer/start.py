@@ -29,6 +29,8 @@ class Start:
         config: As asked for, with the dataset's name in place of `auto`.
         films: The dataset.
         model: The network, nothing trained.
+        weights: What its convolutions started from.
+        normalisation: What was fitted on the train films, if anything.
         jit: Whether XLA compiles the frozen part.
         facts: What config.json holds.
     """
@@ -36,14 +38,24 @@ class Start:
     config: Config
     films: dataset.Dataset
     model: keras.Model
+    weights: weights_lib.Weights
+    normalisation: normalisation.Normalisation | None
     jit: bool
     facts: dict[str, Any]
 
+    def network(self, config: Config) -> keras.Model:
+        """Another network of the same weights and normalisation, with the head of `config`."""
+        return _network(config, self.weights, self.normalisation)
 
-def start(config: Config) -> Start:
+
+def start(config: Config, **facts: Any) -> Start:
     """Opens the dataset, chooses the precision, fetches the weights and builds the network.
 
     Prints a line on each. Seeds everything and sets Keras' global precision.
+
+    Args:
+        config: The run.
+        facts: What else config.json is to hold.
 
     Raises:
         RunError: The dataset or the weights are missing, or the precision can't be had.
@@ -61,7 +73,8 @@ def start(config: Config) -> Start:
     print(f"Weights: {weights.source}.", flush=True)
     if augmentation.flips(config.augmentation):
         print(f"Augmentation {config.augmentation} flips films: hearts change sides. Is it meant?")
-    facts = {
+    fitted = _normalisation(config, films)
+    facts |= {
         "config": config.to_json(),
         "command": sys.argv,
         "dataset": {"name": films.name, "fingerprint": films.fingerprint},
@@ -69,16 +82,22 @@ def start(config: Config) -> Start:
         "precision": policy,
         **run_folder.provenance(),
     }
-    model = backbone.build_model(
-        classes=config.classes,
-        image_size=config.image_size,
-        head_units=config.head_units,
-        dropout=config.dropout,
-        pooling=config.pooling,
-        weights=weights,
-        normalisation=_normalisation(config, films),
+    model = _network(config, weights, fitted)
+    return Start(config, films, model, weights, fitted, jit, facts)
+
+
+def _network(
+    config: Config, weights: weights_lib.Weights, fitted: normalisation.Normalisation | None
+) -> keras.Model:
+    return backbone.build_model(
+        image_size=config.image_size, weights=weights, normalisation=fitted, **head(config)
     )
-    return Start(config, films, model, jit, facts)
+
+
+def head(config: Config) -> dict[str, Any]:
+    """What `backbone` builds a head from, by argument."""
+    names = ("classes", "head_units", "dropout", "pooling", "l2")
+    return {name: getattr(config, name) for name in names}
 
 
 def _precision(config: Config) -> tuple[str, bool, str]:

@@ -16,6 +16,7 @@ from trainer import (
     decoding,
     feeds,
     judge,
+    optimizer,
     run_folder,
 )
 from trainer.base import Base
@@ -80,7 +81,7 @@ def _fit(
         backbone.set_trainable(model, block)
         feed = source.feed(block, range(epoch, epoch + epochs))
         steps = -(-len(train.labels) // config.batch_size)
-        compiled(feed.trained, config.classes, rate, at_once(steps, feed.steps_at_once))
+        compiled(feed.trained, config, rate, at_once(steps, feed.steps_at_once))
         validation.look_at(feed.scored, feed.split("validation"))
         published.look_at(feed.scored, feed.published)
         record.phase = phase
@@ -91,7 +92,7 @@ def _fit(
         optional = [published] * config.as_published + [stop] * bool(config.early_stopping)
         before = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights]
         feed.trained.fit(
-            feed.train,
+            smoothed(feed.train, config),
             initial_epoch=epoch,
             epochs=epoch + epochs,
             steps_per_epoch=steps,
@@ -124,18 +125,32 @@ def at_once(steps: int, most: int) -> int:
 
 
 def compiled(
-    model: keras.Model, classes: int, learning_rate: float, steps_at_once: int
+    model: keras.Model, config: Config, learning_rate: float, steps_at_once: int
 ) -> keras.Model:
-    """Compiles a model or a part of it for training, and returns it."""
+    """Compiles a model or a part of it for training on `smoothed` batches, and returns it."""
+    if config.classes == 2:
+        loss = keras.losses.BinaryCrossentropy(label_smoothing=config.label_smoothing)
+    elif config.label_smoothing:
+        loss = keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing)
+    else:
+        loss = keras.losses.SparseCategoricalCrossentropy()
     model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
-        loss="binary_crossentropy" if classes == 2 else "sparse_categorical_crossentropy",
+        optimizer=optimizer.adam(learning_rate),
+        loss=loss,
         metrics=["accuracy"],
         # XLA slows VGG16 down on CPUs (.7 of the speed), and the resize has no XLA kernel.
         jit_compile=False,
         steps_per_execution=steps_at_once,
     )
     return model
+
+
+def smoothed(batches: tf.data.Dataset, config: Config) -> tf.data.Dataset:
+    """Batches of (input, int64 [batch] labels) with labels as the loss of `compiled` takes them."""
+    if config.classes == 2 or not config.label_smoothing:
+        return batches
+    # Keras smooths one-hot labels only.
+    return batches.map(lambda rows, labels: (rows, tf.one_hot(labels, config.classes)))
 
 
 def class_weights(config: Config, labels: np.ndarray) -> dict[int, float] | None:
