@@ -43,6 +43,10 @@ class Base:
         other._parts = {**frozen_parts, (self.lowest, None): head}
         return other
 
+    def shares(self, other: "Base") -> bool:
+        """Whether closing one closes the other."""
+        return self._stores is other._stores
+
     def part(self, below: str | None, upto: str | None) -> keras.Model:
         """`frozen.part`; the same object each time, so that it is compiled once."""
         if (below, upto) not in self._parts:

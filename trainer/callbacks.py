@@ -12,7 +12,7 @@ import tqdm
 from sklearn import metrics
 
 from trainer import command, plots
-from trainer.errors import RunError
+from trainer.errors import DivergedError
 from trainer.meter import Meter
 from trainer.run_folder import write_csv, written_whole
 
@@ -85,11 +85,11 @@ class Validation(keras.callbacks.Callback):
         """Adds `val_loss`, `val_accuracy` and `val_balanced_accuracy`; saves when they are best.
 
         Raises:
-            RunError: The network has diverged.
+            DivergedError: The network gives no finite probabilities.
         """
         probabilities = predict(self._scored, self._batches)
         if not np.isfinite(probabilities).all():
-            raise RunError(
+            raise DivergedError(
                 f"In epoch {epoch + 1} the network gives no finite probabilities any more. "
                 f"Lower the learning rate ({float(self.model.optimizer.learning_rate):g})."
             )

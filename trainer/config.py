@@ -6,6 +6,7 @@ Imports neither TensorFlow nor the dataset, so that `--helpshort` answers at onc
 import dataclasses
 import json
 import pathlib
+from collections.abc import Collection
 from typing import Any
 
 from absl import flags
@@ -173,8 +174,8 @@ class Config:
         return cls.from_json(json.loads((run_dir / "config.json").read_text())["config"])
 
 
-def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines one absl flag a field, and the two that say where the run goes."""
+def define_flags(values: flags.FlagValues = flags.FLAGS, *, without: Collection[str] = ()) -> None:
+    """Defines one absl flag a field, but for those that are named."""
     define = {
         bool: flags.DEFINE_boolean,
         int: flags.DEFINE_integer,
@@ -182,9 +183,15 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
         str: flags.DEFINE_string,
     }
     for field in dataclasses.fields(Config):
+        if field.name in without:
+            continue
         choices = field.metadata["choices"]
         text = field.metadata["help"] + (f" One of {', '.join(choices)}." if choices else "")
         define[field.type](field.name, field.default, text, flag_values=values)
+
+
+def define_run_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the two flags that say where a run goes."""
     flags.DEFINE_string(
         "run_dir", "", "Folder of the run. Default: runs/DATASET-CLASSES-TIME.", flag_values=values
     )

@@ -82,6 +82,7 @@ def screen(result: "CrossValidation", run_dir: pathlib.Path) -> str:
 
 if __name__ == "__main__":
     config_lib.define_flags()
+    config_lib.define_run_flags()
     flags.DEFINE_integer("folds", 5, "Parts that the films are dealt into.")
     flags.DEFINE_integer("repeats", 3, "Times they are dealt anew, each with another seed.")
     flags.adopt_module_key_flags(config_lib)

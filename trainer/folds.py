@@ -119,18 +119,19 @@ def cross_validate(
     fold = deals(films, folds, repeats, config.seed)
     base = Base(config, started.model, started.jit)
     with contextlib.closing(base):
+        train.keep_rows(base, {"train": films, "validation": films}, quiet=False)
         probabilities = out_of_fold(base, films, fold)
-    scores = {
+    found = {
         "dataset": started.films.name,
         "folds_n": folds,
         "repeats": repeats,
-        **_scores(films, fold, probabilities, LABELS[: config.classes]),
-        "floor": _floors(films, fold[0], config.classes),
+        **scores(films, fold, probabilities, LABELS[: config.classes]),
+        "floor": floors(films, fold[0], config.classes),
     }
-    result = CrossValidation(films, fold, probabilities, scores)
+    result = CrossValidation(films, fold, probabilities, found)
     if run_dir:
         run_folder.write_json(run_dir / "config.json", started.facts)
-        run_folder.write_json(run_dir / "crossval.json", scores)
+        run_folder.write_json(run_dir / "crossval.json", found)
         run_folder.write_csv(run_dir / "predictions.csv", _rows(result, LABELS[: config.classes]))
     return result
 
@@ -140,7 +141,8 @@ def out_of_fold(
     films: dataset.Films,
     fold: np.ndarray,
     *,
-    quiet: bool = False,
+    seed: int | None = None,
+    label: str = "folds",
     follow: Sequence[keras.callbacks.Callback] = (),
 ) -> np.ndarray:
     """Predicts every film by networks that did not see its fold.
@@ -148,8 +150,9 @@ def out_of_fold(
     Args:
         base: Of the configuration; its model's weights are where every fold begins.
         films: All films.
-        fold: int64 [repeats, n], from `deals`; repeat r trains with the run's seed + r.
-        quiet: Whether to print nothing.
+        fold: int64 [repeats, n], from `deals`.
+        seed: Repeat r trains with seed + r; the run's unless given.
+        label: Of the progress bar; "" for none.
         follow: Callbacks of every fold's training.
 
     Returns:
@@ -157,26 +160,24 @@ def out_of_fold(
     """
     config, model = base.config, base.model
     folds = fold.max() + 1
-    everything = feeds.Feeds(base, {"train": films, "validation": films}, quiet=quiet)
-    epoch = 0
-    for _, block, epochs, _ in train.phases(config):  # computes what all folds will take
-        everything.feed(block, range(epoch, epoch + epochs))
-        epoch += epochs
+    train.keep_rows(base, {"train": films, "validation": films}, quiet=True)
     begin = {layer.name: layer.get_weights() for layer in base.trained().layers}
     out = np.full((*fold.shape, config.classes), np.nan, np.float32)
-    with tqdm.tqdm(total=fold.shape[0] * folds, desc="folds", unit=" folds", disable=quiet) as bar:
+    with tqdm.tqdm(
+        total=fold.shape[0] * folds, desc=label, unit=" folds", disable=not label
+    ) as bar:
         for repeat, number in np.ndindex(fold.shape[0], folds):
             for layer in base.trained().layers:
                 layer.set_weights(begin[layer.name])
-            seed = config.seed + repeat
-            keras.utils.set_random_seed(seed)
-            backbone.reset_head(model, seed)
+            turn = (config.seed if seed is None else seed) + repeat
+            keras.utils.set_random_seed(turn)
+            backbone.reset_head(model, turn)
             held_out = np.flatnonzero(fold[repeat] == number)
             splits = {
                 "train": films.take(np.flatnonzero(fold[repeat] != number)),
                 "validation": films.take(held_out),
             }
-            out[repeat, held_out] = _fold(base, splits, seed, follow)
+            out[repeat, held_out] = _fold(base, splits, turn, follow)
             bar.update()
     return out
 
@@ -218,10 +219,10 @@ def _ready(model: keras.Model, config: Config, rate: float, steps_at_once: int) 
             variable.assign(keras.ops.zeros_like(variable))
 
 
-def _scores(
+def scores(
     films: dataset.Films, fold: np.ndarray, probabilities: np.ndarray, names: Sequence[str]
 ) -> dict[str, Any]:
-    """What `CrossValidation.scores` holds of the network."""
+    """What `CrossValidation.scores` holds of the network; arguments as there."""
     repeats, n = fold.shape
     # A patient's films of all repeats are drawn together: their mean is what is estimated.
     pooled = evaluation.score(
@@ -235,7 +236,7 @@ def _scores(
         names,
     )
     values = [
-        [scores["balanced_accuracy"] for scores in by_fold]
+        [each["balanced_accuracy"] for each in by_fold]
         for by_fold in scores_by_fold(films.labels, fold, probabilities)
     ]
     return {
@@ -266,7 +267,7 @@ def _spread(values: Sequence) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1))}
 
 
-def _floors(films: dataset.Films, fold: np.ndarray, classes: int) -> dict[str, Any]:
+def floors(films: dataset.Films, fold: np.ndarray, classes: int) -> dict[str, Any]:
     """Balanced accuracy of the linear model of 32 x 32 pixels over the same folds."""
     small = input_pipeline.squares(films, floor.FLOOR_SIZE)
     found: dict[str, list[float]] = {"whole_film": [], "lungs_removed": []}

@@ -42,7 +42,8 @@ def train_and_score(
         counted from 1.
 
     Raises:
-        RunError: The network diverged, or its rows can't be kept.
+        DivergedError: The network gives no finite probabilities any more.
+        RunError: Its rows can't be kept.
     """
     config, labels = base.config, splits["train"].labels
     backbone.reset_head(base.model, seed)

@@ -9,7 +9,7 @@ import os
 import pathlib
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from trainer.config import ConfigError
@@ -33,8 +33,20 @@ def named(run_dir: str, default: str) -> pathlib.Path:
     return pathlib.Path(run_dir or f"runs/{default}-{time}")
 
 
-def prepare(run_dir: pathlib.Path, *, overwrite: bool) -> None:
+def prepare(
+    run_dir: pathlib.Path,
+    *,
+    overwrite: bool,
+    contents: Collection[str] = (*_CONTENTS, *FOLDERS),
+    flag: str = "run_dir",
+) -> None:
     """Makes the folder, empty of an earlier run.
+
+    Args:
+        run_dir: The folder.
+        overwrite: Whether to remove what an earlier run left.
+        contents: What a run leaves; nothing else is ever removed.
+        flag: What names the folder.
 
     Raises:
         ConfigError: The folder holds a run and `overwrite` is off, or can't be written.
@@ -48,14 +60,15 @@ def prepare(run_dir: pathlib.Path, *, overwrite: bool) -> None:
         )
         if held and not overwrite:
             raise ConfigError(
-                f"--run_dir {run_dir} is not empty (it holds {', '.join(held[:5])}). "
+                f"--{flag} {run_dir} is not empty (it holds {', '.join(held[:5])}). "
                 "Give another folder, or --overwrite."
             )
-        foreign = sorted(set(held) - {*_CONTENTS, *FOLDERS})
+        foreign = sorted(set(held) - set(contents))
         if foreign:
             raise ConfigError(
-                f"--run_dir {run_dir} holds what no run wrote ({', '.join(foreign[:5])}), and "
-                "--overwrite removes runs only. Give another folder."
+                f"--{flag} {run_dir} holds what this command did not write "
+                f"({', '.join(foreign[:5])}), and --overwrite removes nothing else. Give another "
+                "folder."
             )
         for name in held:
             path = run_dir / name
@@ -63,7 +76,7 @@ def prepare(run_dir: pathlib.Path, *, overwrite: bool) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"--run_dir {run_dir} can't be written ({error.strerror}). Give another folder."
+            f"--{flag} {run_dir} can't be written ({error.strerror}). Give another folder."
         ) from None
 
 

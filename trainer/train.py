@@ -1,6 +1,8 @@
 """From a config to a trained, judged model in a run folder."""
 
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -27,12 +29,13 @@ from trainer.start import start
 _SAMPLES = 8  # films shown in TensorBoard as they are and augmented
 
 
-def train_and_evaluate(config: Config, run_dir: pathlib.Path) -> dict:
+def train_and_evaluate(config: Config, run_dir: pathlib.Path, **facts: Any) -> dict:
     """Trains in phases, keeps the best validation epoch, scores validation and test once each.
 
     Args:
         config: The run.
         run_dir: An empty folder made by `run_folder.prepare`.
+        facts: What else config.json is to hold.
 
     Returns:
         What metrics.json holds (see `judge.judge`).
@@ -40,7 +43,7 @@ def train_and_evaluate(config: Config, run_dir: pathlib.Path) -> dict:
     Raises:
         RunError: The dataset or the weights are missing, or fine-tuning moved nothing.
     """
-    started = start(config)
+    started = start(config, **facts)
     config, films, model = started.config, started.films, started.model
     run_folder.write_json(run_dir / "config.json", started.facts)
     for name in run_folder.FOLDERS:
@@ -117,6 +120,24 @@ def phases(config: Config) -> list[tuple[str, str | None, int, float]]:
         rate = config.fine_tune_learning_rate
         phases.append(("fine_tune", config.fine_tune_from, config.fine_tune_epochs, rate))
     return phases
+
+
+def keep_rows(base: Base, splits: Mapping[str, dataset.Films], quiet: bool) -> bool:
+    """Computes what all phases will take of the store.
+
+    Args:
+        base: Of the run.
+        splits: Films of `train` and `validation`.
+        quiet: Whether to keep to itself what the store spares.
+
+    Returns:
+        Whether the last phase trains on kept rows of the lowest cut.
+    """
+    source, epoch = feeds.Feeds(base, splits, quiet=quiet), 0
+    for _, block, epochs, _ in phases(base.config):
+        feed = source.feed(block, range(epoch, epoch + epochs))
+        epoch += epochs
+    return feed.trained is base.trained()
 
 
 def at_once(steps: int, most: int) -> int:

@@ -1,0 +1,92 @@
+"""What all trials of a search share: the films, VGG16, and the rows that its frozen part computed.
+
+Only train and validation are held: a trial can't reach the test split.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+
+import keras
+
+from trainer import backbone, dataset, feeds, train
+from trainer.base import Base
+from trainer.config import Config
+from trainer.start import Start, head, start
+
+_OPEN = ("train", "validation")
+
+
+class Bench:
+    """Opened once; gives each trial its network on rows that are kept.
+
+    Attributes:
+        films: Of train and validation, by split.
+        name, fingerprint: Of the dataset.
+    """
+
+    def __init__(self, started: Start, crossed: bool) -> None:
+        """Takes what the trainer opened, and whether folds are made of both splits' films."""
+        self.films: Mapping[str, dataset.Films] = {
+            split: started.films.splits[split] for split in _OPEN
+        }
+        self.name, self.fingerprint = started.films.name, started.films.fingerprint
+        self._network, self._jit, self._model = started.network, started.jit, started.model
+        self._crossed, self._epochs = crossed, started.config.epochs
+        self._shared: dict[str, tuple[Base, bool]] = {}
+
+    @classmethod
+    def open(cls, config: Config, crossed: bool) -> "Bench":
+        """Opens dataset and weights for all trials.
+
+        Raises:
+            RunError: As for `start`.
+        """
+        return cls(start(config), crossed)
+
+    @functools.cached_property
+    def everyone(self) -> dataset.Films:
+        """The films of both splits."""
+        return dataset.joined([self.films[split] for split in _OPEN])
+
+    def base(self, config: Config) -> Base:
+        """A trial's network over its frozen part, whose rows are computed where they are lacking.
+
+        A trial that changes the head alone builds that head and no more; one that trains blocks, or
+        whose rows find no room, has a whole network of its own. `done` gives it back.
+        """
+        if config.fine_tune_from == "none" and feeds.views(config):
+            shared, kept = self._shared_base(config)
+            if kept:
+                of_block5 = shared.part(None, shared.lowest).output
+                return shared.under(config, backbone.build_head(of_block5, **head(config)))
+        base = Base(config, self._network(config), self._jit)
+        self._keep(base, quiet=True)
+        return base
+
+    def done(self, base: Base) -> None:
+        """Lets go of what belongs to a trial alone."""
+        if not any(base.shares(shared) for shared, _ in self._shared.values()):
+            base.close()
+
+    def close(self) -> None:
+        """Lets other processes evict what was used."""
+        for base, _ in self._shared.values():
+            base.close()
+
+    def _shared_base(self, config: Config) -> tuple[Base, bool]:
+        """The base under all heads of an augmentation, and whether its rows found room."""
+        if config.augmentation not in self._shared:
+            longest = dataclasses.replace(config, epochs=self._epochs)
+            base = Base(longest, self._model, self._jit)
+            self._shared[config.augmentation] = base, self._keep(base, quiet=False)
+        return self._shared[config.augmentation]
+
+    def _keep(self, base: Base, quiet: bool) -> bool:
+        everyone = {"train": self.everyone, "validation": self.everyone}
+        return train.keep_rows(base, everyone if self._crossed else self.films, quiet)
+
+
+def parameters(model: keras.Model) -> int:
+    """How many weights are trained."""
+    return sum(weight.shape.num_elements() for weight in model.trainable_weights)

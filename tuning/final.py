@@ -1,0 +1,92 @@
+"""The closing comparison: the best values against the trainer's defaults, on folds dealt anew.
+
+The best of many trials looks better than it is on what chose it. So both are cross-validated on the
+films of train and validation, with other folds and seeds than the search's; the difference is
+paired, film by film, with its interval over patients. The films are the same, and some of the
+optimism stays; the test split, which is free of it, is opened by `trainer.main` alone, once.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from covid_tfds.films import LABELS
+from trainer import folds, resampling
+from trainer.config import Config
+from tuning.bench import Bench
+
+_ANEW = 1000  # what is added to the search's seed
+
+
+def compare(bench: Bench, best: Config, default: Config, count: int) -> dict[str, Any]:
+    """Cross-validates two configurations on the same folds.
+
+    Args:
+        bench: The films.
+        best: Of the best trial.
+        default: Of the trainer's defaults.
+        count: Folds.
+
+    Returns:
+        `best` and `default` (`balanced_accuracy` as in `evaluation.score`, and mean and sd over
+        folds), `difference` (see `resampling.paired_difference`), `floor`, `folds` and `seed`.
+
+    Raises:
+        RunError: The films can't be dealt.
+    """
+    films, seed = bench.everyone, best.seed + _ANEW
+    fold = folds.deals(films, count, 1, seed)
+    names, right, found = LABELS[: best.classes], {}, {}
+    for side, config in (("best", best), ("default", default)):
+        base = bench.base(config)
+        predicted = folds.out_of_fold(base, films, fold, seed=seed, label=f"{side:7s}")
+        bench.done(base)
+        scores = folds.scores(films, fold, predicted, names)
+        found[side] = {
+            "balanced_accuracy": scores["pooled"]["balanced_accuracy"],
+            "folds": scores["folds"],
+            "epochs": config.epochs,
+        }
+        right[side] = (predicted.argmax(axis=2) == films.labels).mean(axis=0)
+    _, patients = np.unique(films.groups, return_inverse=True)
+    return {
+        **found,
+        "difference": resampling.paired_difference(
+            films.labels, patients, right["best"], right["default"]
+        ),
+        "floor": folds.floors(films, fold[0], best.classes),
+        "folds": count,
+        "seed": seed,
+    }
+
+
+def at_epoch(config: Config, epoch: float | None) -> Config:
+    """The config that ends where the search kept a trial: a fold has nothing to choose it by."""
+    if epoch is None or config.fine_tune_from != "none":
+        return config
+    return dataclasses.replace(config, epochs=max(1, round(epoch)), early_stopping=0)
+
+
+def text(found: dict[str, Any]) -> str:
+    """The comparison on the screen."""
+
+    def estimate(of: dict[str, Any], sign: str = "") -> str:
+        return f"{of['value']:{sign}.3f} [{of['low']:{sign}.3f}, {of['high']:{sign}.3f}]"
+
+    lines = [
+        f"\nbalanced accuracy out of fold, {found['folds']} folds dealt anew, "
+        f"n = {found['difference']['n']} films (95 % over patients)"
+    ]
+    for side in ("best", "default"):
+        lines.append(
+            f"  {side:16s} {estimate(found[side]['balanced_accuracy'])}   "
+            f"sd over folds {found[side]['folds']['sd']:.3f}, {found[side]['epochs']} epochs"
+        )
+    lines.append(f"  {'difference':16s} {estimate(found['difference'], '+')}   paired")
+    for view, label in (("whole_film", "floor, whole film"), ("lungs_removed", "floor, no lungs")):
+        floor = found["floor"][view]
+        lines.append(f"  {label:16s} {floor['mean']:.3f}, sd {floor['sd']:.3f}")
+    if not found["difference"]["low"] <= 0 <= found["difference"]["high"]:
+        return "\n".join(lines)
+    return "\n".join([*lines, "  The interval holds 0: the search has not shown a gain."])

@@ -1,0 +1,51 @@
+"""The end of a search: leaderboard, pictures, the closing comparison."""
+
+from collections.abc import Sequence
+
+from trainer import run_folder
+from trainer.config import Config
+from tuning import final, results, work
+from tuning.bench import Bench
+from tuning.roles import Search
+
+
+def finish(asked: Search, bench: Bench | None, final_folds: int) -> bool:
+    """Prints, draws and writes what was found.
+
+    Args:
+        asked: The search; all of its trials have ended.
+        bench: Its films, where they are at hand.
+        final_folds: Folds of the closing comparison; 0: none.
+
+    Returns:
+        Whether a trial finished.
+    """
+    folder, space, settings = asked.folder, asked.space, asked.settings
+    oracle = work.reloaded(asked)
+    found = results.write(folder, oracle, space, settings, results.facts(folder.root))
+    print(results.leaderboard(found, space, settings))
+    best = next(iter(results.ranked(found, settings)), None)
+    if best is not None and bench is not None and final_folds:
+        default = space.unsearched()
+        compared = final.compare(
+            bench,
+            final.at_epoch(space.config(best), best.get("epoch")),
+            final.at_epoch(default, _epoch(found, default)),
+            final_folds,
+        )
+        run_folder.write_json(folder.root / "final.json", compared)
+        print(final.text(compared))
+    print(f"\nsearch folder: {folder.root}   (trials.csv, best_hparams.json, plots/)")
+    if best is not None:
+        print(f"train:  python -m trainer.main --hparams={folder.best}")
+    print(f"watch:  tensorboard --logdir={folder.root / 'tensorboard'}\n{results.NOTICE}")
+    return best is not None
+
+
+def _epoch(found: Sequence[results.Row], config: Config) -> float | None:
+    """The epoch that the search kept of a configuration, where it was a trial."""
+    values = config.to_json()
+    for row in found:
+        if all(row[name] == values[name] for name in row.keys() & values.keys()):
+            return row.get("epoch")
+    return None

@@ -1,0 +1,99 @@
+"""The folder of a search: whose it is, what it was begun with, who may write to it now."""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import pathlib
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from trainer import run_folder
+from trainer.config import ConfigError
+from trainer.errors import RunError
+from trainer.hparams import FILE as BEST
+
+_IDENTITY, _LOCK = "search.json", ".lock"
+_CONTENTS = (
+    BEST, _IDENTITY, _LOCK, "state.json", "trials.csv", "final.json",
+    "plots", "tensorboard", "logs", "retrained",
+)  # fmt: skip
+_PATIENCE = 20.0  # seconds that a killed process may take to be gone
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """Paths of a search."""
+
+    root: pathlib.Path
+
+    @property
+    def state(self) -> pathlib.Path:
+        """All that the oracle knows."""
+        return self.root / "state.json"
+
+    @property
+    def best(self) -> pathlib.Path:
+        """What `trainer.main --hparams` takes."""
+        return self.root / BEST
+
+    @property
+    def logs(self) -> pathlib.Path:
+        """What workers say."""
+        return self.root / "logs"
+
+    def begin(self, identity: Mapping[str, Any], *, overwrite: bool) -> None:
+        """Begins a search, or goes on with one.
+
+        Args:
+            identity: See `settings.identity`.
+            overwrite: Whether to remove a search that is there.
+
+        Raises:
+            ConfigError: A search with other flags is there, or the folder can't be used.
+        """
+        path = self.root / _IDENTITY
+        if overwrite or not path.exists():
+            # A folder without it is that of a search that was killed before it began.
+            begun = overwrite or not self.state.exists()
+            run_folder.prepare(self.root, overwrite=begun, contents=_CONTENTS, flag="search_dir")
+            run_folder.write_json(path, identity)
+            return
+        before = json.loads(path.read_text())
+        changed = [
+            f"--{name} is {_said(identity.get(name))}, and was {_said(before.get(name))}"
+            for name in sorted(before.keys() | identity.keys())
+            if before.get(name) != identity.get(name)
+        ]
+        if changed:
+            raise ConfigError(
+                f"{self.root} holds a search with other flags: {'; '.join(changed)}. Give the same "
+                "flags to go on, another --search_dir, or --overwrite to begin anew."
+            )
+
+    @contextlib.contextmanager
+    def owned(self) -> Iterator[None]:
+        """Keeps a second search out of the folder; the system lets go when the process dies.
+
+        Raises:
+            RunError: Another process has it.
+        """
+        with (self.root / _LOCK).open("w") as file:
+            until = time.monotonic() + _PATIENCE
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > until:
+                        raise RunError(
+                            f"Another process searches in {self.root}. Wait for it or stop it, or "
+                            "give another --search_dir."
+                        ) from None
+                    time.sleep(0.2)
+            yield
+
+
+def _said(value: Any) -> str:
+    return "not given" if value is None else str(value)

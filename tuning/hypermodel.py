@@ -1,0 +1,174 @@
+"""What a trial trains and how it is measured."""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+import tensorflow as tf
+
+from trainer import command, folds, held_out
+from trainer.config import Config, ConfigError
+from trainer.errors import DivergedError
+from tuning.bench import Bench, parameters
+from tuning.pulse import Pulse
+from tuning.settings import Settings
+from tuning.space import Space
+
+_PREFIX = "val_"
+
+
+class FilmModel(keras_tuner.HyperModel):
+    """The trainer's network with the values of a trial."""
+
+    def __init__(self, space: Space, settings: Settings, bench: Bench, pulse: Pulse) -> None:
+        """Takes what is searched, how, on what, and where to say that a trial goes on."""
+        super().__init__()
+        self._space, self._settings, self._bench, self._pulse = space, settings, bench, pulse
+        config = space.config({})
+        self._fold, scored = None, bench.films["validation"]
+        if settings.folds:
+            scored = bench.everyone
+            repeats = settings.executions_per_trial
+            self._fold = folds.deals(bench.everyone, settings.folds, repeats, config.seed)
+
+        self._counts = {
+            "val_films": float(len(scored.labels)),
+            "val_patients": float(len(set(scored.groups))),
+        }
+
+    def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
+        """Declares the space."""
+        self._space.declare(hp)
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """The network of some values; see `Bench.base`."""
+        self._base = self._bench.base(self._space.config(hp.values))
+        return self._base.model
+
+    def fit(
+        self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
+    ) -> dict[str, float]:
+        """Trains and scores what `build` gave last.
+
+        Returns:
+            Means over folds and executions: `val_loss` (nats), `val_accuracy` and
+            `val_balanced_accuracy`, each with its standard deviation under NAME_sd where there are
+            several; without folds also `loss`, `accuracy` and `epoch` (see
+            `held_out.train_and_score`); `seconds`, `films_per_second` and `parameters`; and how
+            many films and patients were scored, `val_films` and `val_patients`.
+
+        Raises:
+            keras_tuner.errors.FailedTrialError: It diverged, or ran out of memory.
+            RunError: Something is wrong that is wrong for every trial.
+        """
+        config, begin = self._space.config(hp.values), time.perf_counter()
+        try:
+            with self._pulse.watched():
+                found = self._measured(config)
+        except DivergedError as error:
+            raise keras_tuner.errors.FailedTrialError(str(error)) from None
+        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise keras_tuner.errors.FailedTrialError(f"Out of memory: {first}") from None
+        finally:
+            self._bench.done(self._base)
+        seconds = time.perf_counter() - begin
+        return {
+            **_mean_and_sd(found),
+            "seconds": seconds,
+            "films_per_second": self._films_trained(config) / seconds,
+            "parameters": float(parameters(model)),
+            **self._counts,
+        }
+
+    def check_objective(self) -> None:
+        """Fits one batch, so that a metric that is not there is told before the search.
+
+        Raises:
+            ConfigError: The objective is not among the metrics.
+        """
+        config = dataclasses.replace(self._space.config({}), epochs=1, early_stopping=0)
+        if config.fine_tune_from != "none":
+            config = dataclasses.replace(config, fine_tune_epochs=1)
+        few = {
+            split: films.take(range(min(config.batch_size, len(films.labels))))
+            for split, films in self._bench.films.items()
+        }
+        base = self._bench.base(config)
+        found = held_out.train_and_score(base, few, config.seed)
+        self._bench.done(base)
+        names = [name for name in found if not self._settings.folds or name.startswith(_PREFIX)]
+        if self._settings.objective not in names:
+            raise ConfigError(
+                f"--objective={self._settings.objective} is no metric of a trial. "
+                f"Choose from: {', '.join(sorted(names))}."
+            )
+
+    def _measured(self, config: Config) -> Sequence[Mapping[str, float]]:
+        """Metrics of each fold and execution."""
+        follow = [_Beat(self._pulse)]
+        if self._fold is not None:
+            return self._crossed(config, follow)
+        found = []
+        for execution in range(self._settings.executions_per_trial):
+            if execution and config.fine_tune_from != "none":  # its blocks have been trained
+                self._bench.done(self._base)
+                self._base = self._bench.base(config)
+            seed = config.seed + execution
+            found.append(held_out.train_and_score(self._base, self._bench.films, seed, follow))
+        return found
+
+    def _crossed(
+        self, config: Config, follow: Sequence[keras.callbacks.Callback]
+    ) -> Sequence[Mapping[str, float]]:
+        films = self._bench.everyone
+        predicted = folds.out_of_fold(self._base, films, self._fold, label="", follow=follow)
+        if not np.isfinite(predicted).all():
+            raise DivergedError(
+                "The network gives no finite probabilities any more. Lower the learning rate "
+                f"({config.learning_rate:g})."
+            )
+        return [
+            {f"{_PREFIX}{name}": value for name, value in scores.items()}
+            for repeat in folds.scores_by_fold(films.labels, self._fold, predicted)
+            for scores in repeat
+        ]
+
+    def _films_trained(self, config: Config) -> float:
+        """Films that pass the trained part in training, all epochs, folds and executions."""
+        epochs = config.epochs
+        if config.fine_tune_from != "none":
+            epochs += config.fine_tune_epochs
+        if self._fold is None:
+            count = len(self._bench.films["train"].labels)
+        else:
+            count = len(self._bench.everyone.labels) * (self._settings.folds - 1)
+        return count * epochs * self._settings.executions_per_trial
+
+
+class _Beat(keras.callbacks.Callback):
+    """Says after each execution of steps that the trial goes on."""
+
+    def __init__(self, pulse: Pulse) -> None:
+        super().__init__()
+        self._pulse = pulse
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        command.raise_if_interrupted()
+        self._pulse.beat()
+
+
+def _mean_and_sd(found: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    found = list(found)
+    means = {name: statistics.fmean(each[name] for each in found) for name in found[0]}
+    if len(found) == 1:
+        return means
+    of_validation = [name for name in means if name.startswith(_PREFIX)]
+    return means | {
+        f"{name}_sd": statistics.stdev(each[name] for each in found) for name in of_validation
+    }

@@ -1,0 +1,190 @@
+"""What a search found: a table, the best values, a leaderboard, and TensorBoard's HParams."""
+
+import math
+import pathlib
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
+
+from trainer import run_folder
+from tuning.folder import Folder
+from tuning.oracles import COMPLETED, FAILED, Kept
+from tuning.settings import Settings
+from tuning.space import Parameter, Space
+
+_SHOWN = 10  # lines of the leaderboard
+NOTICE = "Research use, not for diagnosis."
+Row = dict[str, Any]
+
+
+def rows(oracle: Kept, space: Space, settings: Settings) -> list[Row]:
+    """A row a trial, in the order they were begun.
+
+    Returns:
+        Each with `trial`, `status`, `rank` (from 1, among the completed; equal objectives are
+        ranked by the loss, then by number), every parameter, every metric (None where it has
+        none), `deaths` (times that its process was lost) and `reason` (of a failure).
+    """
+    trials = [oracle.trials[trial_id] for trial_id in sorted(oracle.trials)]
+    metrics = list(dict.fromkeys(name for trial in trials for name in trial.metrics.metrics))
+    found = []
+    for trial in trials:
+        values = space.config(trial.hyperparameters.values).to_json()
+        done = trial.status == COMPLETED
+        message = (trial.message or "").strip()
+        row = {"trial": trial.trial_id, "status": trial.status, "rank": None}
+        row |= {p.name: values[p.name] for p in space.parameters}
+        row |= {"epochs": values["epochs"]} if settings.tuner == "hyperband" else {}
+        row |= {n: trial.metrics.get_best_value(n) if done else None for n in metrics}
+        row |= {"deaths": oracle.deaths.get(trial.trial_id, 0)}
+        found.append({**row, "reason": message.splitlines()[-1] if message else ""})
+    for rank, row in enumerate(ranked(found, settings), 1):
+        row["rank"] = rank
+    return found
+
+
+def ranked(found: Sequence[Row], settings: Settings) -> list[Row]:
+    """The completed trials, the best first."""
+    sign = -1 if settings.direction == "max" else 1
+    done = [row for row in found if row["status"] == COMPLETED]
+    return sorted(
+        done,
+        key=lambda row: (sign * row[settings.objective], row.get("val_loss", 0.0), row["trial"]),
+    )
+
+
+def write(folder: Folder, oracle: Kept, space: Space, settings: Settings, about: Row) -> list[Row]:
+    """Writes trials.csv and, once a trial is done, best_hparams.json and its TensorBoard row.
+
+    Args:
+        folder: Of the search.
+        oracle: Its trials.
+        space: What is searched.
+        settings: How.
+        about: What else best_hparams.json says: versions, revision.
+
+    Returns:
+        `rows`.
+    """
+    found = rows(oracle, space, settings)
+    if not found:
+        return found
+    run_folder.write_csv(folder.root / "trials.csv", found)
+    best = next(iter(ranked(found, settings)), None)
+    if best is not None:
+        run_folder.write_json(folder.best, _best(best, found, oracle, space, settings, about))
+    _write_hparams(folder.root / "tensorboard", found, space, settings)
+    return found
+
+
+def _best(
+    best: Row, found: Sequence[Row], oracle: Kept, space: Space, settings: Settings, about: Row
+) -> Row:
+    trial = oracle.trials[best["trial"]]
+    config = space.config(trial.hyperparameters.values).to_json()
+    for here in ("data_dir", "cache_dir"):  # another machine has its own
+        config.pop(here)
+    metrics = {name: best[name] for name in trial.metrics.metrics}
+    return {
+        "values": {p.name: best[p.name] for p in space.parameters},
+        "trial": best["trial"],
+        "objective": settings.objective,
+        "direction": settings.direction,
+        "score": best[settings.objective],
+        "metrics": metrics,
+        "trials": sum(row["status"] == COMPLETED for row in found),
+        "failed": sum(row["status"] == FAILED for row in found),
+        "folds": settings.folds,
+        "executions_per_trial": settings.executions_per_trial,
+        "dataset_fingerprint": oracle.dataset,
+        **about,
+        "config": config,
+        "notice": NOTICE,
+    }
+
+
+def _write_hparams(
+    root: pathlib.Path, found: Sequence[Row], space: Space, settings: Settings
+) -> None:
+    """One folder a trial, which is one row of the dashboard; whole, and once."""
+    numbers = [name for name, value in found[0].items() if isinstance(value, float)]
+    names = {settings.objective, "val_balanced_accuracy", "val_accuracy", "val_loss", *numbers}
+    for row in found:
+        there = root / f"trial_{row['trial']}"
+        if row["status"] != COMPLETED or there.exists():
+            continue
+        beside = root / f".trial_{row['trial']}"
+        shutil.rmtree(beside, ignore_errors=True)
+        with tf.summary.create_file_writer(str(beside)).as_default(step=0):
+            if row["trial"] == found[0]["trial"]:
+                hparams.hparams_config([_domain(p) for p in space.parameters], [])
+            hparams.hparams(
+                {p.name: row[p.name] for p in space.parameters}, trial_id=f"trial_{row['trial']}"
+            )
+            for name in sorted(names & row.keys() - {p.name for p in space.parameters}):
+                if row[name] is not None:
+                    tf.summary.scalar(f"hparams/{name}", row[name])
+        beside.rename(there)
+
+
+def _domain(parameter: Parameter) -> hparams.HParam:
+    if parameter.choices:
+        return hparams.HParam(parameter.name, hparams.Discrete(list(parameter.choices)))
+    return hparams.HParam(parameter.name, hparams.RealInterval(*map(float, parameter.ends)))
+
+
+def line(row: Row, best: Row | None, space: Space, settings: Settings) -> str:
+    """One trial in one line, and the best so far."""
+    values = "  ".join(f"{p.name} {short(row[p.name])}" for p in space.parameters)
+    if row["status"] != COMPLETED:
+        return f"trial {row['trial']}  FAILED: {row['reason']}  ({values})"
+    told = f"trial {row['trial']}  {settings.objective} {_score(row, settings)}  {values}"
+    told += f"  {row['seconds']:.1f} s"
+    return f"{told}  (best: trial {best['trial']}, {short(best[settings.objective])})"
+
+
+def leaderboard(found: Sequence[Row], space: Space, settings: Settings) -> str:
+    """The best trials as a table, with what their scores rest on."""
+    order = ranked(found, settings)
+    failed = [row for row in found if row["status"] == FAILED]
+    if not order:
+        return f"No trial finished; {len(failed)} failed. The last: {failed[-1]['reason']}"
+    heads = ["rank", "trial", settings.objective, *(p.name for p in space.parameters), "seconds"]
+    lines = [
+        [str(row["rank"]), row["trial"], _score(row, settings)]
+        + [short(row[p.name]) for p in space.parameters]
+        + [f"{row['seconds']:.1f}"]
+        for row in order[:_SHOWN]
+    ]
+    widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
+    table = [
+        "  ".join(text.rjust(width) for text, width in zip(each, widths, strict=True))
+        for each in (heads, *lines)
+    ]
+    films, patients = (int(order[0][f"val_{name}"]) for name in ("films", "patients"))
+    how = f"{settings.folds}-fold, patient-grouped" if settings.folds else "validation split"
+    counts = f"{len(order)} trials finished, {len(failed)} failed"
+    return "\n".join(
+        [f"\n{counts}; scores: {how}, n = {films} films of {patients} patients", *table]
+    )
+
+
+def _score(row: Row, settings: Settings) -> str:
+    sd = row.get(f"{settings.objective}_sd")
+    value = short(row[settings.objective])
+    return value if sd is None else f"{value} (sd {sd:.3f})"
+
+
+def short(value: Any) -> str:
+    """A value in few letters: four significant digits."""
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:.3f}" if 0.01 <= abs(value) < 10 else f"{value:.4g}"
+    return str(value)
+
+
+def facts(root: pathlib.Path) -> Row:
+    """What best_hparams.json says of where it was made."""
+    return {"search_dir": str(root), **run_folder.provenance()}

@@ -1,0 +1,85 @@
+"""The search loop: KerasTuner's, with trials that fail with a reason and a state that survives."""
+
+from collections.abc import Callable
+from typing import Any
+
+from keras_tuner.src import errors
+from keras_tuner.src.engine import base_tuner
+from keras_tuner.src.engine import trial as trial_lib
+
+from trainer.errors import RunError
+from tuning.folder import Folder
+from tuning.hypermodel import FilmModel
+from tuning.oracles import Kept
+from tuning.pulse import Pulse
+from tuning.worker import Client
+
+_EXPECTED = f"{errors.FailedTrialError.__name__}: "  # what KerasTuner's traceback ends with
+ALONE = "alone"  # id of the one process of a search without workers
+
+
+class Tuner(base_tuner.BaseTuner):
+    """Runs trials: in one process with the oracle in it, or as a worker of a chief."""
+
+    def __init__(self, oracle: Kept, hypermodel: FilmModel, folder: Folder, pulse: Pulse) -> None:
+        """Takes the oracle (a worker's has no state), what to train, where the state is."""
+        self._folder, self._pulse = folder, pulse
+        super().__init__(
+            oracle, hypermodel, directory=str(folder.root.parent), project_name=folder.root.name
+        )
+        self.tuner_id, self.check = ALONE, lambda: None
+
+    def work_for(self, client: Client) -> None:
+        """Takes trials from a chief."""
+        self.oracle, self.tuner_id = client, client.tuner_id
+
+    def run_trial(self, trial: trial_lib.Trial, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Trains and scores a trial."""
+        hp = trial.hyperparameters
+        try:
+            if not isinstance(self.oracle, Client):
+                return self.hypermodel.fit(hp, self.hypermodel.build(hp))
+            with self.oracle.alive(trial.trial_id, self._pulse):
+                return self.hypermodel.fit(hp, self.hypermodel.build(hp))
+        except RunError as error:
+            # Wrong for every trial: this one is not to blame, and runs again.
+            raise errors.FatalRuntimeError(str(error)) from error
+
+    def on_trial_end(self, trial: trial_lib.Trial) -> None:
+        """Reports the end; where a trial failed as it may, the reason is enough."""
+        if trial.message and _EXPECTED in trial.message:
+            trial.message = trial.message.rpartition(_EXPECTED)[2].strip()
+        self.oracle.end_trial(trial)
+
+    def pre_create_trial(self) -> None:
+        """Looks whether to go on."""
+        self.check()
+
+    # KerasTuner builds models to find the space and writes files; here both are done otherwise.
+
+    def _populate_initial_space(self) -> None:
+        """The space is in the oracle from the start."""
+
+    def _get_tuner_fname(self) -> str:
+        """Nothing is reloaded by KerasTuner."""
+        return str(self._folder.root / "no such file")
+
+    def save(self) -> None:
+        """The oracle writes its state itself."""
+
+
+def run(tuner: Tuner, check: Callable[[], None]) -> None:
+    """Runs trials until there are none.
+
+    Args:
+        tuner: At its oracle, or at work for a chief.
+        check: Called before each trial; may raise to end the search.
+
+    Raises:
+        RunError: What is wrong is wrong for every trial.
+    """
+    tuner.check = check
+    try:
+        tuner.search()
+    except errors.FatalRuntimeError as error:
+        raise RunError(str(error)) from error

@@ -1,0 +1,282 @@
+"""What is searched: each parameter declared once, from its flag, checked before anything starts.
+
+A flag holds one value (`256`: fixed), a range (`64:1024:log2`: searched) or choices
+(`none,radiograph`: searched). `--search` names parameters to search over their usual ranges.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from absl import flags
+
+from trainer.config import Config, ConfigError
+
+# What can be searched, and where it is searched unless its flag says otherwise.
+USUAL = {
+    "head_units": "64:1024:log2",
+    "learning_rate": "1e-5:1e-2:log",
+    "dropout": "0:0.7:0.1",
+    "l2": "1e-6:1e-2:log",
+    "pooling": "flatten,average,max",
+    "batch_size": "8:64:log2",
+    "label_smoothing": "0:0.2:0.05",
+    "fine_tune_from": "none,block5",
+    "augmentation": "none,radiograph",
+}
+_SEARCHED = ("head_units", "learning_rate")
+SYNTAX = (
+    "one value, a range LOW:HIGH:SCALE (SCALE is linear, log, log2, log10 or a step), or choices "
+    "A,B,C"
+)
+_FACTORS = {"log2": 2, "log10": 10}
+_FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+# Settings that say nothing without the choice that they belong to.
+_BELONG = {"fine_tune_from": ("fine_tune_epochs", "fine_tune_learning_rate"),
+           "augmentation": ("views",)}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """A searched setting of the trainer's `Config`.
+
+    Attributes:
+        name: Of the field.
+        choices: Its values, or () for a range.
+        low, high: Ends of the range, both in it.
+        scale: `linear`, `log`, `log2`, `log10` or a step as text; "" for choices.
+    """
+
+    name: str
+    choices: tuple[Any, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    scale: str = ""
+
+    @property
+    def log(self) -> bool:
+        """Whether equal ratios, not equal differences, are equally likely."""
+        return self.scale.startswith("log")
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """Values that have to be allowed for all to be."""
+        return self.choices or (self.low, self.high)
+
+    def default(self) -> Any:
+        """The trainer's default where it can be drawn, else the first value."""
+        value = _FIELDS[self.name].default
+        return value if self.holds(value) else self.ends[0]
+
+    def holds(self, value: Any) -> bool:
+        """Whether the value is among the choices, or in the range and on its steps."""
+        if self.choices:
+            return value in self.choices
+        if not self.low <= value <= self.high:
+            return False
+        if self.scale in ("linear", "log"):
+            return True
+        at, end = self.low, self.high * (1 + 1e-9)
+        while at < end:
+            if abs(at - value) <= 1e-9 * max(1, abs(value)):
+                return True
+            at = at * _FACTORS[self.scale] if self.log else at + float(self.scale)
+        return False
+
+    def declare(self, hp: Any) -> None:
+        """Declares the parameter in a `keras_tuner.HyperParameters`."""
+        if self.choices:
+            hp.Choice(self.name, list(self.choices), default=self.default())
+            return
+        integer = _FIELDS[self.name].type is int
+        if self.log:
+            step = _FACTORS.get(self.scale)
+        else:
+            step = None if self.scale == "linear" else float(self.scale)
+        make, kind = (hp.Int, int) if integer else (hp.Float, float)
+        make(
+            self.name,
+            kind(self.low),
+            kind(self.high),
+            step=None if step is None else kind(step),
+            sampling="log" if self.log else "linear",
+            default=self.default(),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Space:
+    """All searched parameters, and what the trainer's other settings are.
+
+    Attributes:
+        parameters: In the order of `USUAL`.
+        fixed: Every other field of `Config` by name.
+    """
+
+    parameters: tuple[Parameter, ...]
+    fixed: Mapping[str, Any]
+
+    def declare(self, hp: Any) -> None:
+        """Declares every parameter in a `keras_tuner.HyperParameters`."""
+        for parameter in self.parameters:
+            parameter.declare(hp)
+
+    def defaults(self) -> dict[str, Any]:
+        """By name, the default of each parameter; `Parameter.default` says which."""
+        return {parameter.name: parameter.default() for parameter in self.parameters}
+
+    def config(self, values: Mapping[str, Any]) -> Config:
+        """The trainer's config of some values; those of a tuner's own (`tuner/epochs`) are heeded.
+
+        Raises:
+            ConfigError: The trainer refuses them.
+        """
+        names = {parameter.name for parameter in self.parameters}
+        settings = {**self.fixed, **self.defaults()}
+        settings |= {name: value for name, value in values.items() if name in names}
+        if "tuner/epochs" in values:
+            settings["epochs"] = int(values["tuner/epochs"])
+        for name, belonging in _BELONG.items():
+            # Where it is searched, some trials have the choice and some have not.
+            if name in names and settings[name] == "none":
+                for each in belonging:
+                    settings.pop(each)
+        return Config(**settings)
+
+    def unsearched(self) -> Config:
+        """The trainer's config without a search: its defaults, in the space or not."""
+        return self.config({p.name: _FIELDS[p.name].default for p in self.parameters})
+
+    def check(self) -> None:
+        """Lets the trainer judge the ends of every range and every choice.
+
+        Raises:
+            ConfigError: It refuses one.
+        """
+        self.config({})
+        for parameter in self.parameters:
+            for value in parameter.ends:
+                self.config({parameter.name: _typed(parameter.name, value)})
+        every = [p.choices for p in self.parameters if p.name in _BELONG]
+        names = [p.name for p in self.parameters if p.name in _BELONG]
+        for values in itertools.product(*every):
+            self.config(dict(zip(names, values, strict=True)))
+
+    def texts(self) -> dict[str, str]:
+        """Each parameter as its flag would say it."""
+        return {
+            p.name: ",".join(map(str, p.choices)) or f"{p.low:g}:{p.high:g}:{p.scale}"
+            for p in self.parameters
+        }
+
+
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines `--search` and the flags of all that can be searched."""
+    flags.DEFINE_list(
+        "search",
+        "",
+        f"Parameters to search over their usual ranges. Default: {','.join(_SEARCHED)}. "
+        f"Any of: {', '.join(USUAL)}.",
+        flag_values=values,
+    )
+    for name, usual in USUAL.items():
+        text = f"{_FIELDS[name].metadata['help']} {SYNTAX[0].upper()}{SYNTAX[1:]}."
+        flags.DEFINE_string(name, "", f"{text} Usual range: {usual}.", flag_values=values)
+
+
+def from_flags(values: flags.FlagValues) -> Space:
+    """The space that the parsed flags declare.
+
+    Raises:
+        ConfigError: A flag can't be read, contradicts another, or the trainer refuses a value.
+    """
+    asked = list(values["search"].value)
+    unknown = [name for name in asked if name not in USUAL]
+    if unknown:
+        raise ConfigError(
+            f"--search names {', '.join(unknown)}, which can't be searched. "
+            f"Choose from: {', '.join(USUAL)}."
+        )
+    parameters, fixed = [], {}
+    for name, usual in USUAL.items():
+        given = values[name].value
+        found = parse(name, given) if given else None
+        if isinstance(found, Parameter):
+            parameters.append(found)
+        elif found is not None and name in asked:
+            raise ConfigError(
+                f"--search asks for {name}, and --{name}={given} fixes it. Leave one of them out, "
+                f"or give a range such as {usual}."
+            )
+        elif found is not None:
+            fixed[name] = found
+        elif name in (asked or _SEARCHED):
+            parameters.append(parse(name, usual))
+        else:
+            fixed[name] = _FIELDS[name].default
+    if not parameters:
+        raise ConfigError(
+            "Every parameter is fixed, so there is nothing to search. Give a range, such as "
+            f"--head_units={USUAL['head_units']}."
+        )
+    others = {n: values[n].value for n in _FIELDS if n not in USUAL}
+    space = Space(tuple(parameters), {**others, **fixed})
+    space.check()
+    return space
+
+
+def parse(name: str, text: str) -> Parameter | Any:
+    """A range or choices as a `Parameter`, a single value as itself.
+
+    Raises:
+        ConfigError: The text is none of them.
+    """
+    if "," in text:
+        choices = tuple(_read(name, part, text) for part in text.split(","))
+        if len(set(choices)) < len(choices):
+            raise ConfigError(f"--{name}={text} names a choice twice. Name each once.")
+        return Parameter(name, choices=choices)
+    if ":" not in text:
+        return _read(name, text, text)
+    parts = text.split(":")
+    if len(parts) != 3 or _FIELDS[name].type is str:
+        raise _unread(name, text)
+    low, high = (_read(name, part, text) for part in parts[:2])
+    scale = parts[2]
+    if not low < high:
+        raise ConfigError(f"--{name}={text} ends below its start. Give LOW:HIGH with LOW < HIGH.")
+    if scale in ("log", *_FACTORS):
+        if low <= 0:
+            raise ConfigError(
+                f"--{name}={text} begins at {low:g}, which has no logarithm. Begin above 0."
+            )
+    elif scale != "linear":
+        step = _read(name, scale, text)
+        if not 0 < step <= high - low:
+            raise ConfigError(
+                f"--{name}={text} has a step of {step:g}. Give one above 0 and within the range."
+            )
+    return Parameter(name, low=low, high=high, scale=scale)
+
+
+def _read(name: str, part: str, text: str) -> Any:
+    try:
+        return _FIELDS[name].type(part)
+    except ValueError:
+        raise _unread(name, text) from None
+
+
+def _typed(name: str, value: Any) -> Any:
+    return _FIELDS[name].type(value)
+
+
+def _unread(name: str, text: str) -> ConfigError:
+    return ConfigError(
+        f"--{name}={text} can't be read. Give {SYNTAX}, for example --{name}={USUAL[name]}."
+    )
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Sequence[str]:
+    """Names whose values differ between two flat records, sorted."""
+    return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))

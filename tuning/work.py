@@ -1,0 +1,138 @@
+"""What the processes of a search do: one alone, the chief, a worker."""
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from trainer import command
+from trainer.errors import RunError
+from tuning import chief, hypermodel, oracles, results, roles, search, worker
+from tuning import settings as settings_lib
+from tuning.bench import Bench
+from tuning.pulse import Pulse
+from tuning.roles import Search
+
+_HOPELESS = 5  # trials that fail from the start without one that is done
+
+
+def bench(asked: Search) -> Bench:
+    """Opens what trials share.
+
+    Raises:
+        RunError: The dataset or the weights are missing, say.
+    """
+    return Bench.open(asked.space.config({}), bool(asked.settings.folds))
+
+
+def alone(asked: Search, films: Bench) -> None:
+    """Searches in this process.
+
+    Raises:
+        RunError, ConfigError: The films can't be dealt, the objective is no metric, or no trial
+            can be trained.
+    """
+    with asked.folder.owned():
+        pulse, told = Pulse(), _Told(asked)
+        oracle = _resumed(asked, told, ())  # what ran died with the process that ran it
+        if not oracle.saw(films.fingerprint):
+            raise RunError(
+                f"The search in {asked.folder.root} has seen other films than {films.name} has "
+                "now. Build what it saw, give another --search_dir, or --overwrite."
+            )
+        model = _film_model(asked, films, pulse)
+        search.run(search.Tuner(oracle, model, asked.folder, pulse), told.check)
+
+
+def lead(asked: Search, expected: Collection[str] | None) -> None:
+    """Serves the search to workers, and returns when all trials have ended.
+
+    Args:
+        asked: The search.
+        expected: The workers where no others are; None where they are on other machines.
+
+    Raises:
+        RunError: The address can't be had, or no trial can be trained.
+    """
+    with asked.folder.owned():
+        told = _Told(asked)
+        oracle = _resumed(asked, told, expected)
+        chief.serve(
+            oracle,
+            address=roles.address(),
+            search=settings_lib.digest(asked.identity),
+            timeout=asked.timeout,
+            stop=told.check,
+        )
+
+
+def work(asked: Search) -> None:
+    """Takes trials from the chief until there are none.
+
+    Raises:
+        RunError, ConfigError: The films can't be dealt, the objective is no metric, or there is no
+            chief.
+    """
+    films = bench(asked)
+    pulse, oracle = Pulse(), _oracle(asked, lambda _: None)
+    tuner = search.Tuner(oracle, _film_model(asked, films, pulse), asked.folder, pulse)
+    digest = settings_lib.digest(asked.identity)
+    tuner.work_for(worker.Client(oracle, digest, films.fingerprint, asked.timeout))
+    search.run(tuner, command.raise_if_interrupted)
+
+
+def reloaded(asked: Search) -> oracles.Kept:
+    """The oracle of a search that has ended, to read from."""
+    oracle = _oracle(asked, lambda _: None)
+    oracle.reload()
+    return oracle
+
+
+def _resumed(asked: Search, told: "_Told", expected: Collection[str] | None) -> oracles.Kept:
+    """The oracle, where it was; all workers but the expected ones have lost their trials."""
+    oracle = _oracle(asked, told.ended)
+    told.oracle = oracle
+    if asked.folder.state.exists():
+        oracle.reload()
+        if expected is not None:
+            oracle.expect(set(expected))
+        done = len(oracle.end_order)
+        print(f"Going on in {asked.folder.root}: {done} trials have ended.", flush=True)
+    return oracle
+
+
+class _Told:
+    """Writes and prints what is known whenever a trial ends."""
+
+    def __init__(self, asked: Search) -> None:
+        self._search, self.oracle = asked, None
+        self._about = results.facts(asked.folder.root)
+
+    def ended(self, trial: Any) -> None:
+        s = self._search
+        found = results.write(s.folder, self.oracle, s.space, s.settings, self._about)
+        best = next(iter(results.ranked(found, s.settings)), None)
+        row = next(row for row in found if row["trial"] == trial.trial_id)
+        print(results.line(row, best, s.space, s.settings), flush=True)
+
+    def check(self) -> None:
+        """Raises RunError where trial after trial fails and none is done."""
+        command.raise_if_interrupted()
+        ended = [self.oracle.trials[trial_id] for trial_id in self.oracle.end_order]
+        if len(ended) >= _HOPELESS and all(t.status == oracles.FAILED for t in ended):
+            raise RunError(
+                f"All of the first {len(ended)} trials failed; the last: "
+                f"{(ended[-1].message or '').strip()}"
+            )
+
+
+def _oracle(asked: Search, ended: Callable[[Any], None]) -> oracles.Kept:
+    config = asked.space.config({})
+    made = oracles.make(asked.settings, asked.space, config.seed, config.epochs)
+    made.keep(asked.folder.state, asked.space, asked.attempts, ended)
+    return made
+
+
+def _film_model(asked: Search, films: Bench, pulse: Pulse) -> hypermodel.FilmModel:
+    """What trials train, checked by one batch."""
+    model = hypermodel.FilmModel(asked.space, asked.settings, films, pulse)
+    model.check_objective()
+    return model
