@@ -1,4 +1,4 @@
-"""Adam, its update in one pass over the weights."""
+"""Adam, its update in one pass over the weights, and nothing kept when its model is gone."""
 
 import types
 
@@ -19,6 +19,11 @@ def adam(learning_rate: float) -> keras.optimizers.Adam:
     """
     optimizer = keras.optimizers.Adam(learning_rate)
     optimizer.update_step = types.MethodType(_update, optimizer)
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        # Keras sums gradients over replicas, though there is one, by an operation whose gradient
+        # TensorFlow registers for ever, and with it the graph and all variables of the model: a
+        # search would keep the weights of every trial.
+        optimizer._all_reduce_sum_gradients = list
     return optimizer
 
 

@@ -48,7 +48,12 @@ def _search(asked: Search, role: str) -> None:
         _import("work").lead(asked, None)
         bench = None  # a chief has no films
     elif FLAGS.workers > 1:
-        processes.run(processes.again(sys.argv[1:]), asked.folder, FLAGS.workers)
+        processes.run(
+            processes.again(sys.argv[1:]),
+            asked.folder,
+            FLAGS.workers,
+            split_cores=not FLAGS.deterministic,
+        )
         bench = _import("work").bench(asked) if FLAGS.final_folds else None
     else:
         bench = _import("work").bench(asked)

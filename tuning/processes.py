@@ -86,13 +86,14 @@ class _Process:
             self.running.wait()
 
 
-def run(command: Sequence[str], folder: Folder, workers: int) -> None:
+def run(command: Sequence[str], folder: Folder, workers: int, *, split_cores: bool) -> None:
     """Runs a search to its end.
 
     Args:
         command: What every process is started with.
         folder: Of the search.
         workers: How many beside the chief.
+        split_cores: See `share`. Sums over other numbers of cores differ in their last digits.
 
     Raises:
         RunError: A process says that it can't go on, or dies over and over.
@@ -103,7 +104,10 @@ def run(command: Sequence[str], folder: Folder, workers: int) -> None:
     chief = _Process(CHIEF, _environment(CHIEF, port), None)
     processes = [chief]
     for number, name in enumerate(worker_ids(workers)):
-        environment = {**_environment(name, port), **share(number, workers)}
+        environment = {
+            **_environment(name, port),
+            **share(number, workers, split_cores=split_cores),
+        }
         processes.append(_Process(name, environment, folder.logs / f"{name}.log"))
     try:
         for process in processes:
@@ -121,15 +125,18 @@ def run(command: Sequence[str], folder: Folder, workers: int) -> None:
             process.wait()
 
 
-def share(number: int, workers: int) -> dict[str, str]:
+def share(number: int, workers: int, *, split_cores: bool) -> dict[str, str]:
     """Environment that gives a worker its part of this machine: cores, and a GPU if there is one.
 
     Args:
         number: Of the worker, from 0.
         workers: How many there are.
+        split_cores: Whether to give each some cores; else each may use all.
     """
-    cores = max(1, len(os.sched_getaffinity(0)) // workers)
-    given = {} if "TF_NUM_INTRAOP_THREADS" in os.environ else {"TF_NUM_INTRAOP_THREADS": str(cores)}
+    given = {}
+    if split_cores and "TF_NUM_INTRAOP_THREADS" not in os.environ:
+        cores = max(1, len(os.sched_getaffinity(0)) // workers)
+        given["TF_NUM_INTRAOP_THREADS"] = str(cores)
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         devices = [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
     else:

@@ -1,5 +1,6 @@
 """The search loop: KerasTuner's, with trials that fail with a reason and a state that survives."""
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,7 @@ class Tuner(base_tuner.BaseTuner):
         if trial.message and _EXPECTED in trial.message:
             trial.message = trial.message.rpartition(_EXPECTED)[2].strip()
         self.oracle.end_trial(trial)
+        gc.collect()  # a model is full of cycles, and Python would wait for more of them
 
     def pre_create_trial(self) -> None:
         """Looks whether to go on."""

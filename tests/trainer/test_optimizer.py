@@ -1,8 +1,11 @@
 """The fused update gives Keras' Adam's numbers, and saves as Keras' Adam."""
 
+import gc
+
 import keras
 import numpy as np
 import pytest
+from tensorflow.python.framework.func_graph import FuncGraph
 
 from trainer import optimizer
 
@@ -28,6 +31,23 @@ def test_the_numbers_are_those_of_keras(data):
         np.testing.assert_allclose(one, other, atol=2e-6)
     for one, other in zip(ours.optimizer.variables, theirs.optimizer.variables, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), atol=2e-6)
+
+
+def traced_steps() -> int:
+    gc.collect()
+    graphs = [each.name for each in gc.get_objects() if isinstance(each, FuncGraph)]
+    return sum("step_on" in name for name in graphs)
+
+
+def test_a_trained_model_is_freed_with_all_that_it_computed(data):
+    trained(optimizer.adam(1e-2), *data)
+    before = traced_steps()
+    for _ in range(3):
+        trained(optimizer.adam(1e-2), *data)
+    assert traced_steps() == before
+    held = trained(optimizer.adam(1e-2), *data)  # the count does see a model that is there
+    assert traced_steps() > before
+    del held
 
 
 def test_a_saved_model_names_keras_own_class(data, tmp_path):
