@@ -1,0 +1,532 @@
+"""The files that start a search on several machines: run with stand-ins, read by the tools' own
+checks, and held against each other and against what KerasTuner reads."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+DEPLOY = ROOT / "tuning" / "deploy"
+SCRIPTS = ("hosts.sh", "slurm.sh")
+VARIABLES = {"KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT"}
+FLAGS = ["--classes=4", '--search_dir=it\'s "here"/$HOME/*', "--dataset=", "--weights=a\\b  c;d"]
+SOON = 20  # seconds that a shared machine may take for what is due at once
+
+# Stands for `python -m tuning.main`: notes how it was started, then ends with the status that its
+# plan has for this start (STATUS@SECONDS), or with 0 when the file "done" is there.
+PROCESS = """
+import json, os, pathlib, sys, time
+here = pathlib.Path(__file__).parent
+name = os.environ["KERASTUNER_TUNER_ID"]
+number = len(list(here.glob(f"{name}.*.json")))
+started = {"argv": sys.argv[1:], "cwd": os.getcwd(), "pid": os.getpid(), "env": dict(os.environ)}
+(here / "new").with_suffix(f".{os.getpid()}").write_text(json.dumps(started))
+os.rename(here / f"new.{os.getpid()}", here / f"{name}.{number}.json")
+plan = here / f"{name}.plan"
+steps = plan.read_text().split() if plan.exists() else []
+if number < len(steps):
+    status, seconds = steps[number].split("@")
+    time.sleep(float(seconds))
+    (here / f"{name}.ended").touch()
+    sys.exit(int(status))
+while not (here / "done").exists():
+    time.sleep(0.02)
+"""
+
+# Stands for ssh: another shell, folder and environment. As with the real one the far process
+# outlives the connection, unless it was given a terminal.
+SSH = """
+import json, os, pty, signal, subprocess, sys
+arguments, options = sys.argv[1:], []
+while arguments[0].startswith("-"):
+    options.append(arguments.pop(0))
+    if options[-1] == "-o":
+        options.append(arguments.pop(0))
+host, line = arguments
+environment = {"PATH": "/usr/bin:/bin", "SSH_HOST": host, "SSH_OPTIONS": json.dumps(options)}
+def far():
+    os.chdir("/")
+    os.execve("/bin/sh", ["sh", "-c", line], environment)
+if "-tt" not in options:
+    done = subprocess.run(["/bin/sh", "-c", line], cwd="/", env=environment, start_new_session=True)
+    sys.exit(done.returncode if done.returncode >= 0 else 255)
+child, terminal = pty.fork()
+if not child:
+    far()
+try:
+    while chunk := os.read(terminal, 4096):
+        os.write(1, chunk)
+except OSError:
+    pass
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+sys.exit(status if status >= 0 else 255)
+"""
+
+# Stands for srun: as many tasks as the job has, signals passed on to all that they started, and
+# the highest status.
+SRUN = """
+import os, signal, subprocess, sys
+command, options = sys.argv[1:], []
+while command[0].startswith("-"):
+    options.append(command.pop(0))
+environment = {**os.environ, "SRUN_OPTIONS": " ".join(options)}
+tasks = [
+    subprocess.Popen(command, env={**environment, "SLURM_PROCID": str(number)}, process_group=0)
+    for number in range(int(os.environ["SLURM_NTASKS"]))
+]
+def stop(number, frame):
+    for task in tasks:
+        os.killpg(task.pid, number)
+    sys.exit(128 + number)
+signal.signal(signal.SIGTERM, stop)
+sys.exit(max(task.wait() % 256 for task in tasks))
+"""
+
+
+def until(condition):
+    end = time.monotonic() + SOON
+    while not (value := condition()):
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.02)
+    return value
+
+
+def runs(pid: int) -> bool:
+    try:
+        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+class Search:
+    """A script in a checkout whose path needs quotes, with two workers and stand-ins."""
+
+    def __init__(self, folder: pathlib.Path, script: str):
+        self.script, self.folder = script, folder / "stand-ins"
+        self.checkout = folder / "the user's $checkout"
+        (self.checkout / "tuning").mkdir(parents=True)
+        shutil.copytree(DEPLOY, self.checkout / "tuning" / "deploy")
+        self.folder.mkdir()
+        self.stand_in("process", f"#!{sys.executable}\n{PROCESS}")
+        self.stand_in("ssh", f"#!{sys.executable}\n{SSH}")
+        self.stand_in("srun", f"#!{sys.executable}\n{SRUN}")
+        self.stand_in("scontrol", f'#!/bin/sh\necho "$@" >"{self.folder}/scontrol.txt"\n')
+        # A pause of 10 seconds is a tenth of one here, and a minute 3: enough for a busy machine.
+        sleep = f'exec {shutil.which("sleep")} "$([ "$1" = 60 ] && echo 3 || echo 0.1)"'
+        self.stand_in("sleep", f"#!/bin/sh\n{sleep}\n")
+        self.process = None
+
+    def stand_in(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
+        (self.folder / name).chmod(0o755)
+
+    def plan(self, name: str, status: int, after: float = 0) -> None:
+        (self.folder / f"{name}.plan").write_text(f"{status}@{after}")
+
+    def start(self, *flags: str) -> None:
+        path = self.checkout / "tuning" / "deploy" / self.script
+        environment = {
+            "PATH": f"{self.folder}:{os.environ['PATH']}",
+            "PYTHON": str(self.folder / "process"),
+            "SLURM_JOB_ID": "1234567",
+            "SLURM_NTASKS": "2",
+            "SLURM_CPUS_PER_TASK": "3",
+            "SLURMD_NODENAME": "node7",
+        }
+        hosts = ["192.0.2.1:8123", "gpu1,me@chief-host"] if self.script == "hosts.sh" else []
+        self.log = (self.folder / "log").open("w")
+        self.process = subprocess.Popen(
+            ["bash", path, *hosts, *flags], env=environment, cwd=self.checkout,
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+        )  # fmt: skip
+
+    def started(self) -> dict[str, list[dict]]:
+        found = {}
+        for path in sorted(self.folder.glob("*.*.json")):
+            found.setdefault(path.name.split(".")[0], []).append(json.loads(path.read_text()))
+        return found
+
+    def wait_for(self, name: str, number: int = 1) -> dict:
+        return until(lambda: self.started().get(name, [])[number - 1 :])[0]
+
+    def all_up(self) -> list[dict]:
+        return [self.wait_for(name) for name in ("chief", *self.workers)]
+
+    @property
+    def workers(self) -> tuple[str, str]:
+        return ("worker-1", "worker-2") if self.script == "hosts.sh" else ("worker-0", "worker-1")
+
+    def done(self) -> None:
+        (self.folder / "done").touch()
+
+    def status(self) -> int:
+        try:
+            return self.process.wait(SOON)
+        finally:
+            print((self.folder / "log").read_text())
+
+    def left(self) -> list[int]:
+        pids = [one["pid"] for many in self.started().values() for one in many]
+        return [pid for pid in pids if runs(pid)]
+
+
+@pytest.fixture(params=SCRIPTS)
+def search(request, tmp_path):
+    search = Search(tmp_path, request.param)
+    yield search
+    search.done()  # whatever a failed test left ends by itself
+    if search.process and search.process.poll() is None:
+        search.process.terminate()
+        search.process.wait(SOON)
+
+
+def test_each_process_gets_its_id_the_address_and_the_same_flags(search):
+    search.start(*FLAGS)
+    processes = search.all_up()
+    search.done()
+    assert search.status() == 0
+    assert {"chief", *search.workers} == search.started().keys()
+    assert [one["argv"] for one in processes] == [["-m", "tuning.main", *FLAGS]] * 3
+    assert {one["cwd"] for one in processes} == {str(search.checkout)}
+    addresses = [one["env"]["KERASTUNER_ORACLE_IP"] for one in processes]
+    ports = [one["env"]["KERASTUNER_ORACLE_PORT"] for one in processes]
+    if search.script == "hosts.sh":
+        assert (addresses, ports) == (["192.0.2.1"] * 3, ["8123"] * 3)
+        assert [one["env"].get("SSH_HOST") for one in processes[1:]] == ["gpu1", "me@chief-host"]
+        assert "BatchMode=yes" in processes[1]["env"]["SSH_OPTIONS"]
+    else:
+        assert (addresses, ports) == (["0.0.0.0", "node7", "node7"], ["24567"] * 3)
+        gpus = [one["env"].get("CUDA_VISIBLE_DEVICES") for one in processes]
+        assert gpus == ["", None, None]
+        options = processes[1]["env"]["SRUN_OPTIONS"].split()
+        assert set(options) == {"--cpus-per-task=3", "--kill-on-bad-exit=0"}
+
+
+@pytest.mark.parametrize(
+    ("search", "sent", "status"),
+    [
+        ("hosts.sh", signal.SIGINT, 130),
+        ("hosts.sh", signal.SIGTERM, 143),
+        ("hosts.sh", signal.SIGHUP, 143),
+        ("slurm.sh", signal.SIGINT, 130),
+        ("slurm.sh", signal.SIGTERM, 143),
+    ],
+    indirect=["search"],
+)
+def test_an_interrupt_ends_the_chief_and_all_workers(search, sent, status):
+    search.start("--classes=4")
+    pids = [one["pid"] for one in search.all_up()]
+    assert all(map(runs, pids))
+    search.process.send_signal(sent)
+    assert search.status() == status
+    until(lambda: not search.left())
+    assert set(search.started()) == {"chief", *search.workers}
+    assert all(len(many) == 1 for many in search.started().values()), "it was started again"
+
+
+@pytest.mark.parametrize("who", ["chief", "worker"])
+def test_what_was_killed_starts_again_with_the_same_id(search, who):
+    name = "chief" if who == "chief" else search.workers[1]
+    search.start("--classes=4")
+    search.all_up()
+    first = search.wait_for(name)
+    os.kill(first["pid"], signal.SIGKILL)
+    again = search.wait_for(name, 2)
+    variables = sorted(VARIABLES)
+    assert [again["env"][one] for one in variables] == [first["env"][one] for one in variables]
+    assert again["argv"] == first["argv"]
+    search.done()
+    assert search.status() == 0
+
+
+@pytest.mark.parametrize("search", ["hosts.sh"], indirect=True)
+def test_a_lost_connection_is_made_again(search):
+    search.start("--classes=4")
+    _, worker, _ = search.all_up()
+    connection = int(
+        pathlib.Path(f"/proc/{worker['pid']}/stat").read_text().rpartition(")")[2].split()[1]
+    )
+    os.kill(connection, signal.SIGKILL)
+    search.wait_for("worker-1", 2)
+    until(lambda: not runs(worker["pid"]))
+    search.done()
+    assert search.status() == 0
+
+
+def test_a_wrong_command_line_ends_the_search_with_its_status(search):
+    search.plan("chief", 2)
+    search.start("--clases=4")
+    assert search.status() == 2
+    until(lambda: not search.left())
+    assert len(search.started()["chief"]) == 1
+
+
+def test_a_worker_that_cannot_run_does_not_end_the_others(search):
+    search.plan(search.workers[0], 1)
+    search.start("--classes=4")
+    search.all_up()
+    until(lambda: "gave up with status 1" in (search.folder / "log").read_text())
+    assert search.process.poll() is None
+    search.done()
+    assert search.status() == 0
+    assert len(search.started()[search.workers[0]]) == 1
+
+
+def test_a_chief_may_end_after_the_last_worker(search):
+    search.plan("chief", 0, after=1)
+    search.plan(search.workers[0], 0)
+    search.plan(search.workers[1], 0)
+    search.start("--classes=4")
+    assert search.status() == 0
+    assert (search.folder / "chief.ended").exists(), "it was not waited for"
+    assert all(len(many) == 1 for many in search.started().values())
+
+
+def test_a_worker_that_gave_up_does_not_fail_a_search_that_is_done(search):
+    search.plan("chief", 0, after=1)
+    search.plan(search.workers[0], 1)
+    search.plan(search.workers[1], 0)
+    search.start("--classes=4")
+    assert search.status() == 0
+
+
+def test_what_fails_late_starts_again(search):
+    path = search.checkout / "tuning" / "deploy" / search.script
+    text = path.read_text()
+    assert "SECONDS < 60" in text
+    path.write_text(text.replace("SECONDS < 60", "SECONDS < 1"))
+    search.plan(search.workers[0], 1, after=2)
+    search.start("--classes=4")
+    search.wait_for(search.workers[0], 2)
+    search.done()
+    assert search.status() == 0
+
+
+def test_a_search_without_any_worker_left_ends(search):
+    for name in search.workers:
+        search.plan(name, 1)
+    search.start("--classes=4")
+    assert search.status() == 1
+    until(lambda: not search.left())
+
+
+@pytest.mark.parametrize("search", ["slurm.sh"], indirect=True)
+def test_before_the_time_limit_the_job_goes_back_into_the_queue(search):
+    search.start("--classes=4")
+    search.all_up()
+    search.process.send_signal(signal.SIGUSR1)
+    assert search.status() == 143
+    assert (search.folder / "scontrol.txt").read_text().split() == ["requeue", "1234567"]
+    until(lambda: not search.left())
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["10.0.0.1:8000"], ["10.0.0.1", "gpu1"], ["10.0.0.1:8000", "--classes=4"]]
+)
+def test_hosts_without_address_or_hosts_tells_its_usage(arguments):
+    done = subprocess.run(["bash", DEPLOY / "hosts.sh", *arguments], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "usage:" in done.stderr
+
+
+def test_sbatch_sees_every_directive():
+    lines = (DEPLOY / "slurm.sh").read_text().splitlines()
+    first_command = next(n for n, line in enumerate(lines) if line and not line.startswith("#"))
+    directives = [n for n, line in enumerate(lines) if line.startswith("#SBATCH")]
+    assert directives
+    assert max(directives) < first_command
+    assert all(len(shlex.split(lines[n], comments=False)) == 2 for n in directives)
+
+
+def tool(name: str) -> str:
+    """A command of the dev extra, which lies beside the interpreter."""
+    path = shutil.which(name, path=f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}")
+    if path is None:
+        pytest.skip(f"{name} is not installed (pip install -e '.[dev]')")
+    return path
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_scripts_are_sound(script):
+    assert os.access(DEPLOY / script, os.X_OK)
+    for command in (["bash", "-n"], [tool("shellcheck"), "--enable=quote-safe-variables"]):
+        done = subprocess.run([*command, DEPLOY / script], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_dockerfile_is_sound():
+    done = subprocess.run([tool("hadolint"), DEPLOY / "Dockerfile"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_image_gets_what_the_install_needs(tmp_path):
+    for line in (DEPLOY / "Dockerfile").read_text().splitlines():
+        words = line.split()
+        if words[:1] != ["COPY"]:
+            continue
+        for source in words[1:-1]:
+            assert (ROOT / source).exists(), source
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, tmp_path / words[-1])
+            else:
+                shutil.copy(ROOT / source, tmp_path / words[-1])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    for package in project["tool"]["setuptools"]["packages"]:
+        assert (tmp_path / package / "__init__.py").exists(), package
+    for name in (project["project"]["readme"], *project["project"]["license-files"]):
+        assert (tmp_path / name).exists(), name
+    extras = re.search(r"^ARG EXTRAS=(\S+)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    assert set(extras[1].split(",")) <= project["project"]["optional-dependencies"].keys()
+
+
+@pytest.fixture(scope="module")
+def manifest() -> dict[tuple[str, str], dict]:
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed (pip install -e '.[dev]')")
+    documents = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
+    found = {(one["kind"], one["metadata"]["name"]): one for one in documents}
+    assert len(found) == len(documents), "two of one name"
+    return found
+
+
+def spec(manifest: dict, job: str) -> dict:
+    return manifest["Job", job]["spec"]["template"]["spec"]
+
+
+def container(manifest: dict, job: str) -> dict:
+    (only,) = spec(manifest, job)["containers"]
+    return only
+
+
+JOBS = ("tuning-chief", "tuning-workers")
+
+
+@pytest.mark.parametrize("version", ["1.29", "newest"])
+def test_kubernetes_would_take_the_manifest(manifest, version):
+    validate = pytest.importorskip(
+        "kubernetes_validate", reason="kubernetes-validate is not installed (the dev extra has it)"
+    )
+    version = validate.latest_version() if version == "newest" else version
+    for document in manifest.values():
+        validate.validate(document, version, strict=True)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_variable_is_set_before_another_uses_it(manifest, job):
+    seen = set()
+    for variable in container(manifest, job)["env"]:
+        used = set(re.findall(r"\$\((\w+)\)", variable.get("value", "")))
+        assert used <= seen, f"{variable['name']} would hold the text itself"
+        seen.add(variable["name"])
+    assert seen >= VARIABLES
+
+
+def test_workers_find_the_chief_and_nobody_else_does(manifest):
+    chief, worker = (
+        {one["name"]: one.get("value") for one in container(manifest, job)["env"]} for job in JOBS
+    )
+    assert chief["KERASTUNER_TUNER_ID"] == "chief"
+    assert chief["KERASTUNER_ORACLE_IP"] == "0.0.0.0"
+    assert worker["KERASTUNER_TUNER_ID"] == "worker-$(JOB_COMPLETION_INDEX)"
+    service = manifest["Service", worker["KERASTUNER_ORACLE_IP"]]["spec"]
+    policy = manifest["NetworkPolicy", "tuning-chief"]["spec"]
+    labels = [manifest["Job", job]["spec"]["template"]["metadata"]["labels"] for job in JOBS]
+    assert service["selector"] == labels[0]
+    assert policy["podSelector"]["matchLabels"] == labels[0]
+    assert policy["ingress"][0]["from"] == [{"podSelector": {"matchLabels": labels[1]}}]
+    ports = {
+        chief["KERASTUNER_ORACLE_PORT"],
+        worker["KERASTUNER_ORACLE_PORT"],
+        *(str(one["port"]) for one in service["ports"]),
+        *(str(one["port"]) for one in policy["ingress"][0]["ports"]),
+        *(str(one["containerPort"]) for one in container(manifest, "tuning-chief")["ports"]),
+    }
+    assert len(ports) == 1
+
+
+def test_pods_come_back_but_never_beside_their_predecessor(manifest):
+    for job in JOBS:
+        assert manifest["Job", job]["spec"]["podReplacementPolicy"] == "Failed"
+        # Kubernetes refuses podFailurePolicy and backoffLimitPerIndex with any other.
+        assert spec(manifest, job)["restartPolicy"] == "Never"
+    workers = manifest["Job", "tuning-workers"]["spec"]
+    assert workers["completionMode"] == "Indexed"
+    assert workers["completions"] == workers["parallelism"]
+
+
+def test_all_pods_have_the_same_image_and_flags(manifest):
+    chief, worker = (container(manifest, job) for job in JOBS)
+    assert chief["image"] == worker["image"]
+    assert chief["command"] == worker["command"]
+    tag = re.search(r"-t (\S+) \.", (DEPLOY / "Dockerfile").read_text())[1]
+    assert chief["image"] == tag
+    user = re.search(r"^USER (\d+)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)[1]
+    assert {spec(manifest, job)["securityContext"]["runAsUser"] for job in JOBS} == {int(user)}
+
+
+def test_every_folder_of_the_flags_is_mounted_where_it_is_used(manifest):
+    flags = dict(
+        line.removeprefix("--").split("=", 1)
+        for line in manifest["ConfigMap", "tuning-flags"]["data"]["search.flags"].splitlines()
+    )
+    chief, worker = (
+        {one["mountPath"]: one for one in container(manifest, job)["volumeMounts"]} for job in JOBS
+    )
+    assert not chief[flags["search_dir"]].get("readOnly")
+    assert worker[flags["data_dir"]]["readOnly"]
+    assert not worker[flags["cache_dir"]].get("readOnly")
+    assert flags["search_dir"] not in worker
+    for job, mounts in zip(JOBS, (chief, worker), strict=True):
+        (folder,) = (path for path, one in mounts.items() if one["name"] == "flags")
+        assert f"--flagfile={folder}/search.flags" in container(manifest, job)["command"]
+        volumes = {one["name"]: one for one in spec(manifest, job)["volumes"]}
+        assert {one["name"] for one in mounts.values()} == volumes.keys()
+        for volume in volumes.values():
+            claim = volume.get("persistentVolumeClaim", {}).get("claimName", "tuning-data")
+            assert claim == "tuning-data" or ("PersistentVolumeClaim", claim) in manifest
+
+
+def documentation() -> str:
+    """The section in BUILD.md; as a file of its own until it is there."""
+    section = DEPLOY / "BUILD_section.md"
+    if section.exists():
+        return section.read_text()
+    text = (ROOT / "BUILD.md").read_text().split("## A search on several machines\n", 1)[1]
+    return text.split("\n## ", 1)[0]
+
+
+@pytest.mark.parametrize("name", [*SCRIPTS, "kubernetes.yaml", "the documentation"])
+def test_the_variables_are_those_that_kerastuner_reads(name):
+    text = documentation() if name == "the documentation" else (DEPLOY / name).read_text()
+    assert set(re.findall(r"KERASTUNER_\w+", text)) == VARIABLES
+    found = importlib.util.find_spec("keras_tuner")
+    if found is None:
+        pytest.skip("keras_tuner is not installed")
+    read = set()
+    for path in pathlib.Path(found.origin).parent.glob("src/distribute/*.py"):
+        read |= set(re.findall(r"KERASTUNER_\w+", path.read_text()))
+    assert read >= VARIABLES
+
+
+def test_the_documentation_names_what_is_there():
+    text = documentation()
+    named = set(re.findall(r"tuning/deploy/([\w.]+)", text))
+    held = {path.name for path in DEPLOY.iterdir()} - {"BUILD_section.md"}
+    assert named == held
+    for name in held:
+        for flag in re.findall(r"--(\w+_dir)\b", (DEPLOY / name).read_text()):
+            assert f"--{flag}" in text, f"{name} speaks of --{flag}"
+    for claim in re.findall(r"claimName: ([\w-]+)", (DEPLOY / "kubernetes.yaml").read_text()):
+        if claim != "tuning-cache":
+            assert claim in text
