@@ -1,0 +1,184 @@
+"""The oracles' promise: from any written state the search goes on as if nothing had happened."""
+
+import json
+import pathlib
+
+import pytest
+from keras_tuner.src.engine import trial as trial_lib
+
+from tuning import oracles
+from tuning.settings import Settings
+from tuning.space import Space, parse
+
+SPACE = Space(
+    (parse("head_units", "32:256:log2"), parse("learning_rate", "1e-5:1e-2:log")),
+    {"epochs": 9},
+)
+ROOT = pathlib.Path(__file__).parents[2]
+# Only every so many states are gone on from: bayesian thinks, hyperband has hundreds.
+TOO_SLOW = {"bayesian": 9, "hyperband": 7}
+TUNERS = {"random": 9, "bayesian": 8, "grid": 9, "hyperband": 0}
+
+
+def opened(tuner: str, folder: pathlib.Path, trials: int | None = None, ended=lambda _: None):
+    settings = Settings(tuner=tuner, max_trials=TUNERS[tuner] if trials is None else trials,
+                        objective="val_accuracy", direction="max", folds=0,
+                        executions_per_trial=1)  # fmt: skip
+    oracle = oracles.make(settings, SPACE, seed=0, epochs=9)
+    oracle.keep(folder / "state.json", SPACE, 3, ended)
+    if (folder / "state.json").exists():
+        oracle.reload()
+        oracle.expect(set())
+    return oracle
+
+
+def measured(trial) -> dict[str, float]:
+    """Stands for a training: a score that follows from the values."""
+    values = trial.hyperparameters.values
+    epochs = values.get("tuner/epochs", 9)
+    return {"val_accuracy": values["head_units"] / 1e3 + values["learning_rate"] + epochs / 1e2}
+
+
+def finished(oracle, stop_after: int = 10**6) -> None:
+    """Runs trials as a single worker does."""
+    for _ in range(stop_after):
+        trial = oracle.create_trial("one")
+        if trial.status == "STOPPED":
+            return
+        oracle.update_trial(trial.trial_id, measured(trial))
+        trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+
+
+def found(oracle) -> dict[str, tuple]:
+    return {
+        trial_id: (trial.status, trial.hyperparameters.values, trial.score,
+                   trial.metrics.get_history("val_accuracy"))
+        for trial_id, trial in oracle.trials.items()
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("tuner", TUNERS)
+def test_every_written_state_leads_to_the_same_end(tuner, tmp_path, monkeypatch):
+    states = []
+    write = oracles.run_folder.write_json
+
+    def noted(path, values):
+        write(path, values)
+        states.append(path.read_text())
+
+    monkeypatch.setattr(oracles.run_folder, "write_json", noted)
+    undisturbed = opened(tuner, tmp_path)
+    finished(undisturbed)
+    truth = found(undisturbed)
+    assert len(truth) >= 8
+    assert {status for status, *_ in truth.values()} == {"COMPLETED"}
+    monkeypatch.undo()
+    for number, state in enumerate(states[:: TOO_SLOW.get(tuner, 1)]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "state.json").write_text(state)
+        again = opened(tuner, folder)
+        finished(again)
+        assert found(again) == truth
+
+
+@pytest.mark.parametrize("tuner", ["random", "bayesian"])
+def test_the_first_trial_is_the_trainers_default(tuner, tmp_path):
+    oracle = opened(tuner, tmp_path)
+    assert oracle.create_trial("one").hyperparameters.values == SPACE.defaults()
+    assert SPACE.defaults() == {"head_units": 256, "learning_rate": 1e-4}
+
+
+def test_grid_goes_through_all_combinations_once(tmp_path):
+    oracle = opened("grid", tmp_path, trials=0)
+    finished(oracle)
+    values = [tuple(trial.hyperparameters.values.values()) for trial in oracle.trials.values()]
+    # A range without steps has ten values, and its default is one more.
+    assert len(values) == len(set(values)) == 4 * (10 + 1)
+
+
+def test_a_result_counts_once_whoever_reports_it_again(tmp_path):
+    ended = []
+    oracle = opened("random", tmp_path, ended=lambda trial: ended.append(trial.trial_id))
+    trial = oracle.create_trial("one")
+    for _ in range(2):
+        oracle.update_trial(trial.trial_id, {"val_accuracy": 0.5})
+        trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+    oracle.update_trial(trial.trial_id, {"val_accuracy": 0.9})
+    kept = oracle.get_trial(trial.trial_id)
+    assert kept.score == 0.5
+    assert [each.value for each in kept.metrics.get_history("val_accuracy")] == [[0.5]]
+    assert ended == [trial.trial_id]
+    assert oracle.end_order == [trial.trial_id]
+
+
+def test_a_lost_workers_trial_goes_to_the_next_that_asks(tmp_path):
+    oracle = opened("random", tmp_path)
+    lost, other = oracle.create_trial("a"), oracle.create_trial("b")
+    oracle.take_back("a", "it died")
+    assert oracle.open_trials == 2
+    assert oracle.create_trial("c").trial_id == lost.trial_id != other.trial_id
+    assert oracle.deaths == {lost.trial_id: 1}
+
+
+def test_what_a_worker_reports_after_its_trial_was_taken_back_counts(tmp_path):
+    oracle = opened("random", tmp_path)
+    trial = oracle.create_trial("slow")
+    oracle.take_back("slow", "it made no step")
+    oracle.update_trial(trial.trial_id, {"val_accuracy": 0.5})
+    trial.status = "COMPLETED"
+    oracle.end_trial(trial)
+    assert oracle.get_trial(trial.trial_id).score == 0.5
+    assert oracle.create_trial("next").trial_id != trial.trial_id
+    assert len(oracle.trials) == 2
+
+
+def test_a_worker_that_was_started_again_has_its_trial_back(tmp_path):
+    oracle = opened("random", tmp_path)
+    trial = oracle.create_trial("a")
+    assert oracle.create_trial("a").trial_id == trial.trial_id
+    assert oracle.deaths[trial.trial_id] == 1
+
+
+def test_a_trial_whose_process_is_lost_again_and_again_has_failed(tmp_path):
+    oracle = opened("random", tmp_path, trials=2)
+    for _ in range(3):
+        trial = oracle.create_trial("one")
+        assert trial.trial_id == "0"
+        oracle.take_back("one", "the process that ran it was killed")
+    failed = oracle.get_trial("0")
+    assert failed.status == "FAILED"
+    assert failed.message.startswith("The process that ran it was killed, 3 times.")
+    finished(oracle)
+    assert [oracle.trials[each].status for each in ("0", "1")] == ["FAILED", "COMPLETED"]
+
+
+def test_trials_of_unexpected_workers_only_are_taken_back(tmp_path):
+    oracle = opened("random", tmp_path)
+    kept, lost = oracle.create_trial("worker0"), oracle.create_trial("worker1")
+    oracle.expect({"worker0"})
+    assert oracle.ongoing_trials.keys() == {"worker0"}
+    assert oracle.create_trial("worker2").trial_id == lost.trial_id != kept.trial_id
+
+
+def test_a_failed_trial_keeps_its_reason_and_the_search_goes_on(tmp_path):
+    oracle = opened("random", tmp_path)
+    for _ in range(4):  # KerasTuner gives up after three in a row, with its lock taken
+        trial = oracle.create_trial("one")
+        failed = trial_lib.Trial(trial.hyperparameters, trial.trial_id, "FAILED")
+        failed.message = "no finite probabilities"
+        oracle.end_trial(failed)
+    assert json.loads((tmp_path / "state.json").read_text())["trials"]["3"]["message"] == (
+        "no finite probabilities"
+    )
+    finished(oracle)
+    assert [trial.status for trial in oracle.trials.values()] == ["FAILED"] * 4 + ["COMPLETED"] * 5
+
+
+def test_films_that_differ_from_those_before_are_seen(tmp_path):
+    oracle = opened("random", tmp_path)
+    assert oracle.saw("these") and oracle.saw("these")
+    assert not oracle.saw("others")
+    assert not opened("random", tmp_path).saw("others")
