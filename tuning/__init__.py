@@ -1,0 +1,1 @@
+"""KerasTuner search over what the trainer trains."""
