@@ -34,7 +34,7 @@ GALLERY_FILMS = 16
 LONGEST_NAME = 16  # characters of a class name that fit over a film
 
 
-def _figure(width: float, height: float, heading: str, title: str, count: str) -> Figure:
+def new_figure(width: float, height: float, heading: str, title: str, count: str) -> Figure:
     """A figure of width x height inches: heading above, below title, count and notice."""
     figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
@@ -47,21 +47,26 @@ def _figure(width: float, height: float, heading: str, title: str, count: str) -
     return figure
 
 
-def _panels(figure: Figure, number: int) -> list[Axes]:
-    """Axes side by side, and below them the last one, blank, for the legend that hides no curve."""
-    names = [str(i) for i in range(number)]
-    rows = [names, ["legend"] * number]
-    axes = figure.subplot_mosaic(rows, height_ratios=(1, 0.05))
+def panels_and_legend(figure: Figure, number: int, across: int | None = None) -> list[Axes]:
+    """Axes in rows of `across` (by default all in one), then a blank one below for the legend."""
+    across = across or number
+    cells = [str(i) for i in range(number)] + ["."] * (-number % across)
+    rows = [cells[start : start + across] for start in range(0, len(cells), across)]
+    ratios = [1] * len(rows) + [0.05]
+    axes = figure.subplot_mosaic([*rows, ["legend"] * across], height_ratios=ratios)
     axes["legend"].set_axis_off()
     return list(axes.values())
 
 
-def _legend(blank: Axes, axes: Axes, columns: int) -> None:
+def draw_legend(blank: Axes, axes: Axes, columns: int) -> None:
+    """Draws the legend of `axes`, each label once, in the `blank` ones, where it hides no curve."""
     handles, labels = axes.get_legend_handles_labels()
-    blank.legend(handles, labels, loc="center", ncols=columns, frameon=False)
+    once = dict(zip(labels, handles, strict=True))
+    blank.legend(once.values(), once.keys(), loc="center", ncols=columns, frameon=False)
 
 
-def _save(figure: Figure, path: str | os.PathLike) -> None:
+def save(figure: Figure, path: str | os.PathLike) -> None:
+    """Writes the figure as a PNG that appears whole."""
     with written_whole(path) as beside:
         figure.savefig(beside, format="png")
 
@@ -91,8 +96,8 @@ def curves(history: Sequence[dict], path: str | os.PathLike, *, title: str) -> N
             "epochs of the head and of fine-tuning in one rising sequence."
         )
     count = f"{len(epochs)} epoch{'s' * (len(epochs) > 1)}"
-    figure = _figure(10, 4.8, "Learning curves", title, count)
-    accuracy, loss, legend = _panels(figure, 2)
+    figure = new_figure(10, 4.8, "Learning curves", title, count)
+    accuracy, loss, legend = panels_and_legend(figure, 2)
     _curve(accuracy, history, "accuracy", "train", BLUE, "-")
     _curve(accuracy, history, "val_accuracy", "validation", VERMILLION, "--")
     _curve(accuracy, history, "val_balanced_accuracy", "validation, balanced", GREEN, ":")
@@ -105,8 +110,8 @@ def curves(history: Sequence[dict], path: str | os.PathLike, *, title: str) -> N
     # Epochs are kept by balanced accuracy, so that is the curve the ring belongs on.
     for axes, key in ((accuracy, "val_balanced_accuracy"), (loss, "val_loss")):
         _mark_epochs(axes, history, key)
-    _legend(legend, accuracy, columns=5)
-    _save(figure, path)
+    draw_legend(legend, accuracy, columns=5)
+    save(figure, path)
 
 
 def _curve(
@@ -153,7 +158,7 @@ def confusion_matrix(
     Raises:
       ValueError: the matrix does not fit the names.
     """
-    _save(_draw_confusion(confusion, class_names, title), path)
+    save(_draw_confusion(confusion, class_names, title), path)
 
 
 def confusion_figure(
@@ -182,7 +187,7 @@ def _draw_confusion(
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     size = 3.2 + 0.85 * classes
-    figure = _figure(size + 0.8, size, "Confusion matrix", title, f"n = {counts.sum()} films")
+    figure = new_figure(size + 0.8, size, "Confusion matrix", title, f"n = {counts.sum()} films")
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     names = [_short(name) for name in class_names]
@@ -215,8 +220,8 @@ def roc(
     n, patients = scores["n"], scores["patients"]
     count = f"n = {n} films of {patients} patients"
     height = 6.8 + 0.22 * len(class_names)
-    figure = _figure(6.4, height, "ROC curves, each class against the rest", title, count)
-    axes, legend = _panels(figure, 1)
+    figure = new_figure(6.4, height, "ROC curves, each class against the rest", title, count)
+    axes, legend = panels_and_legend(figure, 1)
     for c, name in enumerate(class_names):
         area = scores["classes"][name]["roc_auc"]
         label = f"{_short(name)} ({scores['classes'][name]['n']} films): {_area(area)}"
@@ -232,8 +237,8 @@ def roc(
     axes.set(xlabel="1 - specificity (false-positive rate)", ylabel="sensitivity")
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.grid(alpha=0.3)
-    _legend(legend, axes, columns=1)
-    _save(figure, path)
+    draw_legend(legend, axes, columns=1)
+    save(figure, path)
 
 
 def _area(area: dict) -> str:
@@ -277,14 +282,14 @@ def gallery(
     rows = math.ceil(shown / columns)
     width, height = max(5.5, 2.3 * columns), 2.7 * rows + 0.8
     count = f"n = {len(films)}, {shown} shown"
-    figure = _figure(width, height, "Films and predictions", title, count)
+    figure = new_figure(width, height, "Films and predictions", title, count)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels[shown:]:
         axes.set_axis_off()
     for axes, film, label, row in zip(panels[:shown], films, labels, probabilities, strict=False):
         called = int(np.argmax(row))
         _draw_film(axes, film, class_names[label], class_names[called], float(row[called]))
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_film(axes: Axes, film: np.ndarray, truth: str, called: str, probability: float) -> None:

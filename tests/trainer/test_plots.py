@@ -16,13 +16,13 @@ TITLE = "phantom 1.0.0 (synthetic films), VGG16 with ImageNet weights, test spli
 @pytest.fixture
 def drawn(monkeypatch):
     """The figures that were saved, to look at what they say."""
-    figures, save = [], plots._save
+    figures, save = [], plots.save
 
     def keep(figure, path):
         save(figure, path)
         figures.append(figure)
 
-    monkeypatch.setattr(plots, "_save", keep)
+    monkeypatch.setattr(plots, "save", keep)
     return figures
 
 
