@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from trainer import run_folder
 from trainer.config import Config
-from tuning import final, results, work
+from tuning import final, plots, results, work
 from tuning.bench import Bench
+from tuning.oracles import COMPLETED
 from tuning.roles import Search
 
 
@@ -24,6 +25,8 @@ def finish(asked: Search, bench: Bench | None, final_folds: int) -> bool:
     oracle = work.reloaded(asked)
     found = results.write(folder, oracle, space, settings, results.facts(folder.root))
     print(results.leaderboard(found, space, settings))
+    if found:
+        _draw(asked, found)
     best = next(iter(results.ranked(found, settings)), None)
     if best is not None and bench is not None and final_folds:
         default = space.unsearched()
@@ -40,6 +43,32 @@ def finish(asked: Search, bench: Bench | None, final_folds: int) -> bool:
         print(f"train:  python -m trainer.main --hparams={folder.best}")
     print(f"watch:  tensorboard --logdir={folder.root / 'tensorboard'}\n{results.NOTICE}")
     return best is not None
+
+
+def _draw(asked: Search, found: Sequence[results.Row]) -> None:
+    """The pictures of plots/."""
+    space, settings, config = asked.space, asked.settings, asked.space.config({})
+    axes = [plots.Axis(p.name, p.log, tuple(map(str, p.choices))) for p in space.parameters]
+    points = [
+        plots.Point(
+            number,
+            {p.name: row[p.name] for p in space.parameters},
+            row[settings.objective] if row["status"] == COMPLETED else None,
+            row.get(f"{settings.objective}_sd"),
+        )
+        for number, row in enumerate(found)
+    ]
+    scored = f"{settings.folds} folds" if settings.folds else "the validation split"
+    said = {
+        "objective": settings.objective,
+        "direction": settings.direction,
+        "title": f"{config.dataset}, {config.classes} classes, {settings.tuner}, on {scored}",
+    }
+    folder = asked.folder.root / "plots"
+    folder.mkdir(exist_ok=True)
+    plots.parallel_coordinates(points, axes, folder / "parallel_coordinates.png", **said)
+    plots.objective_by_parameter(points, axes, folder / "objective_by_parameter.png", **said)
+    plots.best_so_far(points, folder / "best_so_far.png", **said)
 
 
 def _epoch(found: Sequence[results.Row], config: Config) -> float | None:

@@ -1,6 +1,5 @@
 """The search loop: KerasTuner's, with trials that fail with a reason and a state that survives."""
 
-import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +8,7 @@ from keras_tuner.src.engine import base_tuner
 from keras_tuner.src.engine import trial as trial_lib
 
 from trainer.errors import RunError
+from tuning import memory
 from tuning.folder import Folder
 from tuning.hypermodel import FilmModel
 from tuning.oracles import Kept
@@ -29,6 +29,7 @@ class Tuner(base_tuner.BaseTuner):
             oracle, hypermodel, directory=str(folder.root.parent), project_name=folder.root.name
         )
         self.tuner_id, self.check = ALONE, lambda: None
+        self._memory = memory.Memory()
 
     def work_for(self, client: Client) -> None:
         """Takes trials from a chief."""
@@ -51,7 +52,8 @@ class Tuner(base_tuner.BaseTuner):
         if trial.message and _EXPECTED in trial.message:
             trial.message = trial.message.rpartition(_EXPECTED)[2].strip()
         self.oracle.end_trial(trial)
-        gc.collect()  # a model is full of cycles, and Python would wait for more of them
+        if self._memory.has_climbed():
+            memory.begin_anew()
 
     def pre_create_trial(self) -> None:
         """Looks whether to go on."""
