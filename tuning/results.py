@@ -16,6 +16,10 @@ from tuning.settings import Settings
 from tuning.space import Parameter, Space
 
 _SHOWN = 10  # lines of the leaderboard
+_SHOWN_METRICS = (
+    "val_balanced_accuracy", "val_balanced_accuracy_sd", "val_accuracy", "val_loss", "epoch",
+    "seconds", "parameters",
+)  # fmt: skip
 NOTICE = "Research use, not for diagnosis."
 Row = dict[str, Any]
 
@@ -110,23 +114,23 @@ def _write_hparams(
     root: pathlib.Path, found: Sequence[Row], space: Space, settings: Settings
 ) -> None:
     """One folder a trial, which is one row of the dashboard; whole, and once."""
-    numbers = [name for name, value in found[0].items() if isinstance(value, float)]
-    names = {settings.objective, "val_balanced_accuracy", "val_accuracy", "val_loss", *numbers}
+    searched = {p.name for p in space.parameters}
+    shown = dict.fromkeys([settings.objective, *_SHOWN_METRICS])
     for row in found:
         there = root / f"trial_{row['trial']}"
         if row["status"] != COMPLETED or there.exists():
             continue
         beside = root / f".trial_{row['trial']}"
         shutil.rmtree(beside, ignore_errors=True)
+        values = {name: row[name] for name in shown if row.get(name) is not None}
         with tf.summary.create_file_writer(str(beside)).as_default(step=0):
-            if row["trial"] == found[0]["trial"]:
-                hparams.hparams_config([_domain(p) for p in space.parameters], [])
-            hparams.hparams(
-                {p.name: row[p.name] for p in space.parameters}, trial_id=f"trial_{row['trial']}"
+            hparams.hparams_config(
+                [_domain(p) for p in space.parameters],
+                [hparams.Metric(f"hparams/{name}", display_name=name) for name in values],
             )
-            for name in sorted(names & row.keys() - {p.name for p in space.parameters}):
-                if row[name] is not None:
-                    tf.summary.scalar(f"hparams/{name}", row[name])
+            hparams.hparams({name: row[name] for name in searched}, trial_id=there.name)
+            for name, value in values.items():
+                tf.summary.scalar(f"hparams/{name}", value)
         beside.rename(there)
 
 
