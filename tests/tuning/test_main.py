@@ -1,0 +1,181 @@
+"""The command: wrong lines, a whole search, going on, kills."""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.tuning.kill_rounds import ranking, victims
+from trainer.config import ConfigError
+from tuning import processes, roles
+
+ROOT = pathlib.Path(__file__).parents[2]
+CHIEF = {"KERASTUNER_TUNER_ID": "chief", "KERASTUNER_ORACLE_IP": "127.0.0.1",
+         "KERASTUNER_ORACLE_PORT": "1"}  # fmt: skip
+
+
+def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "tuning.main", *arguments], cwd=ROOT, text=True,
+                          env={**os.environ, **environment}, capture_output=True, timeout=300,
+                          check=False)  # fmt: skip
+
+
+WRONG = {
+    "are no flags": (["grid"], {}),
+    "Unknown command line flag 'max_trial'": (["--max_trial=3"], {}),
+    "--learning_rate=fast can't be read": (["--learning_rate=fast"], {}),
+    "--workers is 0. Give 1 or more": (["--workers=0"], {}),
+    "--worker_timeout is 1. Give 5 or more": (["--worker_timeout=1"], {}),
+    "--trial_attempts is 0. Give 1 or more": (["--trial_attempts=0"], {}),
+    "--final_folds is 1. Give 2 or more, or 0": (["--final_folds=1"], {}),
+    "KERASTUNER_ORACLE_PORT is not": ([], dict(list(CHIEF.items())[:2])),
+    "--workers=2 starts workers here": (["--workers=2"], CHIEF),
+    "--overwrite would remove the search": (["--overwrite"], CHIEF),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_a_wrong_command_line_exits_with_2_and_no_traceback(message, tmp_path):
+    flags, environment = WRONG[message]
+    done = command(*flags, f"--search_dir={tmp_path / 'search'}", **environment)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "search").exists()
+
+
+def test_the_role_follows_from_keras_tuners_variables():
+    assert roles.role({}) == "alone"
+    assert roles.role(CHIEF) == "chief"
+    assert roles.role({**CHIEF, "KERASTUNER_TUNER_ID": "gpu-3"}) == "worker"
+    with pytest.raises(ConfigError, match="Set all three"):
+        roles.role({"KERASTUNER_ORACLE_IP": "127.0.0.1"})
+
+
+def test_workers_share_cores_and_gpus(monkeypatch):
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    cores = max(1, len(os.sched_getaffinity(0)) // 3)
+    given = [processes.share(number, 3, split_cores=True) for number in range(3)]
+    assert [each["CUDA_VISIBLE_DEVICES"] for each in given] == ["4", "6", "4"]
+    assert {each["TF_NUM_INTRAOP_THREADS"] for each in given} == {str(cores)}
+    assert "TF_NUM_INTRAOP_THREADS" not in processes.share(0, 3, split_cores=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert "CUDA_VISIBLE_DEVICES" not in processes.share(0, 3, split_cores=True)
+
+
+@pytest.fixture(scope="module")
+def tiny(data_dir, tmp_path_factory) -> list[str]:
+    """A search of some seconds."""
+    cache = tmp_path_factory.mktemp("cache")
+    return ["--dataset=tiny", f"--data_dir={data_dir}", f"--cache_dir={cache}", "--weights=none",
+            "--image_size=32", "--batch_size=16", "--epochs=2", "--max_trials=3", "--seed=3",
+            "--head_units=4:16:log2", "--deterministic"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(tiny, tmp_path_factory):
+    """One whole search with its closing comparison and training."""
+    folder = tmp_path_factory.mktemp("whole") / "search"
+    flags = [*tiny, "--folds=2", "--final_folds=2", f"--search_dir={folder}"]
+    return flags, folder, command(*flags, "--retrain_best")
+
+
+def test_a_search_ends_with_leaderboard_comparison_and_a_trained_network(whole):
+    _, folder, done = whole
+    assert done.returncode == 0, done.stderr
+    for words in ("3 trials finished, 0 failed; scores: 2-fold, patient-grouped, n = 85 films",
+                  "balanced accuracy out of fold, 2 folds dealt anew", "paired",
+                  "floor, no lungs"):  # fmt: skip
+        assert words in done.stdout
+    best = json.loads((folder / "best_hparams.json").read_text())
+    retrained = json.loads((folder / "retrained" / "config.json").read_text())
+    assert {n: retrained["config"][n] for n in best["values"]} == best["values"]
+    assert retrained["hparams"]["file"] == str(folder / "best_hparams.json")
+    assert retrained["hparams"]["changed"] == {}
+    final = json.loads((folder / "final.json").read_text())
+    difference = [final[side]["balanced_accuracy"]["value"] for side in ("best", "default")]
+    assert final["difference"]["value"] == pytest.approx(difference[0] - difference[1])
+    assert len(list((folder / "plots").iterdir())) == 3
+
+
+def test_a_finished_search_trains_nothing_again(whole):
+    flags, folder, _ = whole
+    before = (folder / "state.json").read_bytes()
+    done = command(*flags, "--final_folds=0")
+    assert done.returncode == 0, done.stderr
+    assert "3 trials have ended" in done.stdout
+    assert (folder / "state.json").read_bytes() == before
+
+
+def test_other_flags_in_the_same_folder_are_named(whole):
+    flags, _, _ = whole
+    done = command(*flags, "--epochs=3", "--dropout=0.1")
+    assert done.returncode == 2
+    assert "--dropout is 0.1, and was 0.5; --epochs is 3, and was 2" in done.stderr
+
+
+def test_a_metric_that_is_not_there_is_told_before_the_search(tiny, tmp_path):
+    done = command(*tiny, "--objective=val_auc", "--direction=max",
+                   f"--search_dir={tmp_path / 'search'}")  # fmt: skip
+    assert done.returncode == 2
+    assert "--objective=val_auc is no metric of a trial. Choose from: " in done.stderr
+    assert "val_balanced_accuracy" in done.stderr
+    assert not (tmp_path / "search" / "state.json").exists()
+
+
+def killed_search(flags: list[str], folder: pathlib.Path, workers: int, parts: list[str]) -> str:
+    """Kills the named parts one after the other, each once a further trial is begun."""
+    line = [sys.executable, "-m", "tuning.main", *flags, f"--workers={workers}",
+            f"--search_dir={folder}", "--final_folds=0"]  # fmt: skip
+    log, begun = folder.with_suffix(".log"), 0
+    rng = random.Random(0)
+
+    def start():
+        with log.open("ab") as file:
+            return subprocess.Popen(line, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
+
+    process = start()
+    for part in parts:
+        until = time.monotonic() + 90
+        while process.poll() is None and time.monotonic() < until:
+            state = folder / "state.json"
+            seen = len(json.loads(state.read_text())["trials"]) if state.exists() else 0
+            if seen > begun:
+                begun = seen
+                break
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 0.3))
+        if process.poll() is not None:
+            break
+        os.kill(victims(process.pid)[part], signal.SIGKILL)
+        if part == "parent":
+            process.wait()
+            process = start()
+    assert process.wait(240) == 0, log.read_text()
+    return log.read_text()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed") / "search"
+    done = command(*tiny, f"--search_dir={folder}", "--final_folds=0")
+    assert done.returncode == 0, done.stderr
+    return ranking(folder)
+
+
+def test_a_killed_search_ends_as_an_undisturbed_one(tiny, undisturbed, tmp_path):
+    killed_search(tiny, tmp_path / "search", 1, ["parent", "parent"])
+    assert ranking(tmp_path / "search") == undisturbed
+
+
+def test_killed_workers_chief_and_parent_change_nothing(tiny, undisturbed, tmp_path):
+    said = killed_search(tiny, tmp_path / "search", 2, ["worker0", "chief", "parent"])
+    assert "worker0 died (SIGKILL); it is started again." in said
+    assert ranking(tmp_path / "search") == undisturbed
