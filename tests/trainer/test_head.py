@@ -69,7 +69,7 @@ def test_l2_adds_the_squares_of_both_kernels_and_of_nothing_else(classes):
     assert grown == pytest.approx(0.25 * squares, rel=1e-4)
 
 
-@pytest.mark.parametrize(("pooling", "classes"), zip(backbone.POOLINGS, (2, 3, 4), strict=True))
+@pytest.mark.parametrize(("pooling", "classes"), [("flatten", 2), ("average", 3), ("max", 4)])
 def test_a_head_alone_is_the_head_of_the_whole_network(pooling, classes):
     config = dataclasses.replace(QUICK, classes=classes, pooling=pooling, l2=0.1)
     whole = backbone.build_model(image_size=64, weights=RANDOM, **head(config))
