@@ -13,3 +13,15 @@ def real_films() -> pathlib.Path:
     if not _REAL_FILMS.is_dir():
         pytest.skip("the real films are not here (../shared/data/manual)")
     return _REAL_FILMS
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory) -> pathlib.Path:
+    """Holds `covid_tfds/tiny`, built once: some 100 synthetic films of 72 patients."""
+    import covid_tfds
+    from covid_tfds.covid_tfds_dataset_builder import CovidConfig
+
+    folder = tmp_path_factory.mktemp("data")
+    config = CovidConfig(name="tiny", films="phantom", patients=72)
+    covid_tfds.Builder(config=config, data_dir=folder).download_and_prepare()
+    return folder

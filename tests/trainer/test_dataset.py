@@ -10,7 +10,7 @@ import covid_tfds
 from covid_tfds.covid_tfds_dataset_builder import CovidConfig
 from tests.covid_tfds import sources
 from tests.covid_tfds.pictures import encoded, film
-from trainer import dataset, input_pipeline
+from trainer import dataset, features, input_pipeline
 from trainer.errors import RunError
 
 
@@ -132,3 +132,18 @@ def test_squares_are_the_films_at_another_size(data_dir):
     small, large = (input_pipeline.squares(films, size) for size in (32, 224))
     assert small.shape == (len(films.labels), 32, 32)
     np.testing.assert_allclose(small.mean((1, 2)), large.mean((1, 2)), atol=1)
+
+
+def test_keys_go_with_the_films_that_are_taken(data_dir):
+    splits = dataset.open_dataset("tiny", str(data_dir), 4).splits
+    films = dataset.joined([splits["train"], splits["validation"]])
+    at = [len(films.labels) - 1, 3, 3, 0]
+    for known in (False, True):  # before and after the keys of all films were asked for
+        assert ("keys" in vars(films)) is known
+        few = films.take(at)
+        assert few.film_ids == [films.film_ids[i] for i in at]
+        assert few.labels.tolist() == [films.labels[i] for i in at]
+        assert few.keys == features.film_keys(few.film_ids, few.images)
+        assert films.keys == splits["train"].keys + splits["validation"].keys
+    assert few.keys == [films.keys[i] for i in at]
+    assert len(set(films.keys)) == len(films.labels)

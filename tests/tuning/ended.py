@@ -1,0 +1,30 @@
+"""A search whose trials have ended as if they had been trained: real but for their metrics."""
+
+import pathlib
+from collections.abc import Sequence
+
+from tests.tuning import asking
+from tuning import oracles, results
+from tuning.folder import Folder
+from tuning.results import Row
+from tuning.roles import Search
+
+_METRICS = {"val_loss": 1.0, "seconds": 2.0, "val_films": 17.0, "val_patients": 12.0}
+
+
+def searched(root: pathlib.Path, scores: Sequence[float], *argv: str) -> tuple[Search, list[Row]]:
+    """Ends one trial with each score, and writes what a search writes."""
+    space, settings = asking.asked(*argv)
+    folder = Folder(root)
+    folder.begin({}, overwrite=False)
+    config = space.config({})
+    oracle = oracles.make(settings, space, config.seed, config.epochs)
+    oracle.keep(folder.state, space, 10, lambda _: None)
+    oracle.saw("films")
+    for score in scores:
+        trial = oracle.create_trial("alone")
+        oracle.update_trial(trial.trial_id, {settings.objective: score, **_METRICS})
+        trial.status = oracles.COMPLETED
+        oracle.end_trial(trial)
+    rows = results.write(folder, oracle, space, settings, results.facts(root))
+    return Search(folder, space, settings, timeout=60.0, attempts=10), rows
