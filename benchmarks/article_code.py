@@ -37,14 +37,14 @@ UNFITTED = {
 }
 
 
-def base(weights: str) -> "keras.Model":  # noqa: F821
+def base(weights: str, size: int = SIZE) -> "keras.Model":  # noqa: F821
     """VGG16 to its last pooling, frozen; float32 RGB in 0..1 goes in."""
     import keras
 
     from trainer import weights as weights_lib
     from trainer.config import cache_folder
 
-    model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(SIZE, SIZE, 3))
+    model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(size, size, 3))
     found = weights_lib.vgg16_weights(weights, cache_folder(""))
     for name, (kernel, bias) in (found.layers or {}).items():
         # The notebooks' channels are red, green, blue, which Keras' weights are not made for.

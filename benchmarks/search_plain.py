@@ -1,0 +1,102 @@
+"""A search's trials as Keras' guides write them: the peer of `benchmarks.search`.
+
+Every trial runs each film through a frozen VGG16 in each epoch, in float32, with fresh augmentation
+and a validation behind every epoch. `python -m benchmarks.search_plain --folder=DIR
+--trials=64:1e-3,256:1e-4` times epochs of these heads and prints a line of JSON with their seconds.
+"""
+
+import json
+import time
+
+from absl import app, flags
+
+from benchmarks import article_code
+
+
+def flows(values: flags.FlagValues) -> dict[str, "keras.utils.PyDataset"]:  # noqa: F821
+    """The films of each split in FOLDER/SPLIT/train/CLASS; those of validation only scaled."""
+    from keras.src.legacy.preprocessing.image import ImageDataGenerator
+
+    scaled = {"rescale": article_code.ARGUMENTS["rescale"]}
+    arguments = {"train": article_code.ARGUMENTS if values.augment else scaled}
+    return {
+        split: ImageDataGenerator(**arguments.get(split, scaled)).flow_from_directory(
+            f"{values.folder}/{split}/train", target_size=(values.image_size,) * 2,
+            batch_size=values.batch_size, class_mode="sparse", shuffle=split == "train",
+            seed=values.seed,
+        )
+        for split in ("train", "validation")
+    }  # fmt: skip
+
+
+def network(base: "keras.Model", units: int, rate: float, classes: int) -> "keras.Model":  # noqa: F821
+    """The trainer's default head on the frozen base, compiled with what Keras takes by itself."""
+    import keras
+
+    model = keras.Sequential(
+        [
+            base,
+            keras.layers.Flatten(),
+            keras.layers.Dense(units, activation="relu"),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(classes, activation="softmax"),
+        ]
+    )
+    model.compile(
+        loss="sparse_categorical_crossentropy",
+        optimizer=keras.optimizers.Adam(learning_rate=rate),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def seconds(model: "keras.Model", films: dict, epochs: int) -> list[float]:  # noqa: F821
+    """Seconds of each epoch with its validation; a batch of both before them compiles."""
+    import keras
+
+    model.fit(
+        films["train"], steps_per_epoch=1, validation_data=films["validation"], validation_steps=1,
+        verbose=0,
+    )  # fmt: skip
+    found: list[float] = []
+
+    class Clock(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+            self.begin = time.perf_counter()
+
+        def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+            found.append(time.perf_counter() - self.begin)
+
+    model.fit(
+        films["train"], validation_data=films["validation"], epochs=epochs, callbacks=[Clock()],
+        verbose=0,
+    )  # fmt: skip
+    return found
+
+
+def main(argv: list[str]) -> None:
+    """Times the heads and prints the seconds of their epochs."""
+    import keras
+
+    values = flags.FLAGS
+    keras.utils.set_random_seed(values.seed)
+    base, films = article_code.base(values.weights, values.image_size), flows(values)
+    timed = []
+    for trial in values.trials:
+        units, rate = trial.split(":")
+        model = network(base, int(units), float(rate), values.classes)
+        timed.append({"head_units": int(units), "seconds": seconds(model, films, values.epochs)})
+    print(json.dumps({"timed": timed, "films": {k: f.samples for k, f in films.items()}}))
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("folder", None, "Films: FOLDER/SPLIT/train/CLASS/*.jpg.", required=True)
+    flags.DEFINE_list("trials", None, "Heads to time, each UNITS:LEARNING_RATE.", required=True)
+    flags.DEFINE_boolean("augment", True, "Whether with the article's augmentation.")
+    flags.DEFINE_integer("classes", 4, "2, 3 or 4.")
+    flags.DEFINE_integer("image_size", article_code.SIZE, "Pixels of a side.")
+    flags.DEFINE_integer("batch_size", 32, "Films a step.")
+    flags.DEFINE_integer("epochs", 2, "Epochs of each head that are timed.", lower_bound=1)
+    flags.DEFINE_integer("seed", 1, "Of weights, order and augmentation.")
+    flags.DEFINE_string("weights", "imagenet", "As in trainer.main.")
+    app.run(main)
