@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
@@ -53,23 +54,24 @@ def read(path: pathlib.Path) -> Hparams:
     return Hparams(config, {"file": str(path), **found, "values": values})
 
 
-def applied(config: Config, hparams: Hparams, given: set[str]) -> tuple[Config, dict[str, Any]]:
+def applied(hparams: Hparams, given: Mapping[str, Any]) -> tuple[Config, dict[str, Any]]:
     """The config of a search's best trial, with what was given on the command line.
 
     Args:
-        config: Of the flags.
         hparams: Of the search.
-        given: Names of the flags that were given.
+        given: Flags that were given, by name of the field.
 
     Returns:
         The config, and what config.json is to say of where it comes from: `origin` and `changed`,
         the searched values that the command line replaced.
+
+    Raises:
+        ConfigError: They contradict each other.
     """
-    flags_given = {name: value for name, value in config.to_json().items() if name in given}
     values = hparams.origin["values"]
     changed = {
         name: {"search": values[name], "flag": flag}
-        for name, flag in flags_given.items()
+        for name, flag in given.items()
         if name in values and values[name] != flag
     }
-    return Config(**{**hparams.config, **flags_given}), {**hparams.origin, "changed": changed}
+    return Config(**{**hparams.config, **given}), {**hparams.origin, "changed": changed}

@@ -1,5 +1,6 @@
 """Trains and tests a classifier: `python -m trainer.main --classes=4`."""
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -26,12 +27,12 @@ def main(argv: list[str]) -> None:
 
 def _asked() -> tuple[config_lib.Config, dict[str, Any]]:
     """The config of flags and --hparams, and what config.json says of the latter."""
-    config = config_lib.from_flags(FLAGS)
     if not FLAGS.hparams:
-        return config, {}
+        return config_lib.from_flags(FLAGS), {}
     found = hparams.read(pathlib.Path(FLAGS.hparams))
-    given = {name for name in config.to_json() if FLAGS[name].present}
-    config, origin = hparams.applied(config, found, given)
+    names = [field.name for field in dataclasses.fields(config_lib.Config)]
+    given = {name: FLAGS[name].value for name in names if FLAGS[name].present}
+    config, origin = hparams.applied(found, given)
     for name, values in origin["changed"].items():
         print(f"--{name}={values['flag']} takes the place of the search's {values['search']}.")
     return config, {"hparams": origin}

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ _CONTENTS = (
     "predictions.csv",
     "model.keras",
 )
+_UNFINISHED = re.compile(r"\.\d+\..+")  # what `written_whole` was killed over
 FOLDERS = ("plots", "tensorboard", "checkpoints")
 _PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "pillow", "scikit-learn")
 
@@ -52,11 +54,13 @@ def prepare(
         ConfigError: The folder holds a run and `overwrite` is off, or can't be written.
     """
     try:
+        there = list(run_dir.iterdir()) if run_dir.exists() else []
+        for path in there:
+            if _UNFINISHED.fullmatch(path.name):
+                path.unlink()
         # Empty folders are those of a run that stopped before it had anything to write.
         held = sorted(
-            path.name
-            for path in (run_dir.iterdir() if run_dir.exists() else ())
-            if path.is_file() or any(path.iterdir())
+            path.name for path in there if path.exists() and (path.is_file() or any(path.iterdir()))
         )
         if held and not overwrite:
             raise ConfigError(

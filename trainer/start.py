@@ -43,10 +43,6 @@ class Start:
     jit: bool
     facts: dict[str, Any]
 
-    def network(self, config: Config) -> keras.Model:
-        """Another network of the same weights and normalisation, with the head of `config`."""
-        return _network(config, self.weights, self.normalisation)
-
 
 def start(config: Config, **facts: Any) -> Start:
     """Opens the dataset, chooses the precision, fetches the weights and builds the network.
@@ -82,16 +78,20 @@ def start(config: Config, **facts: Any) -> Start:
         "precision": policy,
         **run_folder.provenance(),
     }
-    model = _network(config, weights, fitted)
+    model = network(config, weights, fitted)
     return Start(config, films, model, weights, fitted, jit, facts)
 
 
-def _network(
+def network(
     config: Config, weights: weights_lib.Weights, fitted: normalisation.Normalisation | None
 ) -> keras.Model:
-    return backbone.build_model(
+    """Builds the network of a config; all that is random in it follows from the config's seed."""
+    keras.utils.set_random_seed(config.seed)
+    model = backbone.build_model(
         image_size=config.image_size, weights=weights, normalisation=fitted, **head(config)
     )
+    backbone.reset_head(model, config.seed)
+    return model
 
 
 def head(config: Config) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import keras
 from trainer import backbone, dataset, feeds, train
 from trainer.base import Base
 from trainer.config import Config
-from trainer.start import Start, head, start
+from trainer.start import Start, head, network, start
 
 _OPEN = ("train", "validation")
 
@@ -31,7 +31,8 @@ class Bench:
             split: started.films.splits[split] for split in _OPEN
         }
         self.name, self.fingerprint = started.films.name, started.films.fingerprint
-        self._network, self._jit, self._model = started.network, started.jit, started.model
+        self._jit, self._model = started.jit, started.model
+        self._weights, self._normalisation = started.weights, started.normalisation
         self._crossed, self._epochs = crossed, started.config.epochs
         self._shared: dict[str, tuple[Base, bool]] = {}
 
@@ -60,7 +61,8 @@ class Bench:
             if kept:
                 of_block5 = shared.part(None, shared.lowest).output
                 return shared.under(config, backbone.build_head(of_block5, **head(config)))
-        base = Base(config, self._network(config), self._jit)
+        model = network(config, self._weights, self._normalisation)
+        base = Base(config, model, self._jit)
         self._keep(base, quiet=True)
         return base
 

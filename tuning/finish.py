@@ -32,7 +32,10 @@ def finish(asked: Search, bench: Bench | None, final_folds: int) -> bool:
         default = space.unsearched()
         compared = final.compare(
             bench,
-            final.at_epoch(space.config(best), best.get("epoch")),
+            final.at_epoch(
+                space.config(oracle.trials[best["trial"]].hyperparameters.values),
+                best.get("epoch"),
+            ),
             final.at_epoch(default, _epoch(found, default)),
             final_folds,
         )

@@ -52,13 +52,15 @@ class Folder:
 
         Raises:
             ConfigError: A search with other flags is there, or the folder can't be used.
+            RunError: A search that goes on is to be removed.
         """
         path = self.root / _IDENTITY
         if overwrite or not path.exists():
-            # A folder without it is that of a search that was killed before it began.
-            begun = overwrite or not self.state.exists()
-            run_folder.prepare(self.root, overwrite=begun, contents=_CONTENTS, flag="search_dir")
-            run_folder.write_json(path, identity)
+            with self.owned() if (self.root / _LOCK).exists() else contextlib.nullcontext():
+                run_folder.prepare(
+                    self.root, overwrite=overwrite, contents=_CONTENTS, flag="search_dir"
+                )
+                run_folder.write_json(path, identity)
             return
         before = json.loads(path.read_text())
         changed = [

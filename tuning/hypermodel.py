@@ -1,9 +1,10 @@
 """What a trial trains and how it is measured."""
 
+import contextlib
 import dataclasses
 import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ import keras_tuner
 import numpy as np
 import tensorflow as tf
 
-from trainer import command, folds, held_out
+from trainer import command, dataset, folds, held_out
 from trainer.config import Config, ConfigError
 from trainer.errors import DivergedError
 from tuning.bench import Bench, parameters
@@ -46,8 +47,9 @@ class FilmModel(keras_tuner.HyperModel):
         self._space.declare(hp)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """The network of some values; see `Bench.base`."""
-        self._base = self._bench.base(self._space.config(hp.values))
+        """The network of some values; see `Bench.base`. Raises as `fit` does."""
+        with _failing():
+            self._base = self._bench.base(self._space.config(hp.values))
         return self._base.model
 
     def fit(
@@ -68,13 +70,8 @@ class FilmModel(keras_tuner.HyperModel):
         """
         config, begin = self._space.config(hp.values), time.perf_counter()
         try:
-            with self._pulse.watched():
+            with _failing(), self._pulse.watched():
                 found = self._measured(config)
-        except DivergedError as error:
-            raise keras_tuner.errors.FailedTrialError(str(error)) from None
-        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise keras_tuner.errors.FailedTrialError(f"Out of memory: {first}") from None
         finally:
             self._bench.done(self._base)
         seconds = time.perf_counter() - begin
@@ -95,10 +92,7 @@ class FilmModel(keras_tuner.HyperModel):
         config = dataclasses.replace(self._space.config({}), epochs=1, early_stopping=0)
         if config.fine_tune_from != "none":
             config = dataclasses.replace(config, fine_tune_epochs=1)
-        few = {
-            split: films.take(range(min(config.batch_size, len(films.labels))))
-            for split, films in self._bench.films.items()
-        }
+        few = {s: _one_batch(films, config) for s, films in self._bench.films.items()}
         base = self._bench.base(config)
         found = held_out.train_and_score(base, few, config.seed)
         self._bench.done(base)
@@ -151,6 +145,18 @@ class FilmModel(keras_tuner.HyperModel):
         return count * epochs * self._settings.executions_per_trial
 
 
+@contextlib.contextmanager
+def _failing() -> Iterator[None]:
+    """Turns what is wrong with a trial alone into KerasTuner's failure, with the reason."""
+    try:
+        yield
+    except DivergedError as error:
+        raise keras_tuner.errors.FailedTrialError(str(error)) from None
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise keras_tuner.errors.FailedTrialError(f"Out of memory: {first}") from None
+
+
 class _Beat(keras.callbacks.Callback):
     """Says after each execution of steps that the trial goes on."""
 
@@ -161,6 +167,13 @@ class _Beat(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         command.raise_if_interrupted()
         self._pulse.beat()
+
+
+def _one_batch(films: dataset.Films, config: Config) -> dataset.Films:
+    """As many films as a batch holds, and one of each class at least."""
+    _, first = np.unique(films.labels, return_index=True)
+    others = np.setdiff1d(np.arange(len(films.labels)), first)
+    return films.take([*first, *others[: max(0, config.batch_size - len(first))]])
 
 
 def _mean_and_sd(found: Iterable[Mapping[str, float]]) -> dict[str, float]:

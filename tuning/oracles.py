@@ -51,6 +51,7 @@ class Kept:
         self._path, self._space, self._attempts, self._ended = path, space, attempts, ended
         self._changing = threading.RLock()
         self._depth = 0
+        self._ended_texts: dict[str, str] = {}
         self.deaths: dict[str, int] = defaultdict(int)
         self.dataset = ""
 
@@ -126,13 +127,24 @@ class Kept:
             self.save()
 
     def _save(self) -> None:
-        state = {
-            "oracle": self.get_state(),
-            "trials": {trial_id: each.get_state() for trial_id, each in self.trials.items()},
-            "deaths": self.deaths,
-            "dataset": self.dataset,
-        }
-        run_folder.write_json(self._path, state)
+        oracle = self.get_state()
+        oracle["tried_so_far"].sort()  # equal states are equal files
+        trials = ",\n".join(
+            f"{json.dumps(trial_id)}: {self._text(trial)}"
+            for trial_id, trial in self.trials.items()
+        )
+        rest = {"deaths": self.deaths, "dataset": self.dataset, "oracle": oracle}
+        with run_folder.written_whole(self._path) as beside:
+            beside.write_text(f'{{"trials": {{\n{trials}}},\n{json.dumps(rest)[1:]}\n')
+
+    def _text(self, trial: trial_lib.Trial) -> str:
+        """A trial as JSON; one that ended does not change any more."""
+        found = self._ended_texts.get(trial.trial_id)
+        if found is None:
+            found = json.dumps(trial.get_state(), allow_nan=False)
+            if trial.status in (COMPLETED, FAILED):
+                self._ended_texts[trial.trial_id] = found
+        return found
 
     def _claim(self, trial: trial_lib.Trial) -> None:
         """A result that comes after its trial was taken back, and before it ran again, counts."""
@@ -166,9 +178,11 @@ class Kept:
 
     def saw(self, fingerprint: str) -> bool:
         """Notes what films a worker has; False where others had other films."""
-        with self._event():
-            self.dataset = self.dataset or fingerprint
+        if self.dataset:
             return self.dataset == fingerprint
+        with self._event():
+            self.dataset = fingerprint
+        return True
 
     def is_exhausted(self) -> bool:
         """Whether there is no further trial; the one that there is waits for a worker."""

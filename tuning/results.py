@@ -24,30 +24,49 @@ NOTICE = "Research use, not for diagnosis."
 Row = dict[str, Any]
 
 
-def rows(oracle: Kept, space: Space, settings: Settings) -> list[Row]:
+def rows(
+    oracle: Kept, space: Space, settings: Settings, known: dict[str, Row] | None = None
+) -> list[Row]:
     """A row a trial, in the order they were begun.
+
+    Args:
+        oracle: Its trials.
+        space: What is searched.
+        settings: How.
+        known: Rows of ended trials by trial, which do not change but for the rank; grows.
 
     Returns:
         Each with `trial`, `status`, `rank` (from 1, among the completed; equal objectives are
         ranked by the loss, then by number), every parameter, every metric (None where it has
         none), `deaths` (times that its process was lost) and `reason` (of a failure).
     """
+    known = {} if known is None else known
     trials = [oracle.trials[trial_id] for trial_id in sorted(oracle.trials)]
-    metrics = list(dict.fromkeys(name for trial in trials for name in trial.metrics.metrics))
     found = []
     for trial in trials:
-        values = space.config(trial.hyperparameters.values).to_json()
-        done = trial.status == COMPLETED
-        message = (trial.message or "").strip()
-        row = {"trial": trial.trial_id, "status": trial.status, "rank": None}
-        row |= {p.name: values[p.name] for p in space.parameters}
-        row |= {"epochs": values["epochs"]} if settings.tuner == "hyperband" else {}
-        row |= {n: trial.metrics.get_best_value(n) if done else None for n in metrics}
-        row |= {"deaths": oracle.deaths.get(trial.trial_id, 0)}
-        found.append({**row, "reason": message.splitlines()[-1] if message else ""})
+        row = known.get(trial.trial_id) or _row(trial, oracle, space, settings)
+        if trial.status in (COMPLETED, FAILED):
+            known[trial.trial_id] = row
+        found.append(row)
     for rank, row in enumerate(ranked(found, settings), 1):
         row["rank"] = rank
-    return found
+    # Every row has every column, in one order.
+    columns = {name: None for row in found for name in row}
+    last = ("deaths", "reason")
+    order = [*(name for name in columns if name not in last), *last]
+    return [{name: row.get(name) for name in order} for row in found]
+
+
+def _row(trial: Any, oracle: Kept, space: Space, settings: Settings) -> Row:
+    values = space.config(trial.hyperparameters.values).to_json()
+    message = (trial.message or "").strip()
+    row = {"trial": trial.trial_id, "status": trial.status, "rank": None}
+    row |= {p.name: values[p.name] for p in space.parameters}
+    row |= {"epochs": values["epochs"]} if settings.tuner == "hyperband" else {}
+    if trial.status == COMPLETED:
+        row |= {name: trial.metrics.get_best_value(name) for name in trial.metrics.metrics}
+    row["deaths"] = oracle.deaths.get(trial.trial_id, 0)
+    return {**row, "reason": message.splitlines()[-1] if message else ""}
 
 
 def ranked(found: Sequence[Row], settings: Settings) -> list[Row]:
@@ -60,7 +79,14 @@ def ranked(found: Sequence[Row], settings: Settings) -> list[Row]:
     )
 
 
-def write(folder: Folder, oracle: Kept, space: Space, settings: Settings, about: Row) -> list[Row]:
+def write(
+    folder: Folder,
+    oracle: Kept,
+    space: Space,
+    settings: Settings,
+    about: Row,
+    known: dict[str, Row] | None = None,
+) -> list[Row]:
     """Writes trials.csv and, once a trial is done, best_hparams.json and its TensorBoard row.
 
     Args:
@@ -69,11 +95,12 @@ def write(folder: Folder, oracle: Kept, space: Space, settings: Settings, about:
         space: What is searched.
         settings: How.
         about: What else best_hparams.json says: versions, revision.
+        known: See `rows`.
 
     Returns:
         `rows`.
     """
-    found = rows(oracle, space, settings)
+    found = rows(oracle, space, settings, known)
     if not found:
         return found
     run_folder.write_csv(folder.root / "trials.csv", found)

@@ -6,7 +6,7 @@ A flag holds one value (`256`: fixed), a range (`64:1024:log2`: searched) or cho
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
@@ -70,39 +70,39 @@ class Parameter:
         return value if self.holds(value) else self.ends[0]
 
     def holds(self, value: Any) -> bool:
-        """Whether the value is among the choices, or in the range and on its steps."""
-        if self.choices:
-            return value in self.choices
-        if not self.low <= value <= self.high:
-            return False
-        if self.scale in ("linear", "log"):
-            return True
-        at, end = self.low, self.high * (1 + 1e-9)
-        while at < end:
-            if abs(at - value) <= 1e-9 * max(1, abs(value)):
-                return True
-            at = at * _FACTORS[self.scale] if self.log else at + float(self.scale)
-        return False
+        """Whether the value can be drawn."""
+        if self.values:
+            return value in self.values
+        return self.low <= value <= self.high
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """All that can be drawn where that is countable by its flag: choices, or steps; else ()."""
+        if self.choices or self.scale in ("linear", "log"):
+            return self.choices
+        kind, found, step = _FIELDS[self.name].type, [], 0
+        while True:
+            if self.log:
+                value = self.low * _FACTORS[self.scale] ** step
+            else:
+                value = self.low + float(self.scale) * step
+            if value > self.high * (1 + 1e-9):
+                return tuple(found)
+            found.append(kind(float(f"{value:.12g}")))  # .3, not .30000000000000004
+            step += 1
 
     def declare(self, hp: Any) -> None:
-        """Declares the parameter in a `keras_tuner.HyperParameters`."""
-        if self.choices:
-            hp.Choice(self.name, list(self.choices), default=self.default())
+        """Declares the parameter in a `keras_tuner.HyperParameters`.
+
+        Steps are declared as choices: KerasTuner counts those of 0:0.7:0.1 by floor division, and
+        loses the last.
+        """
+        if self.values:
+            hp.Choice(self.name, list(self.values), default=self.default())
             return
-        integer = _FIELDS[self.name].type is int
-        if self.log:
-            step = _FACTORS.get(self.scale)
-        else:
-            step = None if self.scale == "linear" else float(self.scale)
-        make, kind = (hp.Int, int) if integer else (hp.Float, float)
-        make(
-            self.name,
-            kind(self.low),
-            kind(self.high),
-            step=None if step is None else kind(step),
-            sampling="log" if self.log else "linear",
-            default=self.default(),
-        )
+        make = hp.Int if _FIELDS[self.name].type is int else hp.Float
+        sampling = "log" if self.log else "linear"
+        make(self.name, self.low, self.high, sampling=sampling, default=self.default())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Space:
         self.config({})
         for parameter in self.parameters:
             for value in parameter.ends:
-                self.config({parameter.name: _typed(parameter.name, value)})
+                self.config({parameter.name: value})
         every = [p.choices for p in self.parameters if p.name in _BELONG]
         names = [p.name for p in self.parameters if p.name in _BELONG]
         for values in itertools.product(*every):
@@ -166,7 +166,7 @@ class Space:
     def texts(self) -> dict[str, str]:
         """Each parameter as its flag would say it."""
         return {
-            p.name: ",".join(map(str, p.choices)) or f"{p.low:g}:{p.high:g}:{p.scale}"
+            p.name: ",".join(map(str, p.choices)) or f"{p.low:.12g}:{p.high:.12g}:{p.scale}"
             for p in self.parameters
         }
 
@@ -267,16 +267,7 @@ def _read(name: str, part: str, text: str) -> Any:
         raise _unread(name, text) from None
 
 
-def _typed(name: str, value: Any) -> Any:
-    return _FIELDS[name].type(value)
-
-
 def _unread(name: str, text: str) -> ConfigError:
     return ConfigError(
         f"--{name}={text} can't be read. Give {SYNTAX}, for example --{name}={USUAL[name]}."
     )
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Sequence[str]:
-    """Names whose values differ between two flat records, sorted."""
-    return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))

@@ -32,13 +32,13 @@ def alone(asked: Search, films: Bench) -> None:
     """
     with asked.folder.owned():
         pulse, told = Pulse(), _Told(asked)
+        model = _film_model(asked, films, pulse)
         oracle = _resumed(asked, told, ())  # what ran died with the process that ran it
         if not oracle.saw(films.fingerprint):
             raise RunError(
                 f"The search in {asked.folder.root} has seen other films than {films.name} has "
                 "now. Build what it saw, give another --search_dir, or --overwrite."
             )
-        model = _film_model(asked, films, pulse)
         search.run(search.Tuner(oracle, model, asked.folder, pulse), told.check)
 
 
@@ -104,11 +104,11 @@ class _Told:
 
     def __init__(self, asked: Search) -> None:
         self._search, self.oracle = asked, None
-        self._about = results.facts(asked.folder.root)
+        self._about, self._known = results.facts(asked.folder.root), {}
 
     def ended(self, trial: Any) -> None:
         s = self._search
-        found = results.write(s.folder, self.oracle, s.space, s.settings, self._about)
+        found = results.write(s.folder, self.oracle, s.space, s.settings, self._about, self._known)
         best = next(iter(results.ranked(found, s.settings)), None)
         row = next(row for row in found if row["trial"] == trial.trial_id)
         print(results.line(row, best, s.space, s.settings), flush=True)

@@ -97,13 +97,7 @@ def reached(root: object) -> list[object]:
     return list(seen.values())
 
 
-@pytest.mark.parametrize("split", [
-    "train",
-    "validation",
-    pytest.param("test", marks=pytest.mark.xfail(
-        strict=True, reason="Bench keeps Start.network, which leads to Start and its films",
-    )),
-])  # fmt: skip
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_a_trial_reaches_train_and_validation_and_no_other_film(split, trained, one, data_dir):
     films = dataset.open_dataset("tiny", str(data_dir), 4).splits[split]
     known = {*films.film_ids, *films.images}

@@ -3,8 +3,6 @@
 import csv
 import json
 
-import pytest
-
 from tests.tuning.ended import searched
 from trainer.config import Config
 from tuning import finish
@@ -33,9 +31,6 @@ def test_less_is_better_where_it_is(tmp_path):
     assert [row["rank"] for row in rows] == [2, 1]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="finish takes the config of a row, which lacks the epochs of hyperband"
-)
 def test_the_closing_comparison_is_of_what_best_hparams_say(tmp_path, monkeypatch):
     asked, _ = searched(tmp_path / "s", [0.5], *SPACE, "--tuner=hyperband")
     best = Config.from_json(json.loads(asked.folder.best.read_text())["config"])

@@ -61,13 +61,13 @@ def found(oracle) -> dict[str, tuple]:
 @pytest.mark.parametrize("tuner", TUNERS)
 def test_every_written_state_leads_to_the_same_end(tuner, tmp_path, monkeypatch):
     states = []
-    write = oracles.run_folder.write_json
+    save = oracles.Kept._save
 
-    def noted(path, values):
-        write(path, values)
-        states.append(path.read_text())
+    def noted(oracle):
+        save(oracle)
+        states.append((tmp_path / "state.json").read_text())
 
-    monkeypatch.setattr(oracles.run_folder, "write_json", noted)
+    monkeypatch.setattr(oracles.Kept, "_save", noted)
     undisturbed = opened(tuner, tmp_path)
     finished(undisturbed)
     truth = found(undisturbed)

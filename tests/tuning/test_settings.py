@@ -133,7 +133,6 @@ def test_the_same_search_may_be_said_in_two_ways():
     assert settings.digest(turned) == settings.digest(said)
 
 
-@pytest.mark.xfail(strict=True, reason="ends are written with six digits (Space.texts)")
 def test_ranges_that_differ_in_their_seventh_digit_are_two_searches():
     one, other = (asking.identity(f"--l2=1e-3:{end}:linear") for end in ("0.1234567", "0.1234568"))
     assert one != other
