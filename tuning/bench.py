@@ -71,11 +71,6 @@ class Bench:
         if not any(base.shares(shared) for shared, _ in self._shared.values()):
             base.close()
 
-    def close(self) -> None:
-        """Lets other processes evict what was used."""
-        for base, _ in self._shared.values():
-            base.close()
-
     def _shared_base(self, config: Config) -> tuple[Base, bool]:
         """The base under all heads of an augmentation, and whether its rows found room."""
         if config.augmentation not in self._shared:

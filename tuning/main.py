@@ -92,6 +92,11 @@ def _check(role: str) -> None:
             f"--workers={FLAGS.workers} starts workers here, and KERASTUNER_TUNER_ID says that "
             "this process is one of several already. Leave out one of them."
         )
+    if FLAGS.retrain_best:
+        raise ConfigError(
+            "--retrain_best needs films, which a chief has not. Leave it out, and give "
+            "best_hparams.json to trainer.main --hparams where they are."
+        )
     if FLAGS.overwrite:
         raise ConfigError(
             "--overwrite would remove the search whenever its chief is started again. Leave it "

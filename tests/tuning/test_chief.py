@@ -14,7 +14,7 @@ from tests.tuning.test_oracles import ROOT, finished, measured, opened
 from trainer.errors import RunError
 from tuning import chief, worker
 
-PATIENCE = 1.0  # --worker_timeout in these tests
+PATIENCE = 2.0  # --worker_timeout in these tests
 
 
 def free_port() -> int:
@@ -117,7 +117,7 @@ def test_a_worker_with_signs_of_life_keeps_its_trial(tmp_path, port):
     pulse = Pulse()
     trial = line.create_trial("slow")
     with line.alive(trial.trial_id, pulse):
-        for _ in range(6):
+        for _ in range(4):
             time.sleep(PATIENCE / 2)
             pulse.beat()
     assert client(tmp_path).create_trial("other").trial_id != trial.trial_id

@@ -37,6 +37,7 @@ WRONG = {
     "KERASTUNER_ORACLE_PORT is not": ([], dict(list(CHIEF.items())[:2])),
     "--workers=2 starts workers here": (["--workers=2"], CHIEF),
     "--overwrite would remove the search": (["--overwrite"], CHIEF),
+    "--retrain_best needs films": (["--retrain_best"], CHIEF),
 }
 
 
