@@ -70,10 +70,9 @@ def no_greeting() -> Iterator[None]:
 
     Errors of Python still come through, and TF_CPP_MIN_LOG_LEVEL=0 shows everything.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3":  # children inherit the 3
         yield
         return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:

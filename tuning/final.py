@@ -87,6 +87,8 @@ def text(found: dict[str, Any]) -> str:
     for view, label in (("whole_film", "floor, whole film"), ("lungs_removed", "floor, no lungs")):
         floor = found["floor"][view]
         lines.append(f"  {label:16s} {floor['mean']:.3f}, sd {floor['sd']:.3f}")
-    if not found["difference"]["low"] <= 0 <= found["difference"]["high"]:
-        return "\n".join(lines)
-    return "\n".join([*lines, "  The interval holds 0: the search has not shown a gain."])
+    if found["difference"]["high"] < 0:
+        lines.append("  The defaults are better on folds that the search did not see: keep them.")
+    elif found["difference"]["low"] <= 0:
+        lines.append("  The interval holds 0: the search has not shown a gain.")
+    return "\n".join(lines)
