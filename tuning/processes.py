@@ -119,9 +119,10 @@ def run(command: Sequence[str], folder: Folder, workers: int, *, split_cores: bo
         for process in processes[1:]:  # told by the chief that there is no more to do
             process.wait()
     finally:
-        for process in processes:
+        started = [process for process in processes if process.running]
+        for process in started:
             process.stop()
-        for process in processes:
+        for process in started:
             process.wait()
 
 
