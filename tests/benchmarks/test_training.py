@@ -33,6 +33,12 @@ def tiny(tmp_path_factory) -> tuple[str, ...]:
             "--image_size=32", "--weights=none", "--rounds=1")  # fmt: skip
 
 
+def test_the_optimizers_line():
+    found = line("benchmarks.optimizer", "--rounds=1", "--steps=16", "--head_units=8")
+    assert set(found["figures"]) == {f"{side}, 8 units, steps/s" for side in ("ours", "keras")}
+    assert len(found["claims"]) == 1
+
+
 @pytest.mark.parametrize("name,claims", [("step", 3), ("fine_tune", 1)])
 def test_the_line_has_its_claims_with_their_spreads(name, claims, tiny):
     found = line(f"benchmarks.{name}", *tiny)
