@@ -1,10 +1,22 @@
 """What tests of several rooms share."""
 
 import pathlib
+import sys
+from collections.abc import Iterator
 
 import pytest
 
 _REAL_FILMS = pathlib.Path(__file__).parents[2] / "shared" / "data" / "manual"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def determinism_ends_with_its_module() -> Iterator[None]:
+    """A run turns it on for its process, which here goes on with other tests."""
+    yield
+    if "tensorflow" in sys.modules:
+        from tensorflow.python.framework import config
+
+        config.disable_op_determinism()
 
 
 @pytest.fixture(scope="session")

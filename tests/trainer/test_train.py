@@ -158,6 +158,8 @@ CHANGES = {
     "head_units": 16,
     "pooling": "average",
     "dropout": 0.6,
+    "l2": 1e-2,
+    "label_smoothing": 0.1,
     "augmentation": "radiograph",
     "normalisation": "zca",
     "weights": "imagenet",

@@ -6,7 +6,6 @@ same command. At the end of each search: no trial lost, none counted twice, none
 ranking of an undisturbed search with the same seed. Prints a line of JSON; exits with 1 if not so.
 """
 
-import csv
 import json
 import os
 import pathlib
@@ -18,6 +17,8 @@ import tempfile
 import time
 
 from absl import app, flags
+
+from tests.tuning.killing import ranking, victims
 
 ROOT = pathlib.Path(__file__).parents[2]
 _ROUNDS = flags.DEFINE_integer("rounds", 50, "Kills.")
@@ -51,31 +52,6 @@ def start(folder: pathlib.Path, tuner: str, workers: int) -> subprocess.Popen:
         return subprocess.Popen(
             command(folder, tuner, workers), cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
         )
-
-
-def ranking(folder: pathlib.Path) -> list[tuple]:
-    """Trials as they are ranked, with their values and score."""
-    with open(folder / "trials.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    keys = ("rank", "trial", "status", "head_units", "learning_rate", "val_balanced_accuracy",
-            "val_loss")  # fmt: skip
-    return sorted(tuple(row[key] for key in keys) for row in rows)
-
-
-def victims(parent: int) -> dict[str, int]:
-    """Process ids of a search by part."""
-    found = {"parent": parent}
-    for path in pathlib.Path("/proc").glob("[0-9]*"):
-        try:
-            if int((path / "stat").read_text().rpartition(")")[2].split()[1]) != parent:
-                continue
-            environment = (path / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        for variable in environment:
-            if variable.startswith(b"KERASTUNER_TUNER_ID="):
-                found[variable.partition(b"=")[2].decode()] = int(path.name)
-    return found
 
 
 def search(folder: pathlib.Path, tuner: str, workers: int, kills: int, rng: random.Random) -> dict:

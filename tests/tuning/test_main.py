@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.tuning.kill_rounds import ranking, victims
+from tests.tuning.killing import ranking, victims
 from trainer.config import ConfigError
 from tuning import processes, roles
 
