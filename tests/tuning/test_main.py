@@ -172,7 +172,7 @@ def undisturbed(tiny, tmp_path_factory):
 
 
 def test_a_killed_search_ends_as_an_undisturbed_one(tiny, undisturbed, tmp_path):
-    killed_search(tiny, tmp_path / "search", 1, ["parent", "parent"])
+    killed_search(tiny, tmp_path / "search", 1, ["parent"])
     assert ranking(tmp_path / "search") == undisturbed
 
 

@@ -232,7 +232,7 @@ def test_many_long_choices_stay_apart(drawn, tmp_path):
     apart(drawn[1].axes[1].get_xticklabels())
 
 
-@pytest.mark.parametrize("count", range(1, 10))
+@pytest.mark.parametrize("count", [1, 2, 4, 9])
 def test_objective_by_parameter_has_a_panel_each(drawn, tmp_path, count):
     points, path = trials(20, (0, 3, 11)), tmp_path / "objective.png"
     axes = NINE[:count]
