@@ -9,7 +9,6 @@ search's own, with the files that it writes whenever a trial ends.
 import json
 import os
 import pathlib
-import socket
 import statistics
 import tempfile
 import threading
@@ -50,16 +49,13 @@ def asked(folder: pathlib.Path, trials: int) -> "roles.Search":  # noqa: F821
 
 def client(search: "roles.Search") -> "worker.Client":  # noqa: F821
     """A worker's line to the chief of this process."""
+    from tuning import processes, worker
     from tuning import settings as settings_lib
-    from tuning import worker
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     os.environ |= {
         "KERASTUNER_TUNER_ID": "worker0",
         "KERASTUNER_ORACLE_IP": "127.0.0.1",
-        "KERASTUNER_ORACLE_PORT": port,
+        "KERASTUNER_ORACLE_PORT": str(processes.free_port()),
     }
     return worker.Client(None, settings_lib.digest(search.identity), "films", search.timeout)
 

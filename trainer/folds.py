@@ -26,7 +26,7 @@ from trainer import (
 )
 from trainer.base import Base
 from trainer.config import Config
-from trainer.errors import RunError
+from trainer.errors import DivergedError, RunError
 from trainer.start import start
 
 
@@ -156,7 +156,10 @@ def out_of_fold(
         follow: Callbacks of every fold's training.
 
     Returns:
-        float32 [repeats, n, classes].
+        float32 [repeats, n, classes], finite.
+
+    Raises:
+        DivergedError: A network gives no finite probabilities any more.
     """
     config, model = base.config, base.model
     folds = fold.max() + 1
@@ -178,6 +181,11 @@ def out_of_fold(
                 "validation": films.take(held_out),
             }
             out[repeat, held_out] = _fold(base, splits, turn, follow)
+            if not np.isfinite(out[repeat, held_out]).all():
+                raise DivergedError(
+                    "The network gives no finite probabilities any more. Lower the learning rate "
+                    f"({config.learning_rate:g})."
+                )
             bar.update()
     return out
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from trainer import run_folder
 from trainer.config import Config
+from trainer.judge import NOTICE
 from tuning import final, plots, results, work
 from tuning.bench import Bench
 from tuning.oracles import COMPLETED
@@ -27,7 +28,7 @@ def finish(asked: Search, bench: Bench | None, final_folds: int) -> bool:
     print(results.leaderboard(found, space, settings))
     if found:
         _draw(asked, found)
-    best = next(iter(results.ranked(found, settings)), None)
+    best = results.best_of(found, settings)
     if best is not None and bench is not None and final_folds:
         default = space.unsearched()
         compared = final.compare(
@@ -44,7 +45,7 @@ def finish(asked: Search, bench: Bench | None, final_folds: int) -> bool:
     print(f"\nsearch folder: {folder.root}   (trials.csv, best_hparams.json, plots/)")
     if best is not None:
         print(f"train:  python -m trainer.main --hparams={folder.best}")
-    print(f"watch:  tensorboard --logdir={folder.root / 'tensorboard'}\n{results.NOTICE}")
+    print(f"watch:  tensorboard --logdir={folder.root / 'tensorboard'}\n{NOTICE}")
     return best is not None
 
 

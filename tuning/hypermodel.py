@@ -107,7 +107,7 @@ class FilmModel(keras_tuner.HyperModel):
         """Metrics of each fold and execution."""
         follow = [_Beat(self._pulse)]
         if self._fold is not None:
-            return self._crossed(config, follow)
+            return self._crossed(follow)
         found = []
         for execution in range(self._settings.executions_per_trial):
             if execution and config.fine_tune_from != "none":  # its blocks have been trained
@@ -117,16 +117,9 @@ class FilmModel(keras_tuner.HyperModel):
             found.append(held_out.train_and_score(self._base, self._bench.films, seed, follow))
         return found
 
-    def _crossed(
-        self, config: Config, follow: Sequence[keras.callbacks.Callback]
-    ) -> Sequence[Mapping[str, float]]:
+    def _crossed(self, follow: Sequence[keras.callbacks.Callback]) -> Sequence[Mapping[str, float]]:
         films = self._bench.everyone
         predicted = folds.out_of_fold(self._base, films, self._fold, label="", follow=follow)
-        if not np.isfinite(predicted).all():
-            raise DivergedError(
-                "The network gives no finite probabilities any more. Lower the learning rate "
-                f"({config.learning_rate:g})."
-            )
         return [
             {f"{_PREFIX}{name}": value for name, value in scores.items()}
             for repeat in folds.scores_by_fold(films.labels, self._fold, predicted)

@@ -49,7 +49,7 @@ def _search(asked: Search, role: str) -> None:
         bench = None  # a chief has no films
     elif FLAGS.workers > 1:
         processes.run(
-            processes.again(sys.argv[1:]),
+            processes.again("--noretrain_best"),
             asked.folder,
             FLAGS.workers,
             split_cores=not FLAGS.deterministic,

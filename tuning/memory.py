@@ -11,6 +11,8 @@ import os
 import pathlib
 import sys
 
+from tuning import processes
+
 MOST = 256 * 2**20  # bytes that a process may have grown by since its first trial
 
 
@@ -44,4 +46,4 @@ def begin_anew() -> None:
     """Replaces this process by the command that started it; a search goes on where it is."""
     print("Memory has climbed: the process begins anew and goes on.", flush=True)
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "tuning.main", *sys.argv[1:], "--nooverwrite"])
+    os.execv(sys.executable, processes.again())

@@ -146,6 +146,11 @@ class Kept:
                 self._ended_texts[trial.trial_id] = found
         return found
 
+    def _wait(self, trial: trial_lib.Trial) -> None:
+        """Leaves a trial to the next worker that asks."""
+        trial.status = _WAITING
+        self._retry_queue.append(trial.trial_id)
+
     def _claim(self, trial: trial_lib.Trial) -> None:
         """A result that comes after its trial was taken back, and before it ran again, counts."""
         if trial.trial_id in self._retry_queue:
@@ -161,8 +166,7 @@ class Kept:
                 return
             self.deaths[trial.trial_id] += 1
             if self.deaths[trial.trial_id] < self._attempts:
-                trial.status = _WAITING
-                self._retry_queue.append(trial.trial_id)
+                self._wait(trial)
                 return
             self.ongoing_trials[tuner_id] = trial
             ended = trial_lib.Trial(trial.hyperparameters, trial.trial_id, FAILED)
@@ -191,8 +195,7 @@ class Kept:
             if trial.status == RUNNING:
                 self.ongoing_trials.pop(_NOBODY)
                 self.tuner_ids.discard(_NOBODY)
-                trial.status = _WAITING
-                self._retry_queue.append(trial.trial_id)
+                self._wait(trial)
             return trial.status == "STOPPED"
 
     @property

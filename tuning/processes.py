@@ -100,7 +100,7 @@ def run(command: Sequence[str], folder: Folder, workers: int, *, split_cores: bo
     """
     folder.logs.mkdir(exist_ok=True)
     print(f"A chief and {workers} workers; what the workers say is in {folder.logs}.", flush=True)
-    port = _free_port()
+    port = free_port()
     chief = _Process(CHIEF, _environment(CHIEF, port), None)
     processes = [chief]
     for number, name in enumerate(worker_ids(workers)):
@@ -194,12 +194,13 @@ def _environment(name: str, port: int) -> dict[str, str]:
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as asked:
         asked.bind(("127.0.0.1", 0))
         return asked.getsockname()[1]
 
 
-def again(argv: Sequence[str]) -> list[str]:
-    """The command that started this process, for a child: it removes and retrains nothing."""
-    return [sys.executable, "-m", "tuning.main", *argv, "--nooverwrite", "--noretrain_best"]
+def again(*more: str) -> list[str]:
+    """The command that started this process, with more flags; it removes nothing."""
+    return [sys.executable, "-m", "tuning.main", *sys.argv[1:], "--nooverwrite", *more]

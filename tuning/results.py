@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 from trainer import run_folder
+from trainer.judge import NOTICE
 from tuning.folder import Folder
 from tuning.oracles import COMPLETED, FAILED, Kept
 from tuning.settings import Settings
@@ -20,7 +21,6 @@ _SHOWN_METRICS = (
     "val_balanced_accuracy", "val_balanced_accuracy_sd", "val_accuracy", "val_loss", "epoch",
     "seconds", "parameters",
 )  # fmt: skip
-NOTICE = "Research use, not for diagnosis."
 Row = dict[str, Any]
 
 
@@ -79,6 +79,11 @@ def ranked(found: Sequence[Row], settings: Settings) -> list[Row]:
     )
 
 
+def best_of(found: Sequence[Row], settings: Settings) -> Row | None:
+    """The first of `ranked`; None where no trial is done."""
+    return next(iter(ranked(found, settings)), None)
+
+
 def write(
     folder: Folder,
     oracle: Kept,
@@ -104,7 +109,7 @@ def write(
     if not found:
         return found
     run_folder.write_csv(folder.root / "trials.csv", found)
-    best = next(iter(ranked(found, settings)), None)
+    best = best_of(found, settings)
     if best is not None:
         run_folder.write_json(folder.best, _best(best, found, oracle, space, settings, about))
     _write_hparams(folder.root / "tensorboard", found, space, settings)

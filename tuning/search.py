@@ -1,5 +1,6 @@
 """The search loop: KerasTuner's, with trials that fail with a reason and a state that survives."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -22,13 +23,23 @@ ALONE = "alone"  # id of the one process of a search without workers
 class Tuner(base_tuner.BaseTuner):
     """Runs trials: in one process with the oracle in it, or as a worker of a chief."""
 
-    def __init__(self, oracle: Kept, hypermodel: FilmModel, folder: Folder, pulse: Pulse) -> None:
-        """Takes the oracle (a worker's has no state), what to train, where the state is."""
-        self._folder, self._pulse = folder, pulse
+    def __init__(
+        self,
+        oracle: Kept,
+        hypermodel: FilmModel,
+        folder: Folder,
+        pulse: Pulse,
+        check: Callable[[], None],
+    ) -> None:
+        """Takes the oracle (a worker's has no state), what to train, where the state is.
+
+        `check` is called before each trial, and may raise to end the search.
+        """
+        self._folder, self._pulse, self._check = folder, pulse, check
         super().__init__(
             oracle, hypermodel, directory=str(folder.root.parent), project_name=folder.root.name
         )
-        self.tuner_id, self.check = ALONE, lambda: None
+        self.tuner_id = ALONE
         self._memory = memory.Memory()
 
     def work_for(self, client: Client) -> None:
@@ -37,11 +48,11 @@ class Tuner(base_tuner.BaseTuner):
 
     def run_trial(self, trial: trial_lib.Trial, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Trains and scores a trial."""
-        hp = trial.hyperparameters
+        hp, living = trial.hyperparameters, contextlib.nullcontext()
+        if isinstance(self.oracle, Client):
+            living = self.oracle.alive(trial.trial_id, self._pulse)
         try:
-            if not isinstance(self.oracle, Client):
-                return self.hypermodel.fit(hp, self.hypermodel.build(hp))
-            with self.oracle.alive(trial.trial_id, self._pulse):
+            with living:
                 return self.hypermodel.fit(hp, self.hypermodel.build(hp))
         except RunError as error:
             # Wrong for every trial: this one is not to blame, and runs again.
@@ -57,7 +68,7 @@ class Tuner(base_tuner.BaseTuner):
 
     def pre_create_trial(self) -> None:
         """Looks whether to go on."""
-        self.check()
+        self._check()
 
     # KerasTuner builds models to find the space and writes files; here both are done otherwise.
 
@@ -72,17 +83,12 @@ class Tuner(base_tuner.BaseTuner):
         """The oracle writes its state itself."""
 
 
-def run(tuner: Tuner, check: Callable[[], None]) -> None:
+def run(tuner: Tuner) -> None:
     """Runs trials until there are none.
-
-    Args:
-        tuner: At its oracle, or at work for a chief.
-        check: Called before each trial; may raise to end the search.
 
     Raises:
         RunError: What is wrong is wrong for every trial.
     """
-    tuner.check = check
     try:
         tuner.search()
     except errors.FatalRuntimeError as error:

@@ -39,7 +39,7 @@ def alone(asked: Search, films: Bench) -> None:
                 f"The search in {asked.folder.root} has seen other films than {films.name} has "
                 "now. Build what it saw, give another --search_dir, or --overwrite."
             )
-        search.run(search.Tuner(oracle, model, asked.folder, pulse), told.check)
+        search.run(search.Tuner(oracle, model, asked.folder, pulse, told.check))
 
 
 def lead(asked: Search, expected: Collection[str] | None) -> None:
@@ -73,10 +73,11 @@ def work(asked: Search) -> None:
     """
     films = bench(asked)
     pulse, oracle = Pulse(), _oracle(asked, lambda _: None)
-    tuner = search.Tuner(oracle, _film_model(asked, films, pulse), asked.folder, pulse)
+    model = _film_model(asked, films, pulse)
+    tuner = search.Tuner(oracle, model, asked.folder, pulse, command.raise_if_interrupted)
     digest = settings_lib.digest(asked.identity)
     tuner.work_for(worker.Client(oracle, digest, films.fingerprint, asked.timeout))
-    search.run(tuner, command.raise_if_interrupted)
+    search.run(tuner)
 
 
 def reloaded(asked: Search) -> oracles.Kept:
@@ -109,7 +110,7 @@ class _Told:
     def ended(self, trial: Any) -> None:
         s = self._search
         found = results.write(s.folder, self.oracle, s.space, s.settings, self._about, self._known)
-        best = next(iter(results.ranked(found, s.settings)), None)
+        best = results.best_of(found, s.settings)
         row = next(row for row in found if row["trial"] == trial.trial_id)
         print(results.line(row, best, s.space, s.settings), flush=True)
 

@@ -14,6 +14,7 @@ from keras_tuner.src.distribute import oracle_client
 from keras_tuner.src.engine import trial as trial_lib
 
 from trainer.errors import RunError
+from tuning import roles
 from tuning.chief import DATASET, REASON, SEARCH
 from tuning.oracles import Kept
 from tuning.pulse import Pulse
@@ -41,9 +42,9 @@ class Client(oracle_client.OracleClient):
         self._oracle, self._timeout = oracle, timeout
         self._about = ((SEARCH, search), (DATASET, dataset))
         self.tuner_id = os.environ["KERASTUNER_TUNER_ID"]
-        address = ":".join(os.environ[f"KERASTUNER_ORACLE_{part}"] for part in ("IP", "PORT"))
-        self._address = address
-        self.stub = protos.get_service_grpc().OracleStub(grpc.insecure_channel(address, _CHANNEL))
+        self._address = roles.address()
+        channel = grpc.insecure_channel(self._address, _CHANNEL)
+        self.stub = protos.get_service_grpc().OracleStub(channel)
 
     def get_space(self) -> Any:
         """The space, which is declared before the search and does not grow."""

@@ -13,17 +13,21 @@ NAMES = ("healthy", "covid19", "bacterial", "viral")
 TITLE = "phantom 1.0.0 (synthetic films), VGG16 with ImageNet weights, test split"
 
 
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that were saved, to look at what they say."""
-    figures, save = [], plots.save
+def saved(monkeypatch, module):
+    """The figures that a module saves from now on, to look at what they say."""
+    figures, save = [], module.save
 
     def keep(figure, path):
         save(figure, path)
         figures.append(figure)
 
-    monkeypatch.setattr(plots, "save", keep)
+    monkeypatch.setattr(module, "save", keep)
     return figures
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    return saved(monkeypatch, plots)
 
 
 def history(epochs, fine_tune_from=None):

@@ -12,15 +12,9 @@ from keras_tuner.src.engine import trial as trial_lib
 
 from tests.tuning.test_oracles import ROOT, finished, measured, opened
 from trainer.errors import RunError
-from tuning import chief, worker
+from tuning import chief, processes, worker
 
 PATIENCE = 2.0  # --worker_timeout in these tests
-
-
-def free_port() -> int:
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return asked.getsockname()[1]
 
 
 class Chief:
@@ -56,7 +50,7 @@ class Chief:
 
 @pytest.fixture
 def port(monkeypatch):
-    found = free_port()
+    found = processes.free_port()
     monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
     monkeypatch.setenv("KERASTUNER_ORACLE_PORT", str(found))
     monkeypatch.setenv("KERASTUNER_TUNER_ID", "unnamed")

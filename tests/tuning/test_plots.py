@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from tests.trainer.test_plots import TITLE, check_picture
+from tests.trainer.test_plots import TITLE, check_picture, saved
 from trainer.plots import GREY
 from tuning import layout, plots
 from tuning.plots import Axis, Point
@@ -27,15 +27,7 @@ NINE = (RATE, BATCH, VIEWS, DROPOUT, ONE, TUNE, UNITS, BLOCKS, SCALING)
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures that were saved, to look at what they say."""
-    figures, save = [], plots.save
-
-    def keep(figure, path):
-        save(figure, path)
-        figures.append(figure)
-
-    monkeypatch.setattr(plots, "save", keep)
-    return figures
+    return saved(monkeypatch, plots)
 
 
 def trials(n, failed=(), sd=True):
