@@ -42,7 +42,14 @@ def refuse_words(argv: list[str]) -> None:
 
 @contextlib.contextmanager
 def stopped(kept: str) -> Iterator[None]:
-    """Says what is kept when the user interrupts."""
+    """Says what is kept when the user interrupts.
+
+    Whatever is raised from then on is taken for the interrupt: where it strikes in Python that
+    TensorFlow called from C++, another error can take its place.
+    """
+
+    global _interrupted
+    _interrupted = False
 
     def note(*_: object) -> None:
         global _interrupted
@@ -52,14 +59,19 @@ def stopped(kept: str) -> Iterator[None]:
     before = signal.signal(signal.SIGINT, note)
     try:
         yield
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if not (_interrupted or isinstance(error, KeyboardInterrupt)):
+            raise
         _stop(f"\nstopped; {kept}", status=130)
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 def raise_if_interrupted() -> None:
-    """Raises KeyboardInterrupt if one got lost: Python drops those that strike in a finalizer."""
+    """Raises KeyboardInterrupt if one got lost.
+
+    Python drops those that strike in a finalizer, and TensorFlow can make other errors of them.
+    """
     if _interrupted:
         raise KeyboardInterrupt
 

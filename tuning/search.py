@@ -8,6 +8,7 @@ from keras_tuner.src import errors
 from keras_tuner.src.engine import base_tuner
 from keras_tuner.src.engine import trial as trial_lib
 
+from trainer import command
 from trainer.errors import RunError
 from tuning import memory
 from tuning.folder import Folder
@@ -57,6 +58,9 @@ class Tuner(base_tuner.BaseTuner):
         except RunError as error:
             # Wrong for every trial: this one is not to blame, and runs again.
             raise errors.FatalRuntimeError(str(error)) from error
+        except Exception:
+            command.raise_if_interrupted()  # a trial that the user stopped has not failed
+            raise
 
     def on_trial_end(self, trial: trial_lib.Trial) -> None:
         """Reports the end; where a trial failed as it may, the reason is enough."""
