@@ -31,12 +31,10 @@ _METRICS = {
 
 def asked(folder: pathlib.Path, trials: int) -> "roles.Search":  # noqa: F821
     """A random search with the usual space, as its flags would describe it."""
-    from trainer import config
     from tuning import folder as folder_lib
     from tuning import roles, settings, space
 
     values = flags.FlagValues()
-    config.define_flags(values, without=space.USUAL)
     space.define_flags(values)
     settings.define_flags(values)
     values(["search_chief", f"--max_trials={trials}", "--dataset=article"])

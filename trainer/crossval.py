@@ -25,7 +25,8 @@ def main(argv: list[str]) -> None:
     command.refuse_words(argv)
     config = config_lib.from_flags(FLAGS)
     folds, repeats = FLAGS.folds, FLAGS.repeats
-    check(config, folds, repeats)
+    check(folds, repeats)
+    check_config(config)
     run_dir = run_folder.named(FLAGS.run_dir, f"crossval-{config.dataset}-{config.classes}")
     run_folder.prepare(run_dir, overwrite=FLAGS.overwrite)
     with command.stopped("the activations computed so far are kept"):
@@ -35,25 +36,33 @@ def main(argv: list[str]) -> None:
     print(screen(result, run_dir))
 
 
-def check(config: config_lib.Config, folds: int, repeats: int) -> None:
-    """Refuses what a cross-validation can't do.
+def check(folds: int, repeats: int) -> None:
+    """Refuses too few folds or repeats.
 
     Raises:
-        ConfigError: Too few folds or repeats, or a setting that needs a held-out split.
+        ConfigError: It says which.
     """
     for name, value, least in (("folds", folds, 2), ("repeats", repeats, 1)):
         if value < least:
             raise config_lib.ConfigError(f"--{name} is {value}. Give {least} or more.")
+
+
+def check_config(config: config_lib.Config) -> None:
+    """Refuses settings that need a held-out split, or one set of films that is trained on.
+
+    Raises:
+        ConfigError: It says which.
+    """
     for name, why in (
         ("early_stopping", "a fold would choose the epoch that it judges"),
         ("as_published", "the article had no folds"),
     ):
         if getattr(config, name):
-            raise config_lib.ConfigError(f"--{name} has no place here: {why}. Leave it out.")
+            raise config_lib.ConfigError(f"--{name} has no place with folds: {why}. Leave it out.")
     if config.normalisation != "imagenet":
         raise config_lib.ConfigError(
             f"--normalisation={config.normalisation} is fitted to the films that are trained on, "
-            "which differ from fold to fold. Use --normalisation=imagenet, or trainer.main."
+            "which differ from fold to fold. Use --normalisation=imagenet."
         )
 
 

@@ -93,9 +93,9 @@ def finished(point: Point) -> bool:
 
 
 def good_first(points: Sequence[Point], direction: str) -> list[Point]:
-    """The finished trials; of equals, the first to start comes first."""
+    """The finished trials; equals stay in their order."""
     sign = -1 if direction == "max" else 1
-    return sorted(filter(finished, points), key=lambda p: (sign * p.score, p.number))
+    return sorted(filter(finished, points), key=lambda p: sign * p.score)
 
 
 def best_series(points: Sequence[Point], direction: str) -> tuple[list[int], list[float]]:

@@ -105,7 +105,6 @@ def _check(role: str) -> None:
 
 
 def _define_flags() -> None:
-    config_lib.define_flags(without=space.USUAL)
     space.define_flags()
     settings_lib.define_flags()
     flags.DEFINE_string(

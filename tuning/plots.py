@@ -59,7 +59,7 @@ def parallel_coordinates(
     """Draws a line per trial over one vertical axis per parameter and a last one for the objective.
 
     Args:
-      points: the trials, in any order.
+      points: the trials; of equal scores the first is called best.
       axes: the parameters, from left to right.
       path: of the PNG.
       objective: name of the score.
@@ -135,11 +135,10 @@ def objective_by_parameter(
 ) -> None:
     """Draws the score against each parameter, a panel each, at most 3 side by side.
 
-    Bars are standard deviations. Trials that share a value stand beside each other, in the order
-    they started. Arguments and errors are those of `parallel_coordinates`.
+    Bars are standard deviations. Trials that share a value stand beside each other, in their order
+    among `points`. Arguments and errors are those of `parallel_coordinates`.
     """
     check(points, axes, direction)
-    points = sorted(points, key=lambda point: point.number)
     scales = [scale_of(axis, [point.values[axis.name] for point in points]) for axis in axes]
     stacked = max(len(scale.ticks) * _tallest(scale) for scale in scales)  # lines of labels
     across = min(ACROSS, len(axes))

@@ -10,6 +10,7 @@ from typing import Any
 
 from absl import flags
 
+from trainer import crossval
 from trainer.config import ConfigError
 from tuning.space import Space
 
@@ -95,7 +96,11 @@ def from_flags(values: flags.FlagValues, space: Space) -> Settings:
         raise ConfigError(f"--folds is {folds}. Give 2 or more, or 0 for none.")
     if executions < 1:
         raise ConfigError(f"--executions_per_trial is {executions}. Give 1 or more.")
-    _check_config(space, folds)
+    config = space.config({})
+    if config.as_published:
+        raise ConfigError("--as_published has no place here: the article searched nothing.")
+    if folds:
+        crossval.check_config(config)
     return Settings(
         tuner=tuner,
         max_trials=(
@@ -106,23 +111,6 @@ def from_flags(values: flags.FlagValues, space: Space) -> Settings:
         folds=folds,
         executions_per_trial=executions,
     )
-
-
-def _check_config(space: Space, folds: int) -> None:
-    """Settings of the trainer that a search has no use for."""
-    config = space.config({})
-    if config.as_published:
-        raise ConfigError("--as_published has no place here: the article searched nothing.")
-    if folds and config.early_stopping:
-        raise ConfigError(
-            f"--early_stopping={config.early_stopping} has no place with --folds: a fold would "
-            "choose the epoch that it judges. Leave one of them out."
-        )
-    if folds and config.normalisation != "imagenet":
-        raise ConfigError(
-            f"--normalisation={config.normalisation} is fitted to the films that are trained on, "
-            "which differ from fold to fold. Use --normalisation=imagenet, or no --folds."
-        )
 
 
 def _direction(objective: str, asked: str) -> str:

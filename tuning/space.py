@@ -11,6 +11,7 @@ from typing import Any
 
 from absl import flags
 
+from trainer import config as config_lib
 from trainer.config import Config, ConfigError
 
 # What can be searched, and where it is searched unless its flag says otherwise.
@@ -172,7 +173,8 @@ class Space:
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines `--search` and the flags of all that can be searched."""
+    """Defines the trainer's flags, those of what can be searched in the space's own words."""
+    config_lib.define_flags(values, without=USUAL)
     flags.DEFINE_list(
         "search",
         "",

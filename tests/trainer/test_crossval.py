@@ -146,8 +146,8 @@ def test_the_command_prints_mean_sd_min_interval_and_floor(data_dir, tmp_path):
 WRONG = {
     "--folds is 1. Give 2 or more": ["--folds=1"],
     "--repeats is 0. Give 1 or more": ["--repeats=0"],
-    "--early_stopping has no place here": ["--early_stopping=2"],
-    "--as_published has no place here": ["--as_published", "--augmentation=article"],
+    "--early_stopping has no place with folds": ["--early_stopping=2"],
+    "--as_published has no place with folds": ["--as_published", "--augmentation=article"],
     "--normalisation=zca is fitted": ["--normalisation=zca"],
 }
 

@@ -2,7 +2,6 @@
 
 from absl import flags
 
-from trainer import config as config_lib
 from tuning import settings as settings_lib
 from tuning import space as space_lib
 from tuning.settings import Settings
@@ -12,7 +11,6 @@ from tuning.space import Space
 def values(*argv: str) -> flags.FlagValues:
     """The parsed flags of the trainer, the space and the settings."""
     found = flags.FlagValues()
-    config_lib.define_flags(found, without=space_lib.USUAL)
     space_lib.define_flags(found)
     settings_lib.define_flags(found)
     found(["search", *argv])

@@ -3,9 +3,11 @@
 import csv
 import json
 
+from tests.trainer.test_plots import saved
 from tests.tuning.ended import searched
+from tests.tuning.test_plots import said
 from trainer.config import Config
-from tuning import finish
+from tuning import finish, plots
 
 SPACE = ["--head_units=4:64:linear", "--learning_rate=1e-3:1e-2:log", "--epochs=9"]
 
@@ -29,6 +31,19 @@ def test_less_is_better_where_it_is(tmp_path):
     flags = [*SPACE, "--objective=val_accuracy", "--direction=min"]
     _, rows = searched(tmp_path / "s", [0.5, 0.25], *flags)
     assert [row["rank"] for row in rows] == [2, 1]
+
+
+def test_of_equal_scores_the_lower_loss_is_best_on_the_screen_and_in_every_picture(
+    tmp_path, monkeypatch
+):
+    asked, rows = searched(tmp_path / "s", [0.5, 0.5, 0.25], *SPACE, losses=[0.9, 0.7, 0.8])
+    assert [row["rank"] for row in rows] == [2, 1, 3]
+    assert json.loads(asked.folder.best.read_text())["trial"] == rows[1]["trial"]
+    figures = saved(monkeypatch, plots)
+    assert finish.finish(asked, None, 0)
+    for figure in figures[:2]:  # parallel coordinates, objective by parameter
+        (best,) = [text for text in said(figure.axes[-1]) if text.startswith("best:")]
+        assert best == "best: trial 1, 0.5"
 
 
 def test_the_closing_comparison_is_of_what_best_hparams_say(tmp_path, monkeypatch):

@@ -86,7 +86,7 @@ def named_best(point):
 
 
 def placed(axis, points):
-    """The scale of an axis, and the places of trials on it that stand in the order they started."""
+    """The scale of an axis, and the places of trials on it that stand in their order."""
     values = [point.values[axis.name] for point in points]
     scale = layout.scale_of(axis, values)
     return scale, layout.fanned([scale.at(value) for value in values])
@@ -239,8 +239,8 @@ def test_objective_by_parameter_has_a_panel_each(drawn, tmp_path, count):
         assert panel.get_xlabel() == axis.name + (" (log)" if axis.log else "")
         first = "val_balanced_accuracy\n(higher is better)"
         assert panel.get_ylabel() == ("" if number % 3 else first)
-        scale, xs = placed(axis, points[::-1])
-        check_scores(panel, xs, points[::-1], "max")
+        scale, xs = placed(axis, points)
+        check_scores(panel, xs, points, "max")
         assert list(panel.get_xticks()) == scale.places
         assert [label.get_text() for label in panel.get_xticklabels()] == scale.labels
         apart(panel.get_xticklabels())
@@ -267,7 +267,7 @@ def test_scores_at_any_number_of_trials(drawn, tmp_path, n, failed, direction, s
     assert (not none) == bool(lines(best.axes[0], "best so far"))
     check_scores(best.axes[0], [point.number for point in points], points, direction)
     for panel, axis in zip(by.axes[:2], (RATE, ONE), strict=True):
-        check_scores(panel, placed(axis, points[::-1])[1], points[::-1], direction)
+        check_scores(panel, placed(axis, points)[1], points, direction)
 
 
 SCORES = (None, 0.5, 0.7, None, 0.6, 0.9, 0.4)
@@ -297,102 +297,18 @@ def test_the_best_so_far(drawn, tmp_path, direction, scores, expected):
 
 
 @pytest.mark.parametrize("direction", ["max", "min"])
-def test_of_equal_scores_the_first_trial_is_best(drawn, tmp_path, direction):
+def test_of_equal_scores_the_first_is_best(drawn, tmp_path, direction):
     points = [dataclasses.replace(point, score=0.75) for point in trials(6, sd=False)]
-    assert [p.number for p in layout.good_first(points, direction)] == [0, 1, 2, 3, 4, 5]
     named = {"objective": "val_loss", "direction": direction, "title": TITLE}
     for draw in (plots.parallel_coordinates, plots.objective_by_parameter):
         draw(points, (RATE, ONE), tmp_path / "equal.png", **named)
         check_picture(tmp_path / "equal.png", drawn[-1], "6 trials finished, 0 failed")
-        assert "best: trial 0, 0.75" in said(drawn[-1].axes[-1])
+        assert "best: trial 5, 0.75" in said(drawn[-1].axes[-1])
     plot = drawn[0].axes[0]
     drawn_last = [line.get_ydata()[-1] for line in lines(plot, "finished trial")]
     assert drawn_last == [0.5] * 5
     assert len({to_hex(line.get_color()) for line in lines(plot, "finished trial")}) == 1
     assert [label.get_text() for label in plot.child_axes[0].get_yticklabels()] == ["0.75"]
-
-
-def test_good_trials_come_first():
-    points = scored(0.5, None, 0.9, math.nan, 0.7)
-    assert [p.number for p in layout.good_first(points, "max")] == [2, 4, 0]
-    assert [p.number for p in layout.good_first(points, "min")] == [0, 4, 2]
-
-
-LOG, LINEAR = Axis("x", True, ()), Axis("x", False, ())
-SIXTHS = {"0": 0, **{f"0.{i}": i / 6 for i in range(1, 7)}}
-EVERY_OTHER = ("1e-09", "1e-07", "1e-05", "1e-03", "1e-01", "1e+01")
-DECADES = {"1e-05": 0, "1e-04": 1 / 3, "1e-03": 2 / 3, "1e-02": 1}
-
-
-@pytest.mark.parametrize(
-    ("axis", "values", "expected"),
-    [
-        (LOG, [256, 64, 128, 64], {"64": 0, "128": 0.5, "256": 1}),
-        (LINEAR, [0, 1, 4], {"0": 0, "1": 0.25, "4": 1}),
-        (LOG, [3.2e-5, 1.234e-3, 7.7e-3], DECADES),
-        (LOG, [1e-5, 1e-2], {"1e-05": 0, "1e-02": 1}),
-        (
-            LOG,
-            [3.3e-9, 0.123],
-            dict(zip(EVERY_OTHER, (0, 0.2, 0.4, 0.6, 0.8, 1), strict=True)),
-        ),
-        (LOG, [0.0123456, 0.0876], {"0.01": 0, "0.02": 0.30103, "0.05": 0.69897, "0.1": 1}),
-        (LINEAR, [0.512345, 0.03111], SIXTHS),
-        (LINEAR, list(range(33, 500)), {str(x): x / 500 for x in range(0, 501, 100)}),
-        (LINEAR, [0.1, 0.101, 0.9], None),  # two ticks would be one over the other
-        (LINEAR, [0.900012, 0.900013], None),
-        (LOG, [1.02345, 1.03456], None),
-        (LINEAR, [0.87312345], {"0.8731": 0.5}),
-        (LINEAR, [-12.3456789, 400.2], None),
-        (LINEAR, [0], {"0": 0.5}),
-        (VIEWS, ["article"], {"none": 0, "radiograph+\ngamma+noise": 0.5, "article": 1}),
-        (ONE, ["adam"], {"adam": 0.5}),
-        (Axis("x", False, ("64", "8", "True")), [8, True], {"64": 0, "8": 0.5, "True": 1}),
-    ],
-)
-def test_the_scale_of_an_axis(axis, values, expected):
-    scale = layout.scale_of(axis, values)
-    labels, places = scale.labels, scale.places
-    assert len(set(labels)) == len(labels) <= 8
-    assert all(0 <= scale.at(value) <= 1 for value in values)
-    assert places == sorted(places)
-    assert min((b - a for a, b in itertools.pairwise(places)), default=1) > 0.07
-    if expected is not None:
-        shown = dict(zip(labels, places, strict=True))
-        assert shown == pytest.approx(expected, abs=1e-5)
-    if not axis.choices and len(labels) > 1:
-        taken = [scale.at(value) for value in values]
-        assert max(taken) - min(taken) > 0.4  # the axis is not mostly empty
-        # A label says the number at its place.
-        read = [scale.at(float(label)) for label in labels]
-        np.testing.assert_allclose(read, places, atol=1e-3)
-
-
-def test_places_between_the_ticks():
-    decades = layout.scale_of(LOG, [3.2e-5, 1.234e-3, 7.7e-3])
-    assert decades.at(math.sqrt(1e-3 * 1e-4)) == pytest.approx(0.5)
-    assert layout.scale_of(VIEWS, []).at("radiograph+gamma+noise") == 0.5
-    assert layout.scale_of(Axis("x", False, ("64", "8")), [8]).at(8) == 1
-
-
-@pytest.mark.parametrize(
-    ("places", "expected"),
-    [
-        ([0.5], [0.5]),
-        ([0, 0.2, 1], [0, 0.2, 1]),
-        ([0.5, 0.5], [0.47, 0.53]),
-        ([1, 0, 1, 0.5, 1], [0.97, 0, 1, 0.5, 1.03]),
-        ([0, 0.04, 0, 0.04], [-0.01, 0.03, 0.01, 0.05]),  # not as far as the neighbours
-    ],
-)
-def test_trials_that_share_a_place_stand_beside_each_other(places, expected):
-    assert layout.fanned(places) == pytest.approx(expected)
-
-
-def test_names_break_behind_their_marks():
-    assert layout.wrapped("fine_tune_learning_rate") == "fine_tune_\nlearning_rate"
-    assert layout.wrapped("dropout (log)") == "dropout (log)"
-    assert layout.wrapped("a" * 20) == "a" * 16 + "\n" + "a" * 4
 
 
 BAD = [

@@ -22,7 +22,7 @@ WRONG = {
     "--folds is -2": ["--folds=-2"],
     "--executions_per_trial is 0. Give 1 or more": ["--executions_per_trial=0"],
     "--as_published has no place here": ["--as_published", "--augmentation=article"],
-    "--early_stopping=2 has no place with --folds": ["--early_stopping=2", "--folds=3"],
+    "--early_stopping has no place with folds": ["--early_stopping=2", "--folds=3"],
     "--normalisation=zca is fitted to the films that are trained on": [
         "--normalisation=zca", "--folds=3"
     ],
