@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from collections.abc import Callable
 
 import keras
 
@@ -18,11 +19,18 @@ class Base:
         model: The whole model.
         lowest: The cut below which the run trains nothing; None: it trains all blocks.
         augment: Makes the views; None without augmentation.
+        tell: Called whenever rows have been computed, or are waited for.
     """
 
-    def __init__(self, config: Config, model: keras.Model, jit: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        model: keras.Model,
+        jit: bool = False,
+        tell: Callable[[], None] = lambda: None,
+    ) -> None:
         """Takes the run, the model before anything is trained, and whether XLA compiles parts."""
-        self.config, self.model, self._jit = config, model, jit
+        self.config, self.model, self._jit, self.tell = config, model, jit, tell
         self.lowest = frozen.cut(None if config.fine_tune_from == "none" else config.fine_tune_from)
         self.augment = augmentation.augmentation(config.augmentation)
         self.cache_dir = cache_folder(config.cache_dir)

@@ -17,8 +17,9 @@ import os
 import pathlib
 import shutil
 import sys
+import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO
 
 import ml_dtypes
@@ -35,6 +36,7 @@ _FIRST = len(_MAGIC) + 19  # bytes of a shard's first line: checksum and length 
 _DTYPES = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16, "float32": np.float32}
 _SUFFIX = ".shard"
 _EVICTED = ".evicted-"
+_POLL = 0.2  # seconds between looks at a lock
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,17 +196,21 @@ class Store:
         self._take(read_shard(write_shard(self.folder, view, films, rows)))
 
     @contextlib.contextmanager
-    def filling(self, say: str) -> Iterator[None]:
-        """Keeps other processes from computing the same; a waiting one prints `say` once.
+    def filling(self, say: str, tell: Callable[[], None]) -> Iterator[None]:
+        """Keeps other processes from computing the same.
 
         The lock falls with the process that holds it, however that ends.
+
+        Args:
+            say: Printed where another process holds the lock.
+            tell: Called again and again while it does.
         """
         with (self.folder / "filling").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _locked(lock):
                 print(say, flush=True)
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                while not _locked(lock):
+                    tell()
+                    time.sleep(_POLL)
             for left in self.folder.glob(f".*{_SUFFIX}"):  # of a process killed while writing
                 left.unlink()
             self.damaged += self.refresh()
@@ -284,12 +290,16 @@ def kept(cache_dir: pathlib.Path) -> list[Kept]:
 def _claimed(folder: pathlib.Path) -> Iterator[bool]:
     """Whether no process has the folder open; none can open it meanwhile."""
     with (folder / "used").open() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield _locked(lock)
+
+
+def _locked(file: IO[str]) -> bool:
+    """Whether the file could be locked for this process alone; it stays so until it is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def remove(folder: pathlib.Path) -> bool:

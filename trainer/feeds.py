@@ -133,7 +133,7 @@ class Feeds:
         else:
             below = self._rows(self._lowest, split, list(lacking), augmented)
             produce = frozen.from_rows(self._base.part(self._lowest, cut), below)
-        rows.fill(seen, produce)
+        rows.fill(seen, produce, self._base.tell)
         return rows
 
     def _fits(self, cut: str, epochs: range) -> bool:

@@ -124,14 +124,19 @@ class Rows:
         found = {view: self._store.missing(self.films, view) for view in views}
         return {view: at for view, at in found.items() if at}
 
-    def fill(self, views: Sequence[int], produce: Produce) -> int:
+    def fill(self, views: Sequence[int], produce: Produce, tell: Callable[[], None]) -> int:
         """Computes and keeps what is lacking; returns how many rows that were.
+
+        Args:
+            views: Of all films.
+            produce: Computes them.
+            tell: Called after each batch, and while another process computes the same.
 
         Raises:
             RunError: The disk is full, say.
         """
         say = f"Another process computes up to {self._store.key.cut}: waiting for it ..."
-        with self._store.filling(say):
+        with self._store.filling(say, tell):
             lacking = self.lacking(views)
             count = sum(map(len, lacking.values()))
             name = f"once up to {self._store.key.cut}"
@@ -145,6 +150,7 @@ class Rows:
                             "or give another --cache_dir; what was computed so far is kept."
                         ) from None
                     bar.update(len(at))
+                    tell()
         return count
 
 

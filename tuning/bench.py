@@ -5,7 +5,7 @@ Only train and validation are held: a trial can't reach the test split.
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import keras
 
@@ -50,19 +50,21 @@ class Bench:
         """The films of both splits."""
         return dataset.joined([self.films[split] for split in _OPEN])
 
-    def base(self, config: Config) -> Base:
+    def base(self, config: Config, tell: Callable[[], None] = lambda: None) -> Base:
         """A trial's network over its frozen part, whose rows are computed where they are lacking.
+
+        `tell` is called while they are.
 
         A trial that changes the head alone builds that head and no more; one that trains blocks, or
         whose rows find no room, has a whole network of its own. `done` gives it back.
         """
         if config.fine_tune_from == "none" and feeds.views(config):
-            shared, kept = self._shared_base(config)
+            shared, kept = self._shared_base(config, tell)
             if kept:
                 of_block5 = shared.part(None, shared.lowest).output
                 return shared.under(config, backbone.build_head(of_block5, **head(config)))
         model = network(config, self._weights, self._normalisation)
-        base = Base(config, model, self._jit)
+        base = Base(config, model, self._jit, tell)
         self._keep(base, quiet=True)
         return base
 
@@ -71,11 +73,11 @@ class Bench:
         if not any(base.shares(shared) for shared, _ in self._shared.values()):
             base.close()
 
-    def _shared_base(self, config: Config) -> tuple[Base, bool]:
+    def _shared_base(self, config: Config, tell: Callable[[], None]) -> tuple[Base, bool]:
         """The base under all heads of an augmentation, and whether its rows found room."""
         if config.augmentation not in self._shared:
             longest = dataclasses.replace(config, epochs=self._epochs)
-            base = Base(longest, self._model, self._jit)
+            base = Base(longest, self._model, self._jit, tell)
             self._shared[config.augmentation] = base, self._keep(base, quiet=False)
         return self._shared[config.augmentation]
 

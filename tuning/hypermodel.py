@@ -48,8 +48,8 @@ class FilmModel(keras_tuner.HyperModel):
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """The network of some values; see `Bench.base`. Raises as `fit` does."""
-        with _failing():
-            self._base = self._bench.base(self._space.config(hp.values))
+        with _failing(), self._pulse.watched():
+            self._base = self._bench.base(self._space.config(hp.values), self._pulse.beat)
         return self._base.model
 
     def fit(

@@ -1,4 +1,4 @@
-"""Whether a trial goes on: noted where it trains, read where its worker is watched."""
+"""Whether a trial goes on: noted where it computes, read where its worker is watched."""
 
 import contextlib
 import time
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 
 class Pulse:
-    """Time since the last sign of a trial's training."""
+    """Time since the last sign of a trial."""
 
     def __init__(self) -> None:
         """Begins at rest."""
@@ -18,7 +18,7 @@ class Pulse:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Counts from now on, and no longer afterwards: only training is expected to go on."""
+        """Counts from now on, and no longer afterwards: only trials are expected to go on."""
         self.beat()
         try:
             yield

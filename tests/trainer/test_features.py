@@ -354,9 +354,9 @@ import pathlib
 from trainer import features
 key = features.Key(**{dataclasses.asdict(KEY)!r})
 store = features.Store(pathlib.Path({str(tmp_path)!r}), key, 4)
-with store.filling("waiting ..."):
+with store.filling("waiting ...", lambda: print("told", flush=True)):
     print(store.missing(["a"], 0))
 """], cwd=ROOT, stdout=subprocess.PIPE, text=True)  # fmt: skip
-        assert waiting.stdout.readline() == "waiting ...\n"
+        assert [waiting.stdout.readline() for _ in range(3)] == ["waiting ...\n", *["told\n"] * 2]
         mine.add(0, ["a", "b", "c"], ROWS)
-    assert waiting.communicate(timeout=60)[0] == "[]\n"
+    assert waiting.communicate(timeout=60)[0].splitlines()[-1] == "[]"

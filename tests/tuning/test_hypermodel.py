@@ -2,6 +2,7 @@
 
 import csv
 import statistics
+import time
 
 import keras_tuner
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 
 from tests.trainer.test_weights import write_notop
 from tests.tuning.trials import Trials, opened
-from trainer import folds, run_folder, train
+from trainer import features, folds, run_folder, train
 from trainer.config import ConfigError
 from trainer.weights import VGG16_LAYERS
+from tuning.hypermodel import FilmModel
+from tuning.pulse import Pulse
 from tuning.space import USUAL
 
 ALL = [f"--search={','.join(USUAL)}", "--learning_rate=1e-4:1:log", "--head_units=8:16:8",
@@ -129,6 +132,34 @@ def test_trials_on_random_weights_begin_from_the_same(quick):
     bases = [trials.bench.base(trials.space.config({})) for _ in range(2)]
     one, other = (base.model.get_layer("block1_conv1").kernel for base in bases)
     np.testing.assert_array_equal(one, other)
+
+
+class Counted(Pulse):
+    beats = 0
+
+    def beat(self):
+        self.beats += 1
+        super().beat()
+
+
+def test_a_trial_that_computes_rows_is_watched_and_beats_with_each_batch(
+    quick, tmp_path, monkeypatch
+):
+    asked = opened(*quick, *ALL, f"--cache_dir={tmp_path}")
+    pulse, add, seen = Counted(), features.Store.add, []
+
+    def noted(store, view, films, rows):
+        time.sleep(0.01)
+        seen.append((pulse.beats, pulse.age() > 0))
+        add(store, view, films, rows)
+
+    monkeypatch.setattr(features.Store, "add", noted)
+    hp = keras_tuner.HyperParameters()
+    hp.values = {**OTHER, TUNES: "none"}
+    FilmModel(asked.space, asked.settings, asked.bench, pulse).build(hp)
+    assert len(seen) > 1
+    assert seen == [(1 + done, True) for done in range(len(seen))]
+    assert pulse.age() == 0  # nothing is expected any more
 
 
 @pytest.mark.parametrize("flag", ["--folds=0", "--folds=2"])
