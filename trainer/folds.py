@@ -70,7 +70,7 @@ def deal(labels: np.ndarray, groups: Sequence[str], folds: int, seed: int) -> np
         if count < folds:
             raise RunError(
                 f"{folds} folds need as many patients of each class, and {LABELS[label]} has "
-                f"{count}. Give fewer --folds."
+                f"{count}. Ask for fewer."
             )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     fold = np.empty(len(labels), np.int64)
@@ -83,9 +83,7 @@ def deal(labels: np.ndarray, groups: Sequence[str], folds: int, seed: int) -> np
         lacking = set(labels.tolist()) - set(labels[fold == number].tolist())
         if lacking:
             names = ", ".join(LABELS[label] for label in sorted(lacking))
-            raise RunError(
-                f"Fold {number + 1} of {folds} has no film of {names}. Give fewer --folds."
-            )
+            raise RunError(f"Fold {number + 1} of {folds} has no film of {names}. Ask for fewer.")
     return fold
 
 
@@ -199,11 +197,14 @@ def _fold(
     """Trains on one split from the weights as they are, and predicts the other."""
     config, labels = base.config, splits["train"].labels
     source, epoch = feeds.Feeds(base, splits, seed=seed, quiet=True), 0
-    for _, block, epochs, rate in train.phases(config):
+    phases = train.phases(config)
+    for _, block, epochs, rate in phases:
         backbone.set_trainable(base.model, block)
         feed = source.feed(block, range(epoch, epoch + epochs))
         steps = epochs * -(-len(labels) // config.batch_size)
-        _ready(feed.trained, config, rate, train.at_once(steps, feed.steps_at_once))
+        # Where rows find no room, all phases train one model: each its own weights, at its rate.
+        anew = len(phases) > 1 and feed.trained is base.model
+        _ready(feed.trained, config, rate, train.at_once(steps, feed.steps_at_once), anew)
         # All epochs are one to Keras: nothing happens between them.
         feed.trained.fit(
             train.smoothed(feed.train, config),
@@ -217,9 +218,9 @@ def _fold(
     return callbacks.predict(feed.scored, feed.split("validation"))
 
 
-def _ready(model: keras.Model, config: Config, rate: float, steps_at_once: int) -> None:
+def _ready(model: keras.Model, config: Config, rate: float, steps_at_once: int, anew: bool) -> None:
     """Compiles a part, or empties the optimizer it has: tracing again costs more than a fold."""
-    if not model.compiled or model.steps_per_execution != steps_at_once:
+    if anew or not model.compiled or model.steps_per_execution != steps_at_once:
         train.compiled(model, config, rate, steps_at_once)
         return
     for variable in model.optimizer.variables:

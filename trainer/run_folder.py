@@ -40,6 +40,7 @@ def prepare(
     *,
     overwrite: bool,
     contents: Collection[str] = (*_CONTENTS, *FOLDERS),
+    spared: Collection[str] = (),
     flag: str = "run_dir",
 ) -> None:
     """Makes the folder, empty of an earlier run.
@@ -48,6 +49,7 @@ def prepare(
         run_dir: The folder.
         overwrite: Whether to remove what an earlier run left.
         contents: What a run leaves; nothing else is ever removed.
+        spared: What may be there and stays.
         flag: What names the folder.
 
     Raises:
@@ -60,7 +62,9 @@ def prepare(
                 path.unlink()
         # Empty folders are those of a run that stopped before it had anything to write.
         held = sorted(
-            path.name for path in there if path.exists() and (path.is_file() or any(path.iterdir()))
+            path.name
+            for path in there
+            if path.name not in spared and path.exists() and (path.is_file() or any(path.iterdir()))
         )
         if held and not overwrite:
             raise ConfigError(

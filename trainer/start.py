@@ -61,6 +61,8 @@ def start(config: Config, **facts: Any) -> Start:
         tf.config.experimental.enable_op_determinism()
     films = dataset.open_dataset(config.dataset, config.data_dir, config.classes)
     print(f"Dataset {films.name}: {films.why}.")
+    if facts.get("hparams", {}).get("dataset_fingerprint", films.fingerprint) != films.fingerprint:
+        print("The search of --hparams saw other films than these; its values may not suit them.")
     config = dataclasses.replace(config, dataset=films.name.split("/")[1])
     policy, jit, reason = _precision(config)
     print(f"Precision {policy}: {reason}.")

@@ -62,7 +62,8 @@ class Servicer(oracle_chief.OracleServicer):
     def EndTrial(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Ends a trial with its reason, which KerasTuner's message leaves behind."""
         trial = trial_lib.Trial.from_proto(request.trial)
-        trial.message = dict(context.invocation_metadata()).get(REASON, b"").decode() or None
+        reason = dict(context.invocation_metadata()).get(REASON, b"")
+        trial.message = reason.decode(errors="replace") or None
         self.oracle.end_trial(trial)
         return protos.get_service().EndTrialResponse()
 
@@ -88,7 +89,11 @@ def serve(
         RunError: The address can't be had.
     """
     # One thread: KerasTuner's calls are handled one after the other.
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=1))
+    # Without the option a second chief could take the same port, and the system would share out the
+    # workers among the two.
+    server = grpc.server(
+        futures.ThreadPoolExecutor(max_workers=1), options=(("grpc.so_reuseport", 0),)
+    )
     servicer = Servicer(oracle, search)
     protos.get_service_grpc().add_OracleServicer_to_server(servicer, server)
     try:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from covid_tfds.films import LABELS
-from trainer import folds, resampling
+from trainer import folds, held_out, resampling
 from trainer.config import Config
 from tuning.bench import Bench
 
@@ -61,9 +61,21 @@ def compare(bench: Bench, best: Config, default: Config, count: int) -> dict[str
     }
 
 
-def at_epoch(config: Config, epoch: float | None) -> Config:
-    """The config that ends where the search kept a trial: a fold has nothing to choose it by."""
-    if epoch is None or config.fine_tune_from != "none":
+def kept_epoch(bench: Bench, config: Config) -> float:
+    """The epoch that validation chooses, as it does in a trial; of several seeds see `at_epoch`."""
+    base = bench.base(config)
+    try:
+        return held_out.train_and_score(base, bench.films, config.seed)["epoch"]
+    finally:
+        bench.done(base)
+
+
+def at_epoch(config: Config, epoch: float) -> Config:
+    """The config that ends at a kept epoch, or a mean of some: a fold has nothing to choose it by.
+
+    Fine-tuning has two phases, and both are run to their ends.
+    """
+    if config.fine_tune_from != "none":
         return config
     return dataclasses.replace(config, epochs=max(1, round(epoch)), early_stopping=0)
 

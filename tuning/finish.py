@@ -1,9 +1,11 @@
 """The end of a search: leaderboard, pictures, the closing comparison."""
 
+import dataclasses
 from collections.abc import Sequence
 
-from trainer import run_folder
-from trainer.config import Config
+from trainer import crossval, run_folder
+from trainer.config import Config, ConfigError
+from trainer.errors import RunError
 from trainer.judge import NOTICE
 from tuning import final, plots, results, work
 from tuning.bench import Bench
@@ -29,19 +31,9 @@ def finish(asked: Search, bench: Bench | None, final_folds: int) -> bool:
     if found:
         _draw(asked, found)
     best = results.best_of(found, settings)
-    if best is not None and bench is not None and final_folds:
-        default = space.unsearched()
-        compared = final.compare(
-            bench,
-            final.at_epoch(
-                space.config(oracle.trials[best["trial"]].hyperparameters.values),
-                best.get("epoch"),
-            ),
-            final.at_epoch(default, _epoch(found, default)),
-            final_folds,
-        )
-        run_folder.write_json(folder.root / "final.json", compared)
-        print(final.text(compared))
+    if best is not None and final_folds:
+        config = space.config(oracle.trials[best["trial"]].hyperparameters.values)
+        print(_compared(asked, bench, found, (config, best.get("epoch")), final_folds))
     print(f"\nsearch folder: {folder.root}   (trials.csv, best_hparams.json, plots/)")
     if best is not None:
         print(f"train:  python -m trainer.main --hparams={folder.best}")
@@ -77,10 +69,38 @@ def _draw(asked: Search, found: Sequence[results.Row]) -> None:
     plots.best_so_far(points, folder / "best_so_far.png", **said)
 
 
-def _epoch(found: Sequence[results.Row], config: Config) -> float | None:
-    """The epoch that the search kept of a configuration, where it was a trial."""
+def _compared(
+    asked: Search,
+    bench: Bench | None,
+    found: Sequence[results.Row],
+    best: tuple[Config, float | None],
+    count: int,
+) -> str:
+    """Makes the closing comparison and writes it; returns what to print, or why there is none."""
+    (config, epoch), default = best, asked.space.unsearched()
+    try:
+        if bench is None:
+            raise RunError(
+                "a chief has no films. The same command without KerasTuner's variables, where the "
+                "films are, makes it, and trains no trial again."
+            )
+        crossval.check_config(dataclasses.replace(config, early_stopping=0))
+        if epoch is not None:  # each ends where validation says, as trainer.main would
+            config = final.at_epoch(config, epoch)
+            default = final.at_epoch(default, _epoch(found, bench, default))
+        compared = final.compare(bench, config, default, count)
+    except (ConfigError, RunError) as error:
+        return f"\nNo closing comparison (--final_folds={count}): {error}"
+    run_folder.write_json(asked.folder.root / "final.json", compared)
+    return final.text(compared)
+
+
+def _epoch(found: Sequence[results.Row], bench: Bench, config: Config) -> float:
+    """The epoch that validation chooses of a configuration, which may have been a trial."""
     values = config.to_json()
     for row in found:
-        if all(row[name] == values[name] for name in row.keys() & values.keys()):
-            return row.get("epoch")
-    return None
+        if row["status"] == COMPLETED and all(
+            row[name] == values[name] for name in row.keys() & values.keys()
+        ):
+            return row["epoch"]
+    return final.kept_epoch(bench, config)

@@ -16,7 +16,7 @@ from trainer.hparams import FILE as BEST
 
 _IDENTITY, _LOCK = "search.json", ".lock"
 _CONTENTS = (
-    BEST, _IDENTITY, _LOCK, "state.json", "trials.csv", "final.json",
+    BEST, _IDENTITY, "state.json", "trials.csv", "final.json",
     "plots", "tensorboard", "logs", "retrained",
 )  # fmt: skip
 _PATIENCE = 20.0  # seconds that a killed process may take to be gone
@@ -56,13 +56,36 @@ class Folder:
         """
         path = self.root / _IDENTITY
         if overwrite or not path.exists():
-            with self.owned() if (self.root / _LOCK).exists() else contextlib.nullcontext():
+            with self._locked() if (self.root / _LOCK).exists() else contextlib.nullcontext():
                 run_folder.prepare(
-                    self.root, overwrite=overwrite, contents=_CONTENTS, flag="search_dir"
+                    self.root,
+                    overwrite=overwrite,
+                    contents=_CONTENTS,
+                    spared=(_LOCK,),  # a lock that is held counts only as long as its file is there
+                    flag="search_dir",
                 )
                 run_folder.write_json(path, identity)
-            return
-        before = json.loads(path.read_text())
+        elif not self.state.exists():  # no trial has begun: there is nothing to be true to
+            run_folder.write_json(path, identity)
+        self._check(identity)
+
+    @contextlib.contextmanager
+    def owned(self, identity: Mapping[str, Any]) -> Iterator[None]:
+        """Keeps a second search out of the folder; the system lets go when the process dies.
+
+        Args:
+            identity: Of the search that wants it.
+
+        Raises:
+            RunError: Another process has it.
+            ConfigError: A search with other flags has begun in it meanwhile.
+        """
+        with self._locked():
+            self._check(identity)
+            yield
+
+    def _check(self, identity: Mapping[str, Any]) -> None:
+        before = json.loads((self.root / _IDENTITY).read_text())
         changed = [
             f"--{name} is {_said(identity.get(name))}, and was {_said(before.get(name))}"
             for name in sorted(before.keys() | identity.keys())
@@ -75,12 +98,7 @@ class Folder:
             )
 
     @contextlib.contextmanager
-    def owned(self) -> Iterator[None]:
-        """Keeps a second search out of the folder; the system lets go when the process dies.
-
-        Raises:
-            RunError: Another process has it.
-        """
+    def _locked(self) -> Iterator[None]:
         with (self.root / _LOCK).open("w") as file:
             until = time.monotonic() + _PATIENCE
             while True:

@@ -12,7 +12,7 @@ import keras_tuner
 import numpy as np
 import tensorflow as tf
 
-from trainer import command, dataset, folds, held_out
+from trainer import command, dataset, folds, held_out, train
 from trainer.config import Config, ConfigError
 from trainer.errors import DivergedError
 from tuning.bench import Bench, parameters
@@ -41,10 +41,6 @@ class FilmModel(keras_tuner.HyperModel):
             "val_films": float(len(scored.labels)),
             "val_patients": float(len(set(scored.groups))),
         }
-
-    def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
-        """Declares the space."""
-        self._space.declare(hp)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """The network of some values; see `Bench.base`. Raises as `fit` does."""
@@ -105,7 +101,8 @@ class FilmModel(keras_tuner.HyperModel):
 
     def _measured(self, config: Config) -> Sequence[Mapping[str, float]]:
         """Metrics of each fold and execution."""
-        follow = [_Beat(self._pulse)]
+        self._beat = _Beat(self._pulse)
+        follow = [self._beat]
         if self._fold is not None:
             return self._crossed(follow)
         found = []
@@ -128,13 +125,10 @@ class FilmModel(keras_tuner.HyperModel):
 
     def _films_trained(self, config: Config) -> float:
         """Films that pass the trained part in training, all epochs, folds and executions."""
-        epochs = config.epochs
-        if config.fine_tune_from != "none":
-            epochs += config.fine_tune_epochs
         if self._fold is None:
-            count = len(self._bench.films["train"].labels)
-        else:
-            count = len(self._bench.everyone.labels) * (self._settings.folds - 1)
+            return len(self._bench.films["train"].labels) * self._beat.epochs
+        epochs = sum(epochs for _, _, epochs, _ in train.phases(config))
+        count = len(self._bench.everyone.labels) * (self._settings.folds - 1)
         return count * epochs * self._settings.executions_per_trial
 
 
@@ -151,11 +145,14 @@ def _failing() -> Iterator[None]:
 
 
 class _Beat(keras.callbacks.Callback):
-    """Says after each execution of steps that the trial goes on."""
+    """Says after each execution of steps that the trial goes on, and counts epochs."""
 
     def __init__(self, pulse: Pulse) -> None:
         super().__init__()
-        self._pulse = pulse
+        self._pulse, self.epochs = pulse, 0
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.epochs += 1
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         command.raise_if_interrupted()

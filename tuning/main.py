@@ -1,6 +1,7 @@
 """Searches for better values of the trainer's settings: `python -m tuning.main --classes=4`."""
 
 import importlib
+import os
 import pathlib
 import subprocess
 import sys
@@ -27,6 +28,8 @@ def main(argv: list[str]) -> None:
     settings = settings_lib.from_flags(FLAGS, searched)
     role = roles_lib.role()
     _check(role)
+    if role == "chief":  # TensorFlow would take all memory of the GPUs, and a chief trains nothing
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     config = searched.config({})
     folder = Folder(pathlib.Path(FLAGS.search_dir or f"searches/{config.dataset}-{config.classes}"))
     asked = Search(folder, searched, settings, FLAGS.worker_timeout, FLAGS.trial_attempts)
@@ -58,8 +61,9 @@ def _search(asked: Search, role: str) -> None:
     else:
         bench = _import("work").bench(asked)
         _import("work").alone(asked, bench)
-    found = _import("finish").finish(asked, bench, FLAGS.final_folds)
-    if found and FLAGS.retrain_best:
+    if not _import("finish").finish(asked, bench, FLAGS.final_folds):
+        sys.exit(1)
+    if FLAGS.retrain_best:
         _retrain(asked.folder)
 
 

@@ -24,7 +24,8 @@ from tuning.settings import Settings
 from tuning.space import Space
 
 RUNNING, COMPLETED, FAILED = "RUNNING", "COMPLETED", "FAILED"
-_WAITING = "INVALID"  # KerasTuner's word for a trial that is to run again
+# KerasTuner's words: for a trial that is to run again, and for answers without a trial.
+_WAITING, NOT_NOW, _OVER = "INVALID", "IDLE", "STOPPED"
 _NOBODY = "nobody"  # a worker's id
 _NEVER = 10**9  # failures in a row: KerasTuner's own check would leave its lock taken
 
@@ -63,6 +64,10 @@ class Kept:
             if tuner_id in self.ongoing_trials:
                 self.take_back(tuner_id, "the process that ran it was killed")
             trial = super().create_trial(tuner_id)
+            if trial.status == _OVER and self.open_trials:
+                # A trial that runs may be lost, and somebody has to be there to run it again.
+                trial.status = NOT_NOW
+                self.tuner_ids.add(tuner_id)
         # A copy, as workers get it: KerasTuner writes to it before its end is reported.
         return trial_lib.Trial.from_state(trial.get_state())
 
@@ -196,12 +201,13 @@ class Kept:
                 self.ongoing_trials.pop(_NOBODY)
                 self.tuner_ids.discard(_NOBODY)
                 self._wait(trial)
-            return trial.status == "STOPPED"
+            return trial.status == _OVER
 
     @property
     def open_trials(self) -> int:
         """Trials that run or wait to run again."""
-        return len(self.ongoing_trials) + len(self._retry_queue)
+        with self._changing:
+            return len(self.ongoing_trials) + len(self._retry_queue)
 
 
 class Random(Kept, keras_tuner.oracles.RandomSearchOracle):
@@ -226,9 +232,18 @@ class Bayesian(Kept, keras_tuner.oracles.BayesianOptimizationOracle):
 
 
 class Grid(Kept, keras_tuner.oracles.GridSearchOracle):
-    """Goes through all combinations; a range without steps has ten values."""
+    """Goes through all combinations; of a range without steps ten values, or all integers."""
 
     _first_is_free = False  # it begins with the defaults itself
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """As KerasTuner's, for as many workers as there are."""
+        found = super().populate_space(trial_id)
+        if found["status"] == RUNNING:
+            # KerasTuner proposes what follows a trial when it has ended, since the space may have
+            # grown: workers would wait for each other. This space does not grow.
+            self._populate_next.append(trial_id)
+        return found
 
     def get_state(self) -> dict[str, Any]:
         """As KerasTuner's, and where the grid has got to."""

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
+from trainer.config import ConfigError
 from trainer.errors import RunError
 from tuning.folder import Folder
 
@@ -96,7 +97,7 @@ def run(command: Sequence[str], folder: Folder, workers: int, *, split_cores: bo
         split_cores: See `share`. Sums over other numbers of cores differ in their last digits.
 
     Raises:
-        RunError: A process says that it can't go on, or dies over and over.
+        RunError, ConfigError: A process says that it can't go on, or dies over and over.
     """
     folder.logs.mkdir(exist_ok=True)
     print(f"A chief and {workers} workers; what the workers say is in {folder.logs}.", flush=True)
@@ -162,7 +163,7 @@ def _look_after(process: _Process, command: Sequence[str]) -> None:
     if status is None or (status == 0 and process.name != CHIEF):
         return
     if status in (1, 2):
-        raise RunError(_last_words(process))
+        raise (RunError if status == 1 else ConfigError)(_last_words(process))
     if status == 0:
         return
     early = time.monotonic() - process.begun < _SOON

@@ -51,15 +51,15 @@ def role(environment: Mapping[str, str] = os.environ) -> str:
     """`alone`, `chief` or `worker`.
 
     Raises:
-        ConfigError: Some of KerasTuner's variables are set and some are not.
+        ConfigError: Some of KerasTuner's variables are set and some are not, or empty.
     """
-    there = [name for name in _VARIABLES if environment.get(name)]
+    there = [name for name in _VARIABLES if name in environment]
     if not there:
         return "alone"
-    if len(there) < len(_VARIABLES):
-        lacking = ", ".join(name for name in _VARIABLES if name not in there)
+    lacking = [name for name in _VARIABLES if not environment.get(name)]
+    if lacking:
         raise ConfigError(
-            f"{', '.join(there)} is set, and {lacking} is not. Set all three for a chief and "
-            "workers, or none."
+            f"{', '.join(there)} is set, and {', '.join(lacking)} is not, or is empty. Set all "
+            "three for a chief and workers, or none."
         )
     return "chief" if "chief" in environment["KERASTUNER_TUNER_ID"] else "worker"

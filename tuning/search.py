@@ -52,11 +52,15 @@ class Tuner(base_tuner.BaseTuner):
         hp, living = trial.hyperparameters, contextlib.nullcontext()
         if isinstance(self.oracle, Client):
             living = self.oracle.alive(trial.trial_id, self._pulse)
+        with living:
+            return self.hypermodel.fit(hp, self.hypermodel.build(hp))
+
+    def _run_and_update_trial(self, trial: trial_lib.Trial, *args: Any, **kwargs: Any) -> None:
+        """As KerasTuner's, which takes all other errors for a failure of the trial."""
         try:
-            with living:
-                return self.hypermodel.fit(hp, self.hypermodel.build(hp))
+            super()._run_and_update_trial(trial, *args, **kwargs)
         except RunError as error:
-            # Wrong for every trial: this one is not to blame, and runs again.
+            # Wrong for every trial, or no chief to report to: this one is not to blame.
             raise errors.FatalRuntimeError(str(error)) from error
         except Exception:
             command.raise_if_interrupted()  # a trial that the user stopped has not failed

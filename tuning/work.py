@@ -11,7 +11,7 @@ from tuning.bench import Bench
 from tuning.pulse import Pulse
 from tuning.roles import Search
 
-_HOPELESS = 5  # trials that fail from the start without one that is done
+_HOPELESS = 5  # trials that fail from the start of a process without one that is done
 
 
 def bench(asked: Search) -> Bench:
@@ -30,7 +30,7 @@ def alone(asked: Search, films: Bench) -> None:
         RunError, ConfigError: The films can't be dealt, the objective is no metric, or no trial
             can be trained.
     """
-    with asked.folder.owned():
+    with asked.folder.owned(asked.identity):
         pulse, told = Pulse(), _Told(asked)
         model = _film_model(asked, films, pulse)
         oracle = _resumed(asked, told, ())  # what ran died with the process that ran it
@@ -52,7 +52,7 @@ def lead(asked: Search, expected: Collection[str] | None) -> None:
     Raises:
         RunError: The address can't be had, or no trial can be trained.
     """
-    with asked.folder.owned():
+    with asked.folder.owned(asked.identity):
         told = _Told(asked)
         oracle = _resumed(asked, told, expected)
         chief.serve(
@@ -95,16 +95,21 @@ def _resumed(asked: Search, told: "_Told", expected: Collection[str] | None) -> 
         oracle.reload()
         if expected is not None:
             oracle.expect(set(expected))
-        done = len(oracle.end_order)
-        print(f"Going on in {asked.folder.root}: {done} trials have ended.", flush=True)
+        told.before = len(oracle.end_order)
+        print(f"Going on in {asked.folder.root}: {told.before} trials have ended.", flush=True)
     return oracle
 
 
 class _Told:
-    """Writes and prints what is known whenever a trial ends."""
+    """Writes and prints what is known whenever a trial ends.
+
+    Attributes:
+        oracle: Of the search.
+        before: Trials that had ended before this process began.
+    """
 
     def __init__(self, asked: Search) -> None:
-        self._search, self.oracle = asked, None
+        self._search, self.oracle, self.before = asked, None, 0
         self._about, self._known = results.facts(asked.folder.root), {}
 
     def ended(self, trial: Any) -> None:
@@ -117,11 +122,12 @@ class _Told:
     def check(self) -> None:
         """Raises RunError where trial after trial fails and none is done."""
         command.raise_if_interrupted()
-        ended = [self.oracle.trials[trial_id] for trial_id in self.oracle.end_order]
+        ended = [self.oracle.trials[each] for each in self.oracle.end_order[self.before :]]
         if len(ended) >= _HOPELESS and all(t.status == oracles.FAILED for t in ended):
             raise RunError(
                 f"All of the first {len(ended)} trials failed; the last: "
-                f"{(ended[-1].message or '').strip()}"
+                f"{(ended[-1].message or '').strip()} When that is mended, the same command goes "
+                "on with the other trials, and --overwrite begins anew."
             )
 
 

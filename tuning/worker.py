@@ -16,7 +16,7 @@ from keras_tuner.src.engine import trial as trial_lib
 from trainer.errors import RunError
 from tuning import roles
 from tuning.chief import DATASET, REASON, SEARCH
-from tuning.oracles import Kept
+from tuning.oracles import NOT_NOW, Kept
 from tuning.pulse import Pulse
 
 HUNG = 75  # exit status of a worker whose trial stood still
@@ -24,7 +24,7 @@ _IDLE = 1.0  # seconds between two questions whether there is a trial now
 _AGAIN = 0.5  # seconds between two tries to reach the chief
 _CALL = 120.0  # seconds for one call: bayesian thinks before it answers
 _SIGN = 10.0  # most seconds between two signs of life
-_LONGEST_REASON = 4000  # letters; gRPC takes 8 KiB of metadata
+_LONGEST_REASON = 4000  # bytes; gRPC takes 8 KiB of metadata
 _CHANNEL = (("grpc.max_reconnect_backoff_ms", 2000), ("grpc.initial_reconnect_backoff_ms", 200))
 
 
@@ -57,7 +57,7 @@ class Client(oracle_client.OracleClient):
         """The next trial; waits a moment where there is none now."""
         request = protos.get_service().CreateTrialRequest(tuner_id=tuner_id)
         trial = trial_lib.Trial.from_proto(self._call("CreateTrial", request, self._about).trial)
-        if trial.status == "IDLE":
+        if trial.status == NOT_NOW:
             time.sleep(_IDLE)
         return trial
 
@@ -71,7 +71,7 @@ class Client(oracle_client.OracleClient):
     def end_trial(self, trial: trial_lib.Trial) -> None:
         """Reports the end, and the reason of a failure."""
         request = protos.get_service().EndTrialRequest(trial=trial.to_proto())
-        reason = (trial.message or "")[-_LONGEST_REASON:].encode(errors="replace")
+        reason = (trial.message or "").encode(errors="replace")[-_LONGEST_REASON:]
         self._call("EndTrial", request, ((REASON, reason),))
 
     def get_trial(self, trial_id: str) -> trial_lib.Trial:

@@ -42,7 +42,7 @@ def test_a_group_is_in_one_fold_and_every_class_in_all(count):
 
 def test_more_folds_than_patients_of_a_class_is_an_error():
     labels, groups = labels_and_groups(12)
-    with pytest.raises(RunError, match=r"healthy has 4\. Give fewer --folds"):
+    with pytest.raises(RunError, match=r"healthy has 4\. Ask for fewer"):
         folds.deal(labels, groups, 5, seed=1)
 
 
@@ -127,6 +127,16 @@ def test_fine_tuning_is_undone_between_folds(result):
     one = folds.cross_validate(config, 3, 2)
     last = folds.cross_validate(dataclasses.replace(config, seed=2), 3, 1)
     np.testing.assert_allclose(last.probabilities[0], one.probabilities[1], atol=1e-4)
+
+
+def test_folds_fine_tune_alike_where_rows_find_no_room(result):
+    config, head_only, _ = result
+    config = dataclasses.replace(config, fine_tune_from="block5", fine_tune_epochs=1,
+                                 fine_tune_learning_rate=1e-3)  # fmt: skip
+    kept = folds.cross_validate(config, 3, 1).probabilities[0]
+    passed = folds.cross_validate(dataclasses.replace(config, cache_gib=0.0), 3, 1)
+    np.testing.assert_allclose(passed.probabilities[0], kept, atol=1e-3)
+    assert np.abs(head_only.probabilities[0] - kept).max() > 0.1
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess:

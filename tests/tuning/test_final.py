@@ -2,8 +2,10 @@
 
 import pytest
 
+from tests.tuning.ended import searched
+from tests.tuning.trials import opened
 from trainer.config import Config
-from tuning import final
+from tuning import final, finish
 
 
 def found(low: float, high: float) -> dict:
@@ -29,6 +31,32 @@ def test_the_verdict_follows_from_the_interval(low, high, verdict):
 def test_a_fold_ends_where_the_search_kept_the_trial():
     config = Config(epochs=40, early_stopping=3)
     assert final.at_epoch(config, 12.4) == Config(epochs=12)
-    assert final.at_epoch(config, None) == config
+    assert final.at_epoch(config, 0.4).epochs == 1
     tuned = Config(fine_tune_from="block5")
     assert final.at_epoch(tuned, 3.0) == tuned
+
+
+def test_a_configuration_that_was_no_trial_ends_where_its_trial_would(quick):
+    asked = opened(*quick, "--epochs=6", "--learning_rate=1e-3:1e-2:log")
+    default = asked.space.unsearched()
+    hp = {"learning_rate": default.learning_rate}
+    assert final.kept_epoch(asked.bench, default) == asked(**hp)["epoch"]
+
+
+NONE = {
+    "--final_folds=2): a chief has no films. The same command": (2, []),
+    "--final_folds=50): 50 folds need as many patients": (50, []),
+    "--final_folds=2): --normalisation=featurewise is fitted": (2, ["--normalisation=featurewise"]),
+}
+
+
+@pytest.mark.parametrize("reason", NONE)
+def test_a_search_without_its_comparison_says_why_and_is_done(reason, quick, tmp_path, capsys):
+    count, flags = NONE[reason]
+    asked, _ = searched(tmp_path / "s", [0.5], *quick, *flags)
+    bench = None if "chief" in reason else opened(*quick, *flags).bench
+    assert finish.finish(asked, bench, count)
+    said = capsys.readouterr().out
+    assert f"No closing comparison ({reason}" in said
+    assert "train:  python -m trainer.main --hparams=" in said
+    assert not (asked.folder.root / "final.json").exists()

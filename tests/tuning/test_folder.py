@@ -15,10 +15,13 @@ from tuning import folder as folder_lib
 from tuning.folder import Folder
 
 BEGUN = ["--head_units=64:512:log2", "--dropout=0.2", "--seed=4"]
+SAME = asking.identity(*BEGUN)
 # Says that it owns the folder, and keeps it until its end.
 OWNER = (
     "import pathlib, sys; from tuning.folder import Folder\n"
-    "with Folder(pathlib.Path(sys.argv[1])).owned(): print('mine', flush=True); sys.stdin.read()"
+    "import json\n"
+    "folder = Folder(pathlib.Path(sys.argv[1]))\n"
+    "with folder.owned(json.loads(sys.argv[2])): print('mine', flush=True); sys.stdin.read()"
 )
 # Is killed while it writes the state.
 WRITER = (
@@ -57,8 +60,12 @@ def files(folder: Folder) -> set[pathlib.Path]:
 
 
 def owner(folder: Folder) -> subprocess.Popen:
-    started = subprocess.Popen([sys.executable, "-c", OWNER, str(folder.root)], text=True,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+    started = subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(folder.root), json.dumps(SAME)],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     assert started.stdout.readline() == "mine\n"
     return started
 
@@ -97,7 +104,18 @@ def test_changed_flags_are_named(message, begun):
     assert files(begun) == before
 
 
+def test_before_the_first_trial_other_flags_begin_another_search(begun, hasty):
+    other = asking.identity(*BEGUN, "--epochs=3")
+    begun.begin(other, overwrite=False)
+    with begun.owned(other):
+        pass
+    # Who began with the flags before must not go on under these.
+    with pytest.raises(ConfigError, match="--epochs is 40, and was 3"), begun.owned(SAME):
+        pass
+
+
 def test_a_flag_that_the_program_did_not_have_is_named(begun):
+    filled(begun)
     path = begun.root / "search.json"
     older = json.loads(path.read_text())
     del older["seed"]
@@ -110,7 +128,7 @@ def test_overwrite_removes_what_a_search_left_and_begins_anew(begun):
     filled(begun)
     now = asking.identity("--seed=5")
     begun.begin(now, overwrite=True)
-    assert files(begun) == {begun.root / "search.json"}
+    assert files(begun) == {begun.root / "search.json", begun.root / ".lock"}
     assert json.loads((begun.root / "search.json").read_text()) == now
 
 
@@ -160,22 +178,22 @@ def test_overwrite_removes_what_a_killed_process_left(begun):
 def test_a_second_process_is_kept_out_until_the_first_is_killed(begun, hasty):
     first = owner(begun)
     try:
-        with pytest.raises(RunError, match="Another process searches in"), begun.owned():
+        with pytest.raises(RunError, match="Another process searches in"), begun.owned(SAME):
             pass
     finally:
         first.kill()
         first.communicate()
-    with begun.owned():
+    with begun.owned(SAME):
         pass
 
 
 def test_a_folder_is_given_back(begun, hasty):
-    with begun.owned():
+    with begun.owned(SAME):
         pass
     first = owner(begun)
     first.communicate("")
     assert first.returncode == 0
-    with begun.owned():
+    with begun.owned(SAME):
         pass
 
 
@@ -185,7 +203,7 @@ def test_a_search_that_goes_on_is_not_overwritten(begun, hasty):
     try:
         with pytest.raises((RunError, ConfigError), match="Another process searches in"):
             begun.begin(asking.identity(*BEGUN), overwrite=True)
-            with begun.owned():
+            with begun.owned(SAME):
                 pass
         assert begun.state.exists()
     finally:

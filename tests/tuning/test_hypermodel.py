@@ -134,6 +134,17 @@ def test_trials_on_random_weights_begin_from_the_same(quick):
     np.testing.assert_array_equal(one, other)
 
 
+def test_films_are_counted_up_to_where_the_training_stopped(quick):
+    flags = ["--early_stopping=1", "--epochs=90", "--learning_rate=1e-2:1e-1:log"]
+    asked = opened(*quick, *flags)
+    hp = keras_tuner.HyperParameters()
+    asked.space.declare(hp)
+    found = asked.model.fit(hp, asked.model.build(hp))
+    films = found["films_per_second"] * found["seconds"]
+    assert films / len(asked.bench.films["train"].labels) == pytest.approx(found["epoch"] + 1)
+    assert found["epoch"] < 89
+
+
 class Counted(Pulse):
     beats = 0
 

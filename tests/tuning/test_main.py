@@ -11,7 +11,9 @@ import time
 
 import pytest
 
+from tests.tuning.ended import searched
 from tests.tuning.killing import ranking, victims
+from trainer import dataset
 from trainer.config import ConfigError
 from tuning import processes, roles
 
@@ -57,6 +59,8 @@ def test_the_role_follows_from_keras_tuners_variables():
     assert roles.role({**CHIEF, "KERASTUNER_TUNER_ID": "gpu-3"}) == "worker"
     with pytest.raises(ConfigError, match="Set all three"):
         roles.role({"KERASTUNER_ORACLE_IP": "127.0.0.1"})
+    with pytest.raises(ConfigError, match="KERASTUNER_ORACLE_IP is not, or is empty"):
+        roles.role({**CHIEF, "KERASTUNER_ORACLE_IP": ""})
 
 
 def test_workers_share_cores_and_gpus(monkeypatch):
@@ -104,6 +108,7 @@ def test_a_search_ends_with_leaderboard_comparison_and_a_trained_network(whole):
     difference = [final[side]["balanced_accuracy"]["value"] for side in ("best", "default")]
     assert final["difference"]["value"] == pytest.approx(difference[0] - difference[1])
     assert len(list((folder / "plots").iterdir())) == 3
+    assert "other films" not in done.stdout
 
 
 def test_a_finished_search_trains_nothing_again(whole):
@@ -122,13 +127,24 @@ def test_other_flags_in_the_same_folder_are_named(whole):
     assert "--dropout is 0.1, and was 0.5; --epochs is 3, and was 2" in done.stderr
 
 
-def test_a_metric_that_is_not_there_is_told_before_the_search(tiny, tmp_path):
-    done = command(*tiny, "--objective=val_auc", "--direction=max",
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_metric_that_is_not_there_is_told_before_the_search(workers, tiny, tmp_path):
+    done = command(*tiny, "--objective=val_auc", "--direction=max", f"--workers={workers}",
                    f"--search_dir={tmp_path / 'search'}")  # fmt: skip
     assert done.returncode == 2
     assert "--objective=val_auc is no metric of a trial. Choose from: " in done.stderr
     assert "val_balanced_accuracy" in done.stderr
+    assert "Traceback" not in done.stderr
     assert not (tmp_path / "search" / "state.json").exists()
+
+
+def test_a_search_without_a_finished_trial_exits_with_1(tiny, data_dir, tmp_path):
+    films = dataset.open_dataset("tiny", str(data_dir), 4).fingerprint
+    searched(tmp_path / "search", [None], *tiny, "--max_trials=1", films=films)
+    done = command(*tiny, "--max_trials=1", f"--search_dir={tmp_path / 'search'}")
+    assert done.returncode == 1
+    assert "No trial finished; 1 failed. The last: Out of memory" in done.stdout
+    assert "Traceback" not in done.stderr
 
 
 def killed_search(flags: list[str], folder: pathlib.Path, workers: int, parts: list[str]) -> str:

@@ -45,6 +45,8 @@ def finished(oracle, stop_after: int = 10**6) -> None:
         trial = oracle.create_trial("one")
         if trial.status == "STOPPED":
             return
+        if trial.status == "IDLE":
+            continue
         oracle.update_trial(trial.trial_id, measured(trial))
         trial.status = "COMPLETED"
         oracle.end_trial(trial)
@@ -96,6 +98,28 @@ def test_grid_goes_through_all_combinations_once(tmp_path):
     values = [tuple(trial.hyperparameters.values.values()) for trial in oracle.trials.values()]
     # A range without steps has ten values, and its default is one more.
     assert len(values) == len(set(values)) == 4 * (10 + 1)
+
+
+def test_grid_proposes_to_all_workers_at_once(tmp_path):
+    oracle = opened("grid", tmp_path, trials=0)
+    for turn in range(6):
+        held = {oracle.create_trial(f"{turn}.{number}").trial_id for number in range(3)}
+        assert len(held) == 3
+    assert len(oracle.trials) == len(oracle.ongoing_trials) == 18
+
+
+def test_who_asks_while_the_last_trials_run_is_told_to_wait(tmp_path):
+    oracle = opened("random", tmp_path, trials=1)
+    last = oracle.create_trial("a")
+    assert oracle.create_trial("b").status == "IDLE"
+    assert oracle.tuner_ids == {"a", "b"}
+    oracle.take_back("a", "it died")
+    assert oracle.create_trial("b").trial_id == last.trial_id
+    oracle.update_trial(last.trial_id, measured(last))
+    last.status = "COMPLETED"
+    oracle.end_trial(last)
+    assert oracle.create_trial("b").status == "STOPPED"
+    assert not oracle.tuner_ids
 
 
 def test_a_result_counts_once_whoever_reports_it_again(tmp_path):

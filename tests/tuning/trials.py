@@ -25,7 +25,7 @@ class Trials:
     def __call__(self, **values) -> dict[str, float]:
         """What a trial measures, the parameters' defaults but for some values."""
         hp = keras_tuner.HyperParameters()
-        self.model.declare_hyperparameters(hp)
+        self.space.declare(hp)
         assert values.keys() <= hp.values.keys()
         hp.values |= values
         found = self.model.fit(hp, self.model.build(hp))
