@@ -18,6 +18,7 @@ from trainer.errors import RunError
 ROOT = pathlib.Path(__file__).parents[2]
 QUICK = Config(dataset="tiny", image_size=32, batch_size=16, epochs=3, head_units=8, dropout=0.0,
                precision="float32", learning_rate=1e-3)  # fmt: skip
+TUNED = {"fine_tune_from": "block5", "fine_tune_epochs": 1, "fine_tune_learning_rate": 1e-3}
 
 
 def labels_and_groups(patients: int) -> tuple[np.ndarray, list[str]]:
@@ -121,9 +122,7 @@ def test_folds_begin_from_the_same_weights_and_seeds_differ(result):
 
 
 def test_fine_tuning_is_undone_between_folds(result):
-    config, _, _ = result
-    config = dataclasses.replace(config, fine_tune_from="block5", fine_tune_epochs=1,
-                                 fine_tune_learning_rate=1e-3)  # fmt: skip
+    config = dataclasses.replace(result[0], **TUNED)
     one = folds.cross_validate(config, 3, 2)
     last = folds.cross_validate(dataclasses.replace(config, seed=2), 3, 1)
     np.testing.assert_allclose(last.probabilities[0], one.probabilities[1], atol=1e-4)
@@ -131,8 +130,7 @@ def test_fine_tuning_is_undone_between_folds(result):
 
 def test_folds_fine_tune_alike_where_rows_find_no_room(result):
     config, head_only, _ = result
-    config = dataclasses.replace(config, fine_tune_from="block5", fine_tune_epochs=1,
-                                 fine_tune_learning_rate=1e-3)  # fmt: skip
+    config = dataclasses.replace(config, **TUNED)
     kept = folds.cross_validate(config, 3, 1).probabilities[0]
     passed = folds.cross_validate(dataclasses.replace(config, cache_gib=0.0), 3, 1)
     np.testing.assert_allclose(passed.probabilities[0], kept, atol=1e-3)
