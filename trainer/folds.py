@@ -223,9 +223,10 @@ def _ready(model: keras.Model, config: Config, rate: float, steps_at_once: int, 
     if anew or not model.compiled or model.steps_per_execution != steps_at_once:
         train.compiled(model, config, rate, steps_at_once)
         return
+    begin = {"dynamic_scale": getattr(model.optimizer, "initial_scale", 0.0)}  # float16 has one
     for variable in model.optimizer.variables:
-        if variable.name != "learning_rate":  # all others of Adam begin at 0
-            variable.assign(keras.ops.zeros_like(variable))
+        if variable.name != "learning_rate":  # all others begin at 0
+            variable.assign(keras.ops.full_like(variable, begin.get(variable.name, 0.0)))
 
 
 def scores(

@@ -3,6 +3,7 @@
 Only train and validation are held: a trial can't reach the test split.
 """
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
@@ -50,6 +51,14 @@ class Bench:
         """The films of both splits."""
         return dataset.joined([self.films[split] for split in _OPEN])
 
+    def crossed(self) -> "Bench":
+        """The same films and network for folds, whose films are those of both splits."""
+        if self._crossed:
+            return self
+        other = copy.copy(self)
+        other._crossed, other._shared = True, {}
+        return other
+
     def base(self, config: Config, tell: Callable[[], None] = lambda: None) -> Base:
         """A trial's network over its frozen part, whose rows are computed where they are lacking.
 
@@ -63,10 +72,13 @@ class Bench:
             if kept:
                 of_block5 = shared.part(None, shared.lowest).output
                 return shared.under(config, backbone.build_head(of_block5, **head(config)))
-        model = network(config, self._weights, self._normalisation)
-        base = Base(config, model, self._jit, tell)
+        base = self.bare(config, tell)
         self._keep(base, quiet=True)
         return base
+
+    def bare(self, config: Config, tell: Callable[[], None] = lambda: None) -> Base:
+        """A whole network of a trial's own, no rows computed yet."""
+        return Base(config, network(config, self._weights, self._normalisation), self._jit, tell)
 
     def done(self, base: Base) -> None:
         """Lets go of what belongs to a trial alone."""

@@ -118,7 +118,7 @@ def serve(
 
 
 def _over(oracle: Kept, servicer: Servicer) -> bool:
-    if oracle.open_trials:
+    if oracle.open_trials or not oracle.trials:
         return False
     if servicer.stop_triggered:
         return True

@@ -35,6 +35,7 @@ def compare(bench: Bench, best: Config, default: Config, count: int) -> dict[str
     Raises:
         RunError: The films can't be dealt.
     """
+    bench = bench.crossed()
     films, seed = bench.everyone, best.seed + _ANEW
     fold = folds.deals(films, count, 1, seed)
     names, right, found = LABELS[: best.classes], {}, {}

@@ -3,12 +3,15 @@
 import dataclasses
 from collections.abc import Sequence
 
+from keras_tuner.errors import FailedTrialError
+
 from trainer import crossval, run_folder
 from trainer.config import Config, ConfigError
 from trainer.errors import RunError
 from trainer.judge import NOTICE
 from tuning import final, plots, results, work
 from tuning.bench import Bench
+from tuning.hypermodel import failing
 from tuning.oracles import COMPLETED
 from tuning.roles import Search
 
@@ -85,11 +88,12 @@ def _compared(
                 "films are, makes it, and trains no trial again."
             )
         crossval.check_config(dataclasses.replace(config, early_stopping=0))
-        if epoch is not None:  # each ends where validation says, as trainer.main would
-            config = final.at_epoch(config, epoch)
-            default = final.at_epoch(default, _epoch(found, bench, default))
-        compared = final.compare(bench, config, default, count)
-    except (ConfigError, RunError) as error:
+        with failing():
+            if epoch is not None:  # each ends where validation says, as trainer.main would
+                config = final.at_epoch(config, epoch)
+                default = final.at_epoch(default, _epoch(found, bench, default))
+            compared = final.compare(bench, config, default, count)
+    except (ConfigError, RunError, FailedTrialError) as error:
         return f"\nNo closing comparison (--final_folds={count}): {error}"
     run_folder.write_json(asked.folder.root / "final.json", compared)
     return final.text(compared)

@@ -65,8 +65,10 @@ class Folder:
                     flag="search_dir",
                 )
                 run_folder.write_json(path, identity)
-        elif not self.state.exists():  # no trial has begun: there is nothing to be true to
-            run_folder.write_json(path, identity)
+        elif not self.state.exists():  # perhaps no trial has begun: nothing to be true to
+            with self._locked():
+                if not self.state.exists():
+                    run_folder.write_json(path, identity)
         self._check(identity)
 
     @contextlib.contextmanager

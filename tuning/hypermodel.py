@@ -44,7 +44,7 @@ class FilmModel(keras_tuner.HyperModel):
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """The network of some values; see `Bench.base`. Raises as `fit` does."""
-        with _failing(), self._pulse.watched():
+        with failing(), self._pulse.watched():
             self._base = self._bench.base(self._space.config(hp.values), self._pulse.beat)
         return self._base.model
 
@@ -66,7 +66,7 @@ class FilmModel(keras_tuner.HyperModel):
         """
         config, begin = self._space.config(hp.values), time.perf_counter()
         try:
-            with _failing(), self._pulse.watched():
+            with failing(), self._pulse.watched():
                 found = self._measured(config)
         finally:
             self._bench.done(self._base)
@@ -89,7 +89,7 @@ class FilmModel(keras_tuner.HyperModel):
         if config.fine_tune_from != "none":
             config = dataclasses.replace(config, fine_tune_epochs=1)
         few = {s: _one_batch(films, config) for s, films in self._bench.films.items()}
-        base = self._bench.base(config)
+        base = self._bench.bare(config)
         found = held_out.train_and_score(base, few, config.seed)
         self._bench.done(base)
         names = [name for name in found if not self._settings.folds or name.startswith(_PREFIX)]
@@ -133,7 +133,7 @@ class FilmModel(keras_tuner.HyperModel):
 
 
 @contextlib.contextmanager
-def _failing() -> Iterator[None]:
+def failing() -> Iterator[None]:
     """Turns what is wrong with a trial alone into KerasTuner's failure, with the reason."""
     try:
         yield

@@ -63,7 +63,7 @@ class Kept:
         with self._event():
             if tuner_id in self.ongoing_trials:
                 self.take_back(tuner_id, "the process that ran it was killed")
-            trial = super().create_trial(tuner_id)
+            trial = self._next(tuner_id)
             if trial.status == _OVER and self.open_trials:
                 # A trial that runs may be lost, and somebody has to be there to run it again.
                 trial.status = NOT_NOW
@@ -89,10 +89,11 @@ class Kept:
             if known.status != RUNNING:
                 return
             super().end_trial(trial)
-        self._ended(known)
+        with self._changing:  # what is written of it is written by one thread
+            self._ended(known)
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """What the tuner proposes; the trainer's defaults come first where all can be drawn."""
+        """What the tuner proposes; the trainer's defaults, or what is nearest, come first."""
         if not self.trials and self._first_is_free:
             return {"status": RUNNING, "values": self._space.defaults()}
         return super().populate_space(trial_id)
@@ -151,6 +152,18 @@ class Kept:
                 self._ended_texts[trial.trial_id] = found
         return found
 
+    def _next(self, tuner_id: str) -> trial_lib.Trial:
+        """KerasTuner's answer; one without a trial leaves no trace, however often it is asked for.
+
+        It says that a small space is exhausted when it has drawn what is known 21 times. Asked
+        again with further draws, it would find another trial now and then.
+        """
+        before = self._seed_state
+        trial = super().create_trial(tuner_id)
+        if trial.status != RUNNING:
+            self._seed_state = before
+        return trial
+
     def _wait(self, trial: trial_lib.Trial) -> None:
         """Leaves a trial to the next worker that asks."""
         trial.status = _WAITING
@@ -196,7 +209,7 @@ class Kept:
     def is_exhausted(self) -> bool:
         """Whether there is no further trial; the one that there is waits for a worker."""
         with self._event():
-            trial = super().create_trial(_NOBODY)
+            trial = self._next(_NOBODY)
             if trial.status == RUNNING:
                 self.ongoing_trials.pop(_NOBODY)
                 self.tuner_ids.discard(_NOBODY)

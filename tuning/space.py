@@ -32,6 +32,7 @@ SYNTAX = (
     "A,B,C"
 )
 _FACTORS = {"log2": 2, "log10": 10}
+_MOST_STEPS = 1000  # all of them are written with every trial
 _FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 # Settings that say nothing without the choice that they belong to.
 _BELONG = {"fine_tune_from": ("fine_tune_epochs", "fine_tune_learning_rate"),
@@ -66,9 +67,13 @@ class Parameter:
         return self.choices or (self.low, self.high)
 
     def default(self) -> Any:
-        """The trainer's default where it can be drawn, else the first value."""
+        """The trainer's default; where it can't be drawn, the nearest number or first choice."""
         value = _FIELDS[self.name].default
-        return value if self.holds(value) else self.ends[0]
+        if self.holds(value):
+            return value
+        if isinstance(value, str):
+            return self.ends[0]
+        return min(self.values or self.ends, key=lambda drawn: abs(drawn - value))
 
     def holds(self, value: Any) -> bool:
         """Whether the value can be drawn."""
@@ -258,6 +263,10 @@ def parse(name: str, text: str) -> Parameter | Any:
         if not 0 < step <= high - low:
             raise ConfigError(
                 f"--{name}={text} has a step of {step:g}. Give one above 0 and within the range."
+            )
+        if (high - low) / step > _MOST_STEPS:
+            raise ConfigError(
+                f"--{name}={text} has more than {_MOST_STEPS} steps. Give a larger one, or linear."
             )
     return Parameter(name, low=low, high=high, scale=scale)
 

@@ -11,7 +11,7 @@ from tuning.bench import Bench
 from tuning.pulse import Pulse
 from tuning.roles import Search
 
-_HOPELESS = 5  # trials that fail from the start of a process without one that is done
+_HOPELESS = 5  # failures, since a process began, of a search that has no finished trial
 
 
 def bench(asked: Search) -> Bench:
@@ -122,10 +122,11 @@ class _Told:
     def check(self) -> None:
         """Raises RunError where trial after trial fails and none is done."""
         command.raise_if_interrupted()
-        ended = [self.oracle.trials[each] for each in self.oracle.end_order[self.before :]]
-        if len(ended) >= _HOPELESS and all(t.status == oracles.FAILED for t in ended):
+        ended = [self.oracle.trials[each] for each in self.oracle.end_order]
+        failed = all(trial.status == oracles.FAILED for trial in ended)
+        if failed and len(ended) - self.before >= _HOPELESS:
             raise RunError(
-                f"All of the first {len(ended)} trials failed; the last: "
+                f"All of the {len(ended)} trials so far failed; the last: "
                 f"{(ended[-1].message or '').strip()} When that is mended, the same command goes "
                 "on with the other trials, and --overwrite begins anew."
             )
@@ -139,7 +140,8 @@ def _oracle(asked: Search, ended: Callable[[Any], None]) -> oracles.Kept:
 
 
 def _film_model(asked: Search, films: Bench, pulse: Pulse) -> hypermodel.FilmModel:
-    """What trials train, checked by one batch."""
+    """What trials train, checked by one batch; then all rows of the first one are computed."""
     model = hypermodel.FilmModel(asked.space, asked.settings, films, pulse)
     model.check_objective()
+    films.done(films.base(asked.space.config({})))
     return model

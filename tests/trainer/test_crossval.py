@@ -137,6 +137,23 @@ def test_folds_fine_tune_alike_where_rows_find_no_room(result):
     assert np.abs(head_only.probabilities[0] - kept).max() > 0.1
 
 
+def test_float16_begins_every_fold_with_its_loss_scale(result):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, activation="softmax")])
+    finally:
+        keras.config.set_dtype_policy("float32")
+    films, labels = np.ones((4, 3), np.float32), np.arange(4)
+    folds._ready(model, result[0], 1e-3, 1, anew=False)
+    for _ in range(2):
+        model.fit(films, labels, verbose=0)
+        folds._ready(model, result[0], 1e-3, 1, anew=False)
+        assert float(model.optimizer.dynamic_scale) == model.optimizer.initial_scale > 1
+        assert not np.any(model.optimizer.inner_optimizer._momentums[0])
+    model.fit(films, labels, verbose=0)
+    assert np.isfinite(model.get_weights()[0]).all()
+
+
 def command(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", "trainer.crossval", *arguments], cwd=ROOT,
                           capture_output=True, text=True, timeout=300, check=False)  # fmt: skip

@@ -1,9 +1,11 @@
 """What the closing comparison says of what it found."""
 
 import pytest
+import tensorflow as tf
 
 from tests.tuning.ended import searched
 from tests.tuning.trials import opened
+from trainer import frozen
 from trainer.config import Config
 from tuning import final, finish
 
@@ -60,3 +62,34 @@ def test_a_search_without_its_comparison_says_why_and_is_done(reason, quick, tmp
     assert f"No closing comparison ({reason}" in said
     assert "train:  python -m trainer.main --hparams=" in said
     assert not (asked.folder.root / "final.json").exists()
+
+
+def test_a_comparison_whose_rows_find_no_room_passes_the_films(quick, tmp_path):
+    """A head-only search whose rows fit, and its folds' rows, of both splits' views, do not."""
+    flags = [*quick, "--learning_rate=1e-3:1e-2:log", "--augmentation=radiograph", "--views=2",
+             f"--cache_dir={tmp_path}", "--precision=float32"]  # fmt: skip
+    roomy = opened(*flags)
+    config = roomy.space.config({})
+    kept = roomy.bench.base(config)
+    assert not {layer.name for layer in kept.model.layers} & {"block1_conv1"}  # a head alone
+    films = {name: len(split.labels) for name, split in roomy.bench.films.items()}
+    row = frozen.bytes_a_row(kept.part(None, kept.lowest).output)
+    room = row * (2 * films["train"] + films["validation"] + 3)
+    tight = opened(*flags, f"--cache_gib={room / 2**30}", f"--cache_dir={tmp_path / 'tight'}")
+    config = tight.space.config({})
+    base = tight.bench.base(config)
+    assert not {layer.name for layer in base.model.layers} & {"block1_conv1"}
+    found = final.compare(tight.bench, config, config, 2)
+    assert found["difference"]["value"] == 0
+
+
+def test_a_comparison_that_runs_out_of_memory_leaves_the_search_finished(
+    quick, tmp_path, capsys, monkeypatch
+):
+    def full(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nmore")
+
+    monkeypatch.setattr(final, "compare", full)
+    asked, _ = searched(tmp_path / "s", [0.5], *quick)
+    assert finish.finish(asked, object(), 2)
+    assert "(--final_folds=2): Out of memory: OOM when allocating\n" in capsys.readouterr().out

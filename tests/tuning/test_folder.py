@@ -59,9 +59,9 @@ def files(folder: Folder) -> set[pathlib.Path]:
     return {path for path in folder.root.rglob("*") if path.is_file()}
 
 
-def owner(folder: Folder) -> subprocess.Popen:
+def owner(folder: Folder, identity: dict = SAME) -> subprocess.Popen:
     started = subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(folder.root), json.dumps(SAME)],
+        [sys.executable, "-c", OWNER, str(folder.root), json.dumps(identity)],
         text=True,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -109,6 +109,15 @@ def test_before_the_first_trial_other_flags_begin_another_search(begun, hasty):
     begun.begin(other, overwrite=False)
     with begun.owned(other):
         pass
+    # A search that goes on may have computed rows for long before its first trial.
+    first = owner(begun, other)
+    try:
+        with pytest.raises(RunError, match="Another process searches in"):
+            begun.begin(SAME, overwrite=False)
+        assert json.loads((begun.root / "search.json").read_text()) == other
+    finally:
+        first.kill()
+        first.communicate()
     # Who began with the flags before must not go on under these.
     with pytest.raises(ConfigError, match="--epochs is 40, and was 3"), begun.owned(SAME):
         pass

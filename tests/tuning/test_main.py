@@ -147,6 +147,26 @@ def test_a_search_without_a_finished_trial_exits_with_1(tiny, data_dir, tmp_path
     assert "Traceback" not in done.stderr
 
 
+def test_a_process_whose_memory_climbed_begins_anew_and_goes_on(tiny, tmp_path):
+    """With the least growth taken for too much; what is begun anew is the command itself."""
+    folder, flags = tmp_path / "search", [*tiny, "--max_trials=2", "--final_folds=0"]
+    assert command(*flags, "--max_trials=1", f"--search_dir={folder}").returncode == 0
+    program = (
+        "import runpy; from tuning import memory; memory.MOST = -1;"
+        "runpy.run_module('tuning.main', run_name='__main__', alter_sys=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *flags, f"--search_dir={folder}",
+                           "--overwrite"], cwd=ROOT, capture_output=True, text=True, timeout=300,
+                          check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Memory has climbed: the process begins anew and goes on.") == 1
+    assert "1 trials have ended" in done.stdout
+    rows = ranking(folder)
+    assert [row[2] for row in rows] == ["COMPLETED"] * 2
+    state = json.loads((folder / "state.json").read_text())
+    assert not state["deaths"]
+
+
 def killed_search(flags: list[str], folder: pathlib.Path, workers: int, parts: list[str]) -> str:
     """Kills the named parts one after the other, each once a further trial is begun."""
     line = [sys.executable, "-m", "tuning.main", *flags, f"--workers={workers}",

@@ -20,12 +20,14 @@ TOO_SLOW = {"bayesian": 9, "hyperband": 7}
 TUNERS = {"random": 9, "bayesian": 8, "grid": 9, "hyperband": 0}
 
 
-def opened(tuner: str, folder: pathlib.Path, trials: int | None = None, ended=lambda _: None):
+def opened(tuner: str, folder: pathlib.Path, trials: int | None = None, ended=lambda _: None,
+           space: Space = SPACE, seed: int = 0):  # fmt: skip
     settings = Settings(tuner=tuner, max_trials=TUNERS[tuner] if trials is None else trials,
                         objective="val_accuracy", direction="max", folds=0,
                         executions_per_trial=1)  # fmt: skip
-    oracle = oracles.make(settings, SPACE, seed=0, epochs=9)
-    oracle.keep(folder / "state.json", SPACE, 3, ended)
+    folder.mkdir(exist_ok=True)
+    oracle = oracles.make(settings, space, seed=seed, epochs=9)
+    oracle.keep(folder / "state.json", space, 3, ended)
     if (folder / "state.json").exists():
         oracle.reload()
         oracle.expect(set())
@@ -36,7 +38,8 @@ def measured(trial) -> dict[str, float]:
     """Stands for a training: a score that follows from the values."""
     values = trial.hyperparameters.values
     epochs = values.get("tuner/epochs", 9)
-    return {"val_accuracy": values["head_units"] / 1e3 + values["learning_rate"] + epochs / 1e2}
+    rate = values.get("learning_rate", 0.0)
+    return {"val_accuracy": values["head_units"] / 1e3 + rate + epochs / 1e2}
 
 
 def finished(oracle, stop_after: int = 10**6) -> None:
@@ -120,6 +123,20 @@ def test_who_asks_while_the_last_trials_run_is_told_to_wait(tmp_path):
     oracle.end_trial(last)
     assert oracle.create_trial("b").status == "STOPPED"
     assert not oracle.tuner_ids
+
+
+def test_a_small_space_is_exhausted_once_and_for_all(tmp_path):
+    few = Space((parse("head_units", "4,8,16"), parse("pooling", "max,average")), {"epochs": 9})
+    for seed in range(8):
+        oracle = opened("random", tmp_path / str(seed), trials=20, space=few, seed=seed)
+        finished(oracle)
+        known = set(oracle.trials)
+        assert 0 < len(known) <= 6
+        for again in (oracle, opened("random", tmp_path / str(seed), 20, space=few, seed=seed)):
+            for _ in range(20):
+                assert again.create_trial("other").status == "STOPPED"
+            assert again.is_exhausted()
+            assert set(again.trials) == known
 
 
 def test_a_result_counts_once_whoever_reports_it_again(tmp_path):

@@ -58,11 +58,14 @@ def test_a_parameter_that_is_not_searched_has_its_value_or_the_trainers_default(
     assert with_range == (Parameter("l2", low=0.1, high=0.2, scale="linear"),)
 
 
-def test_a_default_is_the_trainers_where_it_can_be_drawn_and_else_the_first_value():
+def test_a_default_is_the_trainers_where_it_can_be_drawn_and_else_what_is_nearest():
     assert parse("head_units", "64:1024:log2").default() == Config.head_units
-    assert parse("head_units", "100:1000:log2").default() == 100
+    assert parse("head_units", "100:1000:log2").default() == 200
+    assert parse("head_units", "32:128:log2").default() == 128
+    assert parse("l2", "1e-6:1e-2:log").default() == 1e-6
+    assert parse("learning_rate", "1e-6:1e-5:log").default() == 1e-5
     assert parse("head_units", "300:1000:linear").default() == 300
-    assert parse("dropout", "0:0.6:0.2").default() == 0.0
+    assert parse("dropout", "0:0.4:0.2").default() == 0.4
     assert parse("dropout", "0.1:0.7:0.2").default() == Config.dropout
     assert parse("pooling", "max,flatten").default() == Config.pooling
     assert parse("pooling", "max,average").default() == "max"
@@ -73,7 +76,7 @@ def test_unsearched_is_the_trainers_default_in_the_space_or_not():
                          "--fine_tune_from=block4,block5", "--fine_tune_epochs=2",
                          "--augmentation=article,radiograph", "--views=3",
                          "--pooling=max")  # fmt: skip
-    assert space.config({}).head_units == 2
+    assert space.config({}).head_units == 4
     assert space.unsearched() == Config(epochs=3, pooling="max")
 
 
@@ -96,6 +99,7 @@ WRONG = {
     "--dropout=0:0.5:0.6 has a step of 0.6. Give one above 0 and within the range": [
         "--dropout=0:0.5:0.6"
     ],
+    "--dropout=0:0.5:1e-9 has more than 1000 steps": ["--dropout=0:0.5:1e-9"],
     "--dropout=0:0.5:nan has a step of nan": ["--dropout=0:0.5:nan"],
     "--head_units=64:1024 can't be read. Give one value, a range LOW:HIGH:SCALE (SCALE is linear, "
     "log, log2, log10 or a step), or choices A,B,C, for example --head_units=64:1024:log2": [

@@ -1,0 +1,53 @@
+"""When a search gives up: trial after trial has failed, and none is done."""
+
+import pytest
+
+from tests.tuning import asking
+from trainer.errors import RunError
+from tuning import oracles, work
+from tuning.folder import Folder
+from tuning.roles import Search
+
+
+def begun(root):
+    """A process of a search, without its films: its oracle, and what looks whether to go on."""
+    space, settings = asking.asked("--max_trials=30")
+    asked = Search(Folder(root), space, settings, timeout=60.0, attempts=3)
+    asked.folder.begin(asked.identity, overwrite=False)
+    told = work._Told(asked)
+    return work._resumed(asked, told, ()), told
+
+
+def end(oracle, *statuses):
+    for status in statuses:
+        trial = oracle.create_trial("one")
+        if status == oracles.COMPLETED:
+            metrics = {"val_balanced_accuracy": 0.5, "val_loss": 1.0, "seconds": 1.0}
+            oracle.update_trial(trial.trial_id, metrics)
+        trial.status = status
+        trial.message = "Out of memory." if status == oracles.FAILED else None
+        oracle.end_trial(trial)
+
+
+def test_a_search_whose_trials_all_fail_ends_and_may_be_tried_again(tmp_path):
+    oracle, told = begun(tmp_path)
+    end(oracle, *[oracles.FAILED] * 4)
+    told.check()
+    end(oracle, oracles.FAILED)
+    with pytest.raises(RunError, match=r"All of the 5 trials so far failed; the last: Out of mem"):
+        told.check()
+    oracle, told = begun(tmp_path)  # the cause is mended, perhaps
+    told.check()
+    end(oracle, *[oracles.FAILED] * 4)
+    told.check()
+    end(oracle, oracles.FAILED)
+    with pytest.raises(RunError, match="All of the 10 trials"):
+        told.check()
+
+
+def test_a_finished_trial_keeps_the_search_going_whatever_fails_later(tmp_path):
+    oracle, told = begun(tmp_path)
+    end(oracle, oracles.COMPLETED)
+    oracle, told = begun(tmp_path)
+    end(oracle, *[oracles.FAILED] * 9)
+    told.check()
