@@ -67,14 +67,14 @@ class FilmModel(keras_tuner.HyperModel):
         config, begin = self._space.config(hp.values), time.perf_counter()
         try:
             with failing(), self._pulse.watched():
-                found = self._measured(config)
+                found, films = self._measured(config)
         finally:
             self._bench.done(self._base)
         seconds = time.perf_counter() - begin
         return {
             **_mean_and_sd(found),
             "seconds": seconds,
-            "films_per_second": self._films_trained(config) / seconds,
+            "films_per_second": films / seconds,
             "parameters": float(parameters(model)),
             **self._counts,
         }
@@ -99,20 +99,21 @@ class FilmModel(keras_tuner.HyperModel):
                 f"Choose from: {', '.join(sorted(names))}."
             )
 
-    def _measured(self, config: Config) -> Sequence[Mapping[str, float]]:
-        """Metrics of each fold and execution."""
-        self._beat = _Beat(self._pulse)
-        follow = [self._beat]
+    def _measured(self, config: Config) -> tuple[Sequence[Mapping[str, float]], int]:
+        """Metrics of each fold and execution, and how many films passed the trained part."""
+        beat = _Beat(self._pulse)
         if self._fold is not None:
-            return self._crossed(follow)
+            epochs = sum(epochs for _, _, epochs, _ in train.phases(config))
+            films = self._fold.size * (self._settings.folds - 1)
+            return self._crossed([beat]), films * epochs
         found = []
         for execution in range(self._settings.executions_per_trial):
             if execution and config.fine_tune_from != "none":  # its blocks have been trained
                 self._bench.done(self._base)
                 self._base = self._bench.base(config)
             seed = config.seed + execution
-            found.append(held_out.train_and_score(self._base, self._bench.films, seed, follow))
-        return found
+            found.append(held_out.train_and_score(self._base, self._bench.films, seed, [beat]))
+        return found, len(self._bench.films["train"].labels) * beat.epochs
 
     def _crossed(self, follow: Sequence[keras.callbacks.Callback]) -> Sequence[Mapping[str, float]]:
         films = self._bench.everyone
@@ -122,14 +123,6 @@ class FilmModel(keras_tuner.HyperModel):
             for repeat in folds.scores_by_fold(films.labels, self._fold, predicted)
             for scores in repeat
         ]
-
-    def _films_trained(self, config: Config) -> float:
-        """Films that pass the trained part in training, all epochs, folds and executions."""
-        if self._fold is None:
-            return len(self._bench.films["train"].labels) * self._beat.epochs
-        epochs = sum(epochs for _, _, epochs, _ in train.phases(config))
-        count = len(self._bench.everyone.labels) * (self._settings.folds - 1)
-        return count * epochs * self._settings.executions_per_trial
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import gc
 import types
 
 import pytest
+import tensorflow as tf
 
 from tests.tuning.trials import Trials, opened
 from trainer import dataset, features, frozen
@@ -83,8 +84,13 @@ def test_folds_are_made_of_the_other_splits(trained, without_test):
 
 
 def reached(root: object) -> list[object]:
-    """All objects that another one leads to, but for what belongs to Python and its modules."""
-    seen, ahead = {}, [root]
+    """All objects that another one leads to, but for what belongs to the process as a whole.
+
+    That is Python's modules and TensorFlow's outermost graph, which remembers functions of all
+    that ever ran in the process: of other tests, too.
+    """
+    graph = tf.compat.v1.get_default_graph()
+    seen, ahead = {id(graph): graph}, [root]
     while ahead:
         each = ahead.pop()
         if id(each) in seen or isinstance(each, type | types.ModuleType):
