@@ -63,7 +63,7 @@ def compare(bench: Bench, best: Config, default: Config, count: int) -> dict[str
 
 
 def kept_epoch(bench: Bench, config: Config) -> float:
-    """The epoch that validation chooses, as it does in a trial; of several seeds see `at_epoch`."""
+    """The epoch that validation chooses, as in a trial of one execution; from 1."""
     base = bench.base(config)
     try:
         return held_out.train_and_score(base, bench.films, config.seed)["epoch"]

@@ -91,7 +91,8 @@ def _compared(
         with failing():
             if epoch is not None:  # each ends where validation says, as trainer.main would
                 config = final.at_epoch(config, epoch)
-                default = final.at_epoch(default, _epoch(found, bench, default))
+                if default.fine_tune_from == "none":  # else it has no such epoch
+                    default = final.at_epoch(default, _epoch(found, bench, default))
             compared = final.compare(bench, config, default, count)
     except (ConfigError, RunError, FailedTrialError) as error:
         return f"\nNo closing comparison (--final_folds={count}): {error}"
