@@ -110,6 +110,12 @@ def runs(pid: int) -> bool:
     return state not in "ZX"
 
 
+def as_at_a_terminal() -> None:
+    """A shell can't trap signals that were ignored when it began: by nohup, in the background."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Search:
     """A script in a checkout whose path needs quotes, with two workers and stand-ins."""
 
@@ -149,7 +155,7 @@ class Search:
         self.log = (self.folder / "log").open("w")
         self.process = subprocess.Popen(
             ["bash", path, *hosts, *flags], env=environment, cwd=self.checkout,
-            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, preexec_fn=as_at_a_terminal,
         )  # fmt: skip
 
     def started(self) -> dict[str, list[dict]]:
