@@ -26,7 +26,7 @@ import ml_dtypes
 import numpy as np
 from absl import flags
 
-from trainer import command
+from trainer import command, run_folder
 from trainer.config import CACHE_HELP, ConfigError, cache_folder
 
 FORMAT = 1  # raise it when the pixels, the draws or the shards change their meaning
@@ -206,9 +206,9 @@ class Store:
             tell: Called again and again while it does.
         """
         with (self.folder / "filling").open("a") as lock:
-            if not _locked(lock):
+            if not run_folder.locked(lock):
                 print(say, flush=True)
-                while not _locked(lock):
+                while not run_folder.locked(lock):
                     tell()
                     time.sleep(_POLL)
             for left in self.folder.glob(f".*{_SUFFIX}"):  # of a process killed while writing
@@ -290,16 +290,7 @@ def kept(cache_dir: pathlib.Path) -> list[Kept]:
 def _claimed(folder: pathlib.Path) -> Iterator[bool]:
     """Whether no process has the folder open; none can open it meanwhile."""
     with (folder / "used").open() as lock:
-        yield _locked(lock)
-
-
-def _locked(file: IO[str]) -> bool:
-    """Whether the file could be locked for this process alone; it stays so until it is closed."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        yield run_folder.locked(lock)
 
 
 def remove(folder: pathlib.Path) -> bool:

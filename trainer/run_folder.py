@@ -1,8 +1,9 @@
-"""The run folder: where it is, and files that appear whole."""
+"""The run folder: where it is, files that appear whole, and locks."""
 
 import contextlib
 import csv
 import datetime
+import fcntl
 import importlib.metadata
 import json
 import os
@@ -11,7 +12,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 from trainer.config import ConfigError
 
@@ -33,6 +34,18 @@ def named(run_dir: str, default: str) -> pathlib.Path:
     """The folder that `--run_dir` names, or runs/DEFAULT-TIME."""
     time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     return pathlib.Path(run_dir or f"runs/{default}-{time}")
+
+
+def locked(file: IO) -> bool:
+    """Whether an open file could be locked for this process alone; it stays so until it is closed.
+
+    The lock falls with the process, however that ends.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def prepare(

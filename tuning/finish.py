@@ -48,16 +48,15 @@ def _draw(asked: Search, found: Sequence[results.Row]) -> None:
     """The pictures of plots/."""
     space, settings, config = asked.space, asked.settings, asked.space.config({})
     axes = [plots.Axis(p.name, p.log, tuple(map(str, p.choices))) for p in space.parameters]
-    failed = [row for row in found if row["status"] != COMPLETED]
     points = [
         plots.Point(
-            found.index(row),
+            number,
             {p.name: row[p.name] for p in space.parameters},
             row[settings.objective] if row["status"] == COMPLETED else None,
             row.get(f"{settings.objective}_sd"),
         )
-        # So that of equal scores the pictures call the same one best as best_hparams.json does.
-        for row in [*results.ranked(found, settings), *failed]
+        # By rank, so that of equal scores the pictures call the same one best as the ranking does.
+        for number, row in sorted(enumerate(found), key=lambda each: each[1]["rank"] or len(found))
     ]
     scored = f"{settings.folds} folds" if settings.folds else "the validation split"
     said = {

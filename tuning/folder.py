@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import pathlib
 import time
@@ -103,17 +102,13 @@ class Folder:
     def _locked(self) -> Iterator[None]:
         with (self.root / _LOCK).open("w") as file:
             until = time.monotonic() + _PATIENCE
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > until:
-                        raise RunError(
-                            f"Another process searches in {self.root}. Wait for it or stop it, or "
-                            "give another --search_dir."
-                        ) from None
-                    time.sleep(0.2)
+            while not run_folder.locked(file):
+                if time.monotonic() > until:
+                    raise RunError(
+                        f"Another process searches in {self.root}. Wait for it or stop it, or "
+                        "give another --search_dir."
+                    )
+                time.sleep(0.2)
             yield
 
 
