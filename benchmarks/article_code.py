@@ -118,7 +118,7 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("folder", None, "Films: FOLDER/train/CLASS/*.jpg.", required=True)
+    flags.DEFINE_string("folder", None, "Films: FOLDER/train/CLASS/*.png.", required=True)
     flags.DEFINE_integer("classes", 4, "2, 3 or 4.")
     flags.DEFINE_integer("epochs", 100, "Epochs.")
     flags.DEFINE_integer("seed", 1, "Of the weights.")

@@ -32,11 +32,11 @@ _SETTINGS = {"a": {"augmentation": "article", "views": 4}, "b": {}}
 
 
 def export(films: "dataset.Films", folder: pathlib.Path) -> None:  # noqa: F821
-    """Writes the films as JPEG files, FOLDER/train/CLASS/*.jpg."""
-    from covid_tfds.films import LABELS
+    """Writes the films as PNG files, FOLDER/train/CLASS/*.png."""
+    from covid_tfds.records import LABELS
 
     for number, (label, image) in enumerate(zip(films.labels, films.images, strict=True)):
-        path = folder / "train" / f"{label}_{LABELS[label]}" / f"{number:04d}.jpg"
+        path = folder / "train" / f"{label}_{LABELS[label]}" / f"{number:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(image)
 

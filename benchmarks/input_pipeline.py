@@ -1,8 +1,7 @@
 """Films a second from encoded bytes to augmented batches, ours and others', on the same cores.
 
-`python -m benchmarks.input_pipeline --data_dir=DIR --manual_dir=DIR` takes two sets of films to
-224 px: the stored ones, and the manual folder's JPEG files of more than 320 px a side. Cold is the
-first epoch, decoding included, with the files in the page cache; warm is any later epoch.
+`python -m benchmarks.input_pipeline --data_dir=DIR` takes the stored films of a dataset to 224 px.
+Cold is the first epoch, decoding included, with the files in the page cache; warm is any later one.
 ImageDataGenerator and the Keras directory pipeline keep nothing between epochs and have one figure
 for both; they read a folder of at most 200 of the films, evenly chosen, since they are slow and
 their rates do not depend on the number. They augment, and are compared with ours and our
@@ -31,7 +30,6 @@ from trainer import augmentation, dataset, decoding, input_pipeline
 _BATCH = 32
 _WARM = 3  # later epochs that make one warm figure
 _SLOW = 200  # films for the peers that take milliseconds each
-_LARGE = 320  # pixels; a shorter side above it was scaled down when the dataset was built
 
 Side = Callable[[], float]
 
@@ -116,7 +114,7 @@ def plain(images: Sequence[bytes], folder: pathlib.Path, size: int) -> dict[str,
 
     def film(record: tf.Tensor) -> tf.Tensor:
         parsed = tf.io.parse_single_example(record, {"image": tf.io.FixedLenFeature([], tf.string)})
-        decoded = tf.io.decode_jpeg(parsed["image"], channels=1)
+        decoded = tf.io.decode_png(parsed["image"], channels=1)
         return tf.image.resize(decoded, [size, size], antialias=True)
 
     def batches(*, cached: bool) -> tf.data.Dataset:
@@ -156,25 +154,19 @@ def grain_sides(films: dataset.Films, size: int) -> dict[str, Side]:
     }
 
 
-def limits(images: Sequence[bytes], size: int) -> dict[str, Side]:
-    """libjpeg-turbo in as many threads as cores: no resize, no batch, no order."""
-    try:
-        import simplejpeg
-    except ImportError:
-        return {}
+def limits(images: Sequence[bytes]) -> dict[str, Side]:
+    """Pillow's decoder in as many threads as cores: no resize, no batch, no order."""
 
-    def side(**scaled: int) -> float:
-        def decode(image: bytes) -> None:
-            simplejpeg.decode_jpeg(image, "GRAY", **scaled)
+    def decode(i: int) -> None:
+        with Image.open(io.BytesIO(images[i])) as image:
+            image.load()
 
+    def side() -> float:
         start = time.perf_counter()
-        decoding.in_chunks(len(images), lambda i: decode(images[i]))
+        decoding.in_chunks(len(images), decode)
         return len(images) / (time.perf_counter() - start)
 
-    return {
-        "decode limit": side,
-        "decode limit, scaled decode": lambda: side(min_height=size, min_width=size),
-    }
+    return {"decode limit": side}
 
 
 @contextlib.contextmanager
@@ -183,7 +175,7 @@ def files_of(images: Sequence[bytes]) -> Iterator[pathlib.Path]:
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         for i, image in enumerate(images):
-            path = folder / "films" / f"class{i % 2}" / f"{i}.jpg"
+            path = folder / "films" / f"class{i % 2}" / f"{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(image)
         yield folder
@@ -197,7 +189,7 @@ def measure(films: dataset.Films, size: int, rounds: int) -> dict[str, list[floa
             **ours(films, size, "none"),
             **plain(films.images, folder, size),
             **grain_sides(films, size),
-            **limits(films.images, size),
+            **limits(films.images),
         }
         for color in ("rgb", "grayscale"):
             sides[f"ImageDataGenerator, {color}"] = generator(folder / "films", size, color)
@@ -218,7 +210,7 @@ def claims(figures: dict[str, list[float]]) -> dict[str, tuple[float, float]]:
         ("ours, warm", "plain tf.data, warm", 1.2),
         ("ours, cold", "grain, cold", 1.2),
         ("ours, warm", "grain, warm", 1.2),
-        ("ours, cold", "decode limit, scaled decode", 0.9),
+        ("ours, cold", "decode limit", 0.9),
     ]
     return {
         f"{one} / {other}": (target, harness.ratios(figures[one], figures[other])["median"])
@@ -233,17 +225,6 @@ def stored_films(name: str, data_dir: str, count: int) -> dataset.Films:
     return as_films(_evenly(films.images, count))
 
 
-def large_films(folder: pathlib.Path, count: int) -> dataset.Films:
-    """The JPEG files below a folder whose shorter side is above 320 px, evenly from all."""
-    found = []
-    for path in sorted(folder.rglob("*.jp*g")):
-        # By content: some files are no JPEG, whatever their names say.
-        with contextlib.suppress(OSError), Image.open(path) as film:
-            if film.format == "JPEG" and min(film.size) > _LARGE:
-                found.append(path)
-    return as_films([path.read_bytes() for path in _evenly(found, count)])
-
-
 def _evenly(things: list, count: int) -> list:
     """At most so many of them, from the whole length."""
     return (
@@ -255,7 +236,7 @@ def as_films(images: list[bytes]) -> dataset.Films:
     """Films of which nothing but the bytes is known."""
     names = [f"film{i}" for i in range(len(images))]
     labels = np.arange(len(images), dtype=np.int64) % 2
-    return dataset.Films(names, names, names, names, labels, images)
+    return dataset.Films(names, names, names, names, labels, images, ("a", "b"))
 
 
 def _bound(figures: dict[str, dict[str, list[float]]]) -> str:
@@ -285,7 +266,7 @@ def run(sets: dict[str, dataset.Films], size: int, rounds: int) -> dict:
     """
     figures = {name: measure(films, size, rounds) for name, films in sets.items()}
     sides = {side for rates in figures.values() for side in rates}
-    peers = {"grain": "grain, warm", "simplejpeg": "decode limit"}
+    peers = {"grain": "grain, warm"}
     return harness.report(
         "input_pipeline",
         figures={
@@ -311,15 +292,12 @@ def main(argv: Sequence[str]) -> None:
     del argv
     values = flags.FLAGS
     sets = {"stored": stored_films(values.dataset, values.data_dir, values.films)}
-    if values.manual_dir:
-        sets["large"] = large_films(pathlib.Path(values.manual_dir), values.films)
     run(sets, values.image_size, values.rounds)
 
 
 if __name__ == "__main__":
     flags.DEFINE_string("dataset", "full", "Config of covid_tfds that was built.")
     flags.DEFINE_string("data_dir", "", "Where datasets are. Default: TFDS' own.")
-    flags.DEFINE_string("manual_dir", "", "Folder of the sources' files; without it stored only.")
     flags.DEFINE_integer("films", 2000, "Films of each set at most.", lower_bound=1)
     flags.DEFINE_integer("image_size", 224, "Pixels of a side.")
     flags.DEFINE_integer("rounds", 5, "Rounds of all sides.", lower_bound=1)

@@ -118,8 +118,8 @@ def _run(count: int, image_size: int) -> dict[str, float]:
     """Builds `count` films and trains on them, in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         patients, drawn = _patients(count)
-        config = {"name": "scale", "films": "phantom", "patients": patients}
-        build = _stage(
+        config = {"name": "scale", "images": "phantom", "patients": patients}
+        build = stage(
             "tensorflow_datasets.scripts.cli.main",
             ["build", "covid_tfds", f"--config={json.dumps(config)}", f"--data_dir={folder}"],
         )
@@ -129,8 +129,8 @@ def _run(count: int, image_size: int) -> dict[str, float]:
             *(f"--run_dir={run_dir}", "--overwrite", "--weights=none"),
             *(f"--epochs={_EPOCHS}", f"--image_size={image_size}"),
         ]
-        fill = _stage("trainer.main", command)  # and trains
-        train = _stage("trainer.main", command)  # on what is kept
+        fill = stage("trainer.main", command)  # and trains
+        train = stage("trainer.main", command)  # on what is kept
         with open(run_dir / "history.csv") as file:
             # The first epoch traces and compiles.
             epoch = float(list(csv.DictReader(file))[-1]["films_per_second"])
@@ -152,12 +152,12 @@ def _patients(count: int) -> tuple[int, int]:
     """The fewest patients who have so many films, and how many films they have."""
     patients = drawn = 0
     while drawn < count:
-        drawn += phantom.patient(0, patients).films
+        drawn += phantom.patient(0, patients).images
         patients += 1
     return patients, drawn
 
 
-def _stage(module: str, arguments: Sequence[str]) -> Stage:
+def stage(module: str, arguments: Sequence[str]) -> Stage:
     """Runs `python -m module` and asks the kernel for its peak.
 
     Raises:

@@ -90,7 +90,7 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("folder", None, "Films: FOLDER/SPLIT/train/CLASS/*.jpg.", required=True)
+    flags.DEFINE_string("folder", None, "Films: FOLDER/SPLIT/train/CLASS/*.png.", required=True)
     flags.DEFINE_list("trials", None, "Heads to time, each UNITS:LEARNING_RATE.", required=True)
     flags.DEFINE_boolean("augment", True, "Whether with the article's augmentation.")
     flags.DEFINE_integer("classes", 4, "2, 3 or 4.")

@@ -1,222 +1,211 @@
-"""From sources to films with a split: one function a config."""
+"""From sources to images with a group and a split: one function a kind of images."""
 
 import collections
-import concurrent.futures
-import dataclasses
-import hashlib
-import os
-import pathlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
-import tqdm
-from PIL import Image
-
-from covid_tfds import article, cohen, grouping, kaggle, own_films, phantom, splits, storage
+from covid_tfds import copies, groups, licenses, phantom, reading, splits
+from covid_tfds.collection import Collection, Origin
 from covid_tfds.errors import DatasetError
-from covid_tfds.films import Exclusion, Film, Picture, Reading, Unusable, encode, read_film
-from covid_tfds.report import Report
+from covid_tfds.first_pass import PatientKey, Readings, read_all
+from covid_tfds.records import LABELS, Exclusion, ImageRecord
+from covid_tfds.sources import article, cohen, kaggle, own
+from covid_tfds.sources.storage import Storage
+from covid_tfds.spool import Spool
 
-_BATCH = 256  # films drawn and held at a time
-FetchArchive = Callable[[str], pathlib.Path]  # url -> the downloaded zip
-
-
-@dataclasses.dataclass(frozen=True)
-class Collection:
-    """The films of a build.
-
-    Attributes:
-        report: Films, groups and splits, in one order, and what was left out.
-        pictures: Yields the picture of each of the report's films at the given places.
-    """
-
-    report: Report
-    pictures: Callable[[Sequence[int]], Iterable[Picture]]
-
-    def examples(self, split: str) -> Iterator[tuple[Film, str, Picture]]:
-        """Yields (film, group, picture) of one split."""
-        places = [i for i, own in enumerate(self.report.splits) if own == split]
-        for i, picture in zip(places, self.pictures(places), strict=True):
-            yield self.report.films[i], self.report.groups[i], picture
+LICENSE_REASON = "license not asked for: {}"
+_SHOWN = 10  # names listed in an error
 
 
 def collect_article(
-    title: str, manual_dir: pathlib.Path, fetch: FetchArchive, *, grouped: bool, strict: bool
-) -> Collection:
-    """The article's films, split as published or with patients kept apart (`grouped`).
-
-    Args:
-        title: Names the build in its report.
-        manual_dir: Where the downloads lie.
-        fetch: Downloads one archive.
-        grouped: Whether patients are kept apart.
-        strict: Whether a Cohen film whose bytes changed since the article stops the build.
+    title: str, kaggle_files: Storage, cohen_files: Storage, spool: Spool, *, grouped: bool,
+    strict: bool,
+) -> Collection:  # fmt: skip
+    """The article's images, split as published or with patients kept apart (`grouped`).
 
     Raises:
-        DatasetError: A source or film is missing or unreadable, or has drifted under `strict`.
+        DatasetError: An image is missing or unreadable, or has drifted under `strict`.
     """
-    sources = {
-        "kaggle": _kaggle(manual_dir),
-        "cohen": _cohen(manual_dir, fetch, cohen.ARTICLE_COMMIT),
-    }
-    films = article.films(sources["kaggle"], sources["cohen"])
-    films, readings, unusable = _read(films, lambda film: sources[film.source])
-    if unusable:
-        listed = "\n".join(f"  {e.file}: {e.reason}" for e in unusable)
+    storages = {"kaggle": kaggle_files, "cohen": cohen_files}
+    readings = _read(article.images(kaggle_files, cohen_files), storages, spool)
+    if readings.unusable:
+        listed = "\n".join(f"  {each.file}: {each.reason}" for each in readings.unusable)
         raise DatasetError(
-            f"{len(unusable)} of the article's films can't be read:\n{listed}\nDownload them again."
+            f"{len(readings.unusable)} of the article's images can't be read:\n{listed}\n"
+            "Download them again."
         )
-    notes = _drift(article.drifted(films, readings), strict)
-    groups = grouping.group(films, readings)
+    notes = [*_unused(storages), *_drift(readings, strict)]
+    names = _groups(readings, _near_equal(readings))
     placed = article.published_splits()
     if grouped:
-        placed = splits.nearest(films, groups, placed)
-        splits.require_disjoint(groups, placed)
+        placed = splits.nearest(readings.records, names, placed)
+        splits.require_disjoint(names, placed)
     else:
-        notes += _leaks(films, placed)
-    return _collection(title, films, readings, groups, placed, [], notes)
+        notes += _leaks(readings.records, placed)
+    return Collection(title, LABELS, _origins(storages), readings, names, placed, [], notes)
 
 
-def collect_full(title: str, manual_dir: pathlib.Path, fetch: FetchArchive) -> Collection:
-    """Every usable film of both sources.
-
-    Raises:
-        DatasetError: A source is missing or half there, or its table can't be used.
-    """
-    sources = {
-        "kaggle": _kaggle(manual_dir),
-        "cohen": _cohen(manual_dir, fetch, cohen.PINNED_COMMIT),
-    }
-    from_kaggle, left_out = kaggle.films(sources["kaggle"])
-    from_cohen, left_out_cohen = cohen.films(sources["cohen"])
-    films, readings, unusable = _read(
-        [*from_kaggle, *from_cohen], lambda film: sources[film.source]
-    )
-    exclusions = [*left_out, *left_out_cohen, *unusable]
-    groups = grouping.group(films, readings)
-    placed, reasons = splits.full(films, groups)
-    splits.require_disjoint(groups, placed)
-    exclusions += [Exclusion(f.film_id, r) for f, r in zip(films, reasons, strict=True) if r]
-    return _collection(title, films, readings, groups, placed, exclusions, [])
-
-
-def collect_own(title: str, manual_dir: pathlib.Path) -> Collection:
-    """A user's own films.
+def collect_full(
+    title: str, kaggle_files: Storage, cohen_files: Storage, spool: Spool, *, strict: bool,
+    wanted_licenses: Sequence[str],
+) -> Collection:  # fmt: skip
+    """Every usable image of both public sources.
 
     Raises:
-        DatasetError: Nothing usable is there, or the user's splits tear a group apart.
+        DatasetError: A source is half there or yields nothing, its table can't be used, or a Cohen
+            image has drifted under `strict`.
     """
-    files, films, left_out = own_films.films(manual_dir)
-    films, readings, unusable = _read(films, lambda _: files)
-    groups = grouping.group(films, readings)
-    placed = splits.by_group(films, groups)
-    splits.require_disjoint(groups, placed)
-    notes = []
-    if all(film.patient == f"own/{film.name}" for film in films):
-        notes.append(
-            "No patients are given: each film counts as its own patient, so one person's films "
-            "may be in train and in test. Give a films.csv with a patient column."
-        )
-    return _collection(title, films, readings, groups, placed, [*left_out, *unusable], notes)
+    storages = {"kaggle": kaggle_files, "cohen": cohen_files}
+    from_kaggle, left_out = kaggle.images(kaggle_files)
+    from_cohen, left_out_cohen = cohen.images(cohen_files)
+    found = [*from_kaggle, *from_cohen]
+    readings = _read(found, storages, spool)
+    exclusions = [*left_out, *left_out_cohen, *readings.unusable]
+    _require_every_source(storages, readings.records, exclusions)
+    near_equal = _near_equal(readings)
+    names = _groups(readings, near_equal)
+    notes = [
+        *_unused(storages),
+        *_drift(readings, strict),
+        *_require_one_label(readings, near_equal),
+    ]
+    placed, reasons = splits.full(readings.records, names)
+    placed, reasons = _filter_licenses(readings.records, placed, reasons, wanted_licenses)
+    splits.require_disjoint(names, placed)
+    exclusions += _with_reason(readings.records, reasons)
+    _require_every_class(LABELS, found, readings, placed, exclusions)
+    origins = _origins(storages)
+    return Collection(title, LABELS, origins, readings, names, placed, exclusions, notes)
 
 
-def collect_phantom(title: str, seed: int, patients: int, shortcut: bool) -> Collection:
-    """Synthetic films, drawn only when their pictures are asked for, so any number of them.
+def collect_own(
+    title: str, found: own.Own, spool: Spool, patient_key: PatientKey,
+    wanted_licenses: Sequence[str],
+) -> Collection:  # fmt: skip
+    """A user's own images.
+
+    Raises:
+        DatasetError: A class yields nothing, one image has two labels, or the user's splits tear
+            a group apart.
+    """
+    storages = {"own": found.storage}
+    readings = _read(found.records, storages, spool, patient_key)
+    exclusions = [*found.exclusions, *readings.unusable]
+    near_equal = _near_equal(readings)
+    names = _groups(readings, near_equal)
+    notes = [*found.notes, *_require_one_label(readings, near_equal)]
+    placed = splits.by_group(readings.records, names)
+    reasons = [""] * len(placed)
+    placed, reasons = _filter_licenses(readings.records, placed, reasons, wanted_licenses)
+    splits.require_disjoint(names, placed)
+    exclusions += _with_reason(readings.records, reasons)
+    _require_every_class(found.class_names, found.records, readings, placed, exclusions)
+    notes += [note] if (note := own.patient_note(readings.records)) else []
+    notes += _empty_classes(readings.records, placed, found.class_names)
+    origins = _origins(storages)
+    return Collection(title, found.class_names, origins, readings, names, placed, exclusions, notes)
+
+
+def collect_phantom(title: str, spool: Spool, *, seed: int, patients: int, shortcut: bool) -> (
+    Collection
+):  # fmt: skip
+    """Synthetic images.
 
     Args:
         title: Names the build in its report.
+        spool: Takes the pixels.
         seed: Of the population.
         patients: How many.
-        shortcut: Whether a corner marker goes with the class.
+        shortcut: Whether a corner marker goes with the class; then the patients of `control` have
+            the marker of another class.
     """
     population = [phantom.patient(seed, number) for number in range(patients)]
-    films = [_phantom_film(who, visit) for who in population for visit in range(who.films)]
-    numbers = [(who.number, visit) for who in population for visit in range(who.films)]
-    groups = [film.patient for film in films]
-    placed = [splits.hashed_split(name, test_share=splits.TEST_SHARE) for name in groups]
-    splits.require_disjoint(groups, placed)
+    records = [_drawn(who, visit) for who in population for visit in range(who.images)]
 
-    def draw(place: int) -> Picture:
-        number, visit = numbers[place]
-        pixels = phantom.draw_film(seed, number, visit, shortcut=shortcut)
-        image = encode(Image.fromarray(pixels))
+    def marker(who: phantom.Patient) -> str | None:
+        if not shortcut:
+            return None
+        return phantom.control_marker(who) if phantom.is_control(who) else who.label
+
+    def draw(record: ImageRecord) -> tuple[bytes, reading.DecodedImage]:
+        number, visit = map(int, record.name.split("/"))
+        pixels = phantom.draw(seed, number, visit, marker=marker(population[number]))
         height, width = pixels.shape
-        return Picture(image, width, height, "L", "JPEG", hashlib.sha256(image).hexdigest())
+        return pixels.tobytes(), reading.DecodedImage(pixels, width, height, "L", "")
 
-    def pictures(places: Sequence[int]) -> Iterator[Picture]:
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            for start in range(0, len(places), _BATCH):  # a batch at a time is held, not all
-                yield from pool.map(draw, places[start : start + _BATCH])
-
-    notes = ["These films are synthetic: nothing measured on them says anything of patients."]
+    readings = read_all(records, draw, spool, str)
+    held_out = {who.key for who in population if shortcut and phantom.is_control(who)}
+    names = [record.patient for record in records]
+    placed = [
+        "control" if name in held_out else splits.hashed_split(name, test_share=splits.TEST_SHARE)
+        for name in names
+    ]
+    splits.require_disjoint(names, placed)
+    notes = ["These images are synthetic: nothing measured on them says anything of patients."]
     if shortcut:
-        notes.append("A corner marker goes with the class: a planted shortcut.")
-    return Collection(Report(title, films, groups, placed, (), notes=notes), pictures)
+        notes.append(
+            "A corner marker goes with the class: a planted shortcut. In control it is that of "
+            "another class."
+        )
+    return Collection(title, LABELS, [], readings, names, placed, [], notes)
 
 
-def _phantom_film(who: phantom.Patient, visit: int) -> Film:
-    return Film(
-        film_id=f"{who.key}-{visit + 1}",
+def _drawn(who: phantom.Patient, visit: int) -> ImageRecord:
+    return ImageRecord(
+        image_id=f"{who.key}-{visit + 1}",
         label=who.label,
         source="phantom",
         patient=who.key,
-        name="",
-        view="PA",
+        name=f"{who.number}/{visit}",
+        projection="PA",
         sex=who.sex,
         age=who.age,
-        licence="synthetic",
+        license="synthetic",
     )
 
 
-def _kaggle(manual_dir: pathlib.Path) -> storage.Storage:
-    found = kaggle.find(manual_dir)
-    if not found:
-        raise DatasetError(
-            f"The Kaggle films are not in {manual_dir}. Expected there (--manual_dir):\n"
-            f"{kaggle.TREE}\n{cohen.TREE}"
-        )
-    return found
-
-
-def _cohen(manual_dir: pathlib.Path, fetch: FetchArchive, commit: str) -> storage.Storage:
-    if found := cohen.find(manual_dir):
-        return found
-    try:
-        path = fetch(cohen.url(commit))
-    except Exception as error:  # whatever the network answers, the remedy is the same
-        raise DatasetError(
-            f"The Cohen films are not in {manual_dir} and {cohen.url(commit)} could not be "
-            f"fetched ({type(error).__name__}). Put them there (--manual_dir):\n{cohen.TREE}"
-        ) from None
-    found = storage.archive(path, ("covid-chestxray-dataset-*",), "metadata.csv")
-    if not found:
-        raise DatasetError(f"{path} holds no metadata.csv. Delete it and build again.")
-    return found
-
-
 def _read(
-    films: Sequence[Film], storage_of: Callable[[Film], storage.Storage]
-) -> tuple[list[Film], list[Reading], list[Exclusion]]:
-    """Reads all films on all cores; what can't be used is left out with its reason."""
+    records: Sequence[ImageRecord],
+    storages: dict[str, Storage],
+    spool: Spool,
+    patient_key: PatientKey = str,
+) -> Readings:
+    """Reads files; a user's table may call its sources anything, but there is one storage then."""
+    only = next(iter(storages.values())) if len(storages) == 1 else None
 
-    def read(film: Film) -> Reading | Exclusion:
-        try:
-            return read_film(storage_of(film).read(film.name))
-        except (Unusable, OSError) as error:
-            reason = str(error) if isinstance(error, Unusable) else "file can't be opened"
-            return Exclusion(f"{film.source}/{film.name}", reason)
+    def decode(record: ImageRecord) -> tuple[bytes, reading.DecodedImage]:
+        data = (only or storages[record.source]).read(record.name)
+        return data, reading.read_image(data)
 
-    # Threads, not processes: Pillow and hashlib let go of the interpreter while they work.
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(tqdm.tqdm(pool.map(read, films), "reading", len(films), unit=" films"))
-    good = [(f, r) for f, r in zip(films, results, strict=True) if isinstance(r, Reading)]
-    unusable = [r for r in results if isinstance(r, Exclusion)]
-    return [f for f, _ in good], [r for _, r in good], unusable
+    return read_all(records, decode, spool, patient_key)
 
 
-def _drift(names: Sequence[str], strict: bool) -> list[str]:
+def _origins(storages: dict[str, Storage]) -> list[Origin]:
+    return [
+        Origin(name, files.where, files.commit, files.listing_sha256())
+        for name, files in storages.items()
+    ]
+
+
+Pairs = Sequence[tuple[int, int]]
+
+
+def _near_equal(readings: Readings) -> Pairs:
+    return copies.near_equal_pairs(readings.spool.thumbnails())
+
+
+def _groups(readings: Readings, near_equal: Pairs) -> list[str]:
+    digests = [readings.table["sha256"], readings.table["image_sha256"]]
+    return groups.group(readings.records, digests, near_equal)
+
+
+def _drift(readings: Readings, strict: bool) -> list[str]:
+    digests = [
+        readings.table["git_blob_sha1"][i].tobytes().hex() for i in range(len(readings.records))
+    ]
+    names = article.drifted(readings.records, digests)
     if not names:
         return []
-    what = f"{len(names)} Cohen films are not the bytes of the article's day: {', '.join(names)}"
+    what = f"{len(names)} Cohen images are not the bytes of the article's day: {_some(names)}"
     if strict:
         raise DatasetError(
             f"{what}. Use the archive of commit {cohen.ARTICLE_COMMIT}, or build without strict."
@@ -224,9 +213,23 @@ def _drift(names: Sequence[str], strict: bool) -> list[str]:
     return [f"{what} (used all the same)."]
 
 
-def _leaks(films: Sequence[Film], placed: Sequence[str]) -> list[str]:
-    """The article's own mistake, said aloud: patients whose films are in more than one split."""
-    shared = splits.shared_between([film.patient for film in films], placed)
+def _unused(storages: dict[str, Storage]) -> list[str]:
+    """Further copies of a source, which were not read."""
+    return [
+        f"Another copy of the source {name} was not read: {_some(files.unused)}."
+        for name, files in storages.items()
+        if files.unused
+    ]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _leaks(records: Sequence[ImageRecord], placed: Sequence[str]) -> list[str]:
+    """The article's own mistake, named: patients whose images are in more than one split."""
+    shared = splits.shared_between([record.patient for record in records], placed)
     by_places = collections.defaultdict(list)
     for patient, where in shared.items():
         by_places[" and ".join(where)].append(patient)
@@ -236,29 +239,90 @@ def _leaks(films: Sequence[Film], placed: Sequence[str]) -> list[str]:
     ]
 
 
-def _collection(
-    title: str,
-    films: Sequence[Film],
-    readings: Sequence[Reading],
-    groups: Sequence[str],
+def _require_one_label(readings: Readings, near_equal: Pairs) -> list[str]:
+    """Refuses equal pixels under two labels; nearly equal ones under two labels are noted.
+
+    Raises:
+        DatasetError: With the pairs.
+    """
+    records = readings.records
+
+    def torn(pairs: Pairs) -> list[str]:
+        return [
+            f"{records[i].image_id} ({records[i].label}) and "
+            f"{records[j].image_id} ({records[j].label})"
+            for i, j in pairs
+            if records[i].label != records[j].label
+        ]
+
+    if equal := torn(groups.equal_pairs([readings.table["image_sha256"]])):
+        listed = "\n".join(f"  {pair}" for pair in equal[:_SHOWN])
+        more = f"\n  and {len(equal) - _SHOWN} more" if len(equal) > _SHOWN else ""
+        raise DatasetError(
+            f"{len(equal)} images stand under two labels with the same pixels:\n{listed}{more}\n"
+            "Keep each image under one label."
+        )
+    if alike := torn(near_equal):
+        return [f"{len(alike)} pairs of nearly equal images have two labels: {alike[0]}, ..."]
+    return []
+
+
+def _filter_licenses(
+    records: Sequence[ImageRecord],
+    placed: Sequence[str],
+    reasons: Sequence[str],
+    wanted: Sequence[str],
+) -> tuple[list[str], list[str]]:
+    """Takes images of other licenses out, after the splits: those that stay do not move."""
+    if not wanted:
+        return list(placed), list(reasons)
+    licenses.require_known(wanted, records)
+    allowed = [licenses.allows(wanted, record.license) for record in records]
+    kept = [split if ok else "" for split, ok in zip(placed, allowed, strict=True)]
+    why = [
+        reason if ok or not split else LICENSE_REASON.format(record.license)
+        for record, split, reason, ok in zip(records, placed, reasons, allowed, strict=True)
+    ]
+    return kept, why
+
+
+def _with_reason(records: Sequence[ImageRecord], reasons: Sequence[str]) -> list[Exclusion]:
+    return [Exclusion(r.image_id, why) for r, why in zip(records, reasons, strict=True) if why]
+
+
+def _require_every_source(
+    names: Sequence[str] | dict[str, Storage],
+    records: Sequence[ImageRecord],
+    exclusions: Sequence[Exclusion],
+) -> None:
+    used = {record.source for record in records}
+    for name in names:
+        if name not in used:
+            left_out = [each for each in exclusions if each.file.startswith(f"{name}/")]
+            listed = "\n".join(f"  {each.file}: {each.reason}" for each in left_out[:_SHOWN])
+            raise DatasetError(
+                f"The source {name} yields no image. Its first files:\n{listed}\n"
+                "Download it again, or put the whole of it into the manual folder."
+            )
+
+
+def _require_every_class(
+    class_names: Sequence[str],
+    found: Sequence[ImageRecord],
+    readings: Readings,
     placed: Sequence[str],
     exclusions: Sequence[Exclusion],
-    notes: Sequence[str],
-) -> Collection:
-    """Keeps what got a split."""
-    kept = [i for i, split in enumerate(placed) if split]
+) -> None:
+    """Refuses a class of which no image is left; `found` are the records before reading."""
+    used = {r.label for r, split in zip(readings.records, placed, strict=True) if split}
+    own.require_every_class(class_names, used, exclusions, records=found)
 
-    def pick(values: Sequence) -> list:
-        return [values[i] for i in kept]
 
-    report = Report(
-        title=title,
-        films=pick(films),
-        groups=pick(groups),
-        splits=pick(placed),
-        exclusions=exclusions,
-        largest_groups=grouping.largest(pick(films), pick(groups)),
-        notes=notes,
-    )
-    kept_readings = pick(readings)
-    return Collection(report, lambda places: (kept_readings[i] for i in places))
+def _empty_classes(
+    records: Sequence[ImageRecord], placed: Sequence[str], class_names: Sequence[str]
+) -> list[str]:
+    return [
+        f"{split} has no image of {', '.join(missing)}: there are too few patients for every "
+        "split, or your splits leave it out. Add images, or give a split column in images.csv."
+        for split, missing in splits.empty_classes(records, placed, class_names).items()
+    ]

@@ -1,95 +1,55 @@
-"""The TFDS builder: configs, features, splits."""
+"""The TFDS builder: features, what is stored beside them, shards, splits."""
 
-import atexit
-import contextlib
 import dataclasses
-import fcntl
-import pathlib
-import shutil
-import sys
-from collections.abc import Iterator
+import datetime
+import functools
+import io
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import requests
 import tensorflow_datasets as tfds
+from etils import epath
 
-from covid_tfds import cohen, collect, kaggle, own_films
-from covid_tfds.errors import DatasetError
-from covid_tfds.films import LABELS, Film, Picture
-from covid_tfds.report import SUMMARY
+from covid_tfds import building, croissant, find_sources, parallel, paths, reading, shards
+from covid_tfds.collection import Collection
+from covid_tfds.config import CONFIGS, CovidConfig
+from covid_tfds.errors import DatasetError, message_for_command
+from covid_tfds.records import LABELS
+from covid_tfds.report import Report
+from covid_tfds.sources import cohen, kaggle, own
+from covid_tfds.spool import Spool
 
-_KINDS = ("full", "article", "article_grouped", "phantom", "folder")
-
-
-@dataclasses.dataclass(eq=False)
-class CovidConfig(tfds.core.BuilderConfig):
-    """One way of choosing and splitting films.
-
-    Attributes:
-        films: `article`, `article_grouped`, `full`, `phantom` or `folder`.
-        strict: Refuse Cohen films whose bytes changed since the article (article configs only).
-        patients: Number of synthetic patients (phantom only).
-        shortcut: Plant a corner marker that goes with the class (phantom only).
-        seed: Of the synthetic patients (phantom only).
-    """
-
-    films: str = "full"
-    strict: bool = False
-    patients: int = 400
-    shortcut: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Checks the request.
-
-        Raises:
-            DatasetError: A value is out of range, or belongs to another kind of films.
-        """
-        if self.films not in _KINDS:
-            raise DatasetError(f"films is {self.films!r}; choose one of {', '.join(_KINDS)}.")
-        if self.patients < 40:
-            raise DatasetError(f"patients is {self.patients}; give 40 or more.")
-        if self.strict and not self.films.startswith("article"):
-            raise DatasetError(f"strict is for the article's films, not for {self.films!r}.")
-        if self.films != "phantom" and (self.shortcut, self.patients, self.seed) != (False, 400, 0):
-            raise DatasetError(f"patients, shortcut and seed are for phantom, not {self.films!r}.")
+HOMEPAGES = (
+    "https://github.com/ieee8023/covid-chestxray-dataset",
+    "https://www.kaggle.com/datasets/paultimothymooney/chest-xray-pneumonia",
+    "https://data.mendeley.com/datasets/rscbjbr9sj/2",
+)
+LICENSE = (
+    "Each image has its own license, in the feature `license` and in ATTRIBUTION.csv. Kermany et "
+    "al.: CC BY 4.0. Cohen et al.: CC BY, CC BY-SA, CC BY-NC-SA, CC BY-NC-ND, Apache 2.0, or not "
+    "stated. Synthetic images: Apache-2.0."
+)
+_LABEL_DOC = "What the image shows."
 
 
-_CONFIGS = [
-    CovidConfig(name="full", films="full", description="Every usable film of both sources."),
-    CovidConfig(
-        name="article",
-        films="article",
-        description="The article's 306 films, split by its own rule (one patient in two splits).",
-    ),
-    CovidConfig(
-        name="article_grouped",
-        films="article_grouped",
-        description="The article's 306 films, patients kept apart.",
-    ),
-    CovidConfig(
-        name="phantom",
-        films="phantom",
-        description="Synthetic radiographs of 400 patients, for want of data and for tests.",
-    ),
-    CovidConfig(name="folder", films="folder", description="Your own films."),
-]
+class Builder(tfds.core.ShardBasedBuilder):
+    """Chest radiographs as TFRecords, patients kept apart."""
 
-
-class Builder(tfds.core.GeneratorBasedBuilder):
-    """Chest X-ray films of four classes as TFRecords."""
-
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
     RELEASE_NOTES = {  # noqa: RUF012 (TFDS reads it off the class)
-        "1.0.0": "The article's films, both sources in full, synthetic films, own films.",
+        "2.0.0": (
+            "Lossless PNG; any class names; DICOM, TIFF and any depth; features in the field's "
+            "words; digests of stored pixels and a fingerprint of the dataset."
+        ),
+        "1.0.0": "The article's images, both sources in full, synthetic images, own images.",
     }
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        f"Put both sources into the manual folder (--manual_dir):\n{kaggle.TREE}\n{cohen.TREE}\n"
-        f"For --config=folder, instead:\n{own_films.TREE}"
+        f"For --config=full, article and article_grouped:\n{kaggle.TREE}\n{cohen.TREE}\n"
+        f"For --config=folder:\n{own.TREE}"
     )
     # `tfds build` without --config builds these; `folder` is known by name only, since few have it.
-    BUILDER_CONFIGS = _CONFIGS[:-1]
+    BUILDER_CONFIGS = [CONFIGS[name] for name in CONFIGS if name != "folder"]  # noqa: RUF012
 
     @classmethod
     def get_builder_config(
@@ -97,134 +57,176 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     ) -> CovidConfig | None:
         """The config of that name, `folder` included."""
         return super().get_builder_config(name, version) or (
-            _CONFIGS[-1] if name == "folder" else None
+            CONFIGS["folder"] if name == "folder" else None
         )
 
     def _info(self) -> tfds.core.DatasetInfo:
-        text = tfds.features.Text
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=(None, None, 1), encoding_format="jpeg"),
-                    "label": tfds.features.ClassLabel(names=LABELS),
-                    "film_id": text(doc="Unique in the dataset."),
-                    "patient": text(doc="The source's own key, prefixed by the source."),
-                    "group": text(doc="Patients joined by copies of a film; never in two splits."),
-                    "source": text(doc="kaggle, cohen, phantom or own."),
-                    "original_split": text(doc="The source's own split, or empty."),
-                    "view": text(doc="Projection, e.g. PA."),
-                    "sex": text(doc="M, F or empty."),
-                    "age": tfds.features.Scalar(np.float32, doc="Years; NaN when unknown."),
-                    "licence": text(doc="As the source states it."),
-                    "original_width": tfds.features.Scalar(np.int32, doc="Pixels of the file."),
-                    "original_height": tfds.features.Scalar(np.int32, doc="Pixels of the file."),
-                    "original_mode": text(doc="Pillow's mode of the file."),
-                    "original_format": text(doc="Format by content."),
-                    "sha256": text(doc="Of the file's bytes."),
-                }
-            ),
+        # A user's class names are known when the images have been looked at.
+        names = None if self.builder_config.images == "folder" else LABELS
+        about = self.get_metadata()
+        info = building.Info(
+            builder=self,
+            description=about.description,
+            citation=about.citation,
+            features=_features(names),
             supervised_keys=("image", "label"),
-            homepage="https://github.com/ieee8023/covid-chestxray-dataset",
+            homepage=HOMEPAGES[0],
+            license=LICENSE,
+            metadata=tfds.core.MetadataDict(),
         )
+        info.as_proto.location.urls[:] = HOMEPAGES  # the constructor takes one
+        return info
+
+    def _log_download_bytes(self) -> None:
+        """Says nothing: the summary does."""
+
+    def _log_download_done(self) -> None:
+        """Says nothing: the summary does."""
+
+    @property
+    def data_path(self) -> epath.Path:
+        """Folder of this config and version; see `building.KeptPath`."""
+        return building.KeptPath(self.data_dir)
 
     def download_and_prepare(self, **kwargs: Any) -> None:
         """Builds the dataset (see `tfds.core.DatasetBuilder`) and prints its summary.
 
         One that is built already is left in peace: its folder may be read-only, and `tfds.load`
-        comes by here every time.
-        """
-        asked = kwargs.get("download_config") or tfds.download.DownloadConfig()
-        if self.is_prepared() and not asked.download_mode.overwrite_dataset:
-            super().download_and_prepare(**kwargs)
-            return
-        with self._alone():
-            super().download_and_prepare(**kwargs)
-        _show_last(f"\n{(self.data_path / SUMMARY).read_text()}in {self.data_path}")
+        comes by here every time. One that is built again lives until the new one is whole.
 
-    def _split_generators(
+        Args:
+            **kwargs: As TFDS takes them.
+
+        Raises:
+            DatasetError: The sources can't be used as they are; says what to do.
+        """
+        with message_for_command():
+            building.prepare(self, super().download_and_prepare, **kwargs)
+
+    def _download_and_prepare(
+        self,
+        dl_manager: tfds.download.DownloadManager,
+        download_config: tfds.download.DownloadConfig | None = None,
+    ) -> None:
+        self._asked = download_config or tfds.download.DownloadConfig()
+        if self._asked.beam_runner or self._asked.beam_options:
+            raise DatasetError(
+                "Beam options are given, and this dataset is built without Beam, on the cores of "
+                "one machine. Leave them out (docs/data.md has the numbers)."
+            )
+        with building.full_disk_message(self.data_path):
+            super()._download_and_prepare(dl_manager, self._asked)
+            self.info.metadata["shards"] = shards.sha256_of_files(self.data_path)
+            croissant.write(self.data_path, self.info)
+
+    def _shard_iterators_per_split(
         self, dl_manager: tfds.download.DownloadManager
-    ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
-        collection = self._collect(dl_manager)
-        collection.report.write(self.data_path)
+    ) -> dict[str, Sequence[functools.partial]]:
+        spool = Spool(paths.local_folder(self.data_path))
+        found = find_sources.collect_for(
+            self.builder_config, self.info.full_name, dl_manager, self.data_path, spool
+        )
+        found = dataclasses.replace(found, limit=self._asked.max_examples_per_split)
+        # A dataset that is replaced may have had other classes, and names can be set once only.
+        label = self.info.features["label"]
+        label.__init__(names=list(found.class_names), doc=_LABEL_DOC)
+        self.info.metadata.update(_metadata(found))
+        Report(found).write(self.data_path)
         return {
-            split: map(_keyed_example, collection.examples(split))
-            for split in sorted(set(collection.report.splits))
+            split: [
+                functools.partial(self._generate_examples, found, places)
+                for places in shards.divided(found, found.places(split), self._asked)
+            ]
+            for split in found.split_names()
+            if found.places(split)
         }
 
-    def _collect(self, dl_manager: tfds.download.DownloadManager) -> collect.Collection:
-        config, title = self.builder_config, self.info.full_name
-        if config.films == "phantom":
-            return collect.collect_phantom(title, config.seed, config.patients, config.shortcut)
-        try:
-            manual_dir = pathlib.Path(dl_manager.manual_dir)
-        except AssertionError as error:
-            raise DatasetError(str(error)) from None
-        if config.films == "folder":
-            return collect.collect_own(title, manual_dir)
+    def _generate_examples(
+        self, found: Collection, places: Sequence[int]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yields the examples at some places, encoded ahead on all cores while TFDS writes."""
 
-        def fetch(url: str) -> pathlib.Path:
-            # TFDS tries for minutes where there is no network at all; one look tells it at once.
-            requests.head(url, timeout=20, allow_redirects=True).raise_for_status()
-            return pathlib.Path(dl_manager.download(url))
+        def encoded(place: int) -> bytes:
+            return reading.encode(found.readings.pixels(place))
 
-        if config.films == "full":
-            return collect.collect_full(title, manual_dir, fetch)
-        grouped = config.films == "article_grouped"
-        return collect.collect_article(
-            title, manual_dir, fetch, grouped=grouped, strict=config.strict
-        )
-
-    def _generate_examples(self) -> None:
-        raise NotImplementedError("_split_generators returns the examples themselves.")
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Holds this config's folder, and clears what killed builds left in it.
-
-        TFDS builds in `incomplete.*` beside the dataset and never looks at an old one again. While
-        we hold the lock no other build is under way, so all of them are leftovers.
-        """
-        folder = pathlib.Path(self.data_path).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / ".lock", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DatasetError(
-                    f"Another build of {self.info.full_name} is under way in {folder}. "
-                    "Wait for it to end."
-                ) from None
-            for leftover in folder.glob("incomplete.*"):
-                shutil.rmtree(leftover)
-            yield
+        for place, image in zip(places, parallel.in_order(encoded, places), strict=True):
+            yield found.record(place).image_id, _example(found, place, image)
 
 
-def _show_last(text: str) -> None:
-    """Prints; under `tfds build`, below the page of DatasetInfo that it prints after a build."""
-    program = pathlib.Path(sys.argv[0])
-    if program.stem == "tfds" or "tensorflow_datasets" in program.parts:
-        atexit.register(print, text)
-    else:
-        print(text)
+def _features(class_names: Sequence[str] | None) -> tfds.features.FeaturesDict:
+    text, scalar = tfds.features.Text, tfds.features.Scalar
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(
+                shape=(None, None, 1),
+                encoding_format="png",
+                doc="The radiograph: grey, 8 bits, white is dense, at most 320 pixels on the "
+                "shorter side.",
+            ),
+            "label": tfds.features.ClassLabel(names=class_names, doc=_LABEL_DOC),
+            "image_id": text(doc="Unique in the dataset: the source, and the file's name there."),
+            "patient": text(
+                doc="The source's own key of the person, prefixed by the source; the image's id "
+                "where no patient is known."
+            ),
+            "group": text(doc="Patients joined by copies of an image; never in two splits."),
+            "source": text(doc="kaggle, cohen, phantom, own, or what the user's table says."),
+            "original_split": text(doc="The source's own split, or empty."),
+            "projection": text(
+                doc="How the beam went, e.g. PA, as the source writes it; or empty."
+            ),
+            "sex": text(doc="Of the person: M, F or empty."),
+            "age": scalar(np.float32, doc="Years; NaN when unknown."),
+            "license": text(doc="As the source states it, or `not stated`."),
+            "original_width": scalar(np.int32, doc="Pixels of the file as displayed."),
+            "original_height": scalar(np.int32, doc="Pixels of the file as displayed."),
+            "original_mode": text(doc="Colours and depth of the file, e.g. L, RGB or I;16."),
+            "original_format": text(doc="Format of the file by its content; empty if drawn."),
+            "sha256": text(doc="Of the file's bytes, hexadecimal; of the pixels if drawn."),
+            "image_sha256": text(doc="Of the stored image's size and pixels, hexadecimal."),
+        }
+    )
 
 
-def _keyed_example(item: tuple[Film, str, Picture]) -> tuple[str, dict[str, Any]]:
-    film, group, picture = item
-    return film.film_id, {
-        "image": picture.image,
-        "label": film.label,
-        "film_id": film.film_id,
-        "patient": film.patient,
-        "group": group,
-        "source": film.source,
-        "original_split": film.original_split,
-        "view": film.view,
-        "sex": film.sex,
-        "age": film.age,
-        "licence": film.licence,
-        "original_width": picture.width,
-        "original_height": picture.height,
-        "original_mode": picture.mode,
-        "original_format": picture.format,
-        "sha256": picture.sha256,
+class _Once(io.RawIOBase):
+    """A file that is read once: TFDS holds on to the examples of a shard, not to their bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read(self, size: int = -1) -> bytes:
+        data, self._data = self._data, b""
+        return data
+
+
+def _example(found: Collection, place: int, image: bytes) -> dict[str, Any]:
+    record, readings = found.record(place), found.readings
+    row = readings.table[place]
+    return {
+        "image": _Once(image),
+        "label": record.label,
+        "image_id": record.image_id,
+        "patient": record.patient,
+        "group": found.groups[place],
+        "source": record.source,
+        "original_split": record.original_split,
+        "projection": record.projection,
+        "sex": record.sex,
+        "age": record.age,
+        "license": record.license,
+        "original_width": int(row["original_width"]),
+        "original_height": int(row["original_height"]),
+        "original_mode": readings.modes[place],
+        "original_format": readings.formats[place],
+        "sha256": readings.hexadecimal("sha256", place),
+        "image_sha256": readings.hexadecimal("image_sha256", place),
+    }
+
+
+def _metadata(found: Collection) -> dict[str, Any]:
+    return {
+        "fingerprint": found.fingerprint(),
+        "class_names": list(found.class_names),
+        "sources": [vars(each) for each in found.origins],
+        "built": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

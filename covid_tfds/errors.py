@@ -1,23 +1,30 @@
 """What the dataset says when its user has to mend something."""
 
+import contextlib
+import pathlib
 import sys
-
-from absl import app
+from collections.abc import Iterator
 
 
 class DatasetError(Exception):
     """A source, table or request that can't be used; the message says what and how to mend it."""
 
 
-class _PlainMessage(app.ExceptionHandler):
-    """Shows a `DatasetError` under `tfds build` as its message, without a traceback."""
-
-    def wants(self, exc: BaseException) -> bool:
-        return isinstance(exc, DatasetError)
-
-    def handle(self, exc: BaseException) -> None:
-        # absl raises the error again once its handlers are done; what prints it then is this hook.
-        sys.excepthook = lambda *_: print(f"\n{exc}", file=sys.stderr)
+def under_tfds_command() -> bool:
+    """Whether this process is TFDS' own command (`tfds build ...`)."""
+    program = pathlib.Path(sys.argv[0] or "?")
+    return program.stem == "tfds" or "tensorflow_datasets" in program.parts
 
 
-app.install_exception_handler(_PlainMessage())
+@contextlib.contextmanager
+def message_for_command() -> Iterator[None]:
+    """Turns a `DatasetError` into the end of the `tfds` command: its message, no traceback.
+
+    Everywhere else the error passes.
+    """
+    try:
+        yield
+    except DatasetError as error:
+        if not under_tfds_command():
+            raise
+        sys.exit(f"\n{error}")

@@ -2,99 +2,164 @@
 
 import collections
 import csv
-import dataclasses
-import io
 import json
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 
 from etils import epath
 
-from covid_tfds.films import LABELS, Exclusion, Film
+from covid_tfds import groups, splits
+from covid_tfds.collection import Collection
 
-SPLITS = ("train", "validation", "test", "control")
 SUMMARY = "summary.txt"
+_SPLITS = ("train", "validation", "test", "control")
+_WIDTH = 80  # columns of a terminal
+_COLUMN = 12
+_LINES = 12  # reasons and licenses that are listed; the rest is one line
+
+_ATTRIBUTION = (
+    "image_id", "source", "patient", "group", "split", "label", "license", "credit", "sha256",
+    "image_sha256", "git_blob_sha1",
+)  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
 class Report:
-    """Everything a build found out.
+    """The account of one build.
 
     Attributes:
-        title: Dataset, config and version.
-        films: The usable films that got a split.
-        groups: The group of each film.
-        splits: The split of each film.
-        exclusions: Files and rows left out.
-        largest_groups: (name, films, patients) of the largest groups.
-        notes: Sentences the user has to read, e.g. drift or a patient in two splits.
+        collection: What was found.
     """
 
-    title: str
-    films: Sequence[Film]
-    groups: Sequence[str]
-    splits: Sequence[str]
-    exclusions: Sequence[Exclusion]
-    largest_groups: Sequence[tuple[str, int, int]] = ()
-    notes: Sequence[str] = ()
+    def __init__(self, collection: Collection) -> None:
+        """Takes the counts of what is stored.
+
+        Args:
+            collection: What was found.
+        """
+        self.collection = collection
+        self._places = collection.stored()
 
     def text(self) -> str:
-        """The one-screen summary."""
-        used, out = len(self.films), len(self.exclusions)
-        lines = [self.title, f"found {used + out}, used {used}, left out {out}"]
-        reasons = collections.Counter(e.reason for e in self.exclusions)
-        lines += [f"  {count:6d}  {reason}" for reason, count in reasons.most_common()]
-        lines += ["", *self._table()]
-        several = [entry for entry in self.largest_groups if entry[1] > 1]
-        if several:
-            lines += ["", "largest groups (kept in one split): films / patients"]
-            lines += [f"  {n:4d} / {patients:<3d} {name}" for name, n, patients in several]
-        return "\n".join([*lines, "", *(f"! {note}" for note in self.notes)]).rstrip() + "\n"
+        """The one-screen summary, at most 80 columns wide."""
+        found = self.collection
+        used, out = sum(map(bool, found.splits)), len(found.exclusions)
+        lines = [found.title, *self._origins()]
+        lines.append(f"found {used + out}, used {used}, left out {out}")
+        lines += _counted(collections.Counter(each.reason for each in found.exclusions))
+        if found.limit is not None:
+            lines.append(f"stored {len(self._places)}: at most {found.limit} a split, as asked")
+        lines += ["", *self._table(), self._torn(), "", "licenses (ATTRIBUTION.csv has each)"]
+        lines += _counted(collections.Counter(found.record(i).license for i in self._places))
+        if large := groups.largest(*self._stored_groups(), 5):
+            lines += ["", "largest groups (kept in one split): images / patients"]
+            lines += [f"  {n:4d} / {patients:<3d} {name}" for name, n, patients in large]
+        lines += [""] if found.notes else []
+        return "\n".join(line for each in [*lines, *self._notes()] for line in _fitted(each)) + "\n"
+
+    def _origins(self) -> list[str]:
+        return [
+            f"from {each.where}" + (f", commit {each.commit}" if each.commit else "")
+            for each in self.collection.origins
+        ]
+
+    def _stored_groups(self) -> tuple[list, list[str]]:
+        found = self.collection
+        records = [found.record(i) for i in self._places]
+        return records, [found.groups[i] for i in self._places]
 
     def _table(self) -> list[str]:
-        """Films and groups per class, source and split."""
-        present = [split for split in SPLITS if split in self.splits]
-        cells = collections.Counter(
-            (f.label, f.source, s) for f, s in zip(self.films, self.splits, strict=True)
-        )
-        rows = sorted(
-            {(f.label, f.source) for f in self.films}, key=lambda r: (LABELS.index(r[0]), r)
-        )
-        lines = [f"{'films':22s}" + "".join(f"{split:>12s}" for split in present)]
-        for label, source in rows:
-            counts = "".join(f"{cells[label, source, split]:12d}" for split in present)
-            lines.append(f"  {label:10s}{source:10s}{counts}")
-        totals = collections.Counter(self.splits)
-        lines.append(f"  {'all':20s}" + "".join(f"{totals[split]:12d}" for split in present))
-        groups = {split: set() for split in present}
-        for name, split in zip(self.groups, self.splits, strict=True):
-            groups[split].add(name)
-        lines.append(
-            f"  {'groups':20s}" + "".join(f"{len(groups[split]):12d}" for split in present)
-        )
-        shared = sum(map(len, groups.values())) - len(set(self.groups))
-        return [*lines, f"groups in more than one split: {shared}"]
+        """Images and groups per class, source and split."""
+        found = self.collection
+        present = [split for split in _SPLITS if split in found.splits]
+        cells: collections.Counter = collections.Counter()
+        held = {split: set() for split in present}
+        for i in self._places:
+            record, split = found.record(i), found.splits[i]
+            cells[record.label, record.source, split] += 1
+            cells[split] += 1
+            held[split].add(found.groups[i])
+        order = {name: place for place, name in enumerate(found.class_names)}
+        rows = sorted({key[:2] for key in cells if isinstance(key, tuple)},
+                      key=lambda row: (order[row[0]], row))  # fmt: skip
+        label = max([8, *(len(name) for name, _ in rows)])
+        first = min(max([label + 2, *(label + 3 + len(source) for _, source in rows)]), 30)
+        lines = [f"{'images':{first}s}" + _cells(present)]
+        for name, source in rows:
+            shown = f"  {name:{label}s} {source}"[:first]
+            lines.append(f"{shown:{first}s}" + _cells(cells[name, source, s] for s in present))
+        lines.append(f"{'  all':{first}s}" + _cells(cells[split] for split in present))
+        lines.append(f"{'  groups':{first}s}" + _cells(len(held[split]) for split in present))
+        return lines
+
+    def _torn(self) -> str:
+        """How many groups are in more than one split, if that can be said."""
+        found = self.collection
+        known = found.patients_known()
+        if len(known) and not known.any():
+            return "groups in more than one split: not checked, since no patients are known"
+        own = [found.groups[i] for i in self._places]
+        shared = splits.shared_between(own, [found.splits[i] for i in self._places])
+        unknown = int((~known).sum())
+        more = f" (not checked for {unknown} images of unknown patients)" if unknown else ""
+        return f"groups in more than one split: {len(shared)}{more}"
+
+    def _notes(self) -> Iterator[str]:
+        return (f"! {note}" for note in self.collection.notes)
 
     def write(self, folder: epath.Path) -> None:
         """Writes exclusions.csv, ATTRIBUTION.csv, summary.txt and notes.json into `folder`.
 
         TFDS builds into a temporary folder and renames it, so the four appear together.
         """
-        (folder / "exclusions.csv").write_text(
-            _csv(("file", "reason"), map(dataclasses.astuple, self.exclusions))
-        )
-        columns = ("film_id", "source", "patient", "group", "split", "label", "licence", "credit")
-        rows = (
-            (f.film_id, f.source, f.patient, group, split, f.label, f.licence, f.credit)
-            for f, group, split in zip(self.films, self.groups, self.splits, strict=True)
-        )
-        (folder / "ATTRIBUTION.csv").write_text(_csv(columns, rows))
+        found = self.collection
+        left_out = ((each.file, each.reason) for each in found.exclusions)
+        _write_csv(folder / "exclusions.csv", ("file", "reason"), left_out)
+        _write_csv(folder / "ATTRIBUTION.csv", _ATTRIBUTION, map(self._credit, self._places))
         (folder / SUMMARY).write_text(self.text())
-        (folder / "notes.json").write_text(json.dumps(list(self.notes), indent=1))
+        (folder / "notes.json").write_text(json.dumps(list(found.notes), indent=1))
+
+    def _credit(self, place: int) -> tuple[str, ...]:
+        found, record = self.collection, self.collection.record(place)
+        digests = (found.readings.hexadecimal(name, place) for name in _ATTRIBUTION[-3:])
+        return (
+            record.image_id, record.source, record.patient, found.groups[place],
+            found.splits[place], record.label, record.license, record.credit, *digests,
+        )  # fmt: skip
 
 
-def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return out.getvalue()
+def next_command(config: str, data_dir: str) -> str:
+    """What a user types after a build.
+
+    Args:
+        config: Its name.
+        data_dir: Where the datasets are, or "" for TFDS' own folder.
+    """
+    where = f" --data_dir={data_dir}" if data_dir else ""
+    return f"next: python -m trainer.main --dataset={config}{where}"
+
+
+def _cells(values: Iterable[object]) -> str:
+    return "".join(f"{value!s:>{_COLUMN}s}" for value in values)
+
+
+def _counted(counts: collections.Counter) -> list[str]:
+    lines = [f"  {count:6d}  {what}" for what, count in counts.most_common(_LINES)]
+    if rest := counts.most_common()[_LINES:]:
+        lines.append(f"  {sum(count for _, count in rest):6d}  {len(rest)} others")
+    return lines
+
+
+def _fitted(line: str) -> Sequence[str]:
+    """A line as one or more of at most 80 columns; a path that is longer is left whole."""
+    indent = "  " + " " * (len(line) - len(line.lstrip()))
+    return textwrap.wrap(
+        line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False,
+        drop_whitespace=True, replace_whitespace=False,
+    ) or [""]  # fmt: skip
+
+
+def _write_csv(path: epath.Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    with path.open("w") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -5,16 +5,17 @@ import hashlib
 from collections.abc import Sequence
 
 from covid_tfds.errors import DatasetError
-from covid_tfds.films import Film
+from covid_tfds.records import ImageRecord
 
 VALIDATION_SHARE = 0.12
 TEST_SHARE = 0.20
-LEFT_OUT_COVID = "patient also has a COVID film"
+LEFT_OUT_COVID = "patient also has a COVID image"
 LEFT_OUT_TEST = "patient or copy is in Kaggle's test"
+LEFT_OUT_CONTROL = "patient or copy is in control"
 
 
 def hashed_split(group: str, *, test_share: float) -> str:
-    """A split from the group's name alone, so that a film added later moves no other.
+    """A split from the group's name alone, so that an image added later moves no other.
 
     Args:
         group: The group's name.
@@ -30,62 +31,73 @@ def hashed_split(group: str, *, test_share: float) -> str:
     return "validation" if place < test_share + VALIDATION_SHARE else "train"
 
 
-def full(films: Sequence[Film], groups: Sequence[str]) -> tuple[list[str], list[str]]:
+def full(records: Sequence[ImageRecord], groups: Sequence[str]) -> tuple[list[str], list[str]]:
     """The splits of the `full` config.
 
     Kaggle's official test folder and a fifth of the COVID groups are test; Cohen's other
     pneumonias are `control`; the rest is train and validation by a hash of the group, which keeps
-    the shares alike in every class and source.
+    the shares alike in every class and source. What is held out wins over what is trained on:
+    where a group reaches into the official test, or into control, the rest of it is left out.
 
     Args:
-        films: The usable films.
+        records: The usable images.
         groups: The group of each.
 
     Returns:
-        (split of each film or "" when it is left out, reason of each or "").
+        (split of each image or "" when it is left out, reason of each or "").
     """
-    covid = {g for f, g in zip(films, groups, strict=True) if f.label == "covid19"}
-    official = {g for f, g in zip(films, groups, strict=True) if f.original_split == "test"}
+    together = list(zip(records, groups, strict=True))
+    covid = {name for record, name in together if record.label == "covid19"}
+    official = {name for record, name in together if record.original_split == "test"}
+    control = {name for record, name in together if _for_control(record)} - covid - official
 
-    def place(film: Film, name: str) -> tuple[str, str]:
-        if film.original_split == "test":
+    def place(record: ImageRecord, name: str) -> tuple[str, str]:
+        if record.original_split == "test":
             return "test", ""
         if name in official:
             return "", LEFT_OUT_TEST
-        if film.source == "cohen" and film.label != "covid19":
+        if _for_control(record):
             return ("", LEFT_OUT_COVID) if name in covid else ("control", "")
+        if name in control:
+            return "", LEFT_OUT_CONTROL
         return hashed_split(name, test_share=TEST_SHARE if name in covid else 0), ""
 
-    placed = [place(film, name) for film, name in zip(films, groups, strict=True)]
+    placed = [place(record, name) for record, name in together]
     return [split for split, _ in placed], [reason for _, reason in placed]
 
 
-def by_group(films: Sequence[Film], groups: Sequence[str]) -> list[str]:
-    """The splits a user gives with the films, or by a hash of the group."""
+def _for_control(record: ImageRecord) -> bool:
+    return record.source == "cohen" and record.label != "covid19"
+
+
+def by_group(records: Sequence[ImageRecord], groups: Sequence[str]) -> list[str]:
+    """The splits a user gives with the images, or by a hash of the group."""
     return [
-        film.original_split or hashed_split(name, test_share=TEST_SHARE)
-        for film, name in zip(films, groups, strict=True)
+        record.original_split or hashed_split(name, test_share=TEST_SHARE)
+        for record, name in zip(records, groups, strict=True)
     ]
 
 
-def nearest(films: Sequence[Film], groups: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """Puts whole groups where `wanted` has most of their films, at the same sizes a class.
+def nearest(
+    records: Sequence[ImageRecord], groups: Sequence[str], wanted: Sequence[str]
+) -> list[str]:
+    """Puts whole groups where `wanted` has most of their images, at the same sizes a class.
 
-    Test is filled first, then validation, each to the number of films that `wanted` gives it in
+    Test is filled first, then validation, each to the number of images that `wanted` gives it in
     that class, or as near to it as whole groups allow; among the fillings that fit, the one that
-    keeps most films where `wanted` has them is taken.
+    keeps most images where `wanted` has them is taken.
 
     Args:
-        films: All films.
+        records: All images.
         groups: The group of each.
-        wanted: The split of each film if patients didn't matter.
+        wanted: The split of each image if patients didn't matter.
 
     Returns:
-        The split of each film.
+        The split of each image.
     """
-    result = ["train"] * len(films)
-    # A group goes as one, so its class is that of its first film.
-    label_of = {g: f.label for f, g in reversed(list(zip(films, groups, strict=True)))}
+    result = ["train"] * len(records)
+    # A group goes as one, so its class is that of its first image.
+    label_of = {g: r.label for r, g in reversed(list(zip(records, groups, strict=True)))}
     for label in sorted(set(label_of.values())):
         free = {name for name, own in label_of.items() if own == label}
         for split in ("test", "validation"):
@@ -95,7 +107,7 @@ def nearest(films: Sequence[Film], groups: Sequence[str], wanted: Sequence[str])
                     g for g, w in zip(groups, wanted, strict=True) if w == split and g in free
                 ),
                 target=sum(
-                    w == split and f.label == label for f, w in zip(films, wanted, strict=True)
+                    w == split and r.label == label for r, w in zip(records, wanted, strict=True)
                 ),
             )
             free -= chosen
@@ -137,6 +149,18 @@ def require_disjoint(groups: Sequence[str], splits: Sequence[str]) -> None:
             f"  {name}: {', '.join(where)}" for name, where in list(shared.items())[:20]
         )
         raise DatasetError(
-            f"{len(shared)} groups (one patient, or copies of one film) are in more than one "
-            f"split:\n{listed}\nGive all films of a group the same split."
+            f"{len(shared)} groups (one patient, or copies of one image) are in more than one "
+            f"split:\n{listed}\nGive all images of a group the same split."
         )
+
+
+def empty_classes(
+    records: Sequence[ImageRecord], splits: Sequence[str], class_names: Sequence[str]
+) -> dict[str, list[str]]:
+    """Classes without an image, by split: train, validation and test have to have all of them."""
+    held = {(split, record.label) for record, split in zip(records, splits, strict=True)}
+    missing = {
+        split: [name for name in class_names if (split, name) not in held]
+        for split in ("train", "validation", "test")
+    }
+    return {split: names for split, names in missing.items() if names}

@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 import covid_tfds
-from covid_tfds.films import LABELS
 from covid_tfds.splits import shared_between
 from trainer import features
 from trainer.errors import RunError
@@ -20,6 +19,7 @@ _JUDGED = ("train", "validation", "test")
 _PREFERENCE = ("full", "article", "phantom")
 _HOW_TO_BUILD = "Build it: tfds build covid_tfds --config={name} --manual_dir=DIR{where} (BUILD.md)"
 _READ = 256  # films read at a time
+_OLDEST = tfds.core.Version("2.0.0")  # what the trainer reads
 # The one dataset that is known to tear patients apart and is kept so, to retell the article.
 _AS_PUBLISHED = "article"
 
@@ -30,8 +30,9 @@ class Films:
 
     Attributes:
         film_ids, patients, groups, sources: One string a film.
-        labels: int64 [n], index into `covid_tfds.films.LABELS`.
-        images: Encoded bytes of each film.
+        labels: int64 [n], index into `class_names`.
+        images: PNG bytes of each film.
+        class_names: Names of the run's classes.
     """
 
     film_ids: list[str]
@@ -40,6 +41,7 @@ class Films:
     sources: list[str]
     labels: np.ndarray
     images: list[bytes]
+    class_names: tuple[str, ...]
 
     @functools.cached_property
     def keys(self) -> list[str]:
@@ -48,14 +50,16 @@ class Films:
 
     def take(self, at: Sequence[int]) -> "Films":
         """The films with the given indices, in that order."""
-        columns = {
-            field.name: [getattr(self, field.name)[i] for i in at]
-            for field in dataclasses.fields(self)
-        }
-        taken = Films(**columns | {"labels": self.labels[np.asarray(at, int)]})
+        columns = {name: [getattr(self, name)[i] for i in at] for name in _COLUMNS}
+        taken = Films(
+            **columns, labels=self.labels[np.asarray(at, int)], class_names=self.class_names
+        )
         if "keys" in vars(self):  # folds are taken from the same films over and over
             vars(taken)["keys"] = [self.keys[i] for i in at]
         return taken
+
+
+_COLUMNS = ("film_ids", "patients", "groups", "sources", "images")  # lists, one entry a film
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,11 +67,12 @@ class Dataset:
     """A prepared dataset, opened.
 
     Attributes:
-        name: E.g. `covid_tfds/full/1.0.0`.
+        name: E.g. `covid_tfds/full/2.0.0`.
         why: How it came to be chosen, in words.
         synthetic: Whether its films are drawn, not taken.
         splits: Films of each split by name.
-        fingerprint: sha256 over every film's id, split, label and bytes.
+        fingerprint: Of the stored dataset and of the classes that are kept of it.
+        class_names: Names of the run's classes.
         leaks: Groups in more than one of train, validation and test, with the splits.
     """
 
@@ -76,6 +81,7 @@ class Dataset:
     synthetic: bool
     splits: dict[str, Films]
     fingerprint: str
+    class_names: tuple[str, ...]
     leaks: dict[str, list[str]]
 
 
@@ -97,8 +103,9 @@ def open_dataset(choice: str, data_dir: str, classes: int) -> Dataset:
         print(f"Building the synthetic films into {root} ...", flush=True)
         covid_tfds.Builder(config="phantom", data_dir=root).download_and_prepare()
     builder = _builder(root, name, data_dir)
-    splits = {s: _films(builder, s, classes) for s in sorted(builder.info.splits)}
-    _check(builder.info.full_name, splits, classes)
+    names = _class_names(builder, classes)
+    splits = {s: _films(builder, s, names) for s in sorted(builder.info.splits)}
+    _check(builder.info.full_name, splits, names)
     leaks = _leaks(splits)
     if leaks and name != _AS_PUBLISHED:
         shown = "\n".join(f"  {group}: {', '.join(where)}" for group, where in leaks.items())
@@ -111,7 +118,8 @@ def open_dataset(choice: str, data_dir: str, classes: int) -> Dataset:
         why=why,
         synthetic="phantom" in set(splits["train"].sources),
         splits=splits,
-        fingerprint=_fingerprint(splits),
+        fingerprint=_fingerprint(builder, names),
+        class_names=names,
         leaks=leaks,
     )
 
@@ -129,7 +137,7 @@ def _versions(root: pathlib.Path, name: str) -> list[pathlib.Path]:
     folder = root / covid_tfds.Builder.name / name
     found = [path.parent for path in folder.glob("*/dataset_info.json")]
     return sorted(
-        (path for path in found if not path.name.startswith("incomplete")),
+        (path for path in found if tfds.core.Version.is_valid(path.name)),
         key=lambda path: tfds.core.Version(path.name),
     )
 
@@ -143,6 +151,11 @@ def _builder(root: pathlib.Path, name: str, data_dir: str) -> tfds.core.DatasetB
             f"--dataset={name} is not built in {root} (built there: {', '.join(built) or 'none'}). "
             + _HOW_TO_BUILD.format(name=name, where=where)
         )
+    if tfds.core.Version(versions[-1].name) < _OLDEST:
+        raise RunError(
+            f"{versions[-1]} was built by an earlier release, whose images are stored in another "
+            "way. " + _HOW_TO_BUILD.format(name=name, where=where)
+        )
     builder = tfds.builder_from_directory(versions[-1])
     file_format = builder.info.file_format.value
     if file_format not in ("tfrecord", "riegeli"):
@@ -153,36 +166,49 @@ def _builder(root: pathlib.Path, name: str, data_dir: str) -> tfds.core.DatasetB
     return builder
 
 
-def _films(builder: tfds.core.DatasetBuilder, split: str, classes: int) -> Films:
-    """Reads one split once. The films stay encoded: 5,000 of them are some 70 MB."""
+def _class_names(builder: tfds.core.DatasetBuilder, classes: int) -> tuple[str, ...]:
+    """Names of the first `classes` classes of the dataset."""
+    names = tuple(builder.info.features["label"].names)
+    if len(names) < classes:
+        mend = f"Give --classes={len(names)}" if len(names) > 1 else "Add images of a second one"
+        raise RunError(
+            f"--classes={classes}, and {builder.info.full_name} has {len(names)}: "
+            f"{', '.join(names)}. {mend}."
+        )
+    return names[:classes]
+
+
+def _films(builder: tfds.core.DatasetBuilder, split: str, class_names: tuple[str, ...]) -> Films:
+    """Reads one split once. The films stay encoded: 5,000 of them are some 200 MB."""
     stored = builder.as_dataset(
         split=split,
         decoders={"image": tfds.decode.SkipDecoding()},
         read_config=tfds.ReadConfig(try_autocache=False),
     )
-    keys = ("film_id", "patient", "group", "source", "label", "image")
+    keys = ("image_id", "patient", "group", "source", "label", "image")
     columns = {key: [] for key in keys}
     # By the batch, since handing an example to Python costs more than reading it.
     kept = stored.map(lambda example: {key: example[key] for key in keys}).batch(_READ)
     for batch in kept.as_numpy_iterator():
-        wanted = batch["label"] < classes
+        wanted = batch["label"] < len(class_names)
         for key in keys:
             columns[key].extend(batch[key][wanted].tolist())
     texts = {key: [text.decode() for text in columns[key]] for key in keys[:4]}
     return Films(
-        film_ids=texts["film_id"],
+        film_ids=texts["image_id"],
         patients=texts["patient"],
         groups=texts["group"],
         sources=texts["source"],
         labels=np.array(columns["label"], np.int64),
         images=columns["image"],
+        class_names=class_names,
     )
 
 
-def _check(name: str, splits: dict[str, Films], classes: int) -> None:
+def _check(name: str, splits: dict[str, Films], class_names: tuple[str, ...]) -> None:
     for split in _JUDGED:
         held = set(splits[split].labels.tolist()) if split in splits else set()
-        missing = [LABELS[i] for i in range(classes) if i not in held]
+        missing = [each for i, each in enumerate(class_names) if i not in held]
         # A user's own test split may lack a class; a classifier can't learn one from nothing.
         if not held or (missing and split != "test"):
             raise RunError(
@@ -196,23 +222,17 @@ def _leaks(splits: dict[str, Films]) -> dict[str, list[str]]:
     return shared_between([group for group, _ in judged], [split for _, split in judged])
 
 
-def _fingerprint(splits: dict[str, Films]) -> str:
-    digest = hashlib.sha256()
-    for split, films in sorted(splits.items()):
-        rows = zip(films.film_ids, films.labels.tolist(), films.images, strict=True)
-        for film_id, label, image in sorted(rows):
-            content = hashlib.sha256(image).hexdigest()
-            digest.update(f"{split}\t{film_id}\t{label}\t{content}\n".encode())
-    return digest.hexdigest()
+def _fingerprint(builder: tfds.core.DatasetBuilder, class_names: tuple[str, ...]) -> str:
+    """What the build wrote into the metadata, so that opening needs no pixels."""
+    stored = (builder.info.metadata or {}).get("fingerprint", "")
+    return hashlib.sha256("\n".join([stored, *class_names]).encode()).hexdigest()
 
 
 def joined(parts: Sequence[Films]) -> Films:
     """The films of several splits, one after the other."""
-    columns = {
-        field.name: [each for part in parts for each in getattr(part, field.name)]
-        for field in dataclasses.fields(Films)
-    }
-    return Films(**columns | {"labels": np.concatenate([part.labels for part in parts])})
+    columns = {name: [e for part in parts for e in getattr(part, name)] for name in _COLUMNS}
+    labels = np.concatenate([part.labels for part in parts])
+    return Films(**columns, labels=labels, class_names=parts[0].class_names)
 
 
 def class_counts(labels: Sequence[int], classes: int) -> list[int]:

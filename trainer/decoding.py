@@ -1,9 +1,7 @@
 """Encoded films -> uint8 squares, on all cores.
 
-Pillow decodes and scales, as it did when the dataset was built: on the same cores it takes a third
-of the time of tf.io.decode_jpeg and tf.image.resize, whose antialiased resize is slow on one
-channel. Without a scaled decode both give the same pixels, but for the rounding to whole grey
-levels (and for TensorFlow's default of a coarser inverse DCT).
+Pillow decodes and scales, as it did when the dataset was built; tf.image.resize, antialiased, is
+slow on one channel. Both give the same pixels, but for the rounding to whole grey levels.
 """
 
 import concurrent.futures
@@ -24,7 +22,7 @@ def square(image: bytes, size: int, name: str = "?") -> np.ndarray:
     """One film as a square.
 
     Args:
-        image: A JPEG file's bytes.
+        image: A PNG file's bytes.
         size: Pixels of a side.
         name: What to call the film when it is damaged.
 
@@ -32,16 +30,12 @@ def square(image: bytes, size: int, name: str = "?") -> np.ndarray:
         uint8 [size, size], 0..255.
 
     Raises:
-        RunError: The bytes are no whole JPEG file.
+        RunError: The bytes are no whole PNG file.
     """
     try:
-        with Image.open(io.BytesIO(image), formats=["JPEG"]) as film:
-            # The decoder itself leaves out 1/2, 3/4 or 7/8 of the rows and columns, as many as
-            # leave both sides at the size asked for or above it; `box` is the film, without the
-            # padding to whole pixels.
-            _, box = film.draft("L", (size, size))
+        with Image.open(io.BytesIO(image), formats=["PNG"]) as film:
             # The same filter as the model's own Resizing, which then has nothing left to do.
-            return np.asarray(film.resize((size, size), Image.Resampling.BILINEAR, box=box))
+            return np.asarray(film.resize((size, size), Image.Resampling.BILINEAR))
     except (OSError, SyntaxError, ValueError) as error:
         raise RunError(
             f"The film {name} can't be decoded ({error}). Build the dataset anew: BUILD.md."
@@ -52,7 +46,7 @@ def squares(images: Sequence[bytes], size: int, names: Sequence[str]) -> np.ndar
     """Films as squares, decoded on all cores.
 
     Args:
-        images: n JPEG files' bytes.
+        images: n PNG files' bytes.
         size: Pixels of a side.
         names: n names, for the message about a damaged film.
 
@@ -60,7 +54,7 @@ def squares(images: Sequence[bytes], size: int, names: Sequence[str]) -> np.ndar
         uint8 [n, size, size], 0..255, in the films' order.
 
     Raises:
-        RunError: A film is no whole JPEG file.
+        RunError: A film is no whole PNG file.
     """
     kept = np.empty((len(images), size, size), np.uint8)
 

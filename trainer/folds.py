@@ -12,7 +12,6 @@ import numpy as np
 import tqdm
 from sklearn.model_selection import StratifiedGroupKFold
 
-from covid_tfds.films import LABELS
 from trainer import (
     backbone,
     callbacks,
@@ -50,7 +49,9 @@ class CrossValidation:
     scores: dict[str, Any]
 
 
-def deal(labels: np.ndarray, groups: Sequence[str], folds: int, seed: int) -> np.ndarray:
+def deal(
+    labels: np.ndarray, groups: Sequence[str], folds: int, seed: int, class_names: Sequence[str]
+) -> np.ndarray:
     """Deals films into folds, stratified by class, each group into one.
 
     Args:
@@ -58,6 +59,7 @@ def deal(labels: np.ndarray, groups: Sequence[str], folds: int, seed: int) -> np
         groups: n patient groups.
         folds: How many, from 2.
         seed: Of the dealing.
+        class_names: For messages.
 
     Returns:
         int64 [n], 0..folds-1.
@@ -69,7 +71,7 @@ def deal(labels: np.ndarray, groups: Sequence[str], folds: int, seed: int) -> np
         count = len({g for g, each in zip(groups, labels, strict=True) if each == label})
         if count < folds:
             raise RunError(
-                f"{folds} folds need as many patients of each class, and {LABELS[label]} has "
+                f"{folds} folds need as many patients of each class, and {class_names[label]} has "
                 f"{count}. Ask for fewer."
             )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
@@ -82,7 +84,7 @@ def deal(labels: np.ndarray, groups: Sequence[str], folds: int, seed: int) -> np
     for number in range(folds):
         lacking = set(labels.tolist()) - set(labels[fold == number].tolist())
         if lacking:
-            names = ", ".join(LABELS[label] for label in sorted(lacking))
+            names = ", ".join(class_names[label] for label in sorted(lacking))
             raise RunError(f"Fold {number + 1} of {folds} has no film of {names}. Ask for fewer.")
     return fold
 
@@ -93,7 +95,12 @@ def deals(films: dataset.Films, folds: int, repeats: int, seed: int) -> np.ndarr
     Raises:
         RunError: As for `deal`.
     """
-    return np.stack([deal(films.labels, films.groups, folds, seed + r) for r in range(repeats)])
+    return np.stack(
+        [
+            deal(films.labels, films.groups, folds, seed + r, films.class_names)
+            for r in range(repeats)
+        ]
+    )
 
 
 def cross_validate(
@@ -123,14 +130,14 @@ def cross_validate(
         "dataset": started.films.name,
         "folds_n": folds,
         "repeats": repeats,
-        **scores(films, fold, probabilities, LABELS[: config.classes]),
+        **scores(films, fold, probabilities, films.class_names),
         "floor": floors(films, fold[0], config.classes),
     }
     result = CrossValidation(films, fold, probabilities, found)
     if run_dir:
         run_folder.write_json(run_dir / "config.json", started.facts)
         run_folder.write_json(run_dir / "crossval.json", found)
-        run_folder.write_csv(run_dir / "predictions.csv", _rows(result, LABELS[: config.classes]))
+        run_folder.write_csv(run_dir / "predictions.csv", _rows(result, films.class_names))
     return result
 
 

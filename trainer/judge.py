@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from covid_tfds.films import LABELS
 from trainer import (
     callbacks,
     dataset,
@@ -48,7 +47,7 @@ def judge(
         source without COVID, never trained on) where the dataset has it, and `as_published` on
         demand.
     """
-    names = LABELS[: config.classes]
+    names = films.class_names
     predictions = {split: _scored(films.splits[split], probabilities(split)) for split in _SCORED}
     floors = _floors(config, films)
     train = films.splits["train"]
@@ -131,7 +130,7 @@ def _draw(
     record: callbacks.Record,
     folder: pathlib.Path,
 ) -> None:
-    names, test = LABELS[: config.classes], predictions["test"]
+    names, test = films.class_names, predictions["test"]
     title = films.name + (" (synthetic)" if films.synthetic else "")
     plots.curves(record.rows, folder / "curves.png", title=title)
     confusion = result["splits"]["test"]["confusion"]

@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from covid_tfds.films import LABELS
 from trainer import (
     augmentation,
     backbone,
@@ -76,7 +75,7 @@ def _fit(
     writer = tf.summary.create_file_writer(str(run_dir / "tensorboard"))
     _write_samples(writer, base, train)
     record = callbacks.Record(run_dir / "history.csv")
-    followers = [callbacks.Board(writer, validation, LABELS[: config.classes]), record]
+    followers = [callbacks.Board(writer, validation, films.class_names), record]
     source, epoch = feeds.Feeds(base, films.splits), 0
     for phase, block, epochs, rate in phases(config):
         if validation.best_epoch:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from covid_tfds.films import LABELS
 from trainer import folds, held_out, resampling
 from trainer.config import Config
 from tuning.bench import Bench
@@ -38,7 +37,7 @@ def compare(bench: Bench, best: Config, default: Config, count: int) -> dict[str
     bench = bench.crossed()
     films, seed = bench.everyone, best.seed + _ANEW
     fold = folds.deals(films, count, 1, seed)
-    names, right, found = LABELS[: best.classes], {}, {}
+    names, right, found = films.class_names, {}, {}
     for side, config in (("best", best), ("default", default)):
         base = bench.base(config)
         predicted = folds.out_of_fold(base, films, fold, seed=seed, label=f"{side:7s}")

@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 def test_as_few_patients_as_have_the_films():
     patients, drawn = scale._patients(100)
-    films = [phantom.patient(0, number).films for number in range(patients)]
+    films = [phantom.patient(0, number).images for number in range(patients)]
     assert sum(films) == drawn and sum(films[:-1]) < 100 <= drawn
 
 
@@ -25,7 +25,7 @@ def test_the_peak_is_of_the_stage_alone(tmp_path):
     # In a process as small as the benchmark's own: a child counts from its parent's size.
     program = (
         "from benchmarks import scale\n"
-        "for name in ('large', 'small'): print(scale._stage(name, []).mebibytes)"
+        "for name in ('large', 'small'): print(scale.stage(name, []).mebibytes)"
     )
     said = subprocess.run(
         [sys.executable, "-c", program],
@@ -43,4 +43,4 @@ def test_a_stage_that_fails_says_what_it_said(tmp_path, monkeypatch):
     (tmp_path / "broken.py").write_text("raise SystemExit('no such film')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(scale.StageError, match="no such film"):
-        scale._stage("broken", [])
+        scale.stage("broken", [])

@@ -149,10 +149,10 @@ def test_two_workers_are_compared_with_one_and_the_chief_stands_beside(monkeypat
 
 def test_memory_is_judged_by_its_later_half(tmp_path_factory):
     import covid_tfds
-    from covid_tfds.covid_tfds_dataset_builder import CovidConfig
+    from covid_tfds.config import CovidConfig
 
     folder = tmp_path_factory.mktemp("data")
-    config = CovidConfig(name="tiny", films="phantom", patients=72)
+    config = CovidConfig(name="tiny", images="phantom", patients=72)
     covid_tfds.Builder(config=config, data_dir=folder).download_and_prepare()
     found = line("benchmarks.search", "--part=memory", "--trials=10", "--epochs=1",
                  "--dataset=tiny", f"--data_dir={folder}", f"--cache_dir={folder}/cache",

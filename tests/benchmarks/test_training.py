@@ -24,10 +24,10 @@ def line(*command: str) -> dict:
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> tuple[str, ...]:
     import covid_tfds
-    from covid_tfds.covid_tfds_dataset_builder import CovidConfig
+    from covid_tfds.config import CovidConfig
 
     folder = tmp_path_factory.mktemp("data")
-    config = CovidConfig(name="tiny", films="phantom", patients=72)
+    config = CovidConfig(name="tiny", images="phantom", patients=72)
     covid_tfds.Builder(config=config, data_dir=folder).download_and_prepare()
     return ("--dataset=tiny", f"--data_dir={folder}", f"--cache_dir={folder}/cache",
             "--image_size=32", "--weights=none", "--rounds=1")  # fmt: skip

@@ -30,21 +30,21 @@ def labels_and_groups(patients: int) -> tuple[np.ndarray, list[str]]:
 @pytest.mark.parametrize("count", [2, 5, 10])
 def test_a_group_is_in_one_fold_and_every_class_in_all(count):
     labels, groups = labels_and_groups(60)
-    fold = folds.deal(labels, groups, count, seed=1)
+    fold = folds.deal(labels, groups, count, 1, "abcd")
     where = {group: set() for group in groups}
     for group, number in zip(groups, fold, strict=True):
         where[group].add(number)
     assert all(len(held) == 1 for held in where.values())
     for number in range(count):
         assert set(labels[fold == number]) == {0, 1, 2}
-    assert (folds.deal(labels, groups, count, seed=1) == fold).all()
-    assert (folds.deal(labels, groups, count, seed=2) != fold).any()
+    assert (folds.deal(labels, groups, count, 1, "abcd") == fold).all()
+    assert (folds.deal(labels, groups, count, 2, "abcd") != fold).any()
 
 
 def test_more_folds_than_patients_of_a_class_is_an_error():
     labels, groups = labels_and_groups(12)
-    with pytest.raises(RunError, match=r"healthy has 4\. Ask for fewer"):
-        folds.deal(labels, groups, 5, seed=1)
+    with pytest.raises(RunError, match=r"a has 4\. Ask for fewer"):
+        folds.deal(labels, groups, 5, 1, "abcd")
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 import covid_tfds
-from covid_tfds.covid_tfds_dataset_builder import CovidConfig
-from tests.covid_tfds import sources
-from tests.covid_tfds.pictures import encoded, film
+from covid_tfds.config import CovidConfig
+from tests.covid_tfds import made_sources as sources
+from tests.covid_tfds.made_images import encoded, radiograph
 from trainer import dataset, features, input_pipeline
 from trainer.errors import RunError
 
@@ -31,7 +31,7 @@ def test_auto_prefers_full_then_article_and_says_why(data_dir, tmp_path, built, 
 
 def test_auto_builds_the_synthetic_films_where_nothing_is(tmp_path):
     opened = dataset.open_dataset("auto", str(tmp_path), 4)
-    assert opened.name == "covid_tfds/phantom/1.0.0"
+    assert opened.name == "covid_tfds/phantom/2.0.0"
     assert opened.synthetic
     assert "synthetic films stand in" in opened.why
 
@@ -48,7 +48,7 @@ def test_a_fingerprint_depends_on_the_films_and_the_classes_only(data_dir):
 
 
 def test_a_format_that_can_not_be_streamed_is_told(tmp_path):
-    config = CovidConfig(name="other", films="phantom", patients=40)
+    config = CovidConfig(name="other", images="phantom", patients=40)
     builder = covid_tfds.Builder(config=config, data_dir=tmp_path, file_format="array_record")
     builder.download_and_prepare()
     with pytest.raises(RunError, match=r"stored as array_record, which tf\.data can't stream"):
@@ -60,9 +60,9 @@ def own(folder, rows: list[tuple[str, str, str]]) -> str:
     manual = folder / "manual"
     lines = ["path,label,patient,split"]
     for i, (label, patient, split) in enumerate(rows):
-        sources.write(manual / f"{i}.png", encoded(film(i)))
+        sources.write(manual / f"{i}.png", encoded(radiograph(i)))
         lines.append(f"{i}.png,{label},{patient},{split}")
-    (manual / "films.csv").write_text("\n".join(lines))
+    (manual / "images.csv").write_text("\n".join(lines))
     import tensorflow_datasets as tfds
 
     download = tfds.download.DownloadConfig(manual_dir=manual)
@@ -74,8 +74,26 @@ def own(folder, rows: list[tuple[str, str, str]]) -> str:
 
 def test_a_class_without_train_films_is_refused(tmp_path):
     rows = [("healthy", f"p{i}", ("train", "validation", "test")[i % 3]) for i in range(6)]
+    rows.append(("covid19", "p6", "test"))
     with pytest.raises(RunError, match="no film of covid19 in train"):
         dataset.open_dataset("folder", own(tmp_path, rows), 2)
+
+
+def test_more_classes_than_the_dataset_has_are_refused_and_its_names_are_taken(tmp_path):
+    splits = ("train", "validation", "test")
+    rows = [(("effusion", "oedema")[i % 2], f"p{i}", splits[i // 2 % 3]) for i in range(12)]
+    data_dir = own(tmp_path, rows)
+    with pytest.raises(RunError, match=r"has 2: effusion, oedema\. Give --classes=2\."):
+        dataset.open_dataset("folder", data_dir, 4)
+    opened = dataset.open_dataset("folder", data_dir, 2)
+    assert opened.class_names == opened.splits["train"].class_names == ("effusion", "oedema")
+
+
+def test_a_dataset_of_an_earlier_release_gets_one_sentence(data_dir, tmp_path):
+    built = data_dir / "covid_tfds" / "tiny" / "2.0.0"
+    shutil.copytree(built, tmp_path / "covid_tfds" / "tiny" / "1.0.0")
+    with pytest.raises(RunError, match=r"tiny/1\.0\.0 was built by an earlier release"):
+        dataset.open_dataset("tiny", str(tmp_path), 4)
 
 
 def test_a_group_in_two_splits_is_refused_except_as_published(data_dir, tmp_path):

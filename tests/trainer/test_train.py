@@ -15,8 +15,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import covid_tfds
-from covid_tfds.films import LABELS
-from tests.covid_tfds import sources
+from covid_tfds.records import LABELS
+from tests.covid_tfds import made_sources as sources
 from trainer import (
     autotune,
     backbone,
@@ -87,7 +87,7 @@ def test_config_json_says_what_was_run(base):
     written = json.loads((folder / "config.json").read_text())
     config = Config.read(folder)
     assert (config.image_size, config.dataset) == (64, "tiny")
-    assert written["dataset"]["name"] == "covid_tfds/tiny/1.0.0"
+    assert written["dataset"]["name"] == "covid_tfds/tiny/2.0.0"
     assert len(written["dataset"]["fingerprint"]) == 64
     assert written["packages"]["keras"] == keras.__version__
     assert written["precision"] == "float32"

@@ -1,0 +1,105 @@
+"""The ways of choosing and splitting images: what `--config` takes."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import tensorflow_datasets as tfds
+
+from covid_tfds.errors import DatasetError, message_for_command
+
+_KINDS = ("full", "article", "article_grouped", "phantom", "folder")
+_FEWEST_PATIENTS = 40  # of a phantom: with fewer, a split would lack a class
+
+
+@dataclasses.dataclass(eq=False)
+class CovidConfig(tfds.core.BuilderConfig):
+    """One way of choosing and splitting images.
+
+    Attributes:
+        images: `article`, `article_grouped`, `full`, `phantom` or `folder`.
+        strict: Refuse Cohen images whose bytes changed since the article (article and full).
+        licenses: Keep images of these licenses alone, e.g. `["CC BY"]` (full and folder); empty
+            keeps all. Splits stay what they are without the filter.
+        patients: Number of synthetic patients (phantom only).
+        shortcut: Plant a corner marker that goes with the class, and hold out a `control` split
+            whose markers are those of other classes (phantom only).
+        seed: Of the synthetic patients (phantom only).
+        films: The name of `images` in 1.0.0; refused.
+    """
+
+    images: str = "full"
+    strict: bool = False
+    licenses: tuple[str, ...] = ()
+    patients: int = 400
+    shortcut: bool = False
+    seed: int = 0
+    films: dataclasses.InitVar[str | None] = None
+
+    def __post_init__(self, films: str | None) -> None:
+        """Checks the request.
+
+        Raises:
+            DatasetError: A value is out of range, or belongs to another kind of images.
+        """
+        with message_for_command():
+            if films is not None:
+                raise DatasetError(
+                    f'"films" is called "images" since 2.0.0: write {{"images": "{films}"}}.'
+                )
+            self._check_kind()
+            self.licenses = self._checked_licenses()
+
+    def _check_kind(self) -> None:
+        if self.images not in _KINDS:
+            raise DatasetError(f"images is {self.images!r}; choose one of {', '.join(_KINDS)}.")
+        for name, kind in (("patients", int), ("seed", int), ("strict", bool), ("shortcut", bool)):
+            if type(getattr(self, name)) is not kind:
+                what = "a whole number" if kind is int else "true or false"
+                raise DatasetError(f"{name} is {getattr(self, name)!r}; give {what}.")
+        if self.patients < _FEWEST_PATIENTS:
+            raise DatasetError(f"patients is {self.patients}; give {_FEWEST_PATIENTS} or more.")
+        if self.seed < 0:
+            raise DatasetError(f"seed is {self.seed}; give 0 or more.")
+        if self.strict and self.images in ("phantom", "folder"):
+            raise DatasetError(f"strict is for the Cohen images, not for {self.images!r}.")
+        drawn = (self.shortcut, self.patients, self.seed) != (False, 400, 0)
+        if self.images != "phantom" and drawn:
+            raise DatasetError(f"patients, shortcut and seed are for phantom, not {self.images!r}.")
+
+    def _checked_licenses(self) -> tuple[str, ...]:
+        given = self.licenses
+        if not isinstance(given, list | tuple) or not all(isinstance(e, str) for e in given):
+            raise DatasetError(f'licenses is {given!r}; give a list of names, e.g. ["CC BY"].')
+        if any(not name.strip() for name in given):
+            raise DatasetError(f"licenses holds an empty name: {given!r}. Remove it.")
+        if given and self.images not in ("full", "folder"):
+            raise DatasetError(f"licenses is for full and folder, not for {self.images!r}.")
+        return tuple(given)
+
+
+CONFIGS: Mapping[str, CovidConfig] = {
+    config.name: config
+    for config in (
+        CovidConfig(
+            name="full", images="full", description="Every usable image of both public sources."
+        ),
+        CovidConfig(
+            name="article",
+            images="article",
+            description=(
+                "The article's 306 images, split by its own rule (one patient in two splits)."
+            ),
+        ),
+        CovidConfig(
+            name="article_grouped",
+            images="article_grouped",
+            description="The article's 306 images, patients kept apart.",
+        ),
+        CovidConfig(
+            name="phantom",
+            images="phantom",
+            description="Synthetic radiographs of 400 patients, for want of data and for tests.",
+        ),
+        CovidConfig(name="folder", images="folder", description="Your own images."),
+    )
+}

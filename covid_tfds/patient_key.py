@@ -1,0 +1,87 @@
+"""A key for a person that says nothing of who they are: a salted hash of the id in a DICOM file.
+
+Hospital numbers are short, so their plain hash can be tried out in seconds; the salt prevents that.
+It is made once and kept beside the datasets, so that one person has one key in all of them.
+"""
+
+import contextlib
+import hashlib
+import hmac
+import os
+import pathlib
+import secrets
+
+from etils import epath
+
+from covid_tfds import paths
+from covid_tfds.errors import DatasetError
+
+VARIABLE = "COVID_TFDS_SALT"
+FILE = ".patient_salt"
+_SHORTEST = 16  # characters
+
+
+def load_salt(folder: epath.Path) -> bytes:
+    """The salt of the datasets in a folder; made and kept there when it is the first time.
+
+    Args:
+        folder: Where the datasets of this builder lie, e.g. `DATA_DIR/covid_tfds`.
+
+    Returns:
+        What `COVID_TFDS_SALT` says, else what the file `.patient_salt` says.
+
+    Raises:
+        DatasetError: The salt is too short to protect anybody, or can't be kept.
+    """
+    if given := os.environ.get(VARIABLE):
+        return _checked(given, f"the environment variable {VARIABLE}")
+    local = paths.local_folder(folder)
+    if local is None:
+        raise DatasetError(
+            f"DICOM files name their patients, and {folder} is no local folder in which the salt "
+            f"of their hash could be kept to its owner. Give a salt of your own in {VARIABLE}."
+        )
+    path = local / FILE
+    try:
+        if not path.exists():
+            _make(path)
+        salt = path.read_text().strip()
+    except OSError as error:
+        raise DatasetError(
+            f"The salt of the patients' hash can't be kept in {path} ({error.strerror}). "
+            f"Make the folder writable, or give a salt of your own in {VARIABLE}."
+        ) from None
+    return _checked(salt, str(path))
+
+
+def patient_key(salt: bytes, patient_id: str) -> str:
+    """The key of a person: 16 hexadecimal digits of HMAC-SHA256.
+
+    Args:
+        salt: From `load_salt`.
+        patient_id: As the file has it; kept nowhere.
+    """
+    return hmac.new(salt, patient_id.encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def _make(path: pathlib.Path) -> None:
+    """Writes a new salt beside its place and links it there, so that it is never seen in part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{FILE}.{secrets.token_hex(8)}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+        with contextlib.suppress(FileExistsError):  # another build was first: its salt is the one
+            os.link(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _checked(salt: str, where: str) -> bytes:
+    if len(salt) < _SHORTEST:
+        raise DatasetError(
+            f"The salt in {where} has {len(salt)} characters. Give {_SHORTEST} or more, or remove "
+            "it, and one is made; datasets built with another salt have other patient keys."
+        )
+    return salt.encode()

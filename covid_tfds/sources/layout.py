@@ -1,0 +1,152 @@
+"""What the folders above a user's image say of it: split, class, patient."""
+
+import collections
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+
+from covid_tfds.sources import class_names
+
+SPLIT_WORDS = {
+    "train": "train", "training": "train", "test": "test", "testing": "test",
+    "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
+}  # fmt: skip
+NO_CLASS = "in no class folder"
+TOO_DEEP = "folders below that of a patient"
+MASK = "a mask, not an image"
+NO_IMAGE = "not an image by its name"
+
+_MASKS = {"mask", "masks", "segmentation", "segmentations", "annotation", "annotations",
+          "heatmap", "heatmaps"}  # fmt: skip
+# Folders that say how or as what images are kept, and nothing of who is on them.
+_CONTAINERS = {"images", "image", "img", "imgs", "pictures", "xray", "xrays", "x-ray", "x-rays",
+               "jpg", "jpeg", "png", "dicom", "dcm"}  # fmt: skip
+# DICOM often has no suffix, so all others are looked into.
+_NO_IMAGE = re.compile(
+    r"(^|/)dicomdir$|\.(txt|csv|tsv|json|xml|ya?ml|md|rst|pdf|html?|xlsx?|od[st]|doc\w*|ppt\w*|zip"
+    r"|7z|rar|tar|tgz|gz|npy|npz|h5|hdf5|mat|pkl|pt|pth|py|ipynb|sh|log|ini|cfg|toml|db|sqlite)$",
+    re.IGNORECASE,
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """What the folders say of a file.
+
+    Attributes:
+        reason: Why the file is no image of a class, or "".
+        label: Name of the class folder, as written, or "".
+        patient: Name of the patient's folder, or "".
+        split: `train`, `validation`, `test` or "".
+    """
+
+    reason: str = ""
+    label: str = ""
+    patient: str = ""
+    split: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a user's folders are read.
+
+    Attributes:
+        wrappers: Folders that all images lie in, outermost first.
+        patients: Whether folders below a class are those of patients.
+    """
+
+    wrappers: tuple[str, ...] = ()
+    patients: bool = True
+
+    def place(self, name: str) -> Place:
+        """Reads the path of one file: [SPLIT/]CLASS[/SPLIT][/PATIENT]/file."""
+        folders = _folders(name)
+        reason = _by_name(name)
+        depth = len(self.wrappers)
+        if tuple(folders[:depth]) != self.wrappers:
+            return Place(reason or NO_CLASS)
+        split, rest = _split_off(folders[depth:])
+        if not rest:
+            return Place(reason or NO_CLASS, split=split)
+        if len(rest) > 2:
+            return Place(reason or TOO_DEEP, rest[0], split=split)
+        patient = class_names.tidy(rest[1]) if len(rest) == 2 and self.patients else ""
+        return Place(reason, rest[0], patient, split)
+
+
+def understand(names: Iterable[str]) -> Layout:
+    """Finds out how the folders are to be read.
+
+    Args:
+        names: Paths of all files.
+    """
+    layout, names = Layout(), [name for name in names if not _by_name(name)]
+    while (wrapper := _wrapper(names, layout)) is not None:
+        layout = dataclasses.replace(layout, wrappers=(*layout.wrappers, wrapper))
+    return dataclasses.replace(layout, patients=_are_patients(names, layout))
+
+
+def depths(names: Iterable[str]) -> list[tuple[int, int, str]]:
+    """(number of files, of folders above them, first of them), commonest depth first."""
+    first: dict[int, str] = {}
+    counts: collections.Counter[int] = collections.Counter()
+    for name in names:
+        depth = name.count("/")
+        counts[depth] += 1
+        first.setdefault(depth, name)
+    return [(count, depth, first[depth]) for depth, count in counts.most_common()]
+
+
+def _folders(name: str) -> list[str]:
+    """The folders above a file, without masks' and containers'."""
+    return [
+        part
+        for part in name.split("/")[:-1]
+        if part.strip() and part.strip().casefold() not in _CONTAINERS | _MASKS
+    ]
+
+
+def _by_name(name: str) -> str:
+    if any(part.strip().casefold() in _MASKS for part in name.split("/")[:-1]):
+        return MASK
+    return NO_IMAGE if _NO_IMAGE.search(name) else ""
+
+
+def _split_off(folders: Sequence[str]) -> tuple[str, list[str]]:
+    for place, part in enumerate(folders[:2]):
+        if split := SPLIT_WORDS.get(part.strip().casefold()):
+            return split, [*folders[:place], *folders[place + 1 :]]
+    return "", list(folders)
+
+
+def _wrapper(names: Sequence[str], layout: Layout) -> str | None:
+    """The one folder that all images lie in and that is no class itself, or None.
+
+    Images in no folder do not count. One folder with folders in it is taken for a wrapper: a
+    dataset of one class is of no use.
+    """
+    depth = len(layout.wrappers)
+    below = [folders for name in names if len(folders := _folders(name)[depth:]) > 0]
+    tops = {folders[0] for folders in below}
+    if len(tops) != 1:
+        return None
+    (top,) = tops
+    if top.strip().casefold() in SPLIT_WORDS or class_names.is_public(top):
+        return None
+    inner = [_split_off(folders[1:])[1] for folders in below]
+    classes = {class_names.key(rest[0]) for rest in inner if rest}
+    # Images beside a single folder speak for a class, in which some images have a patient.
+    several = all(len(folders) > 1 for folders in below) or len(classes) > 1
+    known = any(map(class_names.is_public, classes)) or any(len(rest) > 1 for rest in inner)
+    return top if classes and (several or known) else None
+
+
+def _are_patients(names: Sequence[str], layout: Layout) -> bool:
+    """One folder below every class, for several images, sorts images and names nobody."""
+    images: collections.Counter[tuple[str, str]] = collections.Counter()
+    for name in names:
+        place = layout.place(name)
+        if not place.reason and place.patient:
+            images[class_names.key(place.label), place.patient] += 1
+    below = collections.Counter(label for label, _ in images)
+    return any(count > 1 for count in below.values()) or all(n == 1 for n in images.values())

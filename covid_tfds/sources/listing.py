@@ -1,0 +1,132 @@
+"""The files of a source by name, whatever holds them, and which names are no candidates."""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable
+
+HIDDEN = "hidden or system file"
+BROKEN_LINK = "broken link"
+NOT_REGULAR = "not a regular file"
+TWO_FORMS = "same name as another file in other Unicode form"
+CANT_OPEN = "file can't be opened"
+VANISHED = "file has vanished"
+TOO_LARGE = "larger than 512 MiB"
+LIMIT = 512 * 2**20  # bytes; the largest radiographs have some 50 MiB
+
+_SYSTEM = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "@recycle", "#recycle",
+           "$recycle.bin", "system volume information", "lost+found", "icon\r", "__pycache__",
+           "recycler", "network trash folder", "temporary items", "found.000"}  # fmt: skip
+_COMMIT = re.compile(r"(?:^|-)([0-9a-f]{40})(?:\.zip)?$", re.IGNORECASE)
+
+
+class Unreadable(Exception):
+    """A file that is listed and can't be read; the message is a reason of an exclusion."""
+
+
+class Storage:
+    """Files by name, relative to a root, with `/` between the parts.
+
+    Attributes:
+        where: The folder or the zip, as people are shown it.
+        names: Every file that may be read, sorted.
+        exclusions: (name, reason) of what is there and can't be used, sorted; the name of a folder
+            ends in `/`, and nothing below it is listed.
+        commit: The upstream commit that the files come from, 40 hexadecimal digits, or "".
+        unused: Further copies of the source that lie beside this one.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        files: Iterable[tuple[str, int, int]],
+        exclusions: Iterable[tuple[str, str]],
+        commit: str = "",
+    ) -> None:
+        """Made by `storage.folder`, `storage.archive` and `storage.find`.
+
+        Args:
+            where: For messages.
+            files: (name, size in bytes, time of change or checksum) of every file.
+            exclusions: What the maker found that can't be used.
+            commit: Of the upstream repository.
+        """
+        self.where, self.commit = where, commit.lower()
+        self.unused: tuple[str, ...] = ()
+        self.names, twins, self._digest = _sorted_names(files)
+        self.exclusions = sorted([*exclusions, *((name, TWO_FORMS) for name in twins)])
+        self._reasons = dict(self.exclusions)
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one file. Thread-safe.
+
+        Args:
+            name: As in `names`.
+
+        Raises:
+            Unreadable: It can't be read; the message is the reason.
+        """
+        raise NotImplementedError
+
+    def listing_sha256(self) -> str:
+        """Of all names, sizes and times (in a zip: checksums): differs when a source changed."""
+        return self._digest
+
+    def why_not(self, name: str) -> str:
+        """The reason why a file that is there is not in `names`, or ""."""
+        parts = name.split("/")
+        above = ("/".join(parts[:n]) + "/" for n in range(1, len(parts)))
+        return next((self._reasons[n] for n in (name, *above) if n in self._reasons), "")
+
+
+def is_hidden(part: str) -> bool:
+    """Whether one part of a path names what a system or an editor keeps for itself."""
+    return part.startswith(".") or part.casefold() in _SYSTEM
+
+
+def hidden_part(name: str) -> str:
+    """The shortest leading piece of a path that is hidden (a folder's ends in `/`), or ""."""
+    parts = name.split("/")
+    for n, part in enumerate(parts, start=1):
+        if is_hidden(part):
+            return "/".join(parts[:n]) + ("/" if n < len(parts) else "")
+    return ""
+
+
+def is_text(name: str) -> bool:
+    """Whether a name is text; a file system may hold any bytes."""
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def shown(name: str) -> str:
+    """A name that can be printed and written as UTF-8, e.g. `radiograf\\xeda.png`."""
+    if is_text(name):
+        return name
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def nfc(name: str) -> str:
+    """One spelling of letters with accents: macOS takes names apart, others don't."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def commit_in(name: str) -> str:
+    """The commit at the end of a folder's or zip's name, or "": `...-<40 hexadecimal digits>`."""
+    match = _COMMIT.search(name)
+    return match[1].lower() if match else ""
+
+
+def _sorted_names(files: Iterable[tuple[str, int, int]]) -> tuple[list[str], list[str], str]:
+    """Names in order, those that are there in another Unicode form, and a digest of the list."""
+    digest, names, twins, seen = hashlib.sha256(), [], [], set()
+    for name, size, stamp in sorted(files):
+        # Plain names are their own form: the set stays empty for them, at 100,000 files, too.
+        if not name.isascii():
+            form = nfc(name)
+            if form in seen:
+                twins.append(name)
+                continue
+            seen.add(form)
+        names.append(name)
+        digest.update(f"{name}\0{size}\0{stamp}\n".encode())
+    return names, twins, digest.hexdigest()

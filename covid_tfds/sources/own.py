@@ -1,0 +1,169 @@
+"""A user's own images -> image records: one folder a class, or a table."""
+
+import collections
+import dataclasses
+import os
+from collections.abc import Iterable, Sequence
+
+from covid_tfds.errors import DatasetError
+from covid_tfds.records import Exclusion, ImageRecord
+from covid_tfds.sources import layout, own_folders, own_table, storage
+from covid_tfds.sources.class_names import key
+from covid_tfds.sources.own_table import OLD_TABLE, TABLE
+
+TREE = """  CLASS/*, SPLIT/CLASS/*, CLASS/SPLIT/*, and a folder for each PATIENT below, if
+      you like; CLASS is any name (normal, covid-19, covid, bacteria and virus
+      stand for healthy, covid19, bacterial, viral), SPLIT one of train,
+      validation, test; or
+  images.csv with the columns path,label and, if you have them, patient, split,
+      source, projection, sex, age, license (paths relative to the folder)"""
+
+_SHOWN = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Own:
+    """A user's own images.
+
+    Attributes:
+        storage: Where their files are.
+        records: One an image, in the order of names or of the table.
+        exclusions: What is there and is not used.
+        class_names: The public ones first, then the user's others, sorted.
+        notes: Sentences on how the folder was read.
+    """
+
+    storage: storage.Storage
+    records: list[ImageRecord]
+    exclusions: list[Exclusion]
+    class_names: tuple[str, ...]
+    notes: list[str]
+
+
+def images(manual_dir: str | os.PathLike) -> Own:
+    """Reads the folder's `images.csv`, or its folders where there is none.
+
+    Raises:
+        DatasetError: No image is recognized, a class yields none, or the table can't be used.
+    """
+    files = storage.folder(manual_dir)
+    table = _table(files)
+    found = own_table.images(files, table) if table else own_folders.images(files)
+    records, exclusions, classes, notes = found
+    if not records:
+        raise DatasetError(
+            f"{files.where} holds no images of your own that are recognized. "
+            f"{_what_is_there(files, exclusions, manual_dir)}\nExpected:\n{TREE}"
+        )
+    return Own(files, records, exclusions, classes, notes)
+
+
+def patient_note(records: Sequence[ImageRecord]) -> str:
+    """A sentence on images without a patient, or "" when all have one.
+
+    Args:
+        records: After reading: a DICOM file's header may have named the patient.
+    """
+    unknown = sum(not record.patient_known for record in records)
+    if not unknown:
+        return ""
+    if unknown == len(records):
+        return (
+            "No patients are given: each image counts as its own patient, so one person's images "
+            "may be in train and in test. Give an images.csv with a patient column."
+        )
+    return (
+        f"{unknown} of {len(records)} images have no patient: each of them counts as its own, so "
+        "one person's images may be in train and in test."
+    )
+
+
+def require_every_class(
+    class_names: Sequence[str],
+    used_labels: Iterable[str],
+    exclusions: Sequence[Exclusion],
+    *,
+    records: Sequence[ImageRecord] = (),
+) -> None:
+    """Ends the build when a class that the user put in has no image left.
+
+    Args:
+        class_names: Every class.
+        used_labels: Classes of the images that can be used.
+        exclusions: What can't be used, and why.
+        records: All records before reading, so that a class's own files are named; without
+            them those in a folder of its name are, or else the first exclusions.
+
+    Raises:
+        DatasetError: Names the classes and the first files with their reasons.
+    """
+    used = set(used_labels)
+    lost = [name for name in class_names if name not in used]
+    if not lost:
+        return
+    lines = [f"  {name}: {_first_seen(name, exclusions, records)}" for name in lost]
+    raise DatasetError(
+        f"No image of the class {', '.join(lost)} can be used. First files seen:\n"
+        + "\n".join(lines)
+        + "\nMend these files, or take the class out."
+    )
+
+
+def _table(files: storage.Storage) -> str:
+    """Name of the table, or "".
+
+    Raises:
+        DatasetError: It has its old name, or lies in another folder.
+    """
+    by_key = {name.casefold(): name for name in reversed(files.names) if "/" not in name}
+    if TABLE in files.names or TABLE in by_key:
+        return TABLE if TABLE in files.names else by_key[TABLE]
+    if OLD_TABLE in by_key:
+        raise DatasetError(
+            f"{by_key[OLD_TABLE]} is called {TABLE} since version 2.0.0. Rename it in "
+            f"{files.where}; its columns stay as they are."
+        )
+    for name in files.names:
+        folder, _, file = name.rpartition("/")
+        if file.casefold() in (TABLE, OLD_TABLE):
+            raise DatasetError(
+                f"{file} lies in {folder}, not in {files.where} itself. Give "
+                f"--manual_dir={files.where}/{folder}, or move it away if it is not to be used."
+            )
+    return ""
+
+
+def _what_is_there(
+    files: storage.Storage, exclusions: Sequence[Exclusion], manual_dir: str | os.PathLike
+) -> str:
+    sentences = []
+    for count, depth, example in layout.depths(files.names):
+        where = f"{_number(depth)} folders deep" if depth != 1 else "one folder deep"
+        sentences.append(f"Found {count} files {where if depth else 'in no folder'} ({example}).")
+    reasons = collections.Counter(exclusion.reason for exclusion in exclusions)
+    listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(_SHOWN))
+    sentences += [f"Left out: {listed}."] if reasons else []
+    tables = [n for n in files.names if "/" not in n and n.lower().endswith((".csv", ".tsv"))]
+    if tables and TABLE not in tables:
+        sentences.append(f"A table must be named {TABLE} (seen: {', '.join(tables[:_SHOWN])}).")
+    if any(name.lower().endswith(".zip") for name in files.names):
+        sentences.append("Zips are not looked into: unpack them.")
+    return "\n".join([*sentences, storage.seen(manual_dir)])
+
+
+def _number(count: int) -> str:
+    words = ("no", "one", "two", "three", "four", "five", "six")
+    return words[count] if count < len(words) else str(count)
+
+
+def _first_seen(name: str, exclusions: Sequence[Exclusion], records: Sequence[ImageRecord]) -> str:
+    own = {
+        file
+        for record in records
+        if record.label == name
+        for file in (f"{record.source}/{record.name}", f"own/{record.name}", record.image_id)
+    }
+    seen = [e for e in exclusions if e.file in own]
+    seen = seen or [e for e in exclusions if key(name) in map(key, e.file.split("/")[:-1])]
+    seen = (seen or list(exclusions))[:_SHOWN]
+    return ", ".join(f"{e.file} ({e.reason})" for e in seen) or "none"

@@ -1,0 +1,161 @@
+"""A user's own images in folders -> image records."""
+
+import collections
+from collections.abc import Iterable, Sequence
+
+from covid_tfds.errors import DatasetError
+from covid_tfds.records import Exclusion, ImageRecord
+from covid_tfds.sources import class_names, layout, listing
+
+_SHOWN = 5
+
+
+def images(
+    files: listing.Storage,
+) -> tuple[list[ImageRecord], list[Exclusion], tuple[str, ...], list[str]]:
+    """Reads split, class and patient of every file off its folders.
+
+    A patient's folder of one name under several classes or splits is one person: persons have
+    images before and after. Where it is two, joining them only keeps images in one split that
+    could have been apart, while the other error would put one person's images on both sides.
+
+    Returns:
+        (records, exclusions, names of the classes in their order, notes). No records: nothing is
+        recognized.
+
+    Raises:
+        DatasetError: A class yields nothing, some images have a split and some have none, or the
+            folders can be read in two ways.
+    """
+    read = layout.understand(files.names)
+    labels = {place.label for place in map(read.place, files.names) if place.label}
+    _refuse_unstorable(labels)
+    class_of = class_names.unified(labels)
+    records, left_out = [], [Exclusion(f"own/{n}", reason) for n, reason in files.exclusions]
+    for name in files.names:
+        place = read.place(name)
+        if place.reason:
+            left_out.append(Exclusion(f"own/{name}", place.reason))
+        else:
+            records.append(_record(name, place, class_of[place.label]))
+    classes = class_names.in_order(record.label for record in records)
+    if records:
+        _refuse_classes_as_patients(records)
+        _refuse_some_splits(records)
+        _require_classes(files, read, classes)
+    return records, left_out, classes, _notes(read, files.names, records)
+
+
+def _record(name: str, place: layout.Place, label: str) -> ImageRecord:
+    image_id = f"own/{listing.nfc(name)}"
+    return ImageRecord(
+        image_id=image_id,
+        label=label,
+        source="own",
+        patient=f"own/{place.patient}" if place.patient else image_id,
+        patient_known=bool(place.patient),
+        name=name,
+        original_split=place.split,
+        license="your own",
+    )
+
+
+def _refuse_unstorable(labels: Iterable[str]) -> None:
+    for label in sorted(labels):
+        if not class_names.can_be_stored(label):
+            raise DatasetError(
+                f"The class folder {label!r} has a line break or control character in its name. "
+                "Rename it."
+            )
+
+
+def _refuse_classes_as_patients(records: Sequence[ImageRecord]) -> None:
+    """`site/healthy/x.png` of two sites would be read as class `site` and patient `healthy`."""
+    for record in records:
+        if record.patient_known and class_names.is_public(record.patient.removeprefix("own/")):
+            raise DatasetError(
+                f"{record.name} would be an image of the class {record.label!r}: the folder of the "
+                "class comes first, that of the patient second. Put the folders of the classes at "
+                "the top, or give an images.csv."
+            )
+
+
+def _refuse_some_splits(records: Sequence[ImageRecord]) -> None:
+    without = [record.name for record in records if not record.original_split]
+    if without and len(without) < len(records):
+        first = next(record.name for record in records if record.original_split)
+        raise DatasetError(
+            f"{len(records) - len(without)} images lie in a folder of a split ({first}) and "
+            f"{len(without)} in none ({without[0]}). Give a split to all images or to none."
+        )
+
+
+def _require_classes(files: listing.Storage, read: layout.Layout, classes: Sequence[str]) -> None:
+    """A class that the user put in and that yields nothing ends the build."""
+    known = {class_names.key(label) for label in classes}
+    lost = collections.defaultdict(list)
+    for name in files.names:
+        place = read.place(name)
+        if place.label and place.reason and class_names.key(place.label) not in known:
+            lost[place.label].append(f"{name} ({place.reason})")
+    for name, reason in files.exclusions:
+        place = read.place(_as_a_file(name, reason))
+        if (
+            place.label
+            and place.reason != layout.MASK
+            and class_names.key(place.label) not in known
+        ):
+            lost[place.label].append(f"{name} ({reason})")
+    if lost:
+        lines = [
+            f"  {label}: {', '.join(seen[:_SHOWN])}" + (", ..." if len(seen) > _SHOWN else "")
+            for label, seen in sorted(lost.items())
+        ]
+        raise DatasetError(
+            f"{len(lost)} class folders yield no image. First names seen there:\n"
+            + "\n".join(lines)
+            + "\nPut images into them, or move folders that are no class out of "
+            f"{files.where}."
+        )
+
+
+def _as_a_file(name: str, reason: str) -> str:
+    """A path whose folders are those that the user meant for a class.
+
+    A folder that can't be used is one of them, unless it is hidden; so is a link at the top that
+    leads nowhere: most likely to a folder.
+    """
+    if reason == listing.HIDDEN:
+        return name.rstrip("/")
+    if reason == listing.BROKEN_LINK and "/" not in name and "." not in name:
+        return f"{name}/file"
+    return f"{name}file" if name.endswith("/") else name
+
+
+def _notes(read: layout.Layout, names: Sequence[str], records: Sequence[ImageRecord]) -> list[str]:
+    notes = []
+    if read.wrappers:
+        classes = sorted({record.label for record in records})
+        more = ", ..." if len(classes) > _SHOWN else ""
+        notes.append(
+            f"All images lie in {'/'.join(read.wrappers)}/; the classes are the folders in it: "
+            f"{', '.join(classes[:_SHOWN])}{more}."
+        )
+    if not read.patients:
+        example = next(n for n in names if layout.Layout(read.wrappers).place(n).patient)
+        notes.append(
+            f"Each class has one folder below it ({example}): they are not taken for patients."
+        )
+    classes_of = collections.defaultdict(set)
+    for record in records:
+        if record.patient_known:
+            classes_of[record.patient.removeprefix("own/")].add(record.label)
+    if classes_of:
+        notes.append(f"The folders below the classes are taken for patients: {len(classes_of)}.")
+    shared = sorted(patient for patient, classes in classes_of.items() if len(classes) > 1)
+    if shared:
+        notes.append(
+            f"{len(shared)} of these patients lie under several classes, e.g. {shared[0]}: if such "
+            "folders are the classes, put them at the top."
+        )
+    return notes

@@ -1,0 +1,176 @@
+"""Whether a dataset is what its build wrote: `python -m covid_tfds.verify DATASET`.
+
+Every file is compared with its digest, every image is decoded and hashed, groups are looked for in
+two splits, and the fingerprint is computed from what is stored. The article's list of images is
+compared with the one that was published with this code.
+"""
+
+import argparse
+import collections
+import dataclasses
+import os
+import pathlib
+import sys
+from collections.abc import Iterator
+
+import tensorflow_datasets as tfds
+from etils import epath
+
+from covid_tfds import copies, shards
+from covid_tfds.fingerprint import fingerprint
+from covid_tfds.sources import article
+
+_NAME = "covid_tfds"
+_SHOWN = 10
+
+
+@dataclasses.dataclass
+class Verdict:
+    """What was found.
+
+    Attributes:
+        dataset: Its full name.
+        images: How many were read.
+        fingerprint: Of what is stored.
+        faults: What is wrong, a sentence each; empty when the dataset is whole.
+        remarks: What else there is to say.
+    """
+
+    dataset: str
+    images: int = 0
+    fingerprint: str = ""
+    faults: list[str] = dataclasses.field(default_factory=list)
+    remarks: list[str] = dataclasses.field(default_factory=list)
+
+
+def verify(folder: str | os.PathLike) -> Verdict:
+    """Checks a dataset against its metadata.
+
+    Args:
+        folder: Of the version, e.g. `DATA_DIR/covid_tfds/full/2.0.0`.
+    """
+    builder = tfds.builder_from_directory(folder)
+    metadata = dict(builder.info.metadata or {})
+    verdict = Verdict(builder.info.full_name)
+    if "shards" not in metadata:
+        verdict.faults.append(
+            f"{folder} has no digests: it was built by 1.0.0, or its metadata.json is gone."
+        )
+        return verdict
+    damaged = _check_files(epath.Path(folder), metadata["shards"], verdict)
+    if damaged:
+        return verdict  # what can't be trusted is not decoded
+    _check_images(builder, metadata, verdict)
+    return verdict
+
+
+def _check_files(folder: epath.Path, recorded: dict[str, str], verdict: Verdict) -> bool:
+    present = shards.sha256_of_files(folder)
+    for name in sorted(recorded.keys() | present.keys()):
+        if name not in present:
+            verdict.faults.append(f"{name} is missing.")
+        elif name not in recorded:
+            verdict.faults.append(f"{name} is not of this dataset.")
+        elif present[name] != recorded[name]:
+            verdict.faults.append(f"{name} is damaged: its bytes are not those that were written.")
+    return bool(verdict.faults)
+
+
+def _check_images(builder: tfds.core.DatasetBuilder, metadata: dict, verdict: Verdict) -> None:
+    rows, places, wrong = [], collections.defaultdict(set), []
+    for split, example in _examples(builder):
+        image_id, group = example["image_id"].decode(), example["group"].decode()
+        digest = copies.pixels_sha256(example["image"]).hex()
+        if digest != example["image_sha256"].decode():
+            wrong.append(image_id)
+        label = metadata["class_names"][int(example["label"])]
+        rows.append((split, image_id, label, digest))
+        places[group].add(split)
+    verdict.images, verdict.fingerprint = len(rows), fingerprint(rows)
+    if wrong:
+        verdict.faults.append(f"Pixels of {len(wrong)} images changed: {_some(wrong)}.")
+    repeated = [k for k, n in collections.Counter(row[1] for row in rows).items() if n > 1]
+    if repeated:
+        verdict.faults.append(f"{len(repeated)} images are stored twice: {_some(repeated)}.")
+    if verdict.fingerprint != metadata.get("fingerprint"):
+        verdict.faults.append(f"The fingerprint is not {metadata.get('fingerprint')}, as recorded.")
+    torn = sorted(name for name, where in places.items() if len(where) > 1)
+    config = builder.info.config_name
+    if torn and config != "article":
+        verdict.faults.append(f"{len(torn)} groups are in two splits: {_some(torn)}.")
+    elif torn:
+        verdict.remarks.append(f"As published, {_some(torn)} are in more than one split.")
+    if config == "article":
+        _compare_with_published(rows, verdict)
+
+
+def _compare_with_published(rows: list[tuple[str, str, str, str]], verdict: Verdict) -> None:
+    """The article's images, splits and labels, which are known; its pixels were never published."""
+    ours = fingerprint((split, image_id, label, "") for split, image_id, label, _ in rows)
+    if ours == article.PUBLISHED:
+        verdict.remarks.append("Images, splits and labels are those of the article.")
+    else:
+        verdict.faults.append("Images, splits or labels are not those of the article.")
+
+
+def _examples(builder: tfds.core.DatasetBuilder) -> Iterator[tuple[str, dict]]:
+    wanted = ("image", "label", "image_id", "group", "image_sha256")
+    for split in sorted(builder.info.splits):
+        if builder.info.file_format.value in ("tfrecord", "riegeli"):
+            stored = builder.as_dataset(
+                split=split,
+                decoders=tfds.decode.PartialDecoding(dict.fromkeys(wanted, True)),
+                read_config=tfds.ReadConfig(try_autocache=False),
+            ).as_numpy_iterator()
+        else:
+            stored = builder.as_data_source(split=split)
+        for example in stored:
+            yield split, example
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
+def _folder(dataset: str, data_dir: str) -> pathlib.Path | None:
+    """The folder of a version: as given, or the newest of a config's name."""
+    given = pathlib.Path(dataset).expanduser()
+    if (given / "dataset_info.json").is_file():
+        return given
+    root = data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR
+    parts = dataset.removeprefix(f"{_NAME}/").split("/")
+    under = pathlib.Path(root).expanduser() / _NAME / pathlib.Path(*parts)
+    if (under / "dataset_info.json").is_file():
+        return under
+    versions = [
+        path.parent
+        for path in under.glob("*/dataset_info.json")
+        if tfds.core.Version.is_valid(path.parent.name)
+    ]
+    return max(versions, key=lambda path: tfds.core.Version(path.name), default=None)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Prints what was found; 0 when the dataset is whole, 1 when it is not, 2 without one."""
+    parser = argparse.ArgumentParser(prog="python -m covid_tfds.verify", description=__doc__)
+    parser.add_argument("dataset", help="a config's name, e.g. full, or a version's folder")
+    parser.add_argument("--data_dir", default="", help="folder of the datasets")
+    asked = parser.parse_args(arguments)
+    folder = _folder(asked.dataset, asked.data_dir)
+    if folder is None:
+        where = asked.data_dir or "TFDS' folder (or give --data_dir)"
+        print(f"{asked.dataset} is no dataset in {where}. Build it first.", file=sys.stderr)
+        return 2
+    verdict = verify(folder)
+    print(f"{verdict.dataset} in {folder}")
+    for line in (*verdict.remarks, *verdict.faults):
+        print(f"  {line}")
+    if verdict.faults:
+        print("NOT WHOLE. Build it again: tfds build ... --overwrite")
+        return 1
+    print(f"whole: {verdict.images} images, fingerprint {verdict.fingerprint}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""Whatever the bytes: an image or a reason, within bounded memory, in many threads at once."""
+
+import concurrent.futures
+import contextlib
+import io
+import logging
+import struct
+import subprocess
+import sys
+import zlib
+
+import imagecodecs
+import numpy as np
+import pydicom
+import pytest
+import tifffile
+from PIL import Image
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from covid_tfds import reading
+from tests.covid_tfds.made_images import encoded
+from tests.covid_tfds.reading.made_files import GREY, TWELVE, dataset, dicom, tiff, written
+from tests.covid_tfds.reading.test_dicom_pixels import JPEG, encapsulated
+
+RGB = np.stack([TWELVE] * 3, -1)
+
+
+def compressed(syntax) -> bytes:
+    made = dataset(TWELVE, 12)
+    made.compress(syntax, generate_instance_uid=False)
+    return written(made)
+
+
+FILES = {
+    **{name: encoded(GREY, name) for name in ("PNG", "JPEG", "BMP", "GIF", "WEBP", "JPEG2000")},
+    "CMYK": encoded(Image.fromarray(GREY).convert("RGB").convert("CMYK"), "JPEG"),
+    "16-bit PNG": imagecodecs.png_encode(RGB),
+    "12-bit JPEG": imagecodecs.jpeg8_encode(TWELVE, bitspersample=12),
+    "lossless JPEG": imagecodecs.jpeg8_encode(TWELVE, bitspersample=12, lossless=True),
+    "JPEG-LS": imagecodecs.jpegls_encode(TWELVE),
+    "deep JPEG 2000": imagecodecs.jpeg2k_encode(RGB, reversible=True),
+    "TIFF": tiff(TWELVE),
+    "tiles": tiff((GREY / 255).astype(np.float32), tile=(32, 32), compression="zlib", predictor=3),
+    "LZW": tiff(RGB, photometric="rgb", compression="lzw"),
+    "JPEG in TIFF": tiff(GREY, compression="jpeg"),
+    "BigTIFF": tiff(TWELVE, bigtiff=True, byteorder=">"),
+    "DICOM": dicom(TWELVE, 12, WindowCenter=2000, WindowWidth=4000, PixelPaddingValue=0),
+    "deflated": written(dataset(TWELVE, 12), DeflatedExplicitVRLittleEndian),
+    "RLE": compressed(RLELossless),
+    "JPEG-LS in DICOM": compressed(JPEGLSLossless),
+    "JPEG 2000 in DICOM": compressed(JPEG2000Lossless),
+    "JPEG in DICOM": encapsulated(*JPEG["lossless"][:4]),
+}  # fmt: skip
+
+
+def damaged(data: bytes, seed: int) -> bytes:
+    """Bytes cut off, changed anywhere, changed in the header, moved, or taken out."""
+    rng = np.random.default_rng(seed)
+    changed = bytearray(data)
+    places = rng.integers(0, len(data), 20)
+    if seed % 5 == 0:
+        return data[: places[0]]
+    if seed % 5 == 1:
+        for place in places:
+            changed[place] = rng.integers(256)
+    elif seed % 5 == 2:
+        for place in places[:3] % 600 % len(data):
+            changed[place : place + 4] = rng.choice([b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff"])
+    elif seed % 5 == 3:
+        changed[places[0] : places[0] + 40] = data[places[1] : places[1] + 40]
+    else:
+        del changed[places[0] : places[0] + 7]
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
+def test_damaged_bytes_give_an_image_or_a_reason(name):
+    assert reading.read_image(FILES[name]).pixels.shape == (120, 100)
+    for seed in range(60):
+        try:
+            read = reading.read_image(damaged(FILES[name], seed))
+        except reading.Unusable as refusal:
+            assert 0 < len(str(refusal)) < 120
+            continue
+        assert read.pixels.dtype == np.uint8 and min(read.pixels.shape) <= 320
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", FILES)
+def test_warnings_that_are_errors_stop_nothing(name):
+    assert reading.read_image(FILES[name]).pixels.shape == (120, 100)
+    for seed in (1, 2):
+        with contextlib.suppress(reading.Unusable):
+            reading.read_image(damaged(FILES[name], seed))
+
+
+def with_size(frame: bytes, marker: bytes, skip: int) -> bytes:
+    """A codestream whose header says 60,000 x 60,000."""
+    place = frame.index(marker) + skip
+    return frame[:place] + struct.pack(">HH", 60_000, 60_000) + frame[place + 4 :]
+
+
+def tiff_with(data: bytes, **tags: int) -> bytes:
+    """A TIFF with other values in its header."""
+    changed = bytearray(data)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        for name, value in tags.items():
+            tag = file.pages[0].tags[name]
+            size = struct.calcsize("<" + tag.dtype.name.replace("SHORT", "H").replace("LONG", "I"))
+            changed[tag.valueoffset : tag.valueoffset + size] = value.to_bytes(size, "little")
+    return bytes(changed)
+
+
+JPEG_12 = imagecodecs.jpeg8_encode(TWELVE, bitspersample=12)
+J2K = imagecodecs.jpeg2k_encode(RGB, codecformat="j2k", reversible=True)
+BOMBS = {
+    "12-bit JPEG": with_size(JPEG_12, b"\xff\xc1", 5),
+    "JPEG-LS": with_size(imagecodecs.jpegls_encode(TWELVE), b"\xff\xf7", 5),
+    "JPEG 2000": J2K[:8] + struct.pack(">II", 60_000, 60_000) + J2K[16:],
+    "TIFF": tiff_with(tiff(TWELVE), ImageWidth=60_000, ImageLength=60_000),
+    "tile": tiff_with(tiff(TWELVE, tile=(16, 16)), TileWidth=65_520, TileLength=65_520),
+    "JPEG in TIFF": with_size(tiff(GREY, compression="jpeg"), b"\xff\xc0", 5),
+    "DICOM": dicom(GREY, Rows=60_000, Columns=60_000),
+    "samples": dicom(GREY, Rows=9_000, Columns=9_000, SamplesPerPixel=60_000),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_memory_is_bounded_by_the_header(name):
+    with pytest.raises(reading.Unusable) as refused:
+        reading.read_image(BOMBS[name])
+    assert str(refused.value) == "decompression bomb"
+
+
+def test_a_strip_that_inflates_to_more_than_its_size_is_cut():
+    plain = tiff(TWELVE, compression="zlib")
+    bomb = zlib.compress(bytes(50_000_000), 9)
+    data = tiff_with(plain, StripOffsets=len(plain), StripByteCounts=len(bomb)) + bomb
+    with pytest.raises(reading.Unusable, match="truncated or damaged"):
+        reading.read_image(data)
+
+
+def test_memory_that_is_not_there_is_a_reason(monkeypatch):
+    def refuse(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(imagecodecs, "png_decode", refuse)
+    with pytest.raises(reading.Unusable, match="does not fit in memory"):
+        reading.read_image(FILES["16-bit PNG"])
+
+
+def test_threads_that_read_at_once_get_what_one_gets():
+    files = list(FILES.values()) * 6
+    alone = [reading.read_image(data).pixels for data in FILES.values()] * 6
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        together = [read.pixels for read in pool.map(reading.read_image, files)]
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_libraries_log_for_others_as_before(caplog):
+    reading.read_image(FILES["DICOM"])
+    pydicom.config.logger.warning("of the user's own reading")
+    logging.getLogger("tifffile").warning("of the user's own reading")
+    assert len(caplog.records) == 2
+
+
+def test_libraries_of_rare_formats_are_loaded_when_they_are_needed():
+    code = (
+        "import sys, covid_tfds.reading as r; r.read_image(bytes.fromhex(sys.stdin.read()));"
+        "print(*{'pydicom', 'tifffile', 'imagecodecs'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=FILES["PNG"].hex(), capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stdout.strip() == ""

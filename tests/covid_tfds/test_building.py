@@ -1,0 +1,226 @@
+"""How a dataset comes to stand: killed, overwritten, twice at once, by TFDS' own command."""
+
+import fcntl
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import tensorflow_datasets as tfds
+
+import covid_tfds
+from covid_tfds import building
+from covid_tfds.config import CovidConfig
+from covid_tfds.errors import DatasetError
+from tests.covid_tfds import made_sources
+from tests.covid_tfds.made_images import encoded, radiograph
+
+ROOT = pathlib.Path(covid_tfds.__file__).parents[1]
+TFDS = [sys.executable, "-m", "tensorflow_datasets.scripts.cli.main"]
+TINY = {"name": "tiny", "images": "phantom", "patients": 40}
+
+
+def command_line(*flags: str, cwd: pathlib.Path = ROOT) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [*TFDS, "build", *flags], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def own_images(folder: pathlib.Path, count: int = 40, first: int = 0) -> pathlib.Path:
+    """`count` images of two classes and of no known patient."""
+    for number in range(count):
+        name = f"{('healthy', 'covid19')[number % 2]}/{number:03d}.png"
+        made_sources.write(folder / name, encoded(radiograph(first + number)))
+    return folder
+
+
+def stored(builder) -> int:
+    return sum(split.num_examples for split in builder.info.splits.values())
+
+
+@pytest.mark.parametrize("cwd,dataset", [(ROOT, ["covid_tfds"]), (ROOT / "covid_tfds", [])])
+def test_tfds_build_finds_the_dataset_from_the_root_and_inside(tmp_path, cwd, dataset):
+    flags = (*dataset, f"--config={json.dumps(TINY)}", f"--data_dir={tmp_path}")
+    done = command_line(*flags, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    *_, where, command = done.stdout.rstrip().splitlines()
+    assert where == f"in {tmp_path}/covid_tfds/tiny/2.0.0"
+    assert command == f"next: python -m trainer.main --dataset=tiny --data_dir={tmp_path}"
+    loaded = tfds.builder_from_directory(tmp_path / "covid_tfds" / "tiny" / "2.0.0")
+    assert loaded.info.splits["train"].num_examples > 20
+
+
+def test_a_users_mistake_gets_no_traceback(tmp_path):
+    manual = tmp_path / "manual"
+    made_sources.write(manual / "something.txt", b"x")
+    flags = ("covid_tfds", "--config=full", f"--manual_dir={manual}", f"--data_dir={tmp_path}")
+    done = command_line(*flags)
+    assert done.returncode == 1
+    assert "The Kaggle images are not in" in done.stderr
+    assert "chest_xray/{train,test}/{NORMAL,PNEUMONIA}" in done.stderr
+    assert "something.txt" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_config_in_the_old_words_gets_one_sentence(tmp_path):
+    done = command_line("covid_tfds", '--config={"name": "x", "films": "phantom"}')
+    assert done.returncode == 1
+    assert '"films" is called "images" since 2.0.0' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("config", ["full", "article", "folder"])
+def test_a_missing_manual_folder_says_what_belongs_into_it(tmp_path, config):
+    with pytest.raises(DatasetError) as refused:
+        covid_tfds.build(config, manual_dir=tmp_path / "nowhere", data_dir=tmp_path)
+    assert "nowhere" in str(refused.value)
+    assert ("images.csv" in str(refused.value)) == (config == "folder")
+    assert ("chest_xray" in str(refused.value)) == (config != "folder")
+
+
+def test_a_killed_build_leaves_nothing_behind_the_next(tmp_path):
+    folder = tmp_path / "covid_tfds" / "tiny"
+    flags = [f"--config={json.dumps(TINY | {'patients': 4000})}", f"--data_dir={tmp_path}"]
+    killed = subprocess.Popen(
+        [*TFDS, "build", "covid_tfds", *flags],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("incomplete.*")):
+        assert killed.poll() is None and time.monotonic() < deadline, "the build never began"
+        time.sleep(0.05)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert list(folder.glob("incomplete.*"))
+    covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
+    assert [path.name for path in folder.iterdir() if path.name != ".lock"] == ["2.0.0"]
+
+
+def test_the_old_dataset_survives_a_build_that_fails(tmp_path):
+    manual = own_images(tmp_path / "manual")
+    covid_tfds.build("folder", manual_dir=manual, data_dir=tmp_path)
+    for wrong in ("a typo", "empty"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(DatasetError):
+            covid_tfds.build(
+                "folder", manual_dir=tmp_path / wrong, data_dir=tmp_path, overwrite=True
+            )
+        assert stored(covid_tfds.Builder(config="folder", data_dir=tmp_path)) == 40
+    (manual / "healthy" / "copy.png").write_bytes((manual / "covid19/001.png").read_bytes())
+    with pytest.raises(DatasetError, match="under two labels"):
+        covid_tfds.build("folder", manual_dir=manual, data_dir=tmp_path, overwrite=True)
+    assert stored(covid_tfds.Builder(config="folder", data_dir=tmp_path)) == 40
+
+
+def test_the_old_dataset_survives_tfds_own_command_with_a_typo(tmp_path):
+    manual = own_images(tmp_path / "manual")
+    covid_tfds.build("folder", manual_dir=manual, data_dir=tmp_path)
+    flags = ("--config=folder", f"--manual_dir={tmp_path / 'typo'}", f"--data_dir={tmp_path}")
+    done = command_line("covid_tfds", *flags, "--overwrite")
+    assert done.returncode == 1 and "The manual folder is not there, or empty" in done.stderr
+    assert stored(covid_tfds.Builder(config="folder", data_dir=tmp_path)) == 40
+
+
+def test_overwriting_replaces_images_and_classes(tmp_path):
+    covid_tfds.build("folder", manual_dir=own_images(tmp_path / "a"), data_dir=tmp_path)
+    for number in range(60):
+        name = f"b/{('oedema', 'normal', 'effusion')[number % 3]}/{number}.png"
+        made_sources.write(tmp_path / name, encoded(radiograph(100 + number)))
+    builder = covid_tfds.build(
+        "folder", manual_dir=tmp_path / "b", data_dir=tmp_path, overwrite=True
+    )
+    assert stored(builder) == 60
+    loaded = tfds.builder_from_directory(builder.data_path)
+    assert loaded.info.features["label"].names == ["healthy", "effusion", "oedema"]
+
+
+def test_a_whole_dataset_that_a_kill_left_unnamed_is_named(tmp_path):
+    """Killed between the end of a build and its renaming, the new dataset takes its place."""
+    builder = covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
+    path = pathlib.Path(builder.data_path)
+    path.rename(path.with_name("incomplete.ABC_2.0.0"))
+    # The build that finds it has nothing left to do.
+    assert stored(covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)) == stored(builder)
+    assert not list(path.parent.glob("incomplete.*"))
+
+
+def test_two_first_builds_wait_for_each_other(tmp_path, capsys):
+    folder = tmp_path / "covid_tfds" / "tiny"
+    folder.mkdir(parents=True)
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        build = threading.Thread(
+            target=covid_tfds.build, args=(CovidConfig(**TINY),), kwargs={"data_dir": tmp_path}
+        )
+        build.start()
+        build.join(timeout=2)
+        assert build.is_alive()
+        assert not list(folder.glob("[!.]*"))
+    build.join(timeout=120)
+    assert "Another build is under way" in capsys.readouterr().out
+    assert (folder / "2.0.0" / "dataset_info.json").is_file()
+
+
+def test_a_built_dataset_is_loaded_without_touching_its_folder(tmp_path, capsys):
+    builder = covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
+    assert "found" in capsys.readouterr().out
+    (builder.data_path.parent / ".lock").unlink()
+    tfds.load("covid_tfds", data_dir=tmp_path, builder_kwargs={"config": CovidConfig(**TINY)})
+    assert "found" not in capsys.readouterr().out
+    assert not (builder.data_path.parent / ".lock").exists()
+
+
+def test_a_build_that_was_done_before_says_so_and_whether_the_sources_changed(tmp_path):
+    manual = own_images(tmp_path / "manual")
+    flags = ("covid_tfds", "--config=folder", f"--manual_dir={manual}", f"--data_dir={tmp_path}")
+    covid_tfds.build("folder", manual_dir=manual, data_dir=tmp_path)
+    for change, said in ((False, "sources unchanged"), (True, "sources changed")):
+        if change:
+            (manual / "healthy/000.png").write_bytes(encoded(radiograph(999)))
+        done = command_line(*flags)
+        assert done.returncode == 0
+        last = "\n".join(done.stdout.rstrip().splitlines()[-5:])
+        assert f", {said};" in last and "--overwrite builds it again" in last
+        assert "next: python -m trainer.main --dataset=folder" in last
+
+
+@pytest.mark.parametrize("most", [0, 3])
+def test_a_limit_of_examples_is_counted_in_the_summary(tmp_path, most):
+    asked = tfds.download.DownloadConfig(
+        manual_dir=own_images(tmp_path / "manual"), max_examples_per_split=most
+    )
+    builder = covid_tfds.Builder(config="folder", data_dir=tmp_path)
+    builder.download_and_prepare(download_config=asked)
+    assert stored(builder) == 3 * most
+    text = (builder.data_path / "summary.txt").read_text()
+    assert f"stored {3 * most}: at most {most} a split, as asked" in text
+    assert len((builder.data_path / "ATTRIBUTION.csv").read_text().splitlines()) == 1 + 3 * most
+
+
+def test_a_full_disk_is_one_sentence(tmp_path):
+    with (
+        pytest.raises(DatasetError, match="is full"),
+        building.full_disk_message(tmp_path),
+        open("/dev/full", "wb", buffering=0) as file,  # the kernel's own full disk
+    ):
+        file.write(b"x")
+
+
+def test_a_folder_that_can_not_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "covid_tfds").write_text("a file where a folder has to be")
+    with pytest.raises(DatasetError, match="can't be written"):
+        covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
+
+
+def test_importing_installs_nothing_global():
+    code = (
+        "import sys; from absl import app; hook = sys.excepthook;"
+        "handlers = list(app.EXCEPTION_HANDLERS); import covid_tfds;"
+        "assert sys.excepthook is hook and app.EXCEPTION_HANDLERS == handlers"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
