@@ -12,7 +12,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow_datasets as tfds
 from absl import logging
@@ -21,9 +21,6 @@ from etils import epath
 from covid_tfds import find_sources, paths
 from covid_tfds.errors import DatasetError, under_tfds_command
 from covid_tfds.report import SUMMARY, next_command
-
-if TYPE_CHECKING:
-    from covid_tfds.covid_tfds_dataset_builder import Builder
 
 _INFO = "dataset_info.json"  # the last file that TFDS writes
 
@@ -56,7 +53,9 @@ class Info(tfds.core.DatasetInfo):
         return "" if under_tfds_command() else super().__repr__()
 
 
-def prepare(builder: "Builder", download_and_prepare: Callable[..., None], **kwargs: Any) -> None:
+def prepare(
+    builder: tfds.core.DatasetBuilder, download_and_prepare: Callable[..., None], **kwargs: Any
+) -> None:
     """Builds, if that is asked for, and prints the summary.
 
     Args:
@@ -107,7 +106,7 @@ def full_disk_message(folder: epath.Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _alone(builder: "Builder") -> Iterator[None]:
+def _alone(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
     """Holds this config's folder, and clears what killed builds left in it.
 
     TFDS never looks at an `incomplete.*` again. While we hold the lock no other build is under way,
@@ -154,7 +153,9 @@ def _clear(leftover: pathlib.Path, final: pathlib.Path) -> None:
         leftover.rename(final)
 
 
-def _summary(builder: "Builder", manual_dir: os.PathLike | None, *, built_before: bool) -> str:
+def _summary(
+    builder: tfds.core.DatasetBuilder, manual_dir: os.PathLike | None, *, built_before: bool
+) -> str:
     try:
         text = (builder.data_path / SUMMARY).read_text()
     except OSError:  # removed by hand

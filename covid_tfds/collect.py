@@ -3,7 +3,7 @@
 import collections
 from collections.abc import Sequence
 
-from covid_tfds import copies, groups, licenses, phantom, reading, splits
+from covid_tfds import checks, copies, groups, licenses, reading, splits
 from covid_tfds.collection import Collection, Origin
 from covid_tfds.errors import DatasetError
 from covid_tfds.first_pass import PatientKey, Readings, read_all
@@ -60,19 +60,19 @@ def collect_full(
     found = [*from_kaggle, *from_cohen]
     readings = _read(found, storages, spool)
     exclusions = [*left_out, *left_out_cohen, *readings.unusable]
-    _require_every_source(storages, readings.records, exclusions)
+    checks.require_every_source(storages, readings.records, exclusions)
     near_equal = _near_equal(readings)
     names = _groups(readings, near_equal)
     notes = [
         *_unused(storages),
         *_drift(readings, strict),
-        *_require_one_label(readings, near_equal),
+        *checks.require_one_label(readings, near_equal),
     ]
     placed, reasons = splits.full(readings.records, names)
     placed, reasons = _filter_licenses(readings.records, placed, reasons, wanted_licenses)
     splits.require_disjoint(names, placed)
     exclusions += _with_reason(readings.records, reasons)
-    _require_every_class(LABELS, found, readings, placed, exclusions)
+    checks.require_every_class(LABELS, found, readings, placed, exclusions)
     origins = _origins(storages)
     return Collection(title, LABELS, origins, readings, names, placed, exclusions, notes)
 
@@ -92,82 +92,24 @@ def collect_own(
     exclusions = [*found.exclusions, *readings.unusable]
     near_equal = _near_equal(readings)
     names = _groups(readings, near_equal)
-    notes = [*found.notes, *_require_one_label(readings, near_equal)]
+    notes = [*found.notes, *checks.require_one_label(readings, near_equal)]
     placed = splits.by_group(readings.records, names)
     reasons = [""] * len(placed)
     placed, reasons = _filter_licenses(readings.records, placed, reasons, wanted_licenses)
     splits.require_disjoint(names, placed)
     exclusions += _with_reason(readings.records, reasons)
-    _require_every_class(found.class_names, found.records, readings, placed, exclusions)
+    checks.require_every_class(found.class_names, found.records, readings, placed, exclusions)
     notes += [note] if (note := own.patient_note(readings.records)) else []
-    notes += _empty_classes(readings.records, placed, found.class_names)
+    notes += checks.empty_classes(readings.records, placed, found.class_names)
     origins = _origins(storages)
     return Collection(title, found.class_names, origins, readings, names, placed, exclusions, notes)
-
-
-def collect_phantom(title: str, spool: Spool, *, seed: int, patients: int, shortcut: bool) -> (
-    Collection
-):  # fmt: skip
-    """Synthetic images.
-
-    Args:
-        title: Names the build in its report.
-        spool: Takes the pixels.
-        seed: Of the population.
-        patients: How many.
-        shortcut: Whether a corner marker goes with the class; then the patients of `control` have
-            the marker of another class.
-    """
-    population = [phantom.patient(seed, number) for number in range(patients)]
-    records = [_drawn(who, visit) for who in population for visit in range(who.images)]
-
-    def marker(who: phantom.Patient) -> str | None:
-        if not shortcut:
-            return None
-        return phantom.control_marker(who) if phantom.is_control(who) else who.label
-
-    def draw(record: ImageRecord) -> tuple[bytes, reading.DecodedImage]:
-        number, visit = map(int, record.name.split("/"))
-        pixels = phantom.draw(seed, number, visit, marker=marker(population[number]))
-        height, width = pixels.shape
-        return pixels.tobytes(), reading.DecodedImage(pixels, width, height, "L", "")
-
-    readings = read_all(records, draw, spool, str)
-    held_out = {who.key for who in population if shortcut and phantom.is_control(who)}
-    names = [record.patient for record in records]
-    placed = [
-        "control" if name in held_out else splits.hashed_split(name, test_share=splits.TEST_SHARE)
-        for name in names
-    ]
-    splits.require_disjoint(names, placed)
-    notes = ["These images are synthetic: nothing measured on them says anything of patients."]
-    if shortcut:
-        notes.append(
-            "A corner marker goes with the class: a planted shortcut. In control it is that of "
-            "another class."
-        )
-    return Collection(title, LABELS, [], readings, names, placed, [], notes)
-
-
-def _drawn(who: phantom.Patient, visit: int) -> ImageRecord:
-    return ImageRecord(
-        image_id=f"{who.key}-{visit + 1}",
-        label=who.label,
-        source="phantom",
-        patient=who.key,
-        name=f"{who.number}/{visit}",
-        projection="PA",
-        sex=who.sex,
-        age=who.age,
-        license="synthetic",
-    )
 
 
 def _read(
     records: Sequence[ImageRecord],
     storages: dict[str, Storage],
     spool: Spool,
-    patient_key: PatientKey = str,
+    patient_key: PatientKey | None = None,
 ) -> Readings:
     """Reads files; a user's table may call its sources anything, but there is one storage then."""
     only = next(iter(storages.values())) if len(storages) == 1 else None
@@ -186,14 +128,11 @@ def _origins(storages: dict[str, Storage]) -> list[Origin]:
     ]
 
 
-Pairs = Sequence[tuple[int, int]]
-
-
-def _near_equal(readings: Readings) -> Pairs:
+def _near_equal(readings: Readings) -> checks.Pairs:
     return copies.near_equal_pairs(readings.spool.thumbnails())
 
 
-def _groups(readings: Readings, near_equal: Pairs) -> list[str]:
+def _groups(readings: Readings, near_equal: checks.Pairs) -> list[str]:
     digests = [readings.table["sha256"], readings.table["image_sha256"]]
     return groups.group(readings.records, digests, near_equal)
 
@@ -239,34 +178,6 @@ def _leaks(records: Sequence[ImageRecord], placed: Sequence[str]) -> list[str]:
     ]
 
 
-def _require_one_label(readings: Readings, near_equal: Pairs) -> list[str]:
-    """Refuses equal pixels under two labels; nearly equal ones under two labels are noted.
-
-    Raises:
-        DatasetError: With the pairs.
-    """
-    records = readings.records
-
-    def torn(pairs: Pairs) -> list[str]:
-        return [
-            f"{records[i].image_id} ({records[i].label}) and "
-            f"{records[j].image_id} ({records[j].label})"
-            for i, j in pairs
-            if records[i].label != records[j].label
-        ]
-
-    if equal := torn(groups.equal_pairs([readings.table["image_sha256"]])):
-        listed = "\n".join(f"  {pair}" for pair in equal[:_SHOWN])
-        more = f"\n  and {len(equal) - _SHOWN} more" if len(equal) > _SHOWN else ""
-        raise DatasetError(
-            f"{len(equal)} images stand under two labels with the same pixels:\n{listed}{more}\n"
-            "Keep each image under one label."
-        )
-    if alike := torn(near_equal):
-        return [f"{len(alike)} pairs of nearly equal images have two labels: {alike[0]}, ..."]
-    return []
-
-
 def _filter_licenses(
     records: Sequence[ImageRecord],
     placed: Sequence[str],
@@ -288,41 +199,3 @@ def _filter_licenses(
 
 def _with_reason(records: Sequence[ImageRecord], reasons: Sequence[str]) -> list[Exclusion]:
     return [Exclusion(r.image_id, why) for r, why in zip(records, reasons, strict=True) if why]
-
-
-def _require_every_source(
-    names: Sequence[str] | dict[str, Storage],
-    records: Sequence[ImageRecord],
-    exclusions: Sequence[Exclusion],
-) -> None:
-    used = {record.source for record in records}
-    for name in names:
-        if name not in used:
-            left_out = [each for each in exclusions if each.file.startswith(f"{name}/")]
-            listed = "\n".join(f"  {each.file}: {each.reason}" for each in left_out[:_SHOWN])
-            raise DatasetError(
-                f"The source {name} yields no image. Its first files:\n{listed}\n"
-                "Download it again, or put the whole of it into the manual folder."
-            )
-
-
-def _require_every_class(
-    class_names: Sequence[str],
-    found: Sequence[ImageRecord],
-    readings: Readings,
-    placed: Sequence[str],
-    exclusions: Sequence[Exclusion],
-) -> None:
-    """Refuses a class of which no image is left; `found` are the records before reading."""
-    used = {r.label for r, split in zip(readings.records, placed, strict=True) if split}
-    own.require_every_class(class_names, used, exclusions, records=found)
-
-
-def _empty_classes(
-    records: Sequence[ImageRecord], placed: Sequence[str], class_names: Sequence[str]
-) -> list[str]:
-    return [
-        f"{split} has no image of {', '.join(missing)}: there are too few patients for every "
-        "split, or your splits leave it out. Add images, or give a split column in images.csv."
-        for split, missing in splits.empty_classes(records, placed, class_names).items()
-    ]

@@ -10,7 +10,7 @@ import requests
 import tensorflow_datasets as tfds
 from etils import epath
 
-from covid_tfds import collect, patient_key
+from covid_tfds import collect, collect_phantom, patient_key
 from covid_tfds.collection import Collection
 from covid_tfds.config import CovidConfig
 from covid_tfds.errors import DatasetError
@@ -38,7 +38,7 @@ def collect_for(
         DatasetError: A source is missing or can't be used.
     """
     if config.images == "phantom":
-        return collect.collect_phantom(
+        return collect_phantom.collect_phantom(
             title, spool, seed=config.seed, patients=config.patients, shortcut=config.shortcut
         )
     manual_dir = _manual_dir(config, dl_manager)

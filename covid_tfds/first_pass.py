@@ -65,7 +65,10 @@ class Readings:
 
 
 def read_all(
-    records: Sequence[ImageRecord], decode: Decode, spool: Spool, patient_key: PatientKey
+    records: Sequence[ImageRecord],
+    decode: Decode,
+    spool: Spool,
+    patient_key: PatientKey | None = None,
 ) -> Readings:
     """Reads all images on all cores; what can't be used is left out with its reason.
 
@@ -73,7 +76,8 @@ def read_all(
         records: What the sources know of each.
         decode: Gives an image's file and pixels; called from several threads.
         spool: Takes the pixels.
-        patient_key: Called only when a header names a person whom the record does not.
+        patient_key: Called when a header names a person whom the record does not; None: what
+            headers say of who a person is is not used.
     """
 
     def one(record: ImageRecord) -> _Result | str:
@@ -118,10 +122,12 @@ class _Result:
     header: Header
 
 
-def _with_header(record: ImageRecord, header: Header, patient_key: PatientKey) -> ImageRecord:
+def _with_header(
+    record: ImageRecord, header: Header, patient_key: PatientKey | None
+) -> ImageRecord:
     """Fills in what the source does not say; a user's table goes before a file's header."""
     values = {}
-    if header.patient_id and not record.patient_known:
+    if patient_key and header.patient_id and not record.patient_known:
         key = f"{record.source}/{patient_key(header.patient_id)}"
         values |= {"patient": key, "patient_known": True}
     if header.sex and not record.sex:
