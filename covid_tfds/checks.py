@@ -80,3 +80,9 @@ def empty_classes(
         "split, or your splits leave it out. Add images, or give a split column in images.csv."
         for split, missing in splits.empty_classes(records, placed, class_names).items()
     ]
+
+
+def unstated_modality(readings: Readings) -> list[str]:
+    """A note on DICOM files that do not say what they are."""
+    count = readings.unstated
+    return [f"{count} DICOM files state no modality and are taken for radiographs."] * (count > 0)

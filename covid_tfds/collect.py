@@ -3,7 +3,7 @@
 import collections
 from collections.abc import Sequence
 
-from covid_tfds import checks, copies, groups, licenses, reading, splits
+from covid_tfds import checks, copies, groups, header_patients, licenses, reading, splits
 from covid_tfds.collection import Collection, Origin
 from covid_tfds.errors import DatasetError
 from covid_tfds.first_pass import PatientKey, Readings, read_all
@@ -38,7 +38,7 @@ def collect_article(
     placed = article.published_splits()
     if grouped:
         placed = splits.nearest(readings.records, names, placed)
-        splits.require_disjoint(names, placed)
+        splits.require_disjoint(readings.records, names, placed)
     else:
         notes += _leaks(readings.records, placed)
     return Collection(title, LABELS, _origins(storages), readings, names, placed, [], notes)
@@ -70,7 +70,7 @@ def collect_full(
     ]
     placed, reasons = splits.full(readings.records, names)
     placed, reasons = _filter_licenses(readings.records, placed, reasons, wanted_licenses)
-    splits.require_disjoint(names, placed)
+    splits.require_disjoint(readings.records, names, placed)
     exclusions += _with_reason(readings.records, reasons)
     checks.require_every_class(LABELS, found, readings, placed, exclusions)
     origins = _origins(storages)
@@ -89,14 +89,16 @@ def collect_own(
     """
     storages = {"own": found.storage}
     readings = _read(found.records, storages, spool, patient_key)
+    readings, by_headers = header_patients.settled(readings)
     exclusions = [*found.exclusions, *readings.unusable]
     near_equal = _near_equal(readings)
     names = _groups(readings, near_equal)
-    notes = [*found.notes, *checks.require_one_label(readings, near_equal)]
+    notes = [*found.notes, *by_headers, *checks.require_one_label(readings, near_equal)]
+    notes += checks.unstated_modality(readings)
     placed = splits.by_group(readings.records, names)
     reasons = [""] * len(placed)
     placed, reasons = _filter_licenses(readings.records, placed, reasons, wanted_licenses)
-    splits.require_disjoint(names, placed)
+    splits.require_disjoint(readings.records, names, placed)
     exclusions += _with_reason(readings.records, reasons)
     checks.require_every_class(found.class_names, found.records, readings, placed, exclusions)
     notes += [note] if (note := own.patient_note(readings.records)) else []

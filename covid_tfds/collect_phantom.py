@@ -41,7 +41,7 @@ def collect_phantom(
         "control" if name in held_out else splits.hashed_split(name, test_share=splits.TEST_SHARE)
         for name in names
     ]
-    splits.require_disjoint(names, placed)
+    splits.require_disjoint(readings.records, names, placed)
     notes = ["These images are synthetic: nothing measured on them says anything of patients."]
     if shortcut:
         notes.append(

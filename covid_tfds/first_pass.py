@@ -29,6 +29,7 @@ ROW = np.dtype(
         ("original_width", "i4"),
     ]
 )
+HEADER_KEY = "/dicom-"  # between the source and the hash in a key that a header gave
 # Gives the bytes of an image's file and what is in them; raises Unreadable or Unusable.
 Decode = Callable[[ImageRecord], tuple[bytes, DecodedImage]]
 # The key of a person, of the id that a file's header has.
@@ -44,6 +45,7 @@ class Readings:
         table: n rows of `ROW`: digests, place in the spool, sizes in pixels.
         modes, formats: n short names each, of the original files.
         unusable: The images that can't be used.
+        unstated: DICOM files among the images that state no modality.
         spool: Their pixels and thumbnails.
     """
 
@@ -53,6 +55,7 @@ class Readings:
     formats: list[str]
     unusable: list[Exclusion]
     spool: Spool
+    unstated: int = 0
 
     def pixels(self, place: int) -> np.ndarray:
         """uint8 [h, w] of one image. Thread-safe."""
@@ -101,6 +104,7 @@ def read_all(
     results = tqdm.tqdm(
         parallel.in_order(one, records), "reading", len(records), unit=" images", disable=None
     )
+    unstated = 0
     for record, result in zip(records, results, strict=True):
         if isinstance(result, str):
             readings.unusable.append(Exclusion(f"{record.source}/{record.name}", result))
@@ -110,7 +114,9 @@ def read_all(
         readings.modes.append(result.mode)
         readings.formats.append(result.format)
         spool.add_thumbnail(result.thumbnail)
-    return dataclasses.replace(readings, table=readings.table[: len(readings.records)])
+        unstated += result.format == "DICOM" and not result.header.modality
+    table = readings.table[: len(readings.records)]
+    return dataclasses.replace(readings, table=table, unstated=unstated)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -125,11 +131,17 @@ class _Result:
 def _with_header(
     record: ImageRecord, header: Header, patient_key: PatientKey | None
 ) -> ImageRecord:
-    """Fills in what the source does not say; a user's table goes before a file's header."""
-    values = {}
-    if patient_key and header.patient_id and not record.patient_known:
-        key = f"{record.source}/{patient_key(header.patient_id)}"
-        values |= {"patient": key, "patient_known": True}
+    """Fills in what the source does not say; a user's table goes before a file's header.
+
+    Who a person is by the table and by the header stands side by side: see `header_patients`.
+    """
+    values: dict[str, object] = {}
+    if patient_key and header.patient_id:
+        key = f"{record.source}{HEADER_KEY}{patient_key(header.patient_id)}"
+        if record.patient_known:
+            values["also"] = (*record.also, key)
+        else:
+            values |= {"patient": key, "patient_known": True}
     if header.sex and not record.sex:
         values["sex"] = header.sex
     if header.age == header.age and record.age != record.age:  # NaN where it is not known

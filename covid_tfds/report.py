@@ -31,7 +31,7 @@ class Report:
     """
 
     def __init__(self, collection: Collection) -> None:
-        """Takes the counts of what is stored.
+        """Counts what is stored.
 
         Args:
             collection: What was found.

@@ -9,6 +9,7 @@ from covid_tfds.records import ImageRecord
 
 VALIDATION_SHARE = 0.12
 TEST_SHARE = 0.20
+_SHOWN = 10  # groups listed in an error
 LEFT_OUT_COVID = "patient also has a COVID image"
 LEFT_OUT_TEST = "patient or copy is in Kaggle's test"
 LEFT_OUT_CONTROL = "patient or copy is in control"
@@ -138,20 +139,37 @@ def shared_between(keys: Sequence[str], splits: Sequence[str]) -> dict[str, list
     return {key: sorted(where) for key, where in sorted(places.items()) if len(where) > 1}
 
 
-def require_disjoint(groups: Sequence[str], splits: Sequence[str]) -> None:
+def require_disjoint(
+    records: Sequence[ImageRecord], groups: Sequence[str], splits: Sequence[str]
+) -> None:
     """Stops the build when a group is in two splits.
 
     Raises:
-        DatasetError: With the groups and their splits.
+        DatasetError: With the groups, their splits and an image of each in each.
     """
-    if shared := shared_between(groups, splits):
-        listed = "\n".join(
-            f"  {name}: {', '.join(where)}" for name, where in list(shared.items())[:20]
+    shared = shared_between(groups, splits)
+    if not shared:
+        return
+    first: dict[tuple[str, str], str] = {}
+    for record, name, split in zip(records, groups, splits, strict=True):
+        if name in shared:
+            first.setdefault((name, split), record.image_id)
+    listed = [
+        f"  {name}: " + ", ".join(f"{split} ({first[name, split]})" for split in where)
+        for name, where in list(shared.items())[:_SHOWN]
+    ]
+    more = [f"  and {len(shared) - _SHOWN} more"] * (len(shared) > _SHOWN)
+    raise DatasetError(
+        "\n".join(
+            [
+                f"{len(shared)} groups are in more than one split. A group is one patient, or "
+                "patients joined by a copy of an image; with an image of it in each split:",
+                *listed,
+                *more,
+                "Give all images of a group the same split, or remove the copies.",
+            ]
         )
-        raise DatasetError(
-            f"{len(shared)} groups (one patient, or copies of one image) are in more than one "
-            f"split:\n{listed}\nGive all images of a group the same split."
-        )
+    )
 
 
 def empty_classes(

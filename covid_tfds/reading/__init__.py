@@ -3,8 +3,8 @@
 `read_image` is the room's door. Read in this order:
 
 * `decoded`: what the readers share: the refusal, the header, the decoded raster, the limits.
-* `raster`: the formats that Pillow reads; `tiff`; `dicom`: what a DICOM file is and says, with
-  `dicom_pixels` (its values) and `dicom_codecs` (its compressed frames).
+* `raster`: the formats that Pillow reads, with `jpeg`; `tiff`; `dicom`: what a DICOM file is and
+  says, with `dicom_pixels` (its values) and `dicom_codecs` (its compressed frames).
 * `deep`, `samples`, `grey`: values of any depth to 0..255. `codestream`: what a JPEG says ahead.
 * `usable`: refuses what is no chest X-ray.
 
@@ -58,8 +58,7 @@ def read_image(data: bytes) -> DecodedImage:
             vocabulary. Nothing else is ever raised.
     """
     try:
-        with quiet.library_logs():
-            return _read(data)
+        return _read(data)
     except Unusable as refusal:
         reason = str(refusal)
     except Image.DecompressionBombError:
@@ -94,14 +93,17 @@ def _decode(data: bytes) -> Raster:
     if not data:
         raise Unusable("empty file")
     if dicom.is_dicom(data):
-        return dicom.read(data)
+        with quiet.library_logs("pydicom"):
+            return dicom.read(data)
     if tiff.is_tiff(data):
-        return tiff.read(data)
+        with quiet.library_logs("tifffile"):
+            return tiff.read(data)
     decoded = raster.read(data)
     if decoded is not None:
         return decoded
     if dicom.is_dicom_without_preamble(data):
-        return dicom.read(data)
+        with quiet.library_logs("pydicom"):
+            return dicom.read(data)
     if data.startswith(b"version https://git-lfs"):
         raise Unusable("a git-lfs pointer, not the image")
     raise Unusable("not an image")

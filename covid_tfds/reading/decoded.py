@@ -38,12 +38,14 @@ class Header:
         sex: `M`, `F` or "".
         age: Years; NaN when unknown.
         projection: Upper case, e.g. `PA`, or "" when unknown.
+        modality: Upper case, e.g. `DX`, or "" when not stated.
     """
 
     patient_id: str = ""
     sex: str = ""
     age: float = math.nan
     projection: str = ""
+    modality: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

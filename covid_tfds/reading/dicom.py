@@ -44,6 +44,7 @@ _NO_PATIENT = re.compile(
     r"|test([\W\d_].*)?",
     re.IGNORECASE,
 )
+_OLDEST = 120  # years
 _AGE_IN_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 # Group 2 or 8, then two letters (explicit VR) or a small length (implicit); either byte order.
 _FIRST_ELEMENT = re.compile(rb"[\2\x08]\0..([A-Z]{2}|.\0\0\0)|\0[\2\x08]..[A-Z]{2}", re.DOTALL)
@@ -153,10 +154,15 @@ def _header(found: "pydicom.FileDataset") -> Header:
         sex=sex if sex in ("M", "F") else "",
         age=_years(text(found, _AGE)),
         projection=text(found, _PROJECTION).upper(),
+        modality=text(found, _MODALITY).upper(),
     )
 
 
 def _years(age: str) -> float:
-    """`045Y`, `006M`, `003W`, `010D` in years; NaN for anything else."""
-    match = re.fullmatch(r"(\d{1,3})([YMWD])", age.upper())
-    return int(match[1]) * _AGE_IN_YEARS[match[2]] if match else math.nan
+    """`045Y`, `006M`, `003W`, `010D`, or a bare number of years, in years; NaN for anything else.
+
+    The standard wants the unit, and public datasets leave it out.
+    """
+    match = re.fullmatch(r"(\d{1,3})([YMWD]?)", age.upper())
+    years = int(match[1]) * _AGE_IN_YEARS[match[2] or "Y"] if match else math.nan
+    return years if years <= _OLDEST else math.nan

@@ -7,6 +7,7 @@ of the process keep their plug-ins.
 
 from typing import TYPE_CHECKING
 
+from covid_tfds.reading import jpeg
 from covid_tfds.reading.codestream import frame_of
 from covid_tfds.reading.decoded import refuse_bomb
 
@@ -66,6 +67,7 @@ def _decode_frame(src: bytes, runner: "DecodeRunner") -> bytes | bytearray:
     if runner.transfer_syntax == _BASELINE and frame.bits == 8 and frame.process == "jpeg":
         from pydicom.pixels.decoders import pillow
 
+        jpeg.require_whole(src)
         return pillow._decode_frame(src, runner)  # knows when colours were transformed
     if frame.process == "jpeg-ls":
         decoded = imagecodecs.jpegls_decode(src)

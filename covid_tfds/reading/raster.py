@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image, ImageChops
 
-from covid_tfds.reading import deep
+from covid_tfds.reading import deep, jpeg
 from covid_tfds.reading.codestream import frame_of
 from covid_tfds.reading.decoded import (
     DAMAGED,
@@ -54,6 +54,8 @@ def read(data: bytes) -> Raster | None:
         return deep.read_jpeg_2000(data, frame, orientation_of(picture))
     if data[:2] == b"P6" and picture.tile[0].codec_name == "ppm" and picture.tile[0].args[1] > 255:
         return deep.read_ppm(data, picture)
+    if picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB"):
+        return _finished(jpeg.decode(data, picture.mode), picture)
     return from_pillow(picture)
 
 
@@ -66,7 +68,7 @@ def from_pillow(picture: Image.Image) -> Raster:
     Raises:
         Unusable: The pixels are cut off or damaged.
     """
-    mode, file_format = picture.mode, picture.format or ""
+    opened, mode, file_format = picture, picture.mode, picture.format or ""
     try:
         picture.load()
     except (OSError, SyntaxError, ValueError, EOFError):
@@ -78,15 +80,15 @@ def from_pillow(picture: Image.Image) -> Raster:
         return Raster(raster.grey, None, mode, file_format)
     if mode == "CMYK" and file_format in ("JPEG", "MPO") and "adobe" not in picture.info:
         # Pillow takes the inks of every JPEG for inverted, as Adobe's are and no others.
-        picture = _keeping_exif(ImageChops.invert(picture), picture)
-    picture = upright(picture, orientation_of(picture))
-    colours = None if mode in ("1", "L", "LA") else picture
-    return Raster(_to_grey(picture), colours, mode, file_format)
+        picture = ImageChops.invert(picture)
+    return _finished(picture, opened)
 
 
-def _keeping_exif(changed: Image.Image, picture: Image.Image) -> Image.Image:
-    changed.info.update(picture.info)
-    return changed
+def _finished(pixels: Image.Image, opened: Image.Image) -> Raster:
+    """Upright and grey; `opened` has the file's mode, format and EXIF."""
+    turned = upright(pixels, orientation_of(opened))
+    colours = None if opened.mode in ("1", "L", "LA") else turned
+    return Raster(_to_grey(turned), colours, opened.mode, opened.format or "")
 
 
 def orientation_of(picture: Image.Image) -> object:

@@ -99,7 +99,10 @@ def test_a_torn_patient_stops_the_build_however_the_table_says_it(tmp_path):
     splits = ("train", "train", "validation", "test")
     table = "\n".join(row + splits[i % 4] for i, row in enumerate(rows))
     (tmp_path / "own/images.csv").write_text(f"path,label,patient,split\n{table}\n")
-    with pytest.raises(DatasetError, match="own/P0: test, train, validation"):
+    with pytest.raises(
+        DatasetError,
+        match=r"own/P0: test \(own/covid19/003\.png\), train \(own/healthy/000\.png\), valid",
+    ):
         build(tmp_path)
     (tmp_path / "own/images.csv").write_text(f"path,label,patient_id,split\n{table}\n")
     with pytest.raises(DatasetError, match="patient_id"):
@@ -252,3 +255,37 @@ def test_stored_ids_and_files_are_json_and_text(tmp_path):
     builder = build(tmp_path)
     assert json.loads((builder.data_path / "metadata.json").read_text())["fingerprint"]
     assert any("胸部" in e["image_id"].decode() for e in examples(builder))
+
+
+def test_a_person_whose_studies_are_given_as_patients_is_not_torn(tmp_path):
+    """CLASS/STUDY/*.dcm: the folder names a study, the header the person."""
+    for i in range(60):
+        data = dicom(radiograph(i).astype(np.uint16) * 16, 12, PatientID=f"MRN-{i // 3}")
+        made_sources.write(tmp_path / "own" / CLASSES[i // 3 % 2] / f"study{i}" / "a.dcm", data)
+        made_sources.write(tmp_path / "own" / CLASSES[i // 3 % 2] / f"study{i}" / "b.dcm",
+                           dicom(radiograph(500 + i), PatientID=f"MRN-{i // 3}"))  # fmt: skip
+    builder = build(tmp_path)
+    where = collections.defaultdict(set)
+    for split in builder.info.splits:
+        for example in tfds.as_numpy(builder.as_dataset(split=split)):
+            study = example["image_id"].decode().split("/")[2]
+            where[int(study.removeprefix("study")) // 3].add(split)
+    assert len(where) == 20 and all(len(splits) == 1 for splits in where.values())
+    assert "60 patients of yours are 20 persons by their DICOM headers" in summary(builder)
+
+
+def test_an_id_that_most_headers_have_is_nobodys(tmp_path):
+    for i in range(40):
+        data = dicom(radiograph(i), PatientID="EXPORT-01")
+        made_sources.write(tmp_path / "own" / CLASSES[i % 2] / f"{i}.dcm", data)
+    builder = build(tmp_path)
+    text = summary(builder)
+    assert "40 of 40 DICOM headers have the same patient id" in text
+    assert "groups in more than one split: not checked" in text
+    assert {"train", "test"} <= set(builder.info.splits)
+
+
+def test_files_that_state_no_modality_are_counted(tmp_path):
+    put(tmp_path / "own")
+    made_sources.write(tmp_path / "own/healthy/x.dcm", dicom(radiograph(99), Modality=None))
+    assert "1 DICOM files state no modality" in summary(build(tmp_path))

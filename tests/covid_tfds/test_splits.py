@@ -42,7 +42,7 @@ def test_full_keeps_kaggles_test_and_holds_out_covid_patients():
     images += [record(5000 + i, LABELS[(0, 2, 3)[i % 3]], split="test") for i in range(90)]
     groups += [f"official{i}" for i in range(90)]
     placed, reasons = splits.full(images, groups)
-    splits.require_disjoint(groups, placed)
+    splits.require_disjoint(images, groups, placed)
     assert not any(reasons)
     test = {f.image_id for f, s in zip(images, placed, strict=True) if s == "test"}
     assert test >= {f.image_id for f in images if f.original_split == "test"}
@@ -70,9 +70,11 @@ def test_cohens_other_pneumonias_are_control_unless_the_patient_has_a_covid_imag
 
 
 def test_a_group_in_two_splits_stops_and_is_named():
-    with pytest.raises(DatasetError, match="anna: test, train"):
-        splits.require_disjoint(["anna", "anna", "ben"], ["train", "test", "test"])
-    splits.require_disjoint(["anna", "anna", "ben"], ["train", "train", "test"])
+    images = [record(i, "viral") for i in range(3)]
+    wanted = r"anna: test \(kaggle/1\), train \(kaggle/0\)"
+    with pytest.raises(DatasetError, match=wanted):
+        splits.require_disjoint(images, ["anna", "anna", "ben"], ["train", "test", "test"])
+    splits.require_disjoint(images, ["anna", "anna", "ben"], ["train", "train", "test"])
 
 
 def test_nearest_reaches_the_sizes_and_keeps_what_it_can():
@@ -80,7 +82,7 @@ def test_nearest_reaches_the_sizes_and_keeps_what_it_can():
     groups = [f"g{i % 2}-{i // 6}" for i in range(60)]  # three images each
     wanted = ["test" if i < 12 else "validation" if i < 24 else "train" for i in range(60)]
     placed = splits.nearest(images, groups, wanted)
-    splits.require_disjoint(groups, placed)
+    splits.require_disjoint(images, groups, placed)
     assert collections.Counter(placed) == collections.Counter(wanted)
     # Here whole groups fit exactly, so the wanted splits themselves are the best answer.
     assert placed == wanted
@@ -96,7 +98,7 @@ def test_nearest_tears_no_group_even_where_no_sum_fits():
 def test_a_copy_of_a_control_image_in_kaggles_train_is_left_out_of_train():
     images = [record(1, "viral", "cohen", ""), record(2, "viral"), record(3, "viral")]
     placed, reasons = splits.full(images, ["a", "a", "b"])
-    splits.require_disjoint(["a", "a", "b"], placed)
+    splits.require_disjoint(images, ["a", "a", "b"], placed)
     assert placed[:2] == ["control", ""] and placed[2]
     assert reasons == ["", splits.LEFT_OUT_CONTROL, ""]
 

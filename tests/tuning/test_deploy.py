@@ -15,6 +15,7 @@ import time
 import tomllib
 
 import pytest
+import setuptools
 
 ROOT = pathlib.Path(__file__).parents[2]
 DEPLOY = ROOT / "tuning" / "deploy"
@@ -389,8 +390,9 @@ def test_the_image_gets_what_the_install_needs(tmp_path):
             else:
                 shutil.copy(ROOT / source, tmp_path / words[-1])
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    for package in project["tool"]["setuptools"]["packages"]:
-        assert (tmp_path / package / "__init__.py").exists(), package
+    wanted = project["tool"]["setuptools"]["packages"]["find"]["include"]
+    for package in setuptools.find_packages(ROOT, include=wanted):
+        assert (tmp_path / package.replace(".", "/") / "__init__.py").exists(), package
     for name in (project["project"]["readme"], *project["project"]["license-files"]):
         assert (tmp_path / name).exists(), name
     extras = re.search(r"^ARG EXTRAS=(\S+)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)

@@ -23,8 +23,17 @@ from pydicom.uid import (
 )
 
 from covid_tfds import reading
-from tests.covid_tfds.made_images import encoded
-from tests.covid_tfds.reading.made_files import GREY, TWELVE, dataset, dicom, tiff, written
+from covid_tfds.reading import Unusable
+from tests.covid_tfds.made_images import encoded, radiograph
+from tests.covid_tfds.reading.made_files import (
+    GREY,
+    TWELVE,
+    dataset,
+    dicom,
+    pixels,
+    tiff,
+    written,
+)
 from tests.covid_tfds.reading.test_dicom_pixels import JPEG, encapsulated
 
 RGB = np.stack([TWELVE] * 3, -1)
@@ -181,3 +190,25 @@ def test_libraries_of_rare_formats_are_loaded_when_they_are_needed():
         [sys.executable, "-c", code], input=FILES["PNG"].hex(), capture_output=True, text=True
     )
     assert done.returncode == 0 and done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("progressive", [False, True], ids=["baseline", "progressive"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("harm", ["zeroed", "dropped"])
+def test_a_jpeg_that_is_damaged_inside_is_not_taken_for_whole(mode, progressive, harm):
+    """libjpeg goes on with shifted bands; a class of such files is told by its damage."""
+    image = Image.fromarray(radiograph(3, (400, 360))).convert(mode)
+    data = encoded(image, "JPEG", quality=90, progressive=progressive)
+    pixels(data)
+    middle = len(data) // 2
+    damaged = {
+        "zeroed": data[:middle] + bytes(40) + data[middle + 40 :],
+        "dropped": data[:middle] + data[middle + 40 :],
+    }[harm]
+    with pytest.raises(Unusable, match="truncated or damaged"):
+        pixels(damaged)
+
+
+def test_what_stands_behind_the_end_of_a_jpeg_is_of_no_matter():
+    data = encoded(radiograph(3), "JPEG", quality=90)
+    np.testing.assert_array_equal(pixels(data + b"\0" * 999 + b"appended"), pixels(data))

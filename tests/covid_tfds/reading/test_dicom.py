@@ -47,19 +47,27 @@ def test_a_radiograph_is_read_and_described():
 
 def test_what_the_header_says_of_the_person():
     said = header(PatientID=" P7 ", PatientSex="F", PatientAge="045Y", ViewPosition="pa")
-    assert said == reading.Header("P7", "F", 45.0, "PA")
+    assert said == reading.Header("P7", "F", 45.0, "PA", "DX")
     assert header(PatientID=None) == header(PatientID="")
 
 
 @pytest.mark.parametrize(
     "age,years",
-    [("045Y", 45), ("006M", 0.5), ("003W", 21 / 365.25), ("010D", 10 / 365.25), ("45Y", 45)],
+    [
+        ("045Y", 45),
+        ("081", 81),
+        ("7", 7),
+        ("006M", 0.5),
+        ("003W", 21 / 365.25),
+        ("010D", 10 / 365.25),
+        ("45Y", 45),
+    ],
 )
 def test_ages_are_in_years(age, years):
     assert header(PatientAge=age).age == pytest.approx(years)
 
 
-@pytest.mark.parametrize("age", ["", "045", "Y", "abcY", "-45Y", "045Y045Y", "4 5Y"])
+@pytest.mark.parametrize("age", ["", "121", "130Y", "Y", "abcY", "-45Y", "045Y045Y", "4 5Y"])
 def test_a_malformed_age_is_unknown(age):
     assert math.isnan(header(PatientAge=age).age)
 

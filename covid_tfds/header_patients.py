@@ -1,0 +1,59 @@
+"""Persons that DICOM headers name, beside those that folders or a table give.
+
+A folder or a table may name studies where it means patients. What both say is joined: joining too
+much only keeps images together, joining too little tears a person apart.
+"""
+
+import collections
+import dataclasses
+
+from covid_tfds.first_pass import HEADER_KEY, Readings
+from covid_tfds.records import ImageRecord
+
+# An id that more than half of the headers have, and that many of them, names nobody: a device or a
+# program wrote it.
+_MOST_SHARE, _MOST_IMAGES = 0.5, 10
+
+
+def settled(readings: Readings) -> tuple[Readings, list[str]]:
+    """Takes out an id that stands in most headers, and says what headers have joined.
+
+    Returns:
+        The readings with their records settled, and notes.
+    """
+    keys = [_key(record) for record in readings.records]
+    counts = collections.Counter(filter(None, keys))
+    notes = []
+    most = counts.most_common(1)[0] if counts else ("", 0)
+    if most[1] >= _MOST_IMAGES and most[1] > _MOST_SHARE * counts.total():
+        notes.append(
+            f"{most[1]} of {counts.total()} DICOM headers have the same patient id: it is taken "
+            "for nobody's. Give an images.csv with a patient column if it is a person's."
+        )
+        records = [
+            _without(record, most[0]) if key == most[0] else record
+            for record, key in zip(readings.records, keys, strict=True)
+        ]
+        readings = dataclasses.replace(readings, records=records)
+    given = collections.defaultdict(set)
+    for record in readings.records:
+        if record.also and (key := _key(record)):
+            given[key].add(record.patient)
+    joined = [len(patients) for patients in given.values() if len(patients) > 1]
+    if joined:
+        notes.append(
+            f"{sum(joined)} patients of yours are {len(joined)} persons by their DICOM headers, "
+            "and are kept together."
+        )
+    return readings, notes
+
+
+def _key(record: ImageRecord) -> str:
+    """The key that the header gave, or ""."""
+    return next((k for k in (record.patient, *record.also) if HEADER_KEY in k), "")
+
+
+def _without(record: ImageRecord, key: str) -> ImageRecord:
+    if record.patient == key:
+        return dataclasses.replace(record, patient=record.image_id, patient_known=False)
+    return dataclasses.replace(record, also=tuple(each for each in record.also if each != key))
