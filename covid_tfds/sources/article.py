@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from covid_tfds.errors import DatasetError
 from covid_tfds.records import LABELS, ImageRecord
-from covid_tfds.sources import cohen, kaggle, storage
+from covid_tfds.sources import cohen, kaggle, storage, wording
 
 # Fingerprint of the article's images, splits and labels (see `covid_tfds.verify`). Of the pixels
 # none can be given: Kaggle's originals have no published digests, and copies of them differ.
@@ -29,7 +29,7 @@ def images(kaggle_files: storage.Storage, cohen_files: storage.Storage) -> list[
     """The 306 images, in the order of the list.
 
     Raises:
-        DatasetError: Images of the list are missing; every path is named.
+        DatasetError: Images of the list are missing; the first paths are named.
     """
     all_kaggle, _ = kaggle.images(kaggle_files)
     from_kaggle = {record.name.rsplit("/", 1)[1]: record for record in all_kaggle}
@@ -48,9 +48,9 @@ def images(kaggle_files: storage.Storage, cohen_files: storage.Storage) -> list[
         found.append(record)
         missing += [path] if record is None else []
     if missing:
-        listed_ = "\n".join(f"  {path}" for path in missing)
         raise DatasetError(
-            f"{len(missing)} of the article's {len(found)} images are missing:\n{listed_}\n"
+            f"{len(missing)} of the article's {len(found)} images are missing:\n"
+            f"{wording.lines(missing, most=50)}\n"
             f"Complete the sources. Expected:\n{kaggle.TREE}\n{cohen.TREE}"
         )
     return [record for record in found if record]

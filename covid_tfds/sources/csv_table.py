@@ -13,11 +13,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from covid_tfds.errors import DatasetError
-from covid_tfds.sources import stray_quotes
+from covid_tfds.sources import stray_quotes, wording
 
 _DELIMITERS = (",", ";", "\t")
 _FIELD_LIMIT = threading.Lock()  # csv.field_size_limit is one for the whole process
-_MOST_COLUMNS_SHOWN = 12
 
 
 class Row:
@@ -103,10 +102,9 @@ def read(
     text, encoding = _decoded(data)
     delimiter, header, header_end = _header(text, needed)
     if missing := [name for name in needed if name not in header]:
-        shown = ", ".join(header[:_MOST_COLUMNS_SHOWN]) or "(none)"
         raise DatasetError(
-            f"{where} has no column {', '.join(missing)}; its columns are {shown}. "
-            f"Name them in its first line, e.g. {','.join(needed)}."
+            f"{where} has no column {', '.join(missing)}; its columns are "
+            f"{wording.listed(header)}. Name them in its first line, e.g. {','.join(needed)}."
         )
     kept = [name for name in (*needed, *wanted) if name in header]
     if twice := [name for name in kept if header.count(name) > 1]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from covid_tfds.errors import DatasetError
+from covid_tfds.sources.wording import listed
 
 _LABEL_OF = {
     "covid19": ("covid-19", "sars-cov-2"),
@@ -61,7 +62,8 @@ def refuse_unknown(findings: Iterable[str]) -> None:
             unknown.append(finding)
     if unknown:
         raise DatasetError(
-            f"metadata.csv has findings that are in no vocabulary: {unknown}. Add each to "
+            "metadata.csv has findings that are in no vocabulary: "
+            f"{listed(map(repr, unknown))}. Add each to "
             "_LABEL_OF or _NO_CLASS in covid_tfds/sources/findings.py; guessing would mislabel "
             "images."
         )

@@ -73,7 +73,7 @@ def _record(name: str) -> ImageRecord | Exclusion:
         return Exclusion(shown, "outside train, val and test")
     split, kind = place
     file = name.rsplit("/", 1)[1]
-    patient, label = _patient_and_label(file)
+    patient, label = patient_and_label(file)
     if not patient:
         return Exclusion(shown, "file name not understood")
     if (label == "healthy") != (kind == "NORMAL"):
@@ -99,8 +99,14 @@ def _place(name: str) -> tuple[str, str] | None:
     return _SPLITS[parts[0].casefold()], parts[1].upper()
 
 
-def _patient_and_label(file: str) -> tuple[str, str]:
-    """Bare person numbers are reused across causes, and IM-N across its two prefixes: keep both."""
+def patient_and_label(file: str) -> tuple[str, str]:
+    """Patient and class that a published file name tells, or two blank texts.
+
+    Bare person numbers are reused across causes, and IM-N across its two prefixes: keep both.
+
+    Args:
+        file: Without folders, e.g. `person1_bacteria_2.jpeg`: `person1_bacteria`, `bacterial`.
+    """
     if match := _PNEUMONIA.match(file):
         return f"person{match['number']}_{match['cause']}", _LABELS[match["cause"]]
     if match := _NORMAL.match(file):
@@ -127,7 +133,7 @@ def _require_understood(where: str, places: dict[str, list[str]], found: list[Im
     """No folder, and no class, is lost because its names follow another pattern."""
     label_of = {record.name: record.label for record in found}
     for folder, names in places.items():
-        strange = [name for name in names if not _patient_and_label(name.rsplit("/", 1)[1])[0]]
+        strange = [name for name in names if not patient_and_label(name.rsplit("/", 1)[1])[0]]
         pictures = [name for name in strange if re.search(_SUFFIX, name)]
         labels = {label_of[name] for name in names if name in label_of}
         # val holds a handful of images: a class may well be missing there.

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import re
 from collections.abc import Iterable, Sequence
 
@@ -19,14 +20,18 @@ NO_IMAGE = "not an image by its name"
 _MASKS = {"mask", "masks", "segmentation", "segmentations", "annotation", "annotations",
           "heatmap", "heatmaps"}  # fmt: skip
 # Folders that say how or as what images are kept, and nothing of who is on them.
-_CONTAINERS = {"images", "image", "img", "imgs", "pictures", "xray", "xrays", "x-ray", "x-rays",
-               "jpg", "jpeg", "png", "dicom", "dcm"}  # fmt: skip
+_CONTAINERS = {"images", "image", "img", "imgs", "pictures", "xray", "xrays", "jpg", "jpeg", "png",
+               "dicom", "dcm"}  # fmt: skip
+_BESIDE_THEM = {"part", "stage", "x"}  # `images_part_2`, `stage_2_train_images`, `png 512x512`
+_WORDS = re.compile(r"[^\W\d_]+")
+_XRAY = re.compile(r"x[-_ ]ray")
 # DICOM often has no suffix, so all others are looked into.
 _NO_IMAGE = re.compile(
     r"(^|/)dicomdir$|\.(txt|csv|tsv|json|xml|ya?ml|md|rst|pdf|html?|xlsx?|od[st]|doc\w*|ppt\w*|zip"
     r"|7z|rar|tar|tgz|gz|npy|npz|h5|hdf5|mat|pkl|pt|pth|py|ipynb|sh|log|ini|cfg|toml|db|sqlite)$",
     re.IGNORECASE,
 )
+_TABLE = re.compile(r"\.(csv|tsv|xlsx?|ods)$", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,6 +91,17 @@ def understand(names: Iterable[str]) -> Layout:
     return dataclasses.replace(layout, patients=_are_patients(names, layout))
 
 
+def tables(names: Iterable[str], layout: Layout) -> list[str]:
+    """Tables that lie in no class folder: they may hold what the folders do not say.
+
+    Args:
+        names: Paths of all files.
+        layout: How the folders are read.
+    """
+    found = ((name, layout.place(name)) for name in names if _TABLE.search(name))
+    return [name for name, place in found if place.reason == NO_IMAGE and not place.label]
+
+
 def depths(names: Iterable[str]) -> list[tuple[int, int, str]]:
     """(number of files, of folders above them, first of them), commonest depth first."""
     first: dict[int, str] = {}
@@ -97,24 +113,54 @@ def depths(names: Iterable[str]) -> list[tuple[int, int, str]]:
     return [(count, depth, first[depth]) for depth, count in counts.most_common()]
 
 
+@functools.lru_cache(maxsize=4096)  # the files of a folder come one after another
+def _meaning(folder: str) -> str:
+    """`mask`, `container`, a split, or "" where a folder's name says nothing of the kind.
+
+    Containers may be numbered (`images_001`) and name a split (`train_images`).
+    """
+    name = folder.strip().casefold()
+    if name in SPLIT_WORDS:
+        return SPLIT_WORDS[name]
+    words = set(_WORDS.findall(_XRAY.sub("xray", name)))
+    kinds = words - _CONTAINERS - _BESIDE_THEM
+    # `lung masks` hold masks; `lung segmentation data` holds the images, too.
+    if any(word.endswith("s") for word in words & _MASKS) or (
+        words & _MASKS and kinds <= _MASKS | SPLIT_WORDS.keys()
+    ):
+        return "mask"
+    if not name or (words & _CONTAINERS and not kinds):
+        return "container"
+    named = {SPLIT_WORDS.get(word, "") for word in kinds}
+    return named.pop() if words & _CONTAINERS and len(named) == 1 else ""
+
+
 def _folders(name: str) -> list[str]:
-    """The folders above a file, without masks' and containers'."""
-    return [
-        part
-        for part in name.split("/")[:-1]
-        if part.strip() and part.strip().casefold() not in _CONTAINERS | _MASKS
-    ]
+    """The folders above a file, without containers; what lies below a mask's folder has none."""
+    folders = []
+    for part in name.split("/")[:-1]:
+        meaning = _meaning(part)
+        if meaning == "mask":
+            break
+        if meaning != "container":
+            folders.append(part)
+    return folders
 
 
 def _by_name(name: str) -> str:
-    if any(part.strip().casefold() in _MASKS for part in name.split("/")[:-1]):
+    if any(_meaning(part) == "mask" for part in name.split("/")[:-1]):
         return MASK
     return NO_IMAGE if _NO_IMAGE.search(name) else ""
 
 
+def _split_of(folder: str) -> str:
+    meaning = _meaning(folder)
+    return meaning if meaning in SPLIT_WORDS.values() else ""
+
+
 def _split_off(folders: Sequence[str]) -> tuple[str, list[str]]:
     for place, part in enumerate(folders[:2]):
-        if split := SPLIT_WORDS.get(part.strip().casefold()):
+        if split := _split_of(part):
             return split, [*folders[:place], *folders[place + 1 :]]
     return "", list(folders)
 
@@ -131,7 +177,7 @@ def _wrapper(names: Sequence[str], layout: Layout) -> str | None:
     if len(tops) != 1:
         return None
     (top,) = tops
-    if top.strip().casefold() in SPLIT_WORDS or class_names.is_public(top):
+    if _split_of(top) or class_names.is_public(top):
         return None
     inner = [_split_off(folders[1:])[1] for folders in below]
     classes = {class_names.key(rest[0]) for rest in inner if rest}

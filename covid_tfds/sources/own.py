@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 
 from covid_tfds.errors import DatasetError
 from covid_tfds.records import Exclusion, ImageRecord
-from covid_tfds.sources import layout, own_folders, own_table, storage
+from covid_tfds.sources import known_names, layout, own_folders, own_table, storage
 from covid_tfds.sources.class_names import key
+from covid_tfds.sources.lost_classes import lost_classes
 from covid_tfds.sources.own_table import OLD_TABLE, TABLE
+from covid_tfds.sources.wording import listed
 
 TREE = """  CLASS/*, SPLIT/CLASS/*, CLASS/SPLIT/*, and a folder for each PATIENT below, if
       you like; CLASS is any name (normal, covid-19, covid, bacteria and virus
@@ -55,6 +57,10 @@ def images(manual_dir: str | os.PathLike) -> Own:
             f"{files.where} holds no images of your own that are recognized. "
             f"{_what_is_there(files, exclusions, manual_dir)}\nExpected:\n{TREE}"
         )
+    records, from_names = known_names.with_patients(records)
+    notes = [*notes, *from_names]
+    if len(classes) == 1:
+        notes.append(f"There is one class only, {classes[0]}: a classifier needs two.")
     return Own(files, records, exclusions, classes, notes)
 
 
@@ -101,11 +107,9 @@ def require_every_class(
     lost = [name for name in class_names if name not in used]
     if not lost:
         return
-    lines = [f"  {name}: {_first_seen(name, exclusions, records)}" for name in lost]
-    raise DatasetError(
-        f"No image of the class {', '.join(lost)} can be used. First files seen:\n"
-        + "\n".join(lines)
-        + "\nMend these files, or take the class out."
+    raise lost_classes(
+        f"No image of the class {listed(lost)} can be used.",
+        {name: _first_seen(name, exclusions, records) for name in lost},
     )
 
 
@@ -141,11 +145,11 @@ def _what_is_there(
         where = f"{_number(depth)} folders deep" if depth != 1 else "one folder deep"
         sentences.append(f"Found {count} files {where if depth else 'in no folder'} ({example}).")
     reasons = collections.Counter(exclusion.reason for exclusion in exclusions)
-    listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(_SHOWN))
-    sentences += [f"Left out: {listed}."] if reasons else []
-    tables = [n for n in files.names if "/" not in n and n.lower().endswith((".csv", ".tsv"))]
-    if tables and TABLE not in tables:
-        sentences.append(f"A table must be named {TABLE} (seen: {', '.join(tables[:_SHOWN])}).")
+    left_out = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(_SHOWN))
+    sentences += [f"Left out: {left_out}."] if reasons else []
+    read = layout.understand(files.names)
+    if (tables := layout.tables(files.names, read)) and TABLE not in tables:
+        sentences.append(f"A table must be called {TABLE} (seen: {listed(tables)}).")
     if any(name.lower().endswith(".zip") for name in files.names):
         sentences.append("Zips are not looked into: unpack them.")
     return "\n".join([*sentences, storage.seen(manual_dir)])
@@ -156,7 +160,9 @@ def _number(count: int) -> str:
     return words[count] if count < len(words) else str(count)
 
 
-def _first_seen(name: str, exclusions: Sequence[Exclusion], records: Sequence[ImageRecord]) -> str:
+def _first_seen(
+    name: str, exclusions: Sequence[Exclusion], records: Sequence[ImageRecord]
+) -> list[str]:
     own = {
         file
         for record in records
@@ -165,5 +171,4 @@ def _first_seen(name: str, exclusions: Sequence[Exclusion], records: Sequence[Im
     }
     seen = [e for e in exclusions if e.file in own]
     seen = seen or [e for e in exclusions if key(name) in map(key, e.file.split("/")[:-1])]
-    seen = (seen or list(exclusions))[:_SHOWN]
-    return ", ".join(f"{e.file} ({e.reason})" for e in seen) or "none"
+    return [f"{e.file} ({e.reason})" for e in seen or list(exclusions)[:_SHOWN]]

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 
 from covid_tfds.errors import DatasetError
 from covid_tfds.records import Exclusion, ImageRecord
-from covid_tfds.sources import class_names, layout, listing
-
-_SHOWN = 5
+from covid_tfds.sources import class_names, layout, listing, persons, unpacked
+from covid_tfds.sources.lost_classes import lost_classes
+from covid_tfds.sources.own_table import TABLE
+from covid_tfds.sources.wording import counted, listed
 
 
 def images(
@@ -24,8 +25,8 @@ def images(
         recognized.
 
     Raises:
-        DatasetError: A class yields nothing, some images have a split and some have none, or the
-            folders can be read in two ways.
+        DatasetError: A class yields nothing, some images have a split and some have none, the
+            folders can be read in two ways, or those of the classes look like persons.
     """
     read = layout.understand(files.names)
     labels = {place.label for place in map(read.place, files.names) if place.label}
@@ -41,6 +42,7 @@ def images(
     classes = class_names.in_order(record.label for record in records)
     if records:
         _refuse_classes_as_patients(records)
+        persons.refuse(collections.Counter(record.label for record in records))
         _refuse_some_splits(records)
         _require_classes(files, read, classes)
     return records, left_out, classes, _notes(read, files.names, records)
@@ -94,38 +96,25 @@ def _require_classes(files: listing.Storage, read: layout.Layout, classes: Seque
     """A class that the user put in and that yields nothing ends the build."""
     known = {class_names.key(label) for label in classes}
     lost = collections.defaultdict(list)
-    for name in files.names:
-        place = read.place(name)
-        if place.label and place.reason and class_names.key(place.label) not in known:
-            lost[place.label].append(f"{name} ({place.reason})")
-    for name, reason in files.exclusions:
-        place = read.place(_as_a_file(name, reason))
-        if (
-            place.label
-            and place.reason != layout.MASK
-            and class_names.key(place.label) not in known
-        ):
+    unusable = [(name, _as_a_file(name, reason), reason) for name, reason in files.exclusions]
+    for name, path, reason in [*((name, name, "") for name in files.names), *unusable]:
+        place = read.place(path)
+        reason = reason or place.reason
+        if place.label and reason and class_names.key(place.label) not in known:
             lost[place.label].append(f"{name} ({reason})")
     if lost:
-        lines = [
-            f"  {label}: {', '.join(seen[:_SHOWN])}" + (", ..." if len(seen) > _SHOWN else "")
-            for label, seen in sorted(lost.items())
-        ]
-        raise DatasetError(
-            f"{len(lost)} class folders yield no image. First names seen there:\n"
-            + "\n".join(lines)
-            + "\nPut images into them, or move folders that are no class out of "
-            f"{files.where}."
-        )
+        head = counted(len(lost), "class folder yields", "class folders yield")
+        raise lost_classes(f"{head} no image.", dict(sorted(lost.items())))
 
 
 def _as_a_file(name: str, reason: str) -> str:
     """A path whose folders are those that the user meant for a class.
 
-    A folder that can't be used is one of them, unless it is hidden; so is a link at the top that
-    leads nowhere: most likely to a folder.
+    A folder that can't be used is one of them, unless it is hidden or a link to what is read under
+    its own name; so is a link at the top that leads nowhere: most likely to a folder.
     """
-    if reason == listing.HIDDEN:
+    linked = reason == unpacked.HERE and not class_names.is_public(name.split("/")[-2])
+    if reason == listing.HIDDEN or linked:
         return name.rstrip("/")
     if reason == listing.BROKEN_LINK and "/" not in name and "." not in name:
         return f"{name}/file"
@@ -136,11 +125,13 @@ def _notes(read: layout.Layout, names: Sequence[str], records: Sequence[ImageRec
     notes = []
     if read.wrappers:
         classes = sorted({record.label for record in records})
-        more = ", ..." if len(classes) > _SHOWN else ""
         notes.append(
             f"All images lie in {'/'.join(read.wrappers)}/; the classes are the folders in it: "
-            f"{', '.join(classes[:_SHOWN])}{more}."
+            f"{listed(classes)}."
         )
+    if tables := layout.tables(names, read):
+        them = "is there and is" if len(tables) == 1 else "are there and are"
+        notes.append(f"{listed(tables)} {them} not read; a table must be called {TABLE}.")
     if not read.patients:
         example = next(n for n in names if layout.Layout(read.wrappers).place(n).patient)
         notes.append(

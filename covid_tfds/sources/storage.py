@@ -52,9 +52,9 @@ def find(manual_dir: str | os.PathLike, folders: Sequence[str], marker: str) -> 
     if not roots and not in_zips:
         _refuse_broken(broken, folders)
         named = [p for p in _entries(manual) if _matches(p.name, folders) and p.is_dir()]
-        return folder(named[0]) if named else None
+        return folder(named[0], twice=True) if named else None
     places = [*roots, *(path / prefix for path, prefix in in_zips)]
-    found = folder(roots[0]) if roots else zipped.Archive(*in_zips[0])
+    found = folder(roots[0], twice=True) if roots else zipped.Archive(*in_zips[0])
     found.unused = tuple(shown(str(place)) for place in places[1:])
     return found
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 
 _LINE_BREAK = re.compile(r"\r\n|\n|\r")
-_IMAGE_FILE = re.compile(r"\.(png|jpe?g|tiff?|dcm|dicom|webp|bmp|gif)$", re.IGNORECASE)
+IMAGE_FILE = re.compile(r"\.(png|jpe?g|tiff?|dcm|dicom|webp|bmp|gif)$", re.IGNORECASE)
 _MANY = 6  # delimiters: prose hits an exact number of them by chance only when it is small
 
 
@@ -82,7 +82,7 @@ def _holds_rows(
     # The first line is the end of a row from this cell on, the last one the beginning of a row.
     keys = [layout.key - place, *[layout.key] * (len(lines) - 1)]
     for cells, key in zip(pieces, keys, strict=True):
-        if len(cells) > 1 and 0 <= key < len(cells) and _IMAGE_FILE.search(cells[key]):
+        if len(cells) > 1 and 0 <= key < len(cells) and IMAGE_FILE.search(cells[key]):
             return True
     counts = [layout.width - place, *[layout.width] * (len(lines) - 2), place + 1]
     exact = all(len(cells) == count for cells, count in zip(pieces, counts, strict=True))

@@ -9,13 +9,19 @@ from covid_tfds.errors import DatasetError
 from covid_tfds.sources import listing
 
 _LOOP = "link to a folder above it"
+HERE = "a link to a folder that is here itself"
 _NOT_TEXT = "name is not UTF-8"
 _CANT_LIST = "folder can't be opened"
 _EMPTY = "empty folder"
 
 
-def folder(root: str | os.PathLike) -> listing.Storage:
+def folder(root: str | os.PathLike, *, twice: bool = False) -> listing.Storage:
     """All files under a folder; links are followed.
+
+    Args:
+        root: The folder.
+        twice: Whether a linked folder that lies under the root itself is listed under the link's
+            name, too: in a source whose paths are fixed, that may be the one that is looked for.
 
     Raises:
         DatasetError: There is no such folder, or it can't be opened.
@@ -29,14 +35,14 @@ def folder(root: str | os.PathLike) -> listing.Storage:
             f"{listing.shown(str(root))} can't be opened as a folder ({error.strerror}). "
             "Give the folder that holds the images (--manual_dir)."
         ) from None
-    return _Folder(path, listing.shown(str(root)))
+    return _Folder(path, listing.shown(str(root)), twice)
 
 
 class _Folder(listing.Storage):
-    def __init__(self, root: pathlib.Path, where: str) -> None:
+    def __init__(self, root: pathlib.Path, where: str, twice: bool) -> None:
         self._root = root
         exclusions: list[tuple[str, str]] = []
-        files = _walk(str(root), exclusions)
+        files = _walk(str(root), exclusions, twice)
         super().__init__(where, files, exclusions, listing.commit_in(root.name))
 
     def read(self, name: str) -> bytes:
@@ -58,13 +64,15 @@ class _Folder(listing.Storage):
             raise listing.Unreadable(listing.CANT_OPEN) from None
 
 
-def _walk(root: str, exclusions: list[tuple[str, str]]) -> Iterator[tuple[str, int, int]]:
+def _walk(
+    root: str, exclusions: list[tuple[str, str]], twice: bool
+) -> Iterator[tuple[str, int, int]]:
     """Yields (name, bytes, time of change) of the files; adds what is no candidate to `exclusions`.
 
     A folder that is reached by a link is listed under the link's name, unless it is one of those
-    above the link: that would never end.
+    above the link (that would never end) or, unless `twice`, is listed under its own name.
     """
-    status = os.stat(root)
+    status, real_root = os.stat(root), os.path.realpath(root)
     todo = [("", ((status.st_dev, status.st_ino),))]
     while todo:
         above, chain = todo.pop()
@@ -77,15 +85,28 @@ def _walk(root: str, exclusions: list[tuple[str, str]]) -> Iterator[tuple[str, i
                     here = (status.st_dev, status.st_ino) if status else None
                     if not reason and stat.S_ISREG(status.st_mode):
                         yield name, status.st_size, status.st_mtime_ns
-                    elif not reason and here not in chain:
-                        todo.append((f"{name}/", (*chain, here)))
+                    elif reason:
+                        exclusions.append((name, reason))
+                    elif here in chain:
+                        exclusions.append((f"{name}/", _LOOP))
+                    elif not twice and entry.is_symlink() and _is_listed(entry.path, real_root):
+                        exclusions.append((f"{name}/", HERE))
                     else:
-                        exclusions.append((name, reason) if reason else (f"{name}/", _LOOP))
+                        todo.append((f"{name}/", (*chain, here)))
         except OSError:
             exclusions.append((above or "./", _CANT_LIST))
             continue
         if empty and above:
             exclusions.append((above, _EMPTY))
+
+
+def _is_listed(link: str, real_root: str) -> bool:
+    """Whether a link leads to a folder that is found without it: under the root, not hidden."""
+    real = os.path.realpath(link)
+    if os.path.commonpath([real, real_root]) != real_root:
+        return False
+    below = os.path.relpath(real, real_root)
+    return listing.is_text(below) and not listing.hidden_part(below)
 
 
 def _look(above: str, entry: os.DirEntry) -> tuple[str, os.stat_result | None, str]:

@@ -170,7 +170,7 @@ def test_a_very_long_field_is_read(tmp_path):
 
 def test_unknown_findings_are_listed(tmp_path):
     table(tmp_path, [row("a.png", "1", finding="Fracture")])
-    with pytest.raises(DatasetError, match=r"\['Fracture'\]"):
+    with pytest.raises(DatasetError, match=r"in no vocabulary: 'Fracture'\. Add"):
         images(tmp_path)
 
 

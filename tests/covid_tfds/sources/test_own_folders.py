@@ -218,7 +218,7 @@ def lost_by_pipes(root):
 def test_a_class_folder_that_yields_nothing_ends_the_build(tmp_path, lose):
     write_names(tmp_path, ["healthy/1.png", "covid19/2.png"])
     lose(tmp_path)
-    with pytest.raises(DatasetError, match=r"1 class folders yield no image(.|\n)*  viral: viral"):
+    with pytest.raises(DatasetError, match=r"1 class folder yields no image(.|\n)*  viral: viral"):
         own.images(tmp_path)
 
 
@@ -262,7 +262,7 @@ NOTHING = {
     "an archive": (["mine.zip"], r"Zips are not looked into(.|\n)*Seen there: mine\.zip"),
     "another archive": (["mine.7z"], r"mine\.7z is not read in place"),
     "another table": (
-        ["labels.csv", "images/1.png"], r"must be named images\.csv \(seen: labels\.csv\)"
+        ["labels.csv", "images/1.png"], r"must be called images\.csv \(seen: labels\.csv\)"
     ),
     "nothing": ([], "is empty"),
     "masks only": (["masks/1.png"], "Left out: 1 a mask, not an image"),

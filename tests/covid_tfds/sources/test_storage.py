@@ -32,37 +32,6 @@ def test_a_later_change_of_the_working_folder_moves_nothing(tmp_path, monkeypatc
     assert files.where == "d"
 
 
-@pytest.mark.parametrize("target", ["disk/healthy", "deeper/disk"])
-def test_linked_folders_and_files_are_followed(tmp_path, target):
-    write(tmp_path / target / "p1/a.png", b"bytes")
-    root = tmp_path / "d"
-    root.mkdir()
-    (root / "healthy").symlink_to(tmp_path / target)
-    (root / "b.png").symlink_to(tmp_path / target / "p1/a.png")
-    files = storage.folder(root)
-    assert files.names == ["b.png", "healthy/p1/a.png"]
-    assert not files.exclusions
-    assert files.read("healthy/p1/a.png") == files.read("b.png") == b"bytes"
-
-
-def test_links_in_a_loop_end_and_are_named(tmp_path):
-    write_names(tmp_path, ["a/x.png", "b/y.png"])
-    (tmp_path / "a/up").symlink_to(tmp_path)
-    (tmp_path / "a/self").symlink_to(tmp_path / "a/self")
-    (tmp_path / "a/b").symlink_to(tmp_path / "b")
-    (tmp_path / "b/a").symlink_to(tmp_path / "a")
-    files = storage.folder(tmp_path)
-    assert files.names == ["a/b/y.png", "a/x.png", "b/a/x.png", "b/y.png"]
-    assert dict(files.exclusions) == {
-        "a/up/": "link to a folder above it",
-        "a/self": "broken link",
-        "a/b/a/": "link to a folder above it",
-        "b/a/up/": "link to a folder above it",
-        "b/a/self": "broken link",
-        "b/a/b/": "link to a folder above it",
-    }
-
-
 def test_what_is_no_file_is_excluded_with_its_reason(tmp_path):
     write_names(tmp_path, ["a/x.png"])
     (tmp_path / "a/gone.png").symlink_to(tmp_path / "nowhere.png")

@@ -1,0 +1,56 @@
+"""Patients from the file names of two public archives, in a user's own folder or table."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+from covid_tfds.records import ImageRecord
+from covid_tfds.sources import kaggle
+
+_NIH = "NIH ChestX-ray14"
+_KAGGLE = "the Kaggle pneumonia images"
+_NIH_NAME = re.compile(r"(\d{8})_\d{3}\.(?:png|jpe?g)", re.ASCII | re.IGNORECASE)
+# 20200131_001.png is a day: NIH's numbers of patients begin with zeros.
+_DAY = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])", re.ASCII)
+_SHARE = 0.9  # of the images without a patient; fewer may be named like this by chance
+
+
+def with_patients(records: Sequence[ImageRecord]) -> tuple[list[ImageRecord], list[str]]:
+    """Gives images without a patient the one that a known pattern of names tells.
+
+    Nothing changes unless at least 90 % of the images without a patient are named like that.
+
+    Args:
+        records: Images of a user's folder or table.
+
+    Returns:
+        (the records in their order, notes: one when patients are taken from names).
+    """
+    known = {}
+    for place, record in enumerate(records):
+        if not record.patient_known and (found := _patient(record.name.rsplit("/", 1)[-1])):
+            known[place] = found
+    unknown = sum(not record.patient_known for record in records)
+    if not known or len(known) < _SHARE * unknown:
+        return list(records), []
+    named = [
+        dataclasses.replace(
+            record, patient=f"{record.source}/{known[place][1]}", patient_known=True
+        )
+        if place in known
+        else record
+        for place, record in enumerate(records)
+    ]
+    archives = sorted({archive for archive, _ in known.values()})
+    return named, [
+        f"Patients are taken from the file names, which are like those of {' and '.join(archives)}."
+    ]
+
+
+def _patient(file: str) -> tuple[str, str] | None:
+    """(archive, patient) that a file's name tells, or None."""
+    match = _NIH_NAME.fullmatch(file)
+    if match and not _DAY.fullmatch(match[1]):
+        return _NIH, match[1]
+    patient, _ = kaggle.patient_and_label(file)
+    return (_KAGGLE, patient) if patient else None

@@ -1,0 +1,43 @@
+"""Numbers and lists of names in messages."""
+
+from collections.abc import Iterable
+
+MOST = 10  # names in a list
+_LONGEST = 100  # characters of a name
+_CUT = "..."
+
+
+def one_line(text: str, longest: int = _LONGEST) -> str:
+    """A text as it can be shown: on one line, without control characters, of bounded length."""
+    shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return shown if len(shown) <= longest else shown[: longest - len(_CUT)] + _CUT
+
+
+def listed(names: Iterable[str], most: int = MOST) -> str:
+    """`a, b and 20 more`; a blank name is `(no name)`, an empty list `(none)`.
+
+    Args:
+        names: In the order in which they are shown.
+        most: So many are shown; the others are counted.
+    """
+    names = list(names)
+    shown = ", ".join(one_line(name.strip()) or "(no name)" for name in names[:most]) or "(none)"
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def lines(texts: Iterable[str], most: int = MOST) -> str:
+    """The texts on indented lines of their own, and a line that counts those left off."""
+    texts = list(texts)
+    more = [f"and {len(texts) - most} more"] if len(texts) > most else []
+    return "\n".join(f"  {text}" for text in [*texts[:most], *more])
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """`1 class`, `2 classes`: a number with its noun.
+
+    Args:
+        count: The number.
+        one: The noun for one.
+        many: The noun for any other number; `one` and an s if left out.
+    """
+    return f"{count} {one if count == 1 else many or one + 's'}"
