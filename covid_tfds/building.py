@@ -1,67 +1,65 @@
-"""How a dataset comes to stand in its folder: one build at a time, and the old one till the end.
-
-TFDS builds in `incomplete.*` beside the dataset and renames that folder when it is whole.
-"""
+"""One build from the request to the summary."""
 
 import atexit
 import contextlib
 import errno
-import fcntl
-import json
 import os
-import pathlib
-import shutil
-from collections.abc import Callable, Iterator
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow_datasets as tfds
 from absl import logging
 from etils import epath
 
-from covid_tfds import find_sources, paths
+from covid_tfds import digests, find_sources, replacing
 from covid_tfds.errors import DatasetError, under_tfds_command
 from covid_tfds.report import SUMMARY, next_command
 
-_INFO = "dataset_info.json"  # the last file that TFDS writes
-
-
-class KeptPath(type(epath.Path())):
-    """The folder of a dataset that is replaced when the new one is whole, and not before.
-
-    `tfds build --overwrite` removes the folder before it asks the builder anything, and
-    `download_and_prepare` does so before it reads a source: a mistyped folder would cost the
-    dataset. Here removal is noted, so that TFDS goes on, and the folder stays; `incomplete_dir` of
-    TFDS replaces it at the end.
-    """
-
-    _replaced = False
-
-    def rmtree(self, missing_ok: bool = False) -> None:
-        """Notes that this dataset is to be replaced."""
-        self._replaced = True
-
-    def exists(self) -> bool:
-        """Whether the dataset is here and to stay."""
-        return not self._replaced and super().exists()
+# As the kernel, TensorFlow and TFDS say it.
+_FULL = re.compile("No space left on device|Not enough disk space")
 
 
 class Info(tfds.core.DatasetInfo):
-    """TFDS' description of a dataset, without the page that `tfds build` prints of it."""
+    """TFDS' description of a dataset, which is the last that is written of it.
+
+    Attributes:
+        digests: Hexadecimal sha256 of files that are known already, by name.
+    """
+
+    digests: Mapping[str, str] = MappingProxyType({})
 
     def __repr__(self) -> str:
         """Nothing under `tfds build`, where the summary says what was built."""
         return "" if under_tfds_command() else super().__repr__()
 
+    def write_to_directory(self, dataset_info_dir: os.PathLike, all_metadata: bool = True) -> None:
+        """Writes it, then the digests of all files; then the dataset's name is free for it."""
+        super().write_to_directory(dataset_info_dir, all_metadata)
+        folder = epath.Path(dataset_info_dir)
+        digests.write(folder, digests.of_files(folder, self.digests))
+        replacing.make_room(folder)
+
 
 def prepare(
-    builder: tfds.core.DatasetBuilder, download_and_prepare: Callable[..., None], **kwargs: Any
+    builder: tfds.core.DatasetBuilder,
+    download_and_prepare: Callable[..., None],
+    *,
+    always_summary: bool = False,
+    **kwargs: Any,
 ) -> None:
     """Builds, if that is asked for, and prints the summary.
 
     Args:
         builder: The builder.
         download_and_prepare: TFDS' own.
-        **kwargs: Its arguments.
+        always_summary: Print it also in Python, and of a dataset that is there.
+        **kwargs: Arguments of `download_and_prepare`.
+
+    Raises:
+        DatasetError: The disk is full, or what is built under this name is something else.
     """
     asked = kwargs.get("download_config") or tfds.download.DownloadConfig()
     if asked.max_examples_per_split is not None and asked.max_examples_per_split < 0:
@@ -71,18 +69,35 @@ def prepare(
     if under_tfds_command():
         logging.set_verbosity(logging.ERROR)  # TFDS logs every step; errors stay
     replace = asked.download_mode.overwrite_dataset
+    replacing.recover(builder)
     if builder.is_prepared() and not replace:
+        _require_same_request(builder)
         download_and_prepare(**kwargs)
-        if under_tfds_command():
+        if under_tfds_command() or always_summary:
             _show_last(_summary(builder, asked.manual_dir, built_before=True))
         return
-    with _alone(builder):
-        # Another build may have made it while this one waited, or a killed one before.
+    with replacing.alone(builder), full_disk_message(builder.data_path):
+        # Another build may have made it while this one waited.
         built_before = builder.is_prepared() and not replace
         if built_before:
             builder.info.read_from_directory(builder.data_dir)
+            _require_same_request(builder)
         download_and_prepare(**kwargs)
     _show_last(_summary(builder, asked.manual_dir, built_before=built_before))
+
+
+def _require_same_request(builder: tfds.core.DatasetBuilder) -> None:
+    """Refuses to take a dataset for another one that bears its name."""
+    built = (builder.info.metadata or {}).get("config")
+    asked = builder.builder_config.request()
+    if built is None or built == asked:
+        return
+    differing = [name for name in asked if asked[name] != built.get(name)]
+    said = ", ".join(f"{name} {built.get(name)!r}, not {asked[name]!r}" for name in differing)
+    raise DatasetError(
+        f"{builder.info.full_name} in {builder.data_path.parent} was built with {said}. Give "
+        "another name, or build it again with --overwrite."
+    )
 
 
 @contextlib.contextmanager
@@ -96,61 +111,13 @@ def full_disk_message(folder: epath.Path) -> Iterator[None]:
         yield
     except Exception as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if not full and "No space left on device" not in str(error):
+        if not full and not _FULL.search(str(error)):
             raise
         raise DatasetError(
             f"The disk of {folder.parent} is full. Nothing is left of this build, and a dataset "
             "that was there stays. A build needs the room of the dataset and of its pixels "
             "(about 150 KiB an image) besides. Free some, or give another --data_dir."
         ) from None
-
-
-@contextlib.contextmanager
-def _alone(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
-    """Holds this config's folder, and clears what killed builds left in it.
-
-    TFDS never looks at an `incomplete.*` again. While we hold the lock no other build is under way,
-    so all of them are leftovers.
-    """
-    folder = paths.local_folder(builder.data_path.parent)
-    if folder is None:  # nothing in a bucket can be locked
-        yield
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "w")  # noqa: SIM115 (closed below)
-    except OSError as error:
-        raise DatasetError(
-            f"The dataset can't be written to {folder} ({error.strerror}). Give another "
-            "--data_dir, or make the folder writable."
-        ) from None
-    with lock:
-        _wait_for(lock, folder)
-        for leftover in sorted(folder.glob("incomplete.*")):
-            _clear(leftover, folder / str(builder.version))
-        yield
-
-
-def _wait_for(lock: Any, folder: pathlib.Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print(f"Another build is under way in {folder}; waiting for its end.", flush=True)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    except OSError:
-        return  # a disk that knows no locks: builds there are apart only if the user sees to it
-
-
-def _clear(leftover: pathlib.Path, final: pathlib.Path) -> None:
-    """Removes what a killed build left; if it was whole already, puts it where it belongs."""
-    try:
-        json.loads((leftover / _INFO).read_text())
-    except (OSError, ValueError):
-        shutil.rmtree(leftover)
-        return
-    if leftover.name.endswith(f"_{final.name}"):
-        shutil.rmtree(final, ignore_errors=True)
-        leftover.rename(final)
 
 
 def _summary(
@@ -175,6 +142,8 @@ def _summary(
 
 def _show_last(text: str) -> None:
     """Prints; under `tfds build`, below the page of DatasetInfo that it prints after a build."""
+    encoding = sys.stdout.encoding or "utf-8"
+    text = text.encode(encoding, "backslashreplace").decode(encoding)  # names of any script
     if under_tfds_command():
         atexit.register(print, text)
     else:

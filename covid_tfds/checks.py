@@ -6,7 +6,7 @@ from covid_tfds import groups, splits
 from covid_tfds.errors import DatasetError
 from covid_tfds.first_pass import Readings
 from covid_tfds.records import Exclusion, ImageRecord
-from covid_tfds.sources import own
+from covid_tfds.sources import own, wording
 
 Pairs = Sequence[tuple[int, int]]
 _SHOWN = 10  # names listed in an error
@@ -29,10 +29,9 @@ def require_one_label(readings: Readings, near_equal: Pairs) -> list[str]:
         ]
 
     if equal := torn(groups.equal_pairs([readings.table["image_sha256"]])):
-        listed = "\n".join(f"  {pair}" for pair in equal[:_SHOWN])
-        more = f"\n  and {len(equal) - _SHOWN} more" if len(equal) > _SHOWN else ""
         raise DatasetError(
-            f"{len(equal)} images stand under two labels with the same pixels:\n{listed}{more}\n"
+            f"{len(equal)} images stand under two labels with the same pixels:\n"
+            f"{wording.lines(equal)}\n"
             "Keep each image under one label."
         )
     if alike := torn(near_equal):
@@ -76,8 +75,8 @@ def empty_classes(
 ) -> list[str]:
     """Notes on the classes that a split lacks."""
     return [
-        f"{split} has no image of {', '.join(missing)}: there are too few patients for every "
-        "split, or your splits leave it out. Add images, or give a split column in images.csv."
+        f"{split} has no image of {wording.listed(missing)}: there are too few patients for "
+        "every split, or the splits leave it out. Add images, or give other splits."
         for split, missing in splits.empty_classes(records, placed, class_names).items()
     ]
 

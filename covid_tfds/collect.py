@@ -73,6 +73,7 @@ def collect_full(
     splits.require_disjoint(readings.records, names, placed)
     exclusions += _with_reason(readings.records, reasons)
     checks.require_every_class(LABELS, found, readings, placed, exclusions)
+    notes += checks.empty_classes(readings.records, placed, LABELS)
     origins = _origins(storages)
     return Collection(title, LABELS, origins, readings, names, placed, exclusions, notes)
 

@@ -1,13 +1,16 @@
 """The ways of choosing and splitting images: what `--config` takes."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
+from typing import Any
 
 import tensorflow_datasets as tfds
 
 from covid_tfds.errors import DatasetError, message_for_command
 
 _KINDS = ("full", "article", "article_grouped", "phantom", "folder")
+_NAME = re.compile(r"[^\W_][\w.-]*")
 _FEWEST_PATIENTS = 40  # of a phantom: with fewer, a split would lack a class
 
 
@@ -46,8 +49,22 @@ class CovidConfig(tfds.core.BuilderConfig):
                 raise DatasetError(
                     f'"films" is called "images" since 2.0.0: write {{"images": "{films}"}}.'
                 )
+            self._check_name()
             self._check_kind()
             self.licenses = self._checked_licenses()
+
+    def request(self) -> dict[str, Any]:
+        """What is asked for, as JSON has it: all but the name and the description."""
+        names = ("images", "strict", "licenses", "patients", "shortcut", "seed")
+        asked = {name: getattr(self, name) for name in names}
+        return asked | {"licenses": list(self.licenses)}
+
+    def _check_name(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise DatasetError(
+                f"The config's name is {self.name!r}; it becomes a folder: give letters, digits, "
+                "_, - and dots, beginning with a letter or a digit."
+            )
 
     def _check_kind(self) -> None:
         if self.images not in _KINDS:

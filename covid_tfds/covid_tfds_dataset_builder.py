@@ -11,7 +11,17 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from covid_tfds import building, croissant, find_sources, parallel, paths, reading, shards
+from covid_tfds import (
+    building,
+    croissant,
+    digests,
+    find_sources,
+    parallel,
+    paths,
+    reading,
+    replacing,
+    shards,
+)
 from covid_tfds.collection import Collection
 from covid_tfds.config import CONFIGS, CovidConfig
 from covid_tfds.errors import DatasetError, message_for_command
@@ -51,6 +61,9 @@ class Builder(tfds.core.ShardBasedBuilder):
     # `tfds build` without --config builds these; `folder` is known by name only, since few have it.
     BUILDER_CONFIGS = [CONFIGS[name] for name in CONFIGS if name != "folder"]  # noqa: RUF012
 
+    # Whether a summary is printed in Python of a dataset that is there, too.
+    always_summary = False
+
     @classmethod
     def get_builder_config(
         cls, name: str, version: str | tfds.core.Version | None = None
@@ -85,8 +98,8 @@ class Builder(tfds.core.ShardBasedBuilder):
 
     @property
     def data_path(self) -> epath.Path:
-        """Folder of this config and version; see `building.KeptPath`."""
-        return building.KeptPath(self.data_dir)
+        """Folder of this config and version; see `replacing.KeptPath`."""
+        return replacing.KeptPath(self.data_dir)
 
     def download_and_prepare(self, **kwargs: Any) -> None:
         """Builds the dataset (see `tfds.core.DatasetBuilder`) and prints its summary.
@@ -101,7 +114,12 @@ class Builder(tfds.core.ShardBasedBuilder):
             DatasetError: The sources can't be used as they are; says what to do.
         """
         with message_for_command():
-            building.prepare(self, super().download_and_prepare, **kwargs)
+            building.prepare(
+                self,
+                super().download_and_prepare,
+                always_summary=self.always_summary,
+                **kwargs,
+            )
 
     def _download_and_prepare(
         self,
@@ -114,10 +132,10 @@ class Builder(tfds.core.ShardBasedBuilder):
                 "Beam options are given, and this dataset is built without Beam, on the cores of "
                 "one machine. Leave them out (docs/data.md has the numbers)."
             )
-        with building.full_disk_message(self.data_path):
-            super()._download_and_prepare(dl_manager, self._asked)
-            self.info.metadata["shards"] = shards.sha256_of_files(self.data_path)
-            croissant.write(self.data_path, self.info)
+        super()._download_and_prepare(dl_manager, self._asked)
+        known = {path.name: digests.sha256(path) for path in self.data_path.glob("*-of-*")}
+        self.info.digests = known
+        croissant.write(self.data_path, self.info, known)
 
     def _shard_iterators_per_split(
         self, dl_manager: tfds.download.DownloadManager
@@ -130,7 +148,7 @@ class Builder(tfds.core.ShardBasedBuilder):
         # A dataset that is replaced may have had other classes, and names can be set once only.
         label = self.info.features["label"]
         label.__init__(names=list(found.class_names), doc=_LABEL_DOC)
-        self.info.metadata.update(_metadata(found))
+        self.info.metadata.update(_metadata(found) | {"config": self.builder_config.request()})
         Report(found).write(self.data_path)
         return {
             split: [

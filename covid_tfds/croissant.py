@@ -7,6 +7,7 @@ Specification: https://docs.mlcommons.org/croissant/docs/croissant-spec.html, ve
 
 import hashlib
 import json
+from collections.abc import Mapping
 
 import mlcroissant as mlc
 import tensorflow_datasets as tfds
@@ -16,12 +17,13 @@ FILE = "croissant.json"
 _TABLE = "ATTRIBUTION.csv"
 
 
-def write(folder: epath.Path, info: tfds.core.DatasetInfo) -> None:
+def write(folder: epath.Path, info: tfds.core.DatasetInfo, shards: Mapping[str, str]) -> None:
     """Writes croissant.json.
 
     Args:
         folder: The dataset's, with its shards and ATTRIBUTION.csv.
-        info: Of the dataset; its metadata has the digests of the shards.
+        info: Of the dataset.
+        shards: Hexadecimal sha256 of each shard, by name.
     """
     text = (folder / _TABLE).read_text()
     homepage, *others = info.as_proto.location.urls
@@ -34,19 +36,19 @@ def write(folder: epath.Path, info: tfds.core.DatasetInfo) -> None:
         same_as=others,
         version=str(info.version),
         date_created=None,
-        distribution=[*_shards(info), _table_file(text)],
+        distribution=[*_shards(shards), _table_file(text)],
         record_sets=[_table_records(text.partition("\n")[0].split(","))],
     )
     (folder / FILE).write_text(json.dumps(described.to_json(), indent=2, default=str) + "\n")
 
 
-def _shards(info: tfds.core.DatasetInfo) -> list[mlc.FileObject]:
+def _shards(shards: Mapping[str, str]) -> list[mlc.FileObject]:
     return [
         mlc.FileObject(
             id=name, name=name, content_url=name, sha256=digest,
             encoding_formats=["application/octet-stream"],
         )
-        for name, digest in info.metadata["shards"].items()
+        for name, digest in shards.items()
     ]  # fmt: skip
 
 

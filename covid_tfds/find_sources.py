@@ -106,6 +106,10 @@ def _manual_dir(config: CovidConfig, dl_manager: tfds.download.DownloadManager) 
     trees = own.TREE if config.images == "folder" else f"{kaggle.TREE}\n{cohen.TREE}"
     try:
         return pathlib.Path(dl_manager.manual_dir)
+    except NotADirectoryError as error:
+        raise DatasetError(
+            f"{error.filename} is a file; --manual_dir is the folder that holds it."
+        ) from None
     except AssertionError as error:
         named = re.search("Manual directory (.*) does not exist or is empty", str(error))
         where = named[1] if named else "none is given"

@@ -29,7 +29,9 @@ ROW = np.dtype(
         ("original_width", "i4"),
     ]
 )
-HEADER_KEY = "/dicom-"  # between the source and the hash in a key that a header gave
+# Begins the key of a person whom a header names. One for all sources of a table: an id that occurs
+# in two of them keeps its images together, which costs less than tearing a person apart.
+HEADER_KEY = "own/dicom-"
 # Gives the bytes of an image's file and what is in them; raises Unreadable or Unusable.
 Decode = Callable[[ImageRecord], tuple[bytes, DecodedImage]]
 # The key of a person, of the id that a file's header has.
@@ -137,7 +139,7 @@ def _with_header(
     """
     values: dict[str, object] = {}
     if patient_key and header.patient_id:
-        key = f"{record.source}{HEADER_KEY}{patient_key(header.patient_id)}"
+        key = HEADER_KEY + patient_key(header.patient_id)
         if record.patient_known:
             values["also"] = (*record.also, key)
         else:

@@ -50,7 +50,7 @@ def settled(readings: Readings) -> tuple[Readings, list[str]]:
 
 def _key(record: ImageRecord) -> str:
     """The key that the header gave, or ""."""
-    return next((k for k in (record.patient, *record.also) if HEADER_KEY in k), "")
+    return next((k for k in (record.patient, *record.also) if k.startswith(HEADER_KEY)), "")
 
 
 def _without(record: ImageRecord, key: str) -> ImageRecord:

@@ -10,6 +10,7 @@ import hmac
 import os
 import pathlib
 import secrets
+import unicodedata
 
 from etils import epath
 
@@ -34,7 +35,7 @@ def load_salt(folder: epath.Path) -> bytes:
         DatasetError: The salt is too short to protect anybody, or can't be kept.
     """
     if given := os.environ.get(VARIABLE):
-        return _checked(given, f"the environment variable {VARIABLE}")
+        return _checked(os.fsencode(given), f"the environment variable {VARIABLE}")
     local = paths.local_folder(folder)
     if local is None:
         raise DatasetError(
@@ -45,7 +46,9 @@ def load_salt(folder: epath.Path) -> bytes:
     try:
         if not path.exists():
             _make(path)
-        salt = path.read_text().strip()
+        if not path.is_file():  # a pipe would be waited for
+            raise DatasetError(f"{path} is no file. Remove it, and the salt is made there.")
+        salt = path.read_bytes()
     except OSError as error:
         raise DatasetError(
             f"The salt of the patients' hash can't be kept in {path} ({error.strerror}). "
@@ -57,11 +60,14 @@ def load_salt(folder: epath.Path) -> bytes:
 def patient_key(salt: bytes, patient_id: str) -> str:
     """The key of a person: 16 hexadecimal digits of HMAC-SHA256.
 
+    Case, blanks and forms of one letter don't matter: `Ab 1`, `AB1` are one person.
+
     Args:
         salt: From `load_salt`.
         patient_id: As the file has it; kept nowhere.
     """
-    return hmac.new(salt, patient_id.encode(), hashlib.sha256).hexdigest()[:16]
+    plain = "".join(unicodedata.normalize("NFKC", patient_id).casefold().split())
+    return hmac.new(salt, plain.encode(), hashlib.sha256).hexdigest()[:16]
 
 
 def _make(path: pathlib.Path) -> None:
@@ -78,10 +84,11 @@ def _make(path: pathlib.Path) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _checked(salt: str, where: str) -> bytes:
+def _checked(salt: bytes, where: str) -> bytes:
+    salt = salt.strip()
     if len(salt) < _SHORTEST:
         raise DatasetError(
             f"The salt in {where} has {len(salt)} characters. Give {_SHORTEST} or more, or remove "
             "it, and one is made; datasets built with another salt have other patient keys."
         )
-    return salt.encode()
+    return salt

@@ -1,15 +1,12 @@
 """The files in which a dataset's examples are stored."""
 
-import hashlib
 import itertools
 from collections.abc import Sequence
 
 import tensorflow_datasets as tfds
-from etils import epath
 
 from covid_tfds.collection import Collection
 
-_BLOCK = 1 << 20  # bytes read at a time
 # Share of the pixels' bytes that lossless PNG takes; radiographs of the two sources: .65 to .75.
 _PNG_SHARE = 0.7
 
@@ -35,16 +32,3 @@ def divided(
     count = max(1, min(count, len(places)))
     edges = [round(len(places) * i / count) for i in range(count + 1)]
     return [places[low:high] for low, high in itertools.pairwise(edges)]
-
-
-def sha256_of_files(folder: epath.Path) -> dict[str, str]:
-    """Hexadecimal sha256 of every shard in a dataset's folder, by file name."""
-    return {path.name: _sha256(path) for path in sorted(folder.glob("*-of-*"))}
-
-
-def _sha256(path: epath.Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -44,6 +44,10 @@ _NO_PATIENT = re.compile(
     r"|test([\W\d_].*)?",
     re.IGNORECASE,
 )
+_PROJECTIONS = {
+    *("PA", "AP", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LPO", "RPO", "LAO", "RAO", "LAT"),
+    *("LATERAL", "LEFT LATERAL", "RIGHT LATERAL", "AP SUPINE", "AP ERECT", "PA ERECT", "OBLIQUE"),
+}
 _OLDEST = 120  # years
 _AGE_IN_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 # Group 2 or 8, then two letters (explicit VR) or a small length (implicit); either byte order.
@@ -153,9 +157,14 @@ def _header(found: "pydicom.FileDataset") -> Header:
         patient_id="" if _NO_PATIENT.fullmatch(patient) else patient,
         sex=sex if sex in ("M", "F") else "",
         age=_years(text(found, _AGE)),
-        projection=text(found, _PROJECTION).upper(),
+        projection=_projection(text(found, _PROJECTION).upper()),
         modality=text(found, _MODALITY).upper(),
     )
+
+
+def _projection(view: str) -> str:
+    """A view position of the standard, or as units write it; "" for free text."""
+    return view if view in _PROJECTIONS else ""
 
 
 def _years(age: str) -> float:

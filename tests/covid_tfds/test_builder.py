@@ -271,6 +271,9 @@ BAD_CONFIGS = {
     "are for phantom": {"images": "full", "shortcut": True},
     "licenses is 'CC BY'": {"images": "full", "licenses": "CC BY"},
     "licenses is for full and folder": {"images": "phantom", "licenses": ["CC BY"]},
+    r"name is '\.\./evil'": {"name": "../evil"},
+    "name is ''": {"name": ""},
+    "name is 5": {"name": 5},
     "licenses holds an empty name": {"images": "full", "licenses": [" "]},
 }
 
@@ -278,7 +281,7 @@ BAD_CONFIGS = {
 @pytest.mark.parametrize("message", BAD_CONFIGS)
 def test_a_config_that_makes_no_sense_is_refused(message):
     with pytest.raises(DatasetError, match=message):
-        CovidConfig(name="x", **json.loads(json.dumps(BAD_CONFIGS[message])))
+        CovidConfig(**{"name": "x"} | json.loads(json.dumps(BAD_CONFIGS[message])))
 
 
 def test_beam_options_are_refused(tmp_path):

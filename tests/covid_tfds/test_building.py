@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 import covid_tfds
-from covid_tfds import building
+from covid_tfds import building, verify
 from covid_tfds.config import CovidConfig
 from covid_tfds.errors import DatasetError
 from tests.covid_tfds import made_sources
@@ -147,6 +148,47 @@ def test_a_whole_dataset_that_a_kill_left_unnamed_is_named(tmp_path):
     # The build that finds it has nothing left to do.
     assert stored(covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)) == stored(builder)
     assert not list(path.parent.glob("incomplete.*"))
+
+
+@pytest.mark.parametrize("struck", ["before the old is set aside", "after", "new is not whole"])
+def test_a_kill_in_the_exchange_loses_neither_the_old_nor_the_new(tmp_path, struck):
+    old = covid_tfds.build(CovidConfig(**TINY | {"patients": 60}), data_dir=tmp_path)
+    config = CovidConfig(**TINY)
+    new = covid_tfds.build(config, data_dir=tmp_path / "other")
+    final = pathlib.Path(old.data_path)
+    unfinished = final.with_name("incomplete.ABC_2.0.0")
+    shutil.copytree(new.data_path, unfinished)
+    if struck != "before the old is set aside":
+        final.rename(final.with_name("replaced.2.0.0"))
+    if struck == "new is not whole":
+        (unfinished / "digests.json").unlink()
+        config = CovidConfig(**TINY | {"patients": 60})
+    found = covid_tfds.build(config, data_dir=tmp_path)
+    assert stored(found) == stored(old if struck == "new is not whole" else new)
+    assert not verify.verify(found.data_path).faults
+    assert [path.name for path in final.parent.iterdir() if path.name != ".lock"] == ["2.0.0"]
+
+
+def test_another_request_under_the_same_name_does_not_get_the_old_dataset(tmp_path):
+    covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
+    for other in ({"patients": 60}, {"seed": 1}, {"shortcut": True}):
+        with pytest.raises(DatasetError, match=f"was built with {next(iter(other))} "):
+            covid_tfds.build(CovidConfig(**TINY | other), data_dir=tmp_path)
+    covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
+
+
+def test_the_summary_is_printed_of_what_was_built_before(tmp_path, capsys):
+    covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
+    capsys.readouterr()
+    covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
+    printed = capsys.readouterr().out
+    assert "images" in printed and "sources unchanged (drawn)" in printed
+
+
+def test_a_manual_folder_that_is_a_file_is_one_sentence(tmp_path):
+    (tmp_path / "archive.zip").write_bytes(b"PK")
+    with pytest.raises(DatasetError, match="is a file"):
+        covid_tfds.build("full", manual_dir=tmp_path / "archive.zip", data_dir=tmp_path)
 
 
 def test_two_first_builds_wait_for_each_other(tmp_path, capsys):

@@ -285,6 +285,21 @@ def test_an_id_that_most_headers_have_is_nobodys(tmp_path):
     assert {"train", "test"} <= set(builder.info.splits)
 
 
+def test_a_person_in_two_sources_of_a_table_is_not_torn(tmp_path):
+    rows = ["path,label,source"]
+    for i in range(60):
+        data = dicom(radiograph(i), PatientID=("Ab 1%d", "AB1%d")[i % 2] % (i // 3))
+        made_sources.write(tmp_path / "own" / f"{i}.dcm", data)
+        rows.append(f"{i}.dcm,{CLASSES[i // 3 % 2]},site{i % 3}")
+    (tmp_path / "own/images.csv").write_text("\n".join(rows) + "\n")
+    builder = build(tmp_path)
+    where = collections.defaultdict(set)
+    for split in builder.info.splits:
+        for example in tfds.as_numpy(builder.as_dataset(split=split)):
+            where[int(example["image_id"].decode()[4:-4]) // 3].add(split)
+    assert len(where) == 20 and all(len(splits) == 1 for splits in where.values())
+
+
 def test_files_that_state_no_modality_are_counted(tmp_path):
     put(tmp_path / "own")
     made_sources.write(tmp_path / "own/healthy/x.dcm", dicom(radiograph(99), Modality=None))

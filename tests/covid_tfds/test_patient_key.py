@@ -38,7 +38,22 @@ def test_a_given_salt_is_taken_and_nothing_is_written(tmp_path, monkeypatch):
     assert patient_key.patient_key(salt, "4711") == "bd01824031416401"
 
 
-@pytest.mark.parametrize("salt", ["short", " "])
+def test_ways_of_writing_one_id_are_one_person():
+    salt = b"a salt of sixteen letters"
+    keys = {
+        patient_key.patient_key(salt, each) for each in ("Ab 1", "AB1", "ab1 ", "\uff21B\uff11")
+    }
+    assert len(keys) == 1
+    assert patient_key.patient_key(salt, "ab2") not in keys
+
+
+def test_a_pipe_in_the_salts_place_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / patient_key.FILE)
+    with pytest.raises(DatasetError, match="is no file"):
+        patient_key.load_salt(epath.Path(tmp_path))
+
+
+@pytest.mark.parametrize("salt", ["short", " " * 40])
 def test_a_short_salt_is_refused(tmp_path, monkeypatch, salt):
     monkeypatch.setenv(patient_key.VARIABLE, salt)
     with pytest.raises(DatasetError, match=r"characters\. Give 16 or more"):

@@ -1,13 +1,12 @@
 """A dataset that is not what its build wrote is found out, wherever a bit flipped."""
 
-import json
 import pathlib
 import shutil
 
 import pytest
 
 import covid_tfds
-from covid_tfds import verify
+from covid_tfds import digests, verify
 from covid_tfds.config import CovidConfig
 from tests.covid_tfds import made_sources
 
@@ -55,23 +54,58 @@ def test_a_missing_shard_and_a_foreign_one_are_named(copy):
     assert "covid_tfds-train.tfrecord-00007-of-00009 is not of this dataset." in faults
 
 
-def test_shards_of_another_build_are_found_though_their_digests_were_replaced(copy, tmp_path):
+def files_of_a_build() -> list[str]:
+    """Every kind of file that a build leaves."""
+    return [
+        "ATTRIBUTION.csv", "LICENSE", "croissant.json", "dataset_info.json", "digests.json",
+        "exclusions.csv", "features.json", "label.labels.txt", "metadata.json", "notes.json",
+        "summary.txt",
+    ]  # fmt: skip
+
+
+def test_the_list_of_files_is_that_of_a_build(built):
+    beside = {path.name for path in built.iterdir() if "tfrecord" not in path.name}
+    assert beside == set(files_of_a_build())
+
+
+@pytest.mark.parametrize("harm", ["flipped", "emptied", "removed"])
+@pytest.mark.parametrize("name", files_of_a_build())
+def test_any_other_file_that_changed_is_found(copy, name, harm):
+    path = copy / name
+    if harm == "removed":
+        path.unlink()
+    else:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data if harm == "flipped" else b"")
+    assert verify.main([str(copy)]) == 1
+
+
+def test_classes_that_changed_their_places_are_found(copy):
+    path = copy / "label.labels.txt"
+    path.write_text("\n".join(reversed(path.read_text().split())) + "\n")
+    assert "label.labels.txt is damaged" in " ".join(verify.verify(copy).faults)
+
+
+def test_shards_of_another_build_are_found_though_the_digests_were_made_again(copy, tmp_path):
     other = CovidConfig(name="tiny", images="phantom", patients=40, seed=5)
     foreign = pathlib.Path(covid_tfds.build(other, data_dir=tmp_path / "other").data_path)
-    metadata = json.loads((copy / "metadata.json").read_text())
-    name = next(copy.glob("*-test.tfrecord*")).name
-    if (foreign / name).exists():
-        shutil.copy(foreign / name, copy / name)
-    metadata["shards"] = json.loads((foreign / "metadata.json").read_text())["shards"] | {
-        key: value for key, value in metadata["shards"].items() if "test" not in key
-    }
-    (copy / "metadata.json").write_text(json.dumps(metadata))
+    for path in foreign.glob("*-train.tfrecord*"):
+        shutil.copy(path, copy / path.name)
+    digests.write(copy, digests.of_files(copy))
+    assert verify.verify(copy).faults
+
+
+def test_images_under_other_splits_are_found_though_the_digests_were_made_again(copy):
+    test, validation = (next(copy.glob(f"*-{s}.tfrecord*")) for s in ("test", "validation"))
+    info = (copy / "dataset_info.json").read_text()
+    swapped = info.replace('"test"', '"?"').replace('"validation"', '"test"')
+    (copy / "dataset_info.json").write_text(swapped.replace('"?"', '"validation"'))
+    aside = test.read_bytes()
+    test.write_bytes(validation.read_bytes())
+    validation.write_bytes(aside)
+    digests.write(copy, digests.of_files(copy))
     assert any("The fingerprint is not" in fault for fault in verify.verify(copy).faults)
-
-
-def test_a_dataset_without_digests_is_not_called_whole(copy):
-    (copy / "metadata.json").unlink()
-    assert "has no digests" in verify.verify(copy).faults[0]
 
 
 def test_the_articles_list_is_compared_with_the_published_one(tmp_path):

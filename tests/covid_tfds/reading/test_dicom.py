@@ -51,6 +51,11 @@ def test_what_the_header_says_of_the_person():
     assert header(PatientID=None) == header(PatientID="")
 
 
+@pytest.mark.parametrize("view", ["PA SMITH JOHN", "PA\nx", "1", ""])
+def test_free_text_in_the_place_of_a_projection_is_not_kept(view):
+    assert header(ViewPosition=view).projection == ""
+
+
 @pytest.mark.parametrize(
     "age,years",
     [
