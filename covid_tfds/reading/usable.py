@@ -14,6 +14,7 @@ _MAX_COLOURS = 6.5
 _MIN_CONTRAST = 4.0  # standard deviation of the grey values; below it there is nothing to see
 # Share of pixels that hold one of the two most frequent grey values. Text pages are above 0.9.
 _MAX_TWO_TONE = 0.9
+_SAMPLED = 256  # pixels; of a larger image so many rows and columns are looked at
 
 
 def refuse_shape(width: int, height: int) -> None:
@@ -39,7 +40,9 @@ def refuse_content(grey: Image.Image, colours: Image.Image | None) -> None:
     Raises:
         Unusable: Nothing to see, a page of text, or a colour picture.
     """
-    counts = np.array(grey.resize((256, 256), Image.Resampling.NEAREST).histogram())
+    if max(grey.size) > _SAMPLED:
+        grey = grey.resize((_SAMPLED, _SAMPLED), Image.Resampling.NEAREST)
+    counts = np.array(grey.histogram())
     values, pixels = np.arange(256), counts.sum()
     variance = counts @ values**2 / pixels - (counts @ values / pixels) ** 2
     if variance < _MIN_CONTRAST**2:

@@ -11,7 +11,8 @@ from collections.abc import Set
 
 from covid_tfds.errors import DatasetError
 from covid_tfds.records import UNKNOWN_LICENSE, Exclusion, ImageRecord
-from covid_tfds.sources import csv_table, findings, listing, storage
+from covid_tfds.sources import csv_table, findings, listing, storage, table_file
+from covid_tfds.sources.wording import one_line
 
 ARTICLE_COMMIT = "4e47ad09d49db15d004c974e268bbbd3b7e10699"  # 2020-03-18, the article's state
 PINNED_COMMIT = "584034aa7fbf06496741f11008d72fd791c8e443"  # 2020-06-22
@@ -25,6 +26,7 @@ _NEEDED = ("filename", "patientid", "finding", "view")
 _WANTED = ("modality", "folder", "sex", "age", "license", "url", "doi", "rt_pcr_positive")
 _FRONTAL = {"pa": "PA", "ap": "AP", "ap supine": "AP Supine", "ap erect": "AP Erect",
             "ap semi erect": "AP semi erect"}  # fmt: skip
+_LONGEST = 200  # characters of a cell that is stored
 _NOT_AN_XRAY = {"FAFA-A1BF-49A8-A1D3-66FAFA41B7345D.jpg": "a warning picture"}
 
 
@@ -50,16 +52,13 @@ def rows(files: storage.Storage) -> list[csv_table.Row]:
         DatasetError: No metadata.csv, a header without a column that is needed (by name), or a
             stray quote that swallows rows.
     """
-    if _TABLE not in files.names:
+    if _TABLE not in files.names and not files.why_not(_TABLE):
         raise DatasetError(
             f"{files.where} holds no metadata.csv. Download the whole archive. Expected:\n{TREE}"
         )
     names = {name.rsplit("/", 1)[-1] for name in files.names}
     where = f"metadata.csv of {files.where}"
-    try:
-        data = files.read(_TABLE)
-    except storage.Unreadable as error:
-        raise DatasetError(f"{where} can't be read: {error}. Download it again.") from None
+    data = table_file.read(files, _TABLE, where)
     table = csv_table.read(data, where, _NEEDED, _WANTED, names.__contains__)
     return [row for row in table.rows if not row.empty]
 
@@ -99,14 +98,14 @@ def image_of_row(row: csv_table.Row, label: str) -> ImageRecord:
         label=label,
         source="cohen",
         # Rows without a patient are not one person.
-        patient=f"cohen/{row['patientid']}" if row["patientid"] else image_id,
+        patient=f"cohen/{_kept(row['patientid'])}" if row["patientid"] else image_id,
         patient_known=bool(row["patientid"]),
         name=_path(row),
-        projection=_FRONTAL.get(row["view"].casefold(), row["view"]),
+        projection=_FRONTAL.get(row["view"].casefold(), _kept(row["view"])),
         sex=sex if sex in ("M", "F") else "",
         age=_age(row["age"]),
-        license=row["license"] or UNKNOWN_LICENSE,
-        credit=row["url"] or row["doi"],
+        license=_kept(row["license"]) or UNKNOWN_LICENSE,
+        credit=_kept(row["url"] or row["doi"]),
     )
 
 
@@ -132,7 +131,9 @@ def _why_not(row: csv_table.Row) -> str:
     view, modality = row["view"].casefold(), row["modality"].casefold()
     if row["filename"] in _NOT_AN_XRAY:
         return f"not an X-ray: {_NOT_AN_XRAY[row['filename']]}"
-    if modality not in ("", "x-ray") or view in ("axial", "coronal", "ct", "hrct"):
+    if modality not in ("", "x-ray", "ct"):
+        return f"modality {one_line(row['modality'], 40)}, not an X-ray"
+    if modality == "ct" or view in ("axial", "coronal", "ct", "hrct"):
         return "CT, not an X-ray"
     if row["rt_pcr_positive"].casefold() in ("n", "no", "false"):
         return "COVID test negative"
@@ -171,6 +172,12 @@ def _merged(first: ImageRecord, second: ImageRecord) -> ImageRecord:
 
 def _path(row: csv_table.Row) -> str:
     return f"{row['folder'] or 'images'}/{row['filename']}"
+
+
+def _kept(text: str) -> str:
+    """A cell as it is stored: on one line, of bounded length."""
+    text = listing.shown(text)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def _age(text: str) -> float:

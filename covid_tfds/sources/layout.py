@@ -27,11 +27,14 @@ _WORDS = re.compile(r"[^\W\d_]+")
 _XRAY = re.compile(r"x[-_ ]ray")
 # DICOM often has no suffix, so all others are looked into.
 _NO_IMAGE = re.compile(
-    r"(^|/)dicomdir$|\.(txt|csv|tsv|json|xml|ya?ml|md|rst|pdf|html?|xlsx?|od[st]|doc\w*|ppt\w*|zip"
-    r"|7z|rar|tar|tgz|gz|npy|npz|h5|hdf5|mat|pkl|pt|pth|py|ipynb|sh|log|ini|cfg|toml|db|sqlite)$",
+    r"(^|/)(dicomdir|readme|licen[cs]e|notice|authors|citation|changelog|makefile|dockerfile)$"
+    r"|\.(txt|csv|tsv|json|xml|ya?ml|md|rst|pdf|html?|css|js|svg|xls[xmb]?|od[st]|doc\w*|ppt\w*|zip"
+    r"|7z|rar|tar|tgz|gz|bz2|xz|zst|tab|jsonl|parquet|feather|npy|npz|h5|hdf5|mat|pkl|pt|pth|py|ipynb|sh|log|ini|cfg|toml|db|sqlite)$",
     re.IGNORECASE,
 )
-_TABLE = re.compile(r"\.(csv|tsv|xlsx?|ods)$", re.IGNORECASE)
+_TABLE = re.compile(
+    r"\.(csv|tsv|tab|xls[xmb]?|ods|parquet)(\.(csv|txt|gz|bz2|xz|zst|zip))?$", re.IGNORECASE
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,6 +114,41 @@ def depths(names: Iterable[str]) -> list[tuple[int, int, str]]:
         counts[depth] += 1
         first.setdefault(depth, name)
     return [(count, depth, first[depth]) for depth, count in counts.most_common()]
+
+
+def no_image_by_name(name: str) -> bool:
+    """Whether a file's suffix is one that no image has, or its name that of a document."""
+    return _NO_IMAGE.search(name) is not None
+
+
+def is_container(folder: str) -> bool:
+    """Whether a folder's name says how images are kept, and nothing else: `images`, `xray`."""
+    return _meaning(folder) == "container"
+
+
+def folder_of_masks(name: str) -> str:
+    """The outermost folder of masks above a file, with those above it."""
+    parts = name.split("/")
+    return next(
+        ("/".join(parts[:n]) for n in range(1, len(parts)) if _meaning(parts[n - 1]) == "mask"), ""
+    )
+
+
+def container_of_class(name: str, layout: Layout) -> str:
+    """The container (`images`, `xray`) that the folder of a file's class lies in, or "".
+
+    Args:
+        name: Path of the file.
+        layout: How the folders are read.
+    """
+    label, above = layout.place(name).label, []
+    for part in name.split("/")[len(layout.wrappers) : -1]:
+        if part == label:
+            return ""
+        above.append(part)
+        if _meaning(part) == "container":
+            return "/".join([*layout.wrappers, *above])
+    return ""
 
 
 @functools.lru_cache(maxsize=4096)  # the files of a folder come one after another

@@ -11,12 +11,15 @@ NOT_REGULAR = "not a regular file"
 TWO_FORMS = "same name as another file in other Unicode form"
 CANT_OPEN = "file can't be opened"
 VANISHED = "file has vanished"
+CONTROL = "name holds control characters"
 TOO_LARGE = "larger than 512 MiB"
 LIMIT = 512 * 2**20  # bytes; the largest radiographs have some 50 MiB
 
 _SYSTEM = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "@recycle", "#recycle",
            "$recycle.bin", "system volume information", "lost+found", "icon\r", "__pycache__",
            "recycler", "network trash folder", "temporary items", "found.000"}  # fmt: skip
+# Control characters, separators of lines, and what turns the direction of a line.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _COMMIT = re.compile(r"(?:^|-)([0-9a-f]{40})(?:\.zip)?$", re.IGNORECASE)
 
 
@@ -34,6 +37,8 @@ class Storage:
             ends in `/`, and nothing below it is listed.
         commit: The upstream commit that the files come from, 40 hexadecimal digits, or "".
         unused: Further copies of the source that lie beside this one.
+        aliases: Name of each folder that is listed under another one, both ending in `/`.
+        twins: Name of each file that is there in another Unicode form -> the form that is listed.
     """
 
     def __init__(
@@ -53,8 +58,9 @@ class Storage:
         """
         self.where, self.commit = where, commit.lower()
         self.unused: tuple[str, ...] = ()
-        self.names, twins, self._digest = _sorted_names(files)
-        self.exclusions = sorted([*exclusions, *((name, TWO_FORMS) for name in twins)])
+        self.aliases: dict[str, str] = {}
+        self.names, self.twins, self._digest = _sorted_names(files)
+        self.exclusions = sorted([*exclusions, *((name, TWO_FORMS) for name in self.twins)])
         self._reasons = dict(self.exclusions)
 
     def read(self, name: str) -> bytes:
@@ -78,6 +84,16 @@ class Storage:
         above = ("/".join(parts[:n]) + "/" for n in range(1, len(parts)))
         return next((self._reasons[n] for n in (name, *above) if n in self._reasons), "")
 
+    def listed_as(self, name: str) -> str:
+        """A path that leads over folders listed under another name, under that other name."""
+        place = name.find("/")
+        while place >= 0:
+            if first := self.aliases.get(name[: place + 1]):
+                # The folder was read under its first name, so no alias is left of its end.
+                name, place = first + name[place + 1 :], len(first) - 1
+            place = name.find("/", place + 1)
+        return name
+
 
 def is_hidden(part: str) -> bool:
     """Whether one part of a path names what a system or an editor keeps for itself."""
@@ -98,11 +114,16 @@ def is_text(name: str) -> bool:
     return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
+def has_control(name: str) -> bool:
+    """Whether a name holds characters that would act on the terminal it is shown in."""
+    return _CONTROLS.search(name) is not None
+
+
 def shown(name: str) -> str:
-    """A name that can be printed and written as UTF-8, e.g. `radiograf\\xeda.png`."""
-    if is_text(name):
-        return name
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """A name that can be printed and written as UTF-8, e.g. `radiograf\\xeda.png`, on one line."""
+    if not is_text(name):
+        name = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return _CONTROLS.sub(lambda match: repr(match[0])[1:-1], name)
 
 
 def nfc(name: str) -> str:
@@ -116,17 +137,17 @@ def commit_in(name: str) -> str:
     return match[1].lower() if match else ""
 
 
-def _sorted_names(files: Iterable[tuple[str, int, int]]) -> tuple[list[str], list[str], str]:
+def _sorted_names(files: Iterable[tuple[str, int, int]]) -> tuple[list[str], dict[str, str], str]:
     """Names in order, those that are there in another Unicode form, and a digest of the list."""
-    digest, names, twins, seen = hashlib.sha256(), [], [], set()
+    digest, names, twins, seen = hashlib.sha256(), [], {}, {}
     for name, size, stamp in sorted(files):
         # Plain names are their own form: the set stays empty for them, at 100,000 files, too.
         if not name.isascii():
             form = nfc(name)
             if form in seen:
-                twins.append(name)
+                twins[name] = seen[form]
                 continue
-            seen.add(form)
+            seen[form] = name
         names.append(name)
         digest.update(f"{name}\0{size}\0{stamp}\n".encode())
     return names, twins, digest.hexdigest()

@@ -7,11 +7,19 @@ from collections.abc import Iterable, Sequence
 
 from covid_tfds.errors import DatasetError
 from covid_tfds.records import Exclusion, ImageRecord
-from covid_tfds.sources import known_names, layout, own_folders, own_table, storage
+from covid_tfds.sources import (
+    known_names,
+    layout,
+    own_folders,
+    own_table,
+    patient_names,
+    storage,
+    table_file,
+)
 from covid_tfds.sources.class_names import key
 from covid_tfds.sources.lost_classes import lost_classes
-from covid_tfds.sources.own_table import OLD_TABLE, TABLE
-from covid_tfds.sources.wording import listed
+from covid_tfds.sources.table_file import TABLE
+from covid_tfds.sources.wording import counted, listed
 
 TREE = """  CLASS/*, SPLIT/CLASS/*, CLASS/SPLIT/*, and a folder for each PATIENT below, if
       you like; CLASS is any name (normal, covid-19, covid, bacteria and virus
@@ -49,7 +57,8 @@ def images(manual_dir: str | os.PathLike) -> Own:
         DatasetError: No image is recognized, a class yields none, or the table can't be used.
     """
     files = storage.folder(manual_dir)
-    table = _table(files)
+    _refuse_two_forms(files)
+    table = table_file.find(files)
     found = own_table.images(files, table) if table else own_folders.images(files)
     records, exclusions, classes, notes = found
     if not records:
@@ -58,7 +67,8 @@ def images(manual_dir: str | os.PathLike) -> Own:
             f"{_what_is_there(files, exclusions, manual_dir)}\nExpected:\n{TREE}"
         )
     records, from_names = known_names.with_patients(records)
-    notes = [*notes, *from_names]
+    records = patient_names.unified(records)
+    notes = [*notes, *from_names, *patient_names.notes(records)]
     if len(classes) == 1:
         notes.append(f"There is one class only, {classes[0]}: a classifier needs two.")
     return Own(files, records, exclusions, classes, notes)
@@ -113,28 +123,26 @@ def require_every_class(
     )
 
 
-def _table(files: storage.Storage) -> str:
-    """Name of the table, or "".
+def _refuse_two_forms(files: storage.Storage) -> None:
+    """One name in two Unicode forms is one file only if the bytes are the same.
 
     Raises:
-        DatasetError: It has its old name, or lies in another folder.
+        DatasetError: They are not: a path would name two images.
     """
-    by_key = {name.casefold(): name for name in reversed(files.names) if "/" not in name}
-    if TABLE in files.names or TABLE in by_key:
-        return TABLE if TABLE in files.names else by_key[TABLE]
-    if OLD_TABLE in by_key:
+    differing = []
+    for name, first in files.twins.items():
+        try:
+            same = files.read(name) == files.read(first)
+        except storage.Unreadable:
+            same = False
+        differing += [] if same else [name]
+    if differing:
+        count = counted(len(differing), "file has", "files have")
         raise DatasetError(
-            f"{by_key[OLD_TABLE]} is called {TABLE} since version 2.0.0. Rename it in "
-            f"{files.where}; its columns stay as they are."
+            f"{count} the name of another one with other bytes, written in another Unicode form "
+            f"({listed(differing)}): two folders may look alike. Merge the folders, or rename "
+            "these files."
         )
-    for name in files.names:
-        folder, _, file = name.rpartition("/")
-        if file.casefold() in (TABLE, OLD_TABLE):
-            raise DatasetError(
-                f"{file} lies in {folder}, not in {files.where} itself. Give "
-                f"--manual_dir={files.where}/{folder}, or move it away if it is not to be used."
-            )
-    return ""
 
 
 def _what_is_there(

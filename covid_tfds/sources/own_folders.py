@@ -1,13 +1,25 @@
 """A user's own images in folders -> image records."""
 
 import collections
-from collections.abc import Iterable, Sequence
+import dataclasses
+import functools
+from collections.abc import Sequence
 
 from covid_tfds.errors import DatasetError
 from covid_tfds.records import Exclusion, ImageRecord
-from covid_tfds.sources import class_names, layout, listing, persons, unpacked
+from covid_tfds.sources import (
+    class_names,
+    layout,
+    listing,
+    patient_names,
+    persons,
+    two_readings,
+    unsorted,
+    walk,
+)
 from covid_tfds.sources.lost_classes import lost_classes
-from covid_tfds.sources.own_table import TABLE
+from covid_tfds.sources.stray_quotes import IMAGE_FILE
+from covid_tfds.sources.table_file import TABLE
 from covid_tfds.sources.wording import counted, listed
 
 
@@ -30,7 +42,6 @@ def images(
     """
     read = layout.understand(files.names)
     labels = {place.label for place in map(read.place, files.names) if place.label}
-    _refuse_unstorable(labels)
     class_of = class_names.unified(labels)
     records, left_out = [], [Exclusion(f"own/{n}", reason) for n, reason in files.exclusions]
     for name in files.names:
@@ -40,12 +51,19 @@ def images(
         else:
             records.append(_record(name, place, class_of[place.label]))
     classes = class_names.in_order(record.label for record in records)
+    by_folder = []
     if records:
-        _refuse_classes_as_patients(records)
+        records = patient_names.unified(records)
+        by_folder = unsorted.refuse(files, read, records, functools.partial(_as_a_file, read))
+        two_readings.refuse_public_names(records)
         persons.refuse(collections.Counter(record.label for record in records))
+        with_folders = dataclasses.replace(read, patients=True)
+        folders = [(r.label, with_folders.place(r.name).patient) for r in records]
+        two_readings.refuse(folders, read.patients)
         _refuse_some_splits(records)
         _require_classes(files, read, classes)
-    return records, left_out, classes, _notes(read, files.names, records)
+    notes = [*_notes(read, files.names, records), *by_folder]
+    return records, left_out, classes, notes
 
 
 def _record(name: str, place: layout.Place, label: str) -> ImageRecord:
@@ -62,26 +80,6 @@ def _record(name: str, place: layout.Place, label: str) -> ImageRecord:
     )
 
 
-def _refuse_unstorable(labels: Iterable[str]) -> None:
-    for label in sorted(labels):
-        if not class_names.can_be_stored(label):
-            raise DatasetError(
-                f"The class folder {label!r} has a line break or control character in its name. "
-                "Rename it."
-            )
-
-
-def _refuse_classes_as_patients(records: Sequence[ImageRecord]) -> None:
-    """`site/healthy/x.png` of two sites would be read as class `site` and patient `healthy`."""
-    for record in records:
-        if record.patient_known and class_names.is_public(record.patient.removeprefix("own/")):
-            raise DatasetError(
-                f"{record.name} would be an image of the class {record.label!r}: the folder of the "
-                "class comes first, that of the patient second. Put the folders of the classes at "
-                "the top, or give an images.csv."
-            )
-
-
 def _refuse_some_splits(records: Sequence[ImageRecord]) -> None:
     without = [record.name for record in records if not record.original_split]
     if without and len(without) < len(records):
@@ -96,10 +94,12 @@ def _require_classes(files: listing.Storage, read: layout.Layout, classes: Seque
     """A class that the user put in and that yields nothing ends the build."""
     known = {class_names.key(label) for label in classes}
     lost = collections.defaultdict(list)
-    unusable = [(name, _as_a_file(name, reason), reason) for name, reason in files.exclusions]
+    unusable = [(name, _as_a_file(read, name, reason), reason) for name, reason in files.exclusions]
     for name, path, reason in [*((name, name, "") for name in files.names), *unusable]:
         place = read.place(path)
         reason = reason or place.reason
+        if reason == walk.OF_TFDS:
+            continue
         if place.label and reason and class_names.key(place.label) not in known:
             lost[place.label].append(f"{name} ({reason})")
     if lost:
@@ -107,16 +107,18 @@ def _require_classes(files: listing.Storage, read: layout.Layout, classes: Seque
         raise lost_classes(f"{head} no image.", dict(sorted(lost.items())))
 
 
-def _as_a_file(name: str, reason: str) -> str:
+def _as_a_file(read: layout.Layout, name: str, reason: str) -> str:
     """A path whose folders are those that the user meant for a class.
 
     A folder that can't be used is one of them, unless it is hidden or a link to what is read under
-    its own name; so is a link at the top that leads nowhere: most likely to a folder.
+    its own name; so is a link that leads nowhere and stands where classes do: most likely it led to
+    a folder.
     """
-    linked = reason == unpacked.HERE and not class_names.is_public(name.split("/")[-2])
+    linked = reason == walk.HERE and not class_names.is_public(name.split("/")[-2])
     if reason == listing.HIDDEN or linked:
         return name.rstrip("/")
-    if reason == listing.BROKEN_LINK and "/" not in name and "." not in name:
+    named = IMAGE_FILE.search(name) or layout.no_image_by_name(name)
+    if reason == listing.BROKEN_LINK and not named and not read.place(name).label:
         return f"{name}/file"
     return f"{name}file" if name.endswith("/") else name
 

@@ -4,7 +4,7 @@ import functools
 import os
 from collections.abc import Callable
 
-from covid_tfds.sources import listing, unpacked
+from covid_tfds.sources import listing
 from covid_tfds.sources.stray_quotes import IMAGE_FILE
 
 
@@ -34,20 +34,14 @@ class Paths:
     def clean(self, path: str) -> str:
         """A path relative to the root with `/` between its parts; it may still lead out of it.
 
-        Where it leads over a link to a folder that is here itself, it is that folder's own path.
+        Where it leads over a link to a folder that was read under another name, it has that name.
         """
         if not path:
             return ""
-        clean = self._below_root(listing.nfc(path).replace("\\", "/"))
-        if self._files.why_not(clean) != unpacked.HERE:
-            return clean
-        above, file = os.path.split(os.path.join(self._files.where, clean))
-        return self._below_root(os.path.join(os.path.realpath(above), file))
-
-    def _below_root(self, path: str) -> str:
+        clean = listing.nfc(path).replace("\\", "/")
         for root in self._roots:
-            path = path.removeprefix(listing.nfc(root))
-        return os.path.normpath(path)
+            clean = clean.removeprefix(listing.nfc(root))
+        return self._files.listed_as(os.path.normpath(clean))
 
     def listed(self, path: str) -> str | None:
         """The file's name in the storage, or None."""
@@ -60,7 +54,11 @@ class Paths:
 
     def exists(self, path: str) -> bool:
         """Whether it names something in the folder, also what can't be used."""
-        return self.is_file(path) or bool(self._files.why_not(self.clean(path)))
+        return self.is_file(path) or bool(self.why_not(path))
+
+    def why_not(self, path: str) -> str:
+        """The reason why what the path names can't be used, or ""."""
+        return self._files.why_not(listing.shown(self.clean(path)))
 
     def meant(self, path: str) -> str:
         """The one file that a path which names none is most like, or "".

@@ -2,17 +2,21 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
-from covid_tfds.errors import DatasetError
 from covid_tfds.records import Exclusion, ImageRecord
-from covid_tfds.sources import class_names, csv_table, listing, own_paths, table_problems
+from covid_tfds.sources import (
+    class_names,
+    csv_table,
+    listing,
+    own_paths,
+    patient_names,
+    table_file,
+    table_problems,
+)
 from covid_tfds.sources.layout import SPLIT_WORDS
 from covid_tfds.sources.table_problems import NEEDED, OPTIONAL
 from covid_tfds.sources.wording import counted, listed, one_line
-
-TABLE = "images.csv"
-OLD_TABLE = "films.csv"
 
 _SEXES = {"": "", "m": "M", "male": "M", "f": "F", "female": "F"}
 _AGE = re.compile(r"(\d+(?:[.,]\d+)?)\s*([YMWD]?)", re.IGNORECASE | re.ASCII)
@@ -20,7 +24,7 @@ _OF_A_YEAR = {"": 1, "Y": 1, "M": 12, "W": 365.25 / 7, "D": 365.25}  # as DICOM 
 
 
 def images(
-    files: listing.Storage, name: str = TABLE
+    files: listing.Storage, name: str = table_file.TABLE
 ) -> tuple[list[ImageRecord], list[Exclusion], tuple[str, ...], list[str]]:
     """Reads the table.
 
@@ -35,33 +39,32 @@ def images(
         DatasetError: The table can't be used; all lines to mend are named.
     """
     paths = own_paths.Paths(files)
-    try:
-        data = files.read(name)
-    except listing.Unreadable as error:
-        raise DatasetError(f"{name} in {files.where} can't be read: {error}.") from None
+    data = table_file.read(files, name, f"{name} in {files.where}")
     table = csv_table.read(data, name, NEEDED, OPTIONAL, paths.is_file)
     table_problems.refuse(name, table, paths)
     class_of = class_names.unified({row["label"] for row in table.rows})
+    nobody = patient_names.placeholders(row["patient"] for row in table.rows if row["patient"])
     records, left_out = [], []
     used = {name}
     for row in table.rows:
         path = paths.listed(row["path"])
         if path is None:
-            shown = paths.clean(row["path"])
-            left_out.append(Exclusion(f"own/{shown}", files.why_not(shown)))
+            shown = listing.shown(paths.clean(row["path"]))
+            left_out.append(Exclusion(f"own/{shown}", paths.why_not(row["path"])))
             used.add(shown)
             continue
         used.add(path)
-        records.append(_record(row, path, class_of[row["label"]]))
+        records.append(_record(row, path, class_of[row["label"]], nobody))
     left_out += [Exclusion(f"own/{n}", reason) for n, reason in files.exclusions if n not in used]
     left_out += [Exclusion(f"own/{n}", "file without a row") for n in files.names if n not in used]
-    return records, left_out, class_names.in_order(class_of.values()), _notes(name, table)
+    notes = [*_notes(name, table), *_placeholder_notes(name, table.rows, nobody)]
+    return records, left_out, class_names.in_order(class_of.values()), notes
 
 
-def _record(row: csv_table.Row, path: str, label: str) -> ImageRecord:
+def _record(row: csv_table.Row, path: str, label: str, nobody: Collection[str]) -> ImageRecord:
     image_id = f"own/{listing.nfc(path)}"
     source = class_names.tidy(row["source"]) or "own"
-    patient = class_names.tidy(row["patient"])
+    patient = "" if row["patient"] in nobody else class_names.tidy(row["patient"])
     years = _years(row["age"])
     return ImageRecord(
         image_id=image_id,
@@ -106,6 +109,18 @@ def _notes(name: str, table: csv_table.Table) -> list[str]:
             "look wrong."
         )
     return notes
+
+
+def _placeholder_notes(
+    name: str, rows: Sequence[csv_table.Row], nobody: Collection[str]
+) -> list[str]:
+    count = sum(row["patient"] in nobody for row in rows)
+    if not count:
+        return []
+    return [
+        f"The patient is {listed(map(repr, sorted(nobody)))} in {counted(count, 'row')} of {name}: "
+        "that counts as no patient."
+    ]
 
 
 def _not_understood(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from covid_tfds.errors import DatasetError
 from covid_tfds.sources import zipped
 from covid_tfds.sources.listing import Storage, Unreadable, is_hidden, shown
-from covid_tfds.sources.unpacked import folder
+from covid_tfds.sources.unpacked import folder, is_a_file
 
 __all__ = ["Storage", "Unreadable", "archive", "find", "folder", "seen"]
 
@@ -36,9 +36,11 @@ def find(manual_dir: str | os.PathLike, folders: Sequence[str], marker: str) -> 
         the right name without the marker is the last choice.
 
     Raises:
-        DatasetError: A zip that may be the source is damaged.
+        DatasetError: A zip that may be the source is damaged, or `manual_dir` is a file.
     """
     manual = pathlib.Path(manual_dir)
+    if sentence := is_a_file(manual):
+        raise DatasetError(sentence)
     if not manual.is_dir():
         return None
     roots = list(_folders(manual, folders, marker))
@@ -82,7 +84,7 @@ def seen(manual_dir: str | os.PathLike, count: int = 8) -> str:
     """
     manual, where = pathlib.Path(manual_dir), shown(str(manual_dir))
     if not manual.is_dir():
-        return f"{where} is a file, not a folder." if manual.exists() else f"There is no {where}."
+        return is_a_file(manual) or f"There is no {where}."
     entries = _entries(manual)
     if not entries:
         return f"{where} is empty."
@@ -104,7 +106,7 @@ def _what_to_do(path: pathlib.Path) -> str:
     except zipped.BROKEN as error:
         return f"{name} is no readable zip ({error}): download it again, or unpack it there."
     if inner:
-        return f"{name} holds another zip ({inner[0]}): unpack {name} there."
+        return f"{name} holds another zip ({shown(inner[0])}): unpack {name} there."
     return ""
 
 

@@ -21,6 +21,7 @@ _PERSON_TOO = re.compile(
     r"|^(patid|caseid)$"
 )
 _STORED = ("label", "patient", "source", "projection", "license")  # as they are written
+LONGEST = 200  # characters of a cell that is kept
 _SHOWN = 5  # problems of a kind, where there are many
 
 _EMPTY = "are empty"
@@ -30,6 +31,7 @@ _NO_LABEL = "have no label"
 _SPLIT = f"have a split that is none of {', '.join(SPLITS)}"
 _TWICE = "name a file that another row names, too"
 _WIDTH = "have more cells than there are columns"
+_LONG = f"have a cell of more than {LONGEST} characters"
 _LINES = "have a line break or control character in a cell"
 
 
@@ -99,6 +101,12 @@ def _of_rows(rows: Sequence[csv_table.Row]) -> Iterator[_Problem]:
             if not class_names.can_be_stored(row[column]):
                 text = f"{column} {_shown(row[column])} has a line break or control character"
                 yield _Problem(row.line, _LINES, text)
+            if len(row[column]) > LONGEST:
+                text = (
+                    f"{column} '{one_line(row[column], 40)}' has {len(row[column])} characters; "
+                    f"{LONGEST} are the most"
+                )
+                yield _Problem(row.line, _LONG, text)
 
 
 def _of_paths(rows: Sequence[csv_table.Row], paths: own_paths.Paths) -> Iterator[_Problem]:

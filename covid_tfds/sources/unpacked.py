@@ -3,16 +3,10 @@
 import os
 import pathlib
 import stat
-from collections.abc import Iterator
 
 from covid_tfds.errors import DatasetError
 from covid_tfds.sources import listing
-
-_LOOP = "link to a folder above it"
-HERE = "a link to a folder that is here itself"
-_NOT_TEXT = "name is not UTF-8"
-_CANT_LIST = "folder can't be opened"
-_EMPTY = "empty folder"
+from covid_tfds.sources.walk import Walk
 
 
 def folder(root: str | os.PathLike, *, twice: bool = False) -> listing.Storage:
@@ -27,23 +21,37 @@ def folder(root: str | os.PathLike, *, twice: bool = False) -> listing.Storage:
         DatasetError: There is no such folder, or it can't be opened.
     """
     path = pathlib.Path(root).absolute()  # a later change of the working folder moves nothing
+    if sentence := is_a_file(path):
+        raise DatasetError(sentence)
     try:
         with os.scandir(path):
             pass
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that no folder can have
+        why = getattr(error, "strerror", None) or error
         raise DatasetError(
-            f"{listing.shown(str(root))} can't be opened as a folder ({error.strerror}). "
+            f"{listing.shown(str(root))} can't be opened as a folder ({why}). "
             "Give the folder that holds the images (--manual_dir)."
         ) from None
     return _Folder(path, listing.shown(str(root)), twice)
 
 
+def is_a_file(root: str | os.PathLike) -> str:
+    """A sentence where a path is, or leads through, a file in place of a folder; else ""."""
+    path = pathlib.Path(root)
+    for place in (path, *path.parents):
+        if os.path.isfile(place):
+            return (
+                f"{listing.shown(str(place))} is a file; --manual_dir is the folder that holds it."
+            )
+    return ""
+
+
 class _Folder(listing.Storage):
     def __init__(self, root: pathlib.Path, where: str, twice: bool) -> None:
         self._root = root
-        exclusions: list[tuple[str, str]] = []
-        files = _walk(str(root), exclusions, twice)
-        super().__init__(where, files, exclusions, listing.commit_in(root.name))
+        walk = Walk(str(root), visits=2 if twice else 1)
+        super().__init__(where, walk.files(), walk.exclusions, listing.commit_in(root.name))
+        self.aliases = {listing.nfc(name): first for name, first in walk.aliases.items()}
 
     def read(self, name: str) -> bytes:
         try:
@@ -62,68 +70,3 @@ class _Folder(listing.Storage):
             raise listing.Unreadable(listing.NOT_REGULAR) from None
         except (OSError, ValueError):  # ValueError: a name that no file can have
             raise listing.Unreadable(listing.CANT_OPEN) from None
-
-
-def _walk(
-    root: str, exclusions: list[tuple[str, str]], twice: bool
-) -> Iterator[tuple[str, int, int]]:
-    """Yields (name, bytes, time of change) of the files; adds what is no candidate to `exclusions`.
-
-    A folder that is reached by a link is listed under the link's name, unless it is one of those
-    above the link (that would never end) or, unless `twice`, is listed under its own name.
-    """
-    status, real_root = os.stat(root), os.path.realpath(root)
-    todo = [("", ((status.st_dev, status.st_ino),))]
-    while todo:
-        above, chain = todo.pop()
-        empty = True
-        try:
-            with os.scandir(os.path.join(root, above)) as entries:
-                for entry in entries:
-                    empty = False
-                    name, status, reason = _look(above, entry)
-                    here = (status.st_dev, status.st_ino) if status else None
-                    if not reason and stat.S_ISREG(status.st_mode):
-                        yield name, status.st_size, status.st_mtime_ns
-                    elif reason:
-                        exclusions.append((name, reason))
-                    elif here in chain:
-                        exclusions.append((f"{name}/", _LOOP))
-                    elif not twice and entry.is_symlink() and _is_listed(entry.path, real_root):
-                        exclusions.append((f"{name}/", HERE))
-                    else:
-                        todo.append((f"{name}/", (*chain, here)))
-        except OSError:
-            exclusions.append((above or "./", _CANT_LIST))
-            continue
-        if empty and above:
-            exclusions.append((above, _EMPTY))
-
-
-def _is_listed(link: str, real_root: str) -> bool:
-    """Whether a link leads to a folder that is found without it: under the root, not hidden."""
-    real = os.path.realpath(link)
-    if os.path.commonpath([real, real_root]) != real_root:
-        return False
-    below = os.path.relpath(real, real_root)
-    return listing.is_text(below) and not listing.hidden_part(below)
-
-
-def _look(above: str, entry: os.DirEntry) -> tuple[str, os.stat_result | None, str]:
-    """Name, status (of what a link leads to) and why it can't be used, or "", of one entry."""
-    name = listing.shown(above + entry.name)
-    try:
-        status = entry.stat()
-    except OSError:
-        if listing.is_hidden(entry.name):
-            return name, None, listing.HIDDEN
-        return name, None, listing.BROKEN_LINK if entry.is_symlink() else listing.CANT_OPEN
-    is_folder = stat.S_ISDIR(status.st_mode)
-    end = "/" if is_folder else ""
-    if listing.is_hidden(entry.name):
-        return name + end, status, listing.HIDDEN
-    if not listing.is_text(entry.name):
-        return name + end, status, _NOT_TEXT
-    if not is_folder and not stat.S_ISREG(status.st_mode):
-        return name, status, listing.NOT_REGULAR
-    return name, status, ""

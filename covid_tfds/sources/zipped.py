@@ -74,11 +74,11 @@ class Archive(listing.Storage):
             if part := listing.hidden_part(name) if not escapes(full) else "":
                 hidden.add(part)
             elif reason := self._why_not(full, name, info):
-                exclusions.append((name, reason))
+                exclusions.append((listing.shown(name), reason))
             else:
                 self._members[name] = info
                 yield name, info.file_size, info.CRC
-        exclusions += [(part, listing.HIDDEN) for part in hidden]
+        exclusions += [(listing.shown(part), listing.HIDDEN) for part in hidden]
 
     def _why_not(self, full: str, name: str, info: zipfile.ZipInfo) -> str:
         if escapes(full):
@@ -86,6 +86,8 @@ class Archive(listing.Storage):
         kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where the zip does not say
         if kind not in (0, stat.S_IFREG):
             return listing.NOT_REGULAR
+        if listing.has_control(name):
+            return listing.CONTROL
         return _TWICE if name in self._members else ""
 
     def read(self, name: str) -> bytes:

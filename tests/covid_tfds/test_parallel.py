@@ -17,7 +17,7 @@ def test_results_come_in_order_and_items_are_taken_as_they_are_needed():
 
     results = parallel.in_order(lambda x: x * x, items(), threads=2)
     assert [next(results) for _ in range(10)] == [x * x for x in range(10)]
-    assert len(taken) <= 10 + 2 * parallel._AHEAD
+    assert len(taken) <= 10 + (2 * parallel._AHEAD + 1) * parallel._CHUNK
     assert list(results) == [x * x for x in range(10, 1000)]
 
 

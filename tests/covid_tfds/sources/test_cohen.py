@@ -1,6 +1,7 @@
 """Cohen's rows -> records, every other row and file with its reason."""
 
 import csv
+import os
 import zipfile
 
 import numpy as np
@@ -162,10 +163,45 @@ def test_a_stray_quote_is_named_by_its_line(tmp_path, last, closed):
         images(tmp_path)
 
 
-def test_a_very_long_field_is_read(tmp_path):
-    table(tmp_path, [row("a.png", "1", doi="x" * 200_000), row("b.png", "2")])
-    records, _ = images(tmp_path)
-    assert [len(r.credit) for r in records] == [200_000, 0]
+def test_a_very_long_field_is_read_and_cut(tmp_path):
+    long = "x" * 200_000
+    rows = [row("a.png", long, doi=long, license=long), row("b.png", "2", license="y" * 200)]
+    table(tmp_path, rows)
+    a, b = images(tmp_path)[0]
+    assert a.license == a.credit == a.patient.removeprefix("cohen/") == "x" * 197 + "..."
+    assert b.license == "y" * 200
+
+
+def test_line_breaks_and_control_characters_of_a_cell_are_shown(tmp_path):
+    table(tmp_path, [row("a.png", "1\x1b[2J", license="CC\nBY", url="https://a\x85b")])
+    (record,), _ = images(tmp_path)
+    assert record.patient == "cohen/1\\x1b[2J"
+    assert (record.license, record.credit) == ("CC\\nBY", "https://a\\x85b")
+
+
+@pytest.mark.parametrize("modality,reason", [
+    ("XR", "modality XR, not an X-ray"), ("MRI", "modality MRI, not an X-ray"),
+    ("ct", "CT, not an X-ray"), ("CT", "CT, not an X-ray"),
+    ("x" * 500, f"modality {'x' * 37}..., not an X-ray"),
+])  # fmt: skip
+def test_other_modalities_are_named(tmp_path, modality, reason):
+    table(tmp_path, [row("a.png", "1", modality=modality), row("b.png", "2")])
+    assert reasons(images(tmp_path)[1]) == {"cohen/a.png": reason}
+
+
+def test_a_table_that_cant_be_read_says_how_to_mend_it(tmp_path):
+    path = table(tmp_path, [row("a.png", "1")]) / "metadata.csv"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n")
+    with pytest.raises(DatasetError, match=r"pointer of git-lfs.*`git lfs pull`"):
+        images(tmp_path)
+    path.unlink()
+    path.symlink_to(tmp_path / ".git/annex/objects/x")
+    with pytest.raises(DatasetError, match=r"metadata\.csv of .* broken link.*git annex get"):
+        images(tmp_path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DatasetError, match=r"metadata\.csv of .*: not a regular file\. Put"):
+        images(tmp_path)
 
 
 def test_unknown_findings_are_listed(tmp_path):

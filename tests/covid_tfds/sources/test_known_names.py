@@ -49,7 +49,7 @@ def test_nine_of_ten_names_have_to_be_known(tmp_path, others, taken):
 
 
 def test_the_share_is_that_of_the_images_without_a_patient(tmp_path):
-    with_folders = [f"{c}/p{i}/{k}.png" for c in "ab" for i in range(9) for k in range(2)]
+    with_folders = [f"{c}/p{i}/{k}.png" for c in "ab" for i in range(12) for k in range(2)]
     found = read(tmp_path, [*NIH, *with_folders])
     patients = {r.name: r.patient for r in found.records}
     assert patients[NIH[4]] == "own/00000001"

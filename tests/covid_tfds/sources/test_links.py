@@ -2,7 +2,8 @@
 
 import pytest
 
-from covid_tfds.sources import storage
+from covid_tfds.errors import DatasetError
+from covid_tfds.sources import storage, walk
 from tests.covid_tfds.made_sources import write, write_names
 
 
@@ -83,11 +84,77 @@ def test_a_root_whose_name_begins_like_the_targets_is_not_above_it(tmp_path):
     assert storage.folder(tmp_path / "data").names == ["a/x.png", "b/y.png"]
 
 
-def test_two_links_to_one_folder_outside_are_both_followed(tmp_path):
-    write_names(tmp_path / "disk", ["x.png"])
+def test_of_two_links_to_one_folder_outside_the_first_is_followed(tmp_path):
+    write_names(tmp_path / "disk", ["x.png", "in/y.png"])
     (tmp_path / "d").mkdir()
-    for name in "ab":
+    for name in "ba":
         (tmp_path / "d" / name).symlink_to(tmp_path / "disk")
+    (tmp_path / "d/c").symlink_to(tmp_path / "disk/in")
     files = storage.folder(tmp_path / "d")
-    assert files.names == ["a/x.png", "b/x.png"]
-    assert not files.exclusions
+    assert files.names == ["a/in/y.png", "a/x.png"]
+    already = "a link to a folder that was read already"
+    assert files.exclusions == [("b/", already), ("c/", already)]
+    assert files.listed_as("b/in/y.png") == files.listed_as("c/y.png") == "a/in/y.png"
+    assert files.listed_as("d/x.png") == "d/x.png"
+
+
+def test_a_folder_above_another_link_is_read_without_what_was_read(tmp_path):
+    write_names(tmp_path / "disk", ["x.png", "in/y.png"])
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/a").symlink_to(tmp_path / "disk/in")
+    (tmp_path / "d/b").symlink_to(tmp_path / "disk")
+    files = storage.folder(tmp_path / "d")
+    assert files.names == ["a/y.png", "b/x.png"]
+    assert files.exclusions == [("b/in/", "a link to a folder that was read already")]
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_thirty_levels_of_two_links_end(tmp_path, twice):
+    """There are 2^30 paths."""
+    for level in range(30):
+        write_names(tmp_path, [f"disk/{level}/x.png"])
+        for link in "ab":
+            (tmp_path / f"disk/{level}" / link).symlink_to(tmp_path / f"disk/{level + 1}")
+    (tmp_path / "disk/30").mkdir()
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/a").symlink_to(tmp_path / "disk/0")
+    files = storage.folder(tmp_path / "d", twice=twice)
+    assert len(files.names) == (59 if twice else 30)
+    if not twice:
+        assert files.names[0] == f"{'a/' * 30}x.png"
+
+
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize("inside", [False, True])
+def test_folders_that_link_each_other_end(tmp_path, twice, inside):
+    root = tmp_path / "d"
+    disk = root if inside else tmp_path / "disk"
+    for i in range(10):
+        write_names(disk, [f"{i}/x.png"])
+        for k in range(10):
+            (disk / f"{i}/to{k}").symlink_to(disk / str(k))
+    root.mkdir(exist_ok=True)
+    if not inside:
+        (root / "all").symlink_to(disk)
+    files = storage.folder(root, twice=twice)
+    assert len(files.names) == 10 * (1 + twice)
+
+
+def test_a_link_above_the_root_is_not_followed(tmp_path):
+    write_names(tmp_path, ["d/a/x.png", "other/y.png"])
+    (tmp_path / "d/up").symlink_to(tmp_path)
+    (tmp_path / "d/everything").symlink_to("/")
+    (tmp_path / "link").symlink_to(tmp_path / "d")
+    files = storage.folder(tmp_path / "link")
+    assert files.names == ["a/x.png"]
+    assert {reason for _, reason in files.exclusions} == {"link to a folder above it"}
+
+
+def test_too_many_files_and_folders_end_with_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(walk, "_MOST_ENTRIES", 20)
+    write_names(tmp_path, [f"a/{i}.png" for i in range(19)])
+    assert len(storage.folder(tmp_path).names) == 19
+    write_names(tmp_path / "disk", ["x.png"])
+    (tmp_path / "a/more").symlink_to(tmp_path / "disk")
+    with pytest.raises(DatasetError, match=r"more than 20 files and folders.*links to other fold"):
+        storage.folder(tmp_path)

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from covid_tfds.errors import DatasetError
-from covid_tfds.sources import listing, storage
+from covid_tfds.sources import cohen, kaggle, listing, own, storage
 from tests.covid_tfds.made_sources import write, write_names, zipped
 
 COMMIT = "584034aa7fbf06496741f11008d72fd791c8e443"
@@ -103,6 +103,26 @@ def test_one_name_in_two_unicode_forms_is_one_file(tmp_path):
     assert files.read("e\u0301.png") == "e\u0301.png".encode()
 
 
+def test_two_images_of_one_name_in_two_unicode_forms_are_not_one(tmp_path):
+    """The sizes are equal, too, as those of two DICOM files without compression are."""
+    for i, folder in enumerate(("m\u00e4", "ma\u0308")):
+        for k in range(3):
+            write(tmp_path / folder / f"{k}.png", f"{i * (k > 0)}{k}".encode())
+    write(tmp_path / "b/1.png", b"x")
+    if len(os.listdir(tmp_path)) == 2:
+        pytest.skip("this file system takes both forms for one")
+    with pytest.raises(DatasetError, match=r"2 files have the name of another .*Merge the folders"):
+        own.images(tmp_path)
+    for k in range(3):
+        write(tmp_path / "m\u00e4" / f"{k}.png", f"0{k}".encode())
+        write(tmp_path / "ma\u0308" / f"{k}.png", f"0{k}".encode())
+    found = own.images(tmp_path)
+    assert len(found.records) == 4
+    assert {e.reason for e in found.exclusions} == {
+        "same name as another file in other Unicode form"
+    }
+
+
 def test_what_changed_since_the_listing_is_unreadable_with_a_reason(tmp_path):
     write_names(tmp_path, ["gone.png", "pipe.png", "folder.png", "link.png"])
     files = storage.folder(tmp_path)
@@ -144,10 +164,21 @@ def test_a_file_above_the_limit_is_not_read(tmp_path):
 
 
 def test_no_folder_is_a_sentence(tmp_path):
-    write(tmp_path / "a.zip", b"x")
-    for path in (tmp_path / "nowhere", tmp_path / "a.zip"):
+    for path in (tmp_path / "nowhere", f"{tmp_path}/a\0b"):
         with pytest.raises(DatasetError, match="can't be opened as a folder"):
             storage.folder(path)
+
+
+@pytest.mark.parametrize("below", ["", "/chest_xray"])
+def test_a_file_in_place_of_the_folder_is_a_sentence(tmp_path, below):
+    write(tmp_path / "a.zip", b"x")
+    path = f"{tmp_path}/a.zip{below}"
+    sentence = f"{tmp_path}/a.zip is a file; --manual_dir is the folder that holds it."
+    for use in (storage.folder, own.images, kaggle.find, cohen.find):
+        with pytest.raises(DatasetError) as refused:
+            use(path)
+        assert str(refused.value) == sentence
+    assert storage.seen(path) == sentence
 
 
 def test_the_listing_differs_when_a_file_does(tmp_path):

@@ -72,6 +72,41 @@ def test_many_problems_are_counted_by_kind(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("column", ["label", "patient", "source", "projection", "license"])
+def test_a_cell_that_is_kept_is_bounded(tmp_path, column):
+    columns = ["path", "label", *([column] if column != "label" else [])]
+    for length, refuses in ((200, False), (201, True)):
+        cells = ["x/1.png", *(["a"] if column != "label" else []), "c" * length]
+        table = f"{','.join(columns)}\n{','.join(cells)}\n"
+        if not refuses:
+            assert len(read(tmp_path, table).records) == 1
+            continue
+        with pytest.raises(DatasetError) as refused:
+            read(tmp_path, table)
+        assert str(refused.value).splitlines()[1] == (
+            f"  line 2: {column} '{'c' * 37}...' has 201 characters; 200 are the most"
+        )
+
+
+@pytest.mark.parametrize("letter", ["\x1b", "\x00", "\x9b", "\u2028", "\u202e"])
+@pytest.mark.parametrize("column", ["path", "label", "patient", "split", "license"])
+def test_control_characters_are_shown_and_refused(tmp_path, letter, column):
+    cells = {"path": "x/1.png", "label": "a", "patient": "p", "split": "train", "license": "l"}
+    cells[column] = f"x{letter}y"
+    row = ",".join(f'"{cell}"' for cell in cells.values())
+    with pytest.raises(DatasetError) as refused:
+        read(tmp_path, f"{','.join(cells)}\n{row}\n")
+    assert letter not in str(refused.value)
+    assert f"x{letter!r}y".replace("'", "") in str(refused.value)
+
+
+def test_a_row_whose_files_name_holds_control_characters_is_an_exclusion(tmp_path):
+    found = read(tmp_path, 'path,label\nx/1.png,a\n"x/2\x1b.png",a\n', (*FILES, "x/2\x1b.png"))
+    left_out = {e.file: e.reason for e in found.exclusions}
+    assert left_out["own/x/2\\x1b.png"] == "name holds control characters"
+    assert len(found.exclusions) == 2
+
+
 def test_columns_and_lines_are_refused_in_one_run(tmp_path):
     table = "path,label,split,subject\ngone.png,a,test,1\nx/2.png,b,,2\n"
     with pytest.raises(DatasetError) as refused:
