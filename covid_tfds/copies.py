@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from covid_tfds.spool import THUMBNAIL
+from covid_tfds.spool import THUMBNAIL, Thumbnails
 
 # Chest X-rays look alike, so a perceptual hash alone joins strangers: among the 6,456 images of the
 # two public sources, 1,882 pairs lie within 6 bits. Confirmed by the
@@ -16,7 +16,7 @@ MAX_HAMMING = 6
 MIN_CORRELATION = 0.99
 
 _FREQUENCIES = 8  # a side of the square of low frequencies that the hash keeps: 64 bits
-_BATCH = 4096  # images hashed at a time, pairs confirmed at a time
+_BATCH = 512  # images hashed at a time, pairs confirmed at a time: some MB of memory
 
 
 def thumbnail(pixels: np.ndarray) -> np.ndarray:
@@ -47,7 +47,7 @@ def git_blob_sha1(data: bytes) -> bytes:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).digest()
 
 
-def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
+def perceptual_hashes(thumbnails: np.ndarray | Thumbnails) -> np.ndarray:
     """64 bits an image: which of the lowest 8 x 8 frequencies exceed their median.
 
     The pHash of C. Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions
@@ -70,7 +70,7 @@ def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
     return hashes
 
 
-def near_equal_pairs(thumbnails: np.ndarray) -> list[tuple[int, int]]:
+def near_equal_pairs(thumbnails: np.ndarray | Thumbnails) -> list[tuple[int, int]]:
     """Pairs (i, j), i < j, of images that show nearly the same picture.
 
     Time grows with the square of the number of images: a second for 6,000, a minute for 100,000.

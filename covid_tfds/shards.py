@@ -9,6 +9,7 @@ from covid_tfds.collection import Collection
 
 # Share of the pixels' bytes that lossless PNG takes; radiographs of the two sources: .65 to .75.
 _PNG_SHARE = 0.7
+_MOST = 1000  # examples of a shard: TFDS holds what is known of them, not their bytes, in memory
 
 
 def divided(
@@ -29,6 +30,8 @@ def divided(
     pixels = sum(int(table["height"][i]) * int(table["width"][i]) for i in places)
     config = asked.get_shard_config()
     count = config.get_number_shards(int(pixels * _PNG_SHARE), len(places))
+    if not config.num_shards:
+        count = max(count, -(-len(places) // _MOST))
     count = max(1, min(count, len(places)))
     edges = [round(len(places) * i / count) for i in range(count + 1)]
     return [places[low:high] for low, high in itertools.pairwise(edges)]

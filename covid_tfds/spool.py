@@ -47,14 +47,44 @@ class Spool:
         data = os.pread(self._pixels.fileno(), height * width, offset)
         return np.frombuffer(data, np.uint8).reshape(height, width)
 
-    def thumbnails(self) -> np.ndarray:
-        """All thumbnails so far, uint8 [n, THUMBNAIL**2], read from the disk as they are used."""
+    def thumbnails(self) -> "Thumbnails":
+        """All thumbnails so far."""
         self._thumbnails.flush()
-        if not self._thumbnails.tell():
-            return np.empty((0, THUMBNAIL**2), np.uint8)
-        return np.memmap(self._thumbnails, np.uint8, "r").reshape(-1, THUMBNAIL**2)
+        return Thumbnails(self._thumbnails.fileno(), self._thumbnails.tell() // THUMBNAIL**2)
 
     def close(self) -> None:
         """Gives the disk back."""
         self._pixels.close()
         self._thumbnails.close()
+
+
+class Thumbnails:
+    """Thumbnails on the disk, taken as rows of an array; what was taken is not kept.
+
+    Not mapped into memory: pages that were looked at would stay, 4 KiB an image.
+    """
+
+    def __init__(self, descriptor: int, count: int) -> None:
+        """Of the file of a `Spool`.
+
+        Args:
+            descriptor: Of the open file.
+            count: Of the thumbnails in it.
+        """
+        self._descriptor, self._count = descriptor, count
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return self._count
+
+    def __getitem__(self, places: "slice | np.ndarray") -> np.ndarray:
+        """uint8 [n, THUMBNAIL**2] at a slice of step 1 or at an array of places."""
+        if isinstance(places, slice):
+            first, end, _ = places.indices(self._count)
+            return self._read(first, max(0, end - first))
+        return np.concatenate([self._read(int(place), 1) for place in places])
+
+    def _read(self, first: int, count: int) -> np.ndarray:
+        size = THUMBNAIL**2
+        data = os.pread(self._descriptor, count * size, first * size)
+        return np.frombuffer(data, np.uint8).reshape(count, size)
