@@ -19,7 +19,7 @@ from absl import app, flags
 from PIL import Image
 
 from benchmarks import harness
-from benchmarks.scale import StageError, stage
+from benchmarks.scale import StageError, counts_of, stage
 
 FLAGS = flags.FLAGS
 _CLASSES = ("normal", "effusion")
@@ -106,12 +106,7 @@ def main(argv: list[str]) -> None:
     """Flags -> one call."""
     if len(argv) > 1:
         raise app.UsageError(f"{argv[1:]} are no flags. Flags begin with --.")
-    try:
-        counts = sorted({int(count) for count in FLAGS.images})
-    except ValueError:
-        raise app.UsageError(f"--images={','.join(FLAGS.images)}: give whole numbers.") from None
-    if not counts or counts[0] < 100:
-        raise app.UsageError(f"--images={','.join(FLAGS.images)}: give numbers of 100 or more.")
+    counts = counts_of(FLAGS.images, "images")
     try:
         measure(counts, rounds=FLAGS.rounds, side=FLAGS.side)
     except StageError as error:

@@ -183,17 +183,27 @@ def stage(module: str, arguments: Sequence[str]) -> Stage:
     return Stage(seconds, kibibytes / 1024)
 
 
+def counts_of(given: Sequence[str], flag: str) -> list[int]:
+    """The numbers that a flag lists, ascending.
+
+    Raises:
+        app.UsageError: They are no whole numbers of 100 or more.
+    """
+    try:
+        counts = sorted({int(count) for count in given})
+    except ValueError:
+        raise app.UsageError(f"--{flag}={','.join(given)}: give whole numbers.") from None
+    if not counts or counts[0] < 100:
+        raise app.UsageError(f"--{flag}={','.join(given)}: give numbers of 100 or more.")
+    return counts
+
+
 def main(argv: list[str]) -> None:
     """Flags -> one call."""
     if len(argv) > 1:
         raise app.UsageError(f"{argv[1:]} are no flags. Flags begin with --.")
     try:
-        counts = sorted({int(count) for count in FLAGS.films})
-    except ValueError:
-        raise app.UsageError(f"--films={','.join(FLAGS.films)}: give whole numbers.") from None
-    if not counts or counts[0] < 100:
-        raise app.UsageError(f"--films={','.join(FLAGS.films)}: give numbers of 100 or more.")
-    try:
+        counts = counts_of(FLAGS.films, "films")
         measure(counts, rounds=FLAGS.rounds, image_size=FLAGS.image_size)
     except StageError as error:
         print(error, file=sys.stderr)

@@ -26,10 +26,10 @@ class Info(tfds.core.DatasetInfo):
     """TFDS' description of a dataset, which is the last that is written of it.
 
     Attributes:
-        digests: Hexadecimal sha256 of files that are known already, by name.
+        known_digests: Hexadecimal sha256 of files that are known already, by name.
     """
 
-    digests: Mapping[str, str] = MappingProxyType({})
+    known_digests: Mapping[str, str] = MappingProxyType({})
 
     def __repr__(self) -> str:
         """Nothing under `tfds build`, where the summary says what was built."""
@@ -39,7 +39,7 @@ class Info(tfds.core.DatasetInfo):
         """Writes it, then the digests of all files; then the dataset's name is free for it."""
         super().write_to_directory(dataset_info_dir, all_metadata)
         folder = epath.Path(dataset_info_dir)
-        digests.write(folder, digests.of_files(folder, self.digests))
+        digests.write(folder, digests.of_files(folder, self.known_digests))
         replacing.make_room(folder)
 
 

@@ -134,7 +134,7 @@ class Builder(tfds.core.ShardBasedBuilder):
             )
         super()._download_and_prepare(dl_manager, self._asked)
         known = {path.name: digests.sha256(path) for path in self.data_path.glob("*-of-*")}
-        self.info.digests = known
+        self.info.known_digests = known
         croissant.write(self.data_path, self.info, known)
 
     def _shard_iterators_per_split(
