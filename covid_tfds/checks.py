@@ -35,7 +35,8 @@ def require_one_label(readings: Readings, near_equal: Pairs) -> list[str]:
             "Keep each image under one label."
         )
     if alike := torn(near_equal):
-        return [f"{len(alike)} pairs of nearly equal images have two labels: {alike[0]}, ..."]
+        pairs = wording.counted(len(alike), "pair")
+        return [f"Nearly equal images under two labels, {pairs}: {wording.listed(alike, most=1)}."]
     return []
 
 
@@ -84,4 +85,5 @@ def empty_classes(
 def unstated_modality(readings: Readings) -> list[str]:
     """A note on DICOM files that do not say what they are."""
     count = readings.unstated
-    return [f"{count} DICOM files state no modality and are taken for radiographs."] * (count > 0)
+    files = wording.counted(count, "DICOM file")
+    return [f"Taken for radiographs though no modality is stated: {files}."] * (count > 0)

@@ -146,7 +146,7 @@ def test_equal_pixels_under_two_labels_are_refused_and_alike_ones_noted(tmp_path
     with pytest.raises(DatasetError, match=r"own/healthy/000\.png \(healthy\)"):
         build(tmp_path)
     (tmp_path / "own/covid19/copy.bmp").write_bytes(encoded(radiograph(0), "JPEG", quality=70))
-    assert "1 pairs of nearly equal images have two labels" in summary(build(tmp_path))
+    assert "Nearly equal images under two labels, 1 pair: own/" in summary(build(tmp_path))
 
 
 def test_what_can_not_be_read_is_listed_and_nothing_ends(tmp_path):
@@ -303,4 +303,4 @@ def test_a_person_in_two_sources_of_a_table_is_not_torn(tmp_path):
 def test_files_that_state_no_modality_are_counted(tmp_path):
     put(tmp_path / "own")
     made_sources.write(tmp_path / "own/healthy/x.dcm", dicom(radiograph(99), Modality=None))
-    assert "1 DICOM files state no modality" in summary(build(tmp_path))
+    assert "no modality is stated: 1 DICOM file." in summary(build(tmp_path))
