@@ -8,12 +8,11 @@ from covid_tfds.collection import Collection, Origin
 from covid_tfds.errors import DatasetError
 from covid_tfds.first_pass import PatientKey, Readings, read_all
 from covid_tfds.records import LABELS, Exclusion, ImageRecord
-from covid_tfds.sources import article, cohen, kaggle, own
+from covid_tfds.sources import article, cohen, kaggle, own, wording
 from covid_tfds.sources.storage import Storage
 from covid_tfds.spool import Spool
 
 LICENSE_REASON = "license not asked for: {}"
-_SHOWN = 10  # names listed in an error
 
 
 def collect_article(
@@ -147,7 +146,9 @@ def _drift(readings: Readings, strict: bool) -> list[str]:
     names = article.drifted(readings.records, digests)
     if not names:
         return []
-    what = f"{len(names)} Cohen images are not the bytes of the article's day: {_some(names)}"
+    what = (
+        f"{len(names)} Cohen images are not the bytes of the article's day: {wording.listed(names)}"
+    )
     if strict:
         raise DatasetError(
             f"{what}. Use the archive of commit {cohen.ARTICLE_COMMIT}, or build without strict."
@@ -158,15 +159,10 @@ def _drift(readings: Readings, strict: bool) -> list[str]:
 def _unused(storages: dict[str, Storage]) -> list[str]:
     """Further copies of a source, which were not read."""
     return [
-        f"Another copy of the source {name} was not read: {_some(files.unused)}."
+        f"Another copy of the source {name} was not read: {wording.listed(files.unused)}."
         for name, files in storages.items()
         if files.unused
     ]
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
 
 
 def _leaks(records: Sequence[ImageRecord], placed: Sequence[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """What a build has found: the images with their groups and splits, and what was left out."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 
@@ -64,13 +65,20 @@ class Collection:
         The order is that of a hash of the split and the image's id: the same in every build, and
         like a draw, so that a slice such as `train[:10%]` has all classes and sources in it.
         """
-        mine = [i for i, own in enumerate(self.splits) if own == split]
-        mine.sort(key=lambda i: self._order(split, self.readings.records[i].image_id))
-        return mine[: self.limit]
+        return self._places.get(split, [])
 
-    @staticmethod
-    def _order(split: str, image_id: str) -> bytes:
-        return hashlib.sha256(f"{split}\t{image_id}".encode()).digest()
+    @functools.cached_property
+    def _places(self) -> dict[str, list[int]]:
+        """Of every split: asked for by the report, the fingerprint and the shards."""
+
+        def order(i: int) -> bytes:
+            return hashlib.sha256(f"{self.splits[i]}\t{self.record(i).image_id}".encode()).digest()
+
+        found: dict[str, list[int]] = {split: [] for split in self.split_names()}
+        for i, split in enumerate(self.splits):
+            if split:
+                found[split].append(i)
+        return {split: sorted(mine, key=order)[: self.limit] for split, mine in found.items()}
 
     def stored(self) -> list[int]:
         """Places of all images that are stored, split after split."""

@@ -81,8 +81,8 @@ def read_all(
         records: What the sources know of each.
         decode: Gives an image's file and pixels; called from several threads.
         spool: Takes the pixels.
-        patient_key: Called when a header names a person whom the record does not; None: what
-            headers say of who a person is is not used.
+        patient_key: Called when a header names a person; None: what headers say of who a person
+            is is not used.
     """
 
     def one(record: ImageRecord) -> _Result | str:
