@@ -1,5 +1,6 @@
 """The TFDS builder: features, what is stored beside them, shards, splits."""
 
+import contextlib
 import dataclasses
 import datetime
 import functools
@@ -13,7 +14,6 @@ from etils import epath
 
 from covid_tfds import (
     building,
-    croissant,
     digests,
     find_sources,
     parallel,
@@ -132,7 +132,11 @@ class Builder(tfds.core.ShardBasedBuilder):
                 "Beam options are given, and this dataset is built without Beam, on the cores of "
                 "one machine. Leave them out (docs/data.md has the numbers)."
             )
-        super()._download_and_prepare(dl_manager, self._asked)
+        # Loaded here: it takes a third of a second, and who trains needs none of it.
+        from covid_tfds import croissant
+
+        with contextlib.closing(Spool(paths.local_folder(self.data_path))) as self._spool:
+            super()._download_and_prepare(dl_manager, self._asked)
         known = {path.name: digests.sha256(path) for path in self.data_path.glob("*-of-*")}
         self.info.known_digests = known
         croissant.write(self.data_path, self.info, known)
@@ -140,9 +144,8 @@ class Builder(tfds.core.ShardBasedBuilder):
     def _shard_iterators_per_split(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Sequence[functools.partial]]:
-        spool = Spool(paths.local_folder(self.data_path))
         found = find_sources.collect_for(
-            self.builder_config, self.info.full_name, dl_manager, self.data_path, spool
+            self.builder_config, self.info.full_name, dl_manager, self.data_path, self._spool
         )
         found = dataclasses.replace(found, limit=self._asked.max_examples_per_split)
         # A dataset that is replaced may have had other classes, and names can be set once only.
