@@ -41,8 +41,8 @@ def base(weights: str, size: int = SIZE) -> "keras.Model":  # noqa: F821
     """VGG16 to its last pooling, frozen; float32 RGB in 0..1 goes in."""
     import keras
 
-    from trainer import weights as weights_lib
     from trainer.config import cache_folder
+    from trainer.model import weights as weights_lib
 
     model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(size, size, 3))
     found = weights_lib.vgg16_weights(weights, cache_folder(""))
@@ -118,7 +118,7 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("folder", None, "Films: FOLDER/train/CLASS/*.png.", required=True)
+    flags.DEFINE_string("folder", None, "Images: FOLDER/train/CLASS/*.png.", required=True)
     flags.DEFINE_integer("classes", 4, "2, 3 or 4.")
     flags.DEFINE_integer("epochs", 100, "Epochs.")
     flags.DEFINE_integer("seed", 1, "Of the weights.")

@@ -1,11 +1,11 @@
-"""The 2020 article's code against this trainer: same films, same epochs, same cores.
+"""The 2020 article's code against this trainer: same images, same epochs, same cores.
 
 `python -m benchmarks.article_race --data_dir=DIR` (config `article` built there). Time: whole
 commands, one after the other in alternation; ours begins without kept activations and ends with
 its report. The peer runs a few epochs, and its time is scaled to all of them, as its line says.
 Score: balanced accuracy of out-of-fold predictions, folds of patients, the same for all, clean
-films. The peer's network is trained fold by fold on what its base computes of a few
-ImageDataGenerator views a film, taken in turn, instead of a hundred: fresh ones would take hours,
+images. The peer's network is trained fold by fold on what its base computes of a few
+ImageDataGenerator views an image, taken in turn, instead of a hundred: fresh ones would take hours,
 and more views than 4 to 8 have not changed a score here.
 """
 
@@ -31,11 +31,11 @@ _FOLDS = 5
 _SETTINGS = {"a": {"augmentation": "article", "views": 4}, "b": {}}
 
 
-def export(films: "dataset.Films", folder: pathlib.Path) -> None:  # noqa: F821
-    """Writes the films as PNG files, FOLDER/train/CLASS/*.png."""
+def export(images: "dataset.Images", folder: pathlib.Path) -> None:  # noqa: F821
+    """Writes the images as PNG files, FOLDER/train/CLASS/*.png."""
     from covid_tfds.records import LABELS
 
-    for number, (label, image) in enumerate(zip(films.labels, films.images, strict=True)):
+    for number, (label, image) in enumerate(zip(images.labels, images.encoded, strict=True)):
         path = folder / "train" / f"{label}_{LABELS[label]}" / f"{number:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(image)
@@ -75,20 +75,20 @@ def peer_seconds(values: flags.FlagValues, folder: pathlib.Path) -> float:
     return line["before"] + first + (values.epochs - 1) * each
 
 
-def peer_right(films: "dataset.Films", fold: np.ndarray, values: flags.FlagValues) -> np.ndarray:  # noqa: F821
-    """Share of the peer's seeds that call each film right out of fold, float [n]."""
+def peer_right(images: "dataset.Images", fold: np.ndarray, values: flags.FlagValues) -> np.ndarray:  # noqa: F821
+    """Share of the peer's seeds that call each image right out of fold, float [n]."""
     import keras
 
     from benchmarks import article_code
-    from trainer import input_pipeline
+    from trainer.input_pipeline import batches
 
     keras.config.set_dtype_policy("float32")
-    grey = input_pipeline.pixels(films, article_code.SIZE)
+    grey = batches.pixels(images, article_code.SIZE)
     rgb = np.repeat(grey, 3, axis=-1).astype(np.float32)
     base = article_code.base("imagenet")
     clean = base.predict(rgb / 255, batch_size=32, verbose=0)
-    one_hot = keras.utils.to_categorical(films.labels, values.classes)
-    right = np.zeros((values.peer_seeds, len(films.labels)))
+    one_hot = keras.utils.to_categorical(images.labels, values.classes)
+    right = np.zeros((values.peer_seeds, len(images.labels)))
     for seed in range(values.peer_seeds):
         views = [
             base.predict(_views(rgb, 1000 * seed + view), batch_size=32, verbose=0)
@@ -105,12 +105,12 @@ def peer_right(films: "dataset.Films", fold: np.ndarray, values: flags.FlagValue
                 view = views[epoch % len(views)]
                 head.fit(view[seen], one_hot[seen], batch_size=article_code.BATCH, verbose=0)
             called = head.predict(clean[held_out], verbose=0).argmax(axis=1)
-            right[seed, held_out] = called == films.labels[held_out]
+            right[seed, held_out] = called == images.labels[held_out]
     return right
 
 
 def _views(rgb: np.ndarray, seed: int) -> np.ndarray:
-    """One ImageDataGenerator view of each film, float32 in 0..1."""
+    """One ImageDataGenerator view of each image, float32 in 0..1."""
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
     from benchmarks import article_code
@@ -118,45 +118,45 @@ def _views(rgb: np.ndarray, seed: int) -> np.ndarray:
     generator = ImageDataGenerator(**article_code.ARGUMENTS)
     return np.stack(
         [
-            generator.standardize(generator.random_transform(film.copy(), seed=seed * 100_000 + i))
-            for i, film in enumerate(rgb)
+            generator.standardize(generator.random_transform(image.copy(), seed=seed * 100_000 + i))
+            for i, image in enumerate(rgb)
         ]
     )
 
 
 def scores(values: flags.FlagValues) -> dict[str, Any]:
     """Scores of both settings and of the peer, and the paired differences."""
-    from trainer import folds
+    from trainer import cross_validation
     from trainer.config import Config
-    from trainer.resampling import paired_difference
+    from trainer.evaluation.intervals import paired_difference
 
     common = Config(dataset="article", data_dir=values.data_dir, cache_dir=values.cache_dir,
                     classes=values.classes, epochs=values.epochs)  # fmt: skip
     found, right, result = {}, {}, None
     for name, setting in _SETTINGS.items():
-        result = folds.cross_validate(
+        result = cross_validation.cross_validate(
             dataclasses.replace(common, **setting), _FOLDS, values.our_seeds
         )
-        films = result.films
-        right[name] = (result.probabilities.argmax(axis=2) == films.labels).mean(axis=0)
+        images = result.images
+        right[name] = (result.probabilities.argmax(axis=2) == images.labels).mean(axis=0)
         found[name] = {
             "balanced_accuracy": result.scores["pooled"]["balanced_accuracy"],
             "folds": {k: result.scores["folds"][k] for k in ("mean", "sd", "min")},
             "floor": {view: f["mean"] for view, f in result.scores["floor"].items()},
         }
-    theirs = peer_right(films, result.fold[0], values)
-    by_class = [theirs[:, films.labels == label].mean() for label in range(values.classes)]
+    theirs = peer_right(images, result.fold[0], values)
+    by_class = [theirs[:, images.labels == label].mean() for label in range(values.classes)]
     found["peer"] = {
         "balanced_accuracy": float(np.mean(by_class)),
         "seeds": [
-            float(np.mean([seed[films.labels == c].mean() for c in range(values.classes)]))
+            float(np.mean([seed[images.labels == c].mean() for c in range(values.classes)]))
             for seed in theirs
         ],
     }
-    patients = np.unique(films.groups, return_inverse=True)[1]
+    patients = np.unique(images.groups, return_inverse=True)[1]
     for name in _SETTINGS:
         found[name]["less_peer"] = paired_difference(
-            films.labels, patients, right[name], theirs.mean(axis=0)
+            images.labels, patients, right[name], theirs.mean(axis=0)
         )
     return found
 
@@ -164,12 +164,12 @@ def scores(values: flags.FlagValues) -> dict[str, Any]:
 def main(argv: list[str]) -> None:
     """Times, scores, reports."""
     values = flags.FLAGS
-    from trainer import dataset
+    from trainer.input_pipeline import dataset
 
     opened = dataset.open_dataset("article", values.data_dir, values.classes)
-    films = dataset.joined([opened.splits[name] for name in ("train", "validation")])
+    images = dataset.joined([opened.splits[name] for name in ("train", "validation")])
     with tempfile.TemporaryDirectory() as folder:
-        export(films, pathlib.Path(folder))
+        export(images, pathlib.Path(folder))
         sides = {
             "ours, a": lambda: our_seconds(values, _SETTINGS["a"]),
             "ours, b": lambda: our_seconds(values, _SETTINGS["b"]),
@@ -195,7 +195,7 @@ def main(argv: list[str]) -> None:
         targets=claims,
         spreads={f"{name}: times as fast": each for name, each in faster.items()},
         bound="a: one pass of the frozen base per view; b: start-up and the report's statistics",
-        films=len(films.labels),
+        images=len(images.labels),
         epochs=values.epochs,
         peer_epochs_timed=values.peer_epochs,
         our_seeds=values.our_seeds,
@@ -220,5 +220,5 @@ if __name__ == "__main__":
     flags.DEFINE_integer("peer_epochs", 3, "Epochs of the peer that are timed.")
     flags.DEFINE_integer("our_seeds", 5, "Repeats of our cross-validation; 0: times only.")
     flags.DEFINE_integer("peer_seeds", 2, "Repeats of the peer's.")
-    flags.DEFINE_integer("peer_views", 10, "ImageDataGenerator views of a film in its score.")
+    flags.DEFINE_integer("peer_views", 10, "ImageDataGenerator views of an image in its score.")
     app.run(main)

@@ -1,6 +1,6 @@
-"""One view of a film: the one warp against Keras' stack, ImageDataGenerator and affine_transform.
+"""One view of an image: the one warp against Keras' stack, ImageDataGenerator and affine_transform.
 
-`python -m benchmarks.augmentation` prints milliseconds per film of float32 films in batches, on
+`python -m benchmarks.augmentation` prints milliseconds per image of float32 images in batches, on
 the CPU, with the drawing of the random numbers in each side's time. A side that is named RGB gives
 three channels; ours warps one and repeats it in the same compiled function.
 """
@@ -19,8 +19,8 @@ from keras import ops
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from benchmarks import article_code, harness
-from trainer import augmentation, exposure, geometry, presets
-from trainer.parameters import parameters_from
+from trainer.augmentation import intensity, layer, presets, random, spatial
+from trainer.augmentation.random import parameters_from
 
 FLAGS = flags.FLAGS
 _RANGES = presets.PRESETS["article"]
@@ -39,8 +39,8 @@ def measure(*, size: int, batch: int, rounds: int, seconds: float) -> dict[str, 
     """Runs all sides and prints the line.
 
     Args:
-        size: Pixels of a film's side.
-        batch: Films a batch.
+        size: Pixels of an image's side.
+        batch: Images a batch.
         rounds: Rounds, in alternation.
         seconds: How long each side works in a round, at least.
 
@@ -70,7 +70,7 @@ def measure(*, size: int, batch: int, rounds: int, seconds: float) -> dict[str, 
         bound=_bound(found),
         packages=("scipy",),
         spreads={_CLAIM: speed},
-        unit="ms per film",
+        unit="ms per image",
         speed_over=against,
         first_call_seconds={name: harness.rounded(first[name]) for name in (_OURS, _UNFUSED)},
         size=size,
@@ -80,62 +80,62 @@ def measure(*, size: int, batch: int, rounds: int, seconds: float) -> dict[str, 
 
 def _ours(grey: np.ndarray) -> dict[str, Step]:
     """The layer, with and without what surrounds it, and its parts alone."""
-    films, names = tf.constant(grey), [f"film-{i}" for i in range(len(grey))]
-    layer = augmentation.augmentation("article")
-    plain = functools.partial(augmentation.augment, ranges=_RANGES)
+    images, names = tf.constant(grey), [f"image-{i}" for i in range(len(grey))]
+    augment = layer.augmentation("article")
+    plain = functools.partial(layer.augment, ranges=_RANGES)
     unfused = tf.function(plain, autograph=False)
     warp = tf.function(_warp, jit_compile=True, autograph=False)
-    shift = tf.function(exposure.shift_channel, jit_compile=True, autograph=False)
+    shift = tf.function(intensity.shift_channel, jit_compile=True, autograph=False)
     # Three channels where they are wanted: a repeat behind XLA costs as much as the warp in it.
     in_rgb = tf.function(
-        lambda films, draws: ops.repeat(plain(films, draws), 3, axis=-1),
+        lambda images, draws: ops.repeat(plain(images, draws), 3, axis=-1),
         jit_compile=True,
         autograph=False,
     )
     levels = tf.fill([len(grey)], 10.0)
 
     def draws() -> np.ndarray:
-        return augmentation.uniform_draws(names, 0, 0)
+        return random.uniform_draws(names, 0, 0)
 
     return {
-        _OURS: lambda: layer(films, draws()),
-        _OURS_RGB: lambda: in_rgb(films, draws()),
-        _UNFUSED: lambda: unfused(films, draws()),
-        "part: warp": lambda: warp(films, draws()),
-        "part: channel shift": lambda: shift(films, levels),
+        _OURS: lambda: augment(images, draws()),
+        _OURS_RGB: lambda: in_rgb(images, draws()),
+        _UNFUSED: lambda: unfused(images, draws()),
+        "part: warp": lambda: warp(images, draws()),
+        "part: channel shift": lambda: shift(images, levels),
         "part: draws": draws,
     }
 
 
-def _warp(films: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-    return geometry.warp(films, _matrices(films, draws))
+def _warp(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+    return spatial.warp(images, _matrices(images, draws))
 
 
-def _matrices(films: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+def _matrices(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
     parameters = parameters_from(draws, _RANGES)
-    return geometry.transforms(parameters, films.shape[1], films.shape[2])
+    return spatial.transforms(parameters, images.shape[1], images.shape[2])
 
 
 def _peers(grey: np.ndarray) -> dict[str, Step]:
     """What others would write for the same augmentation."""
-    rgb, films = np.repeat(grey, 3, axis=-1), tf.constant(grey)
-    colour, names = tf.constant(rgb), [f"film-{i}" for i in range(len(grey))]
+    rgb, images = np.repeat(grey, 3, axis=-1), tf.constant(grey)
+    colour, names = tf.constant(rgb), [f"image-{i}" for i in range(len(grey))]
     stack_of_rgb, stack_of_grey = _stack(), _stack()
     generator = ImageDataGenerator(**article_code.AUGMENTATION)
 
     @functools.partial(tf.function, autograph=False)
-    def composed(films: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-        matrices = tf.pad(_matrices(films, draws), [[0, 0], [0, 2]])
-        views = ops.image.affine_transform(films, matrices, fill_mode="constant")
+    def composed(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        matrices = tf.pad(_matrices(images, draws), [[0, 0], [0, 2]])
+        views = ops.image.affine_transform(images, matrices, fill_mode="constant")
         shift = parameters_from(draws, _RANGES).channel_shift
-        return exposure.shift_channel(views, shift)
+        return intensity.shift_channel(views, shift)
 
     return {
         _STACK_RGB: lambda: stack_of_rgb(colour),
-        "Keras stack, grey": lambda: stack_of_grey(films),
-        "ImageDataGenerator, RGB": lambda: [generator.random_transform(film) for film in rgb],
+        "Keras stack, grey": lambda: stack_of_grey(images),
+        "ImageDataGenerator, RGB": lambda: [generator.random_transform(image) for image in rgb],
         "keras.ops.image.affine_transform, grey": lambda: composed(
-            films, augmentation.uniform_draws(names, 0, 0)
+            images, random.uniform_draws(names, 0, 0)
         ),
     }
 
@@ -157,11 +157,11 @@ def _stack() -> Step:
             keras.layers.RandomBrightness(_RANGES.channel_shift / 255, value_range=(0, 255)),
         ]
     )
-    return tf.function(lambda films: layers(films, training=True), autograph=False)
+    return tf.function(lambda images: layers(images, training=True), autograph=False)
 
 
 def _milliseconds(step: Step, batch: int, seconds: float) -> float:
-    """Mean time per film of as many batches as fill `seconds`."""
+    """Mean time per image of as many batches as fill `seconds`."""
     done, start = 0, time.perf_counter()
     while not done or time.perf_counter() - start < seconds:
         result = step()
@@ -187,8 +187,8 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_integer("size", 150, "Pixels of a film's side.", lower_bound=32)
-    flags.DEFINE_integer("batch", 32, "Films a batch.", lower_bound=1)
+    flags.DEFINE_integer("size", 150, "Pixels of an image's side.", lower_bound=32)
+    flags.DEFINE_integer("batch", 32, "Images a batch.", lower_bound=1)
     flags.DEFINE_integer("rounds", 7, "Rounds, in alternation.", lower_bound=1)
     flags.DEFINE_float("seconds", 1.0, "Work of each side in a round.", lower_bound=0.0)
     app.run(main)

@@ -15,11 +15,12 @@ from absl import app, flags
 from keras import ops
 
 from benchmarks import harness
-from trainer import augmentation, backbone
-from trainer.weights import VGG16_LAYERS, Weights
+from trainer.augmentation import layer, random
+from trainer.model import precision, vgg16
+from trainer.model.weights import VGG16_LAYERS, Weights
 
 _SIZE = flags.DEFINE_integer("image_size", 150, "Pixels of a side.")
-_BATCH = flags.DEFINE_integer("batch_size", 256, "Films a step.")
+_BATCH = flags.DEFINE_integer("batch_size", 256, "Images a step.")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds in alternation.")
 _MATRIX = flags.DEFINE_integer("matrix", 8192, "Side of the matrices whose product is the rate.")
 _ANY = flags.DEFINE_boolean("any_device", False, "Measure without an accelerator too.")
@@ -28,7 +29,7 @@ _SECONDS = 1.0  # of one side in a round
 
 
 def operations(image_size: int, trained_from: str | None) -> float:
-    """Floating-point operations of a film in VGG16's convolutions; a product and a sum are two.
+    """Floating-point operations of an image in VGG16's convolutions; a product and a sum are two.
 
     Args:
         image_size: Pixels of a side.
@@ -46,27 +47,27 @@ def operations(image_size: int, trained_from: str | None) -> float:
 
 def main(argv: list[str]) -> None:
     """Measures where there is something to measure."""
-    if backbone.gpu_capability() is None and not _ANY.value:
+    if precision.gpu_capability() is None and not _ANY.value:
         print(json.dumps({"benchmark": "gpu", "skipped": "no accelerator is visible"}))
         return
-    policy, reason = backbone.choose_precision("auto")
+    policy, reason = precision.choose_precision("auto")
     keras.config.set_dtype_policy(policy)
     size, batch = _SIZE.value, _BATCH.value
-    model = backbone.build_model(
+    model = vgg16.build_model(
         classes=4, image_size=size, head_units=256, dropout=0.5, pooling="flatten",
         weights=Weights(None, "", "random numbers"),
     )  # fmt: skip
     rng = np.random.default_rng(0)
-    films = ops.convert_to_tensor(rng.uniform(0, 255, (batch, size, size, 1)).astype("float32"))
-    draws = ops.convert_to_tensor(rng.random((batch, augmentation.DRAWS), np.float32))
+    images = ops.convert_to_tensor(rng.uniform(0, 255, (batch, size, size, 1)).astype("float32"))
+    draws = ops.convert_to_tensor(rng.random((batch, random.DRAWS), np.float32))
     labels = ops.convert_to_tensor(rng.integers(0, 4, batch))
     frozen = keras.Model(model.get_layer("resize").output, model.get_layer("block5_pool").output)
-    backbone.set_trainable(model, "block5")
-    layer = augmentation.augmentation("radiograph")
-    inputs = [keras.Input((size, size, 1)), keras.Input((augmentation.DRAWS,))]
-    trained = keras.Model(inputs, model(layer(*inputs)))
+    vgg16.set_trainable(model, "block5")
+    augmented = layer.augmentation("radiograph")
+    inputs = [keras.Input((size, size, 1)), keras.Input((random.DRAWS,))]
+    trained = keras.Model(inputs, model(augmented(*inputs)))
     trained.compile(keras.optimizers.Adam(1e-5), "sparse_categorical_crossentropy")
-    augment = keras.Model(inputs, layer(*inputs))
+    augment = keras.Model(inputs, augmented(*inputs))
     side = _MATRIX.value
     matrix = ops.cast(ops.convert_to_tensor(rng.random((side, side), np.float32)), _compute(policy))
     # One column comes back to the host: a whole product would take longer to fetch than to make.
@@ -75,16 +76,16 @@ def main(argv: list[str]) -> None:
 
     sides = {
         "matrix": _rate(lambda: product.predict_on_batch(matrix), 2.0 * _PRODUCTS * side**3),
-        "forward": _rate(lambda: frozen.predict_on_batch(films), batch),
-        "step": _rate(lambda: trained.train_on_batch([films, draws], labels), batch),
-        "augmentation": _rate(lambda: augment.predict_on_batch([films, draws]), batch),
+        "forward": _rate(lambda: frozen.predict_on_batch(images), batch),
+        "step": _rate(lambda: trained.train_on_batch([images, draws], labels), batch),
+        "augmentation": _rate(lambda: augment.predict_on_batch([images, draws]), batch),
     }
     figures = harness.alternate(sides, _ROUNDS.value)
     shares = {
         name: harness.spread(
             [
-                films_per_second * operations(size, block) / rate
-                for films_per_second, rate in zip(figures[name], figures["matrix"], strict=True)
+                images_per_second * operations(size, block) / rate
+                for images_per_second, rate in zip(figures[name], figures["matrix"], strict=True)
             ]
         )
         for name, block in (("forward", None), ("step", "block5"))
@@ -93,7 +94,7 @@ def main(argv: list[str]) -> None:
     harness.report(
         "gpu",
         figures={name: harness.spread(values) for name, values in figures.items()},
-        units={"matrix": "FLOP/s", "others": "films/s"},
+        units={"matrix": "FLOP/s", "others": "images/s"},
         targets={claims[name]: (0.5, share["median"]) for name, share in shares.items()},
         spreads={claims[name]: share for name, share in shares.items()},
         augmentation_share=harness.ratios(figures["step"], figures["augmentation"]),

@@ -21,7 +21,7 @@ def alternate(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str
     """Runs every side once a round.
 
     Args:
-        sides: By name, what runs one round and returns its figure (films/s, seconds, ...).
+        sides: By name, what runs one round and returns its figure (images/s, seconds, ...).
         rounds: How many; the side that begins changes from round to round.
 
     Returns:
@@ -68,7 +68,7 @@ def report(
         targets: By claim, (what is wanted at least, what was measured).
         bound: What limits the figure now, in one sentence.
         packages: Peers whose versions belong into the line.
-        more: Anything else that a reader needs: films, sizes, the command's flags.
+        more: Anything else that a reader needs: images, sizes, the command's flags.
 
     Returns:
         `benchmark`, `figures`, `claims` (each `target`, `measured`, `met`), `met` (all of them),

@@ -1,9 +1,9 @@
-"""Films a second from encoded bytes to augmented batches, ours and others', on the same cores.
+"""Images a second from encoded bytes to augmented batches, ours and others', on the same cores.
 
-`python -m benchmarks.input_pipeline --data_dir=DIR` takes the stored films of a dataset to 224 px.
+`python -m benchmarks.input_pipeline --data_dir=DIR` takes the stored images of a dataset to 224 px.
 Cold is the first epoch, decoding included, with the files in the page cache; warm is any later one.
 ImageDataGenerator and the Keras directory pipeline keep nothing between epochs and have one figure
-for both; they read a folder of at most 200 of the films, evenly chosen, since they are slow and
+for both; they read a folder of at most 200 of the images, evenly chosen, since they are slow and
 their rates do not depend on the number. They augment, and are compared with ours and our
 augmentation layer; grain and the plain tf.data loop don't, and are compared with ours without it.
 Compiling the layers is in nobody's time.
@@ -25,33 +25,34 @@ from keras.src.legacy.preprocessing.image import ImageDataGenerator
 from PIL import Image
 
 from benchmarks import article_code, harness
-from trainer import augmentation, dataset, decoding, input_pipeline
+from trainer.augmentation import layer, random
+from trainer.input_pipeline import dataset, decode
 
 _BATCH = 32
 _WARM = 3  # later epochs that make one warm figure
-_SLOW = 200  # films for the peers that take milliseconds each
+_SLOW = 200  # images for the peers that take milliseconds each
 
 Side = Callable[[], float]
 
 
-def rate(films: int, batches: Iterator) -> float:
-    """Films a second of an iterator that gives all of them."""
+def rate(images: int, batches: Iterator) -> float:
+    """Images a second of an iterator that gives all of them."""
     start = time.perf_counter()
     for _ in batches:
         pass
-    return films / (time.perf_counter() - start)
+    return images / (time.perf_counter() - start)
 
 
-def ours(films: dataset.Films, size: int, preset: str) -> dict[str, Side]:
+def ours(images: dataset.Images, size: int, preset: str) -> dict[str, Side]:
     """Our pipeline, with the augmentation layer of a preset behind it (or "none")."""
-    count, augment = len(films.images), augmentation.augmentation(preset)
+    count, augment = len(images.encoded), layer.augmentation(preset)
 
     def batches(epochs: int) -> Iterator:
         def draws(epoch: int, rows: np.ndarray) -> np.ndarray:
-            return augmentation.uniform_draws([films.film_ids[i] for i in rows], int(epoch), 1)
+            return random.uniform_draws([images.image_ids[i] for i in rows], int(epoch), 1)
 
-        made = input_pipeline.train_batches(
-            films, image_size=size, batch_size=_BATCH, seed=1, epochs=range(epochs),
+        made = batches.train_batches(
+            images, image_size=size, batch_size=_BATCH, seed=1, epochs=range(epochs),
             draws=draws if augment else None,
         )  # fmt: skip
         for inputs, _ in made:
@@ -96,7 +97,7 @@ def directory(folder: pathlib.Path, size: int, color: str) -> Side:
             folder, color_mode=color, image_size=(size, size), batch_size=_BATCH
         )
     augmented = files.map(
-        lambda films, labels: (stack(films, training=True), labels),
+        lambda images, labels: (stack(images, training=True), labels),
         num_parallel_calls=tf.data.AUTOTUNE,
     ).prefetch(tf.data.AUTOTUNE)
     count = len(files.file_paths)
@@ -105,22 +106,22 @@ def directory(folder: pathlib.Path, size: int, color: str) -> Side:
 
 def plain(images: Sequence[bytes], folder: pathlib.Path, size: int) -> dict[str, Side]:
     """What tf.data's guide tells: records, parse, decode, resize, cache, shuffle, batch."""
-    path = str(folder / "films.tfrecord")
+    path = str(folder / "images.tfrecord")
     with tf.io.TFRecordWriter(path) as writer:
         for image in images:
             feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[image]))
             example = tf.train.Example(features=tf.train.Features(feature={"image": feature}))
             writer.write(example.SerializeToString())
 
-    def film(record: tf.Tensor) -> tf.Tensor:
+    def image(record: tf.Tensor) -> tf.Tensor:
         parsed = tf.io.parse_single_example(record, {"image": tf.io.FixedLenFeature([], tf.string)})
         decoded = tf.io.decode_png(parsed["image"], channels=1)
         return tf.image.resize(decoded, [size, size], antialias=True)
 
     def batches(*, cached: bool) -> tf.data.Dataset:
-        films = tf.data.TFRecordDataset(path).map(film, num_parallel_calls=tf.data.AUTOTUNE)
-        films = films.cache() if cached else films
-        return films.shuffle(1024).batch(_BATCH).prefetch(tf.data.AUTOTUNE)
+        images = tf.data.TFRecordDataset(path).map(image, num_parallel_calls=tf.data.AUTOTUNE)
+        images = images.cache() if cached else images
+        return images.shuffle(1024).batch(_BATCH).prefetch(tf.data.AUTOTUNE)
 
     kept = batches(cached=True)
     rate(1, iter(kept))  # fills the cache
@@ -134,20 +135,20 @@ def plain(images: Sequence[bytes], folder: pathlib.Path, size: int) -> dict[str,
     }
 
 
-def grain_sides(films: dataset.Films, size: int) -> dict[str, Side]:
+def grain_sides(images: dataset.Images, size: int) -> dict[str, Side]:
     """Grain in threads: cold decodes as ours does, warm has uint8 squares as its records."""
     try:
         import grain
     except ImportError:
         return {}
-    options = grain.ReadOptions(num_threads=decoding.CORES)
+    options = grain.ReadOptions(num_threads=decode.CORES)
 
     def batches(source: grain.MapDataset) -> grain.IterDataset:
         return source.shuffle(seed=1).to_iter_dataset(options).batch(_BATCH)
 
-    encoded = grain.MapDataset.source(films.images).map(lambda image: decoding.square(image, size))
-    raw = grain.MapDataset.source(list(input_pipeline.squares(films, size)))
-    count = len(films.images)
+    encoded = grain.MapDataset.source(images.encoded).map(lambda image: decode.square(image, size))
+    raw = grain.MapDataset.source(list(batches.squares(images, size)))
+    count = len(images.encoded)
     return {
         "grain, cold": lambda: rate(count, iter(batches(encoded))),
         "grain, warm": lambda: rate(_WARM * count, iter(batches(raw.repeat(_WARM)))),
@@ -163,7 +164,7 @@ def limits(images: Sequence[bytes]) -> dict[str, Side]:
 
     def side() -> float:
         start = time.perf_counter()
-        decoding.in_chunks(len(images), decode)
+        decode.in_chunks(len(images), decode)
         return len(images) / (time.perf_counter() - start)
 
     return {"decode limit": side}
@@ -171,29 +172,29 @@ def limits(images: Sequence[bytes]) -> dict[str, Side]:
 
 @contextlib.contextmanager
 def files_of(images: Sequence[bytes]) -> Iterator[pathlib.Path]:
-    """A folder of films as files, for peers that read nothing else; deleted at the end."""
+    """A folder of images as files, for peers that read nothing else; deleted at the end."""
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         for i, image in enumerate(images):
-            path = folder / "films" / f"class{i % 2}" / f"{i}.png"
+            path = folder / "images" / f"class{i % 2}" / f"{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(image)
         yield folder
 
 
-def measure(films: dataset.Films, size: int, rounds: int) -> dict[str, list[float]]:
-    """Films a second of all sides on one set of films, by round."""
-    with files_of(_evenly(films.images, _SLOW)) as folder:
+def measure(images: dataset.Images, size: int, rounds: int) -> dict[str, list[float]]:
+    """Images a second of all sides on one set of images, by round."""
+    with files_of(_evenly(images.encoded, _SLOW)) as folder:
         sides = {
-            **ours(films, size, "article"),
-            **ours(films, size, "none"),
-            **plain(films.images, folder, size),
-            **grain_sides(films, size),
-            **limits(films.images),
+            **ours(images, size, "article"),
+            **ours(images, size, "none"),
+            **plain(images.encoded, folder, size),
+            **grain_sides(images, size),
+            **limits(images.encoded),
         }
         for color in ("rgb", "grayscale"):
-            sides[f"ImageDataGenerator, {color}"] = generator(folder / "films", size, color)
-            sides[f"Keras directory, {color}"] = directory(folder / "films", size, color)
+            sides[f"ImageDataGenerator, {color}"] = generator(folder / "images", size, color)
+            sides[f"Keras directory, {color}"] = directory(folder / "images", size, color)
             sides[f"Keras directory, {color}"]()  # traces
         with contextlib.redirect_stdout(io.StringIO()):  # "Found ... images", every round
             return harness.alternate(sides, rounds)
@@ -219,10 +220,10 @@ def claims(figures: dict[str, list[float]]) -> dict[str, tuple[float, float]]:
     }
 
 
-def stored_films(name: str, data_dir: str, count: int) -> dataset.Films:
-    """Train films of a built dataset, evenly from all of them."""
-    films = dataset.open_dataset(name, data_dir, 4).splits["train"]
-    return as_films(_evenly(films.images, count))
+def stored_images(name: str, data_dir: str, count: int) -> dataset.Images:
+    """Train images of a built dataset, evenly from all of them."""
+    images = dataset.open_dataset(name, data_dir, 4).splits["train"]
+    return as_images(_evenly(images.encoded, count))
 
 
 def _evenly(things: list, count: int) -> list:
@@ -232,11 +233,11 @@ def _evenly(things: list, count: int) -> list:
     )
 
 
-def as_films(images: list[bytes]) -> dataset.Films:
-    """Films of which nothing but the bytes is known."""
-    names = [f"film{i}" for i in range(len(images))]
+def as_images(images: list[bytes]) -> dataset.Images:
+    """Images of which nothing but the bytes is known."""
+    names = [f"image{i}" for i in range(len(images))]
     labels = np.arange(len(images), dtype=np.int64) % 2
-    return dataset.Films(names, names, names, names, labels, images, ("a", "b"))
+    return dataset.Images(names, names, names, names, labels, images, ("a", "b"))
 
 
 def _bound(figures: dict[str, dict[str, list[float]]]) -> str:
@@ -244,7 +245,7 @@ def _bound(figures: dict[str, dict[str, list[float]]]) -> str:
         return f"{1e3 / statistics.median(rates[side]):.2g}"
 
     said = [
-        f"{name}: augmented and warm a film takes {milliseconds(rates, 'ours, augmented, warm')} "
+        f"{name}: augmented and warm an image takes {milliseconds(rates, 'ours, augmented, warm')} "
         f"ms, of which {milliseconds(rates, 'ours, warm')} ms gather the batch and the rest is "
         f"the augmentation layer; cold, {milliseconds(rates, 'ours, cold')} ms go to Pillow's "
         "decoding and resizing"
@@ -253,18 +254,18 @@ def _bound(figures: dict[str, dict[str, list[float]]]) -> str:
     return "; ".join(said) + "."
 
 
-def run(sets: dict[str, dataset.Films], size: int, rounds: int) -> dict:
-    """Measures every set of films and prints the benchmark's line.
+def run(sets: dict[str, dataset.Images], size: int, rounds: int) -> dict:
+    """Measures every set of images and prints the benchmark's line.
 
     Args:
-        sets: By name, the films.
+        sets: By name, the images.
         size: Pixels of a side of the batches.
         rounds: Of all sides in alternation.
 
     Returns:
         See `harness.report`.
     """
-    figures = {name: measure(films, size, rounds) for name, films in sets.items()}
+    figures = {name: measure(images, size, rounds) for name, images in sets.items()}
     sides = {side for rates in figures.values() for side in rates}
     peers = {"grain": "grain, warm"}
     return harness.report(
@@ -281,8 +282,8 @@ def run(sets: dict[str, dataset.Films], size: int, rounds: int) -> dict:
         bound=_bound(figures),
         packages=[package for package, side in peers.items() if side in sides],
         skipped=[package for package, side in peers.items() if side not in sides],
-        unit="films/s",
-        films={name: len(films.images) for name, films in sets.items()},
+        unit="images/s",
+        images={name: len(images.encoded) for name, images in sets.items()},
         image_size=size,
     )
 
@@ -291,14 +292,14 @@ def main(argv: Sequence[str]) -> None:
     """Entry point."""
     del argv
     values = flags.FLAGS
-    sets = {"stored": stored_films(values.dataset, values.data_dir, values.films)}
+    sets = {"stored": stored_images(values.dataset, values.data_dir, values.images)}
     run(sets, values.image_size, values.rounds)
 
 
 if __name__ == "__main__":
     flags.DEFINE_string("dataset", "full", "Config of covid_tfds that was built.")
     flags.DEFINE_string("data_dir", "", "Where datasets are. Default: TFDS' own.")
-    flags.DEFINE_integer("films", 2000, "Films of each set at most.", lower_bound=1)
+    flags.DEFINE_integer("images", 2000, "Images of each set at most.", lower_bound=1)
     flags.DEFINE_integer("image_size", 224, "Pixels of a side.")
     flags.DEFINE_integer("rounds", 5, "Rounds of all sides.", lower_bound=1)
     app.run(main)

@@ -14,15 +14,16 @@ import tensorflow as tf
 from absl import app, flags
 
 from benchmarks import harness
-from trainer import backbone, train
+from trainer import train
 from trainer.config import Config
+from trainer.model import precision, vgg16
 
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Rounds in alternation.")
 _STEPS = flags.DEFINE_integer("steps", 96, "Steps a round.")
 _UNITS = flags.DEFINE_list("head_units", "64,256,1024", "Sizes of the hidden layer.")
 _AT_ONCE = 16  # steps an execution
 _BATCH = 32
-_ROWS = (4, 4, 512)  # what block 5 gives of a film of 150 pixels
+_ROWS = (4, 4, 512)  # what block 5 gives of an image of 150 pixels
 _CLAIM = "steps/s of a head of 256 units, times Keras' Adam"
 
 
@@ -30,7 +31,7 @@ def side(units: int, ours: bool, batches: tf.data.Dataset, steps: int) -> Callab
     """What trains some steps and returns steps/s; compiled and warm."""
     config = Config(head_units=units)
     rows = keras.KerasTensor((None, *_ROWS), "bfloat16")
-    head = backbone.build_head(rows, classes=4, head_units=units, dropout=0.5, pooling="flatten")
+    head = vgg16.build_head(rows, classes=4, head_units=units, dropout=0.5, pooling="flatten")
     train.compiled(head, config, 1e-4, _AT_ONCE)
     if not ours:
         head.optimizer = keras.optimizers.Adam(1e-4)
@@ -46,12 +47,12 @@ def side(units: int, ours: bool, batches: tf.data.Dataset, steps: int) -> Callab
 
 def main(argv: list[str]) -> None:
     """Times both sides of each size."""
-    policy, _ = backbone.choose_precision("auto")
+    policy, _ = precision.choose_precision("auto")
     keras.config.set_dtype_policy(policy)
     rng = np.random.default_rng(0)
-    films = tf.cast(rng.normal(size=(16 * _BATCH, *_ROWS)), tf.bfloat16)
+    images = tf.cast(rng.normal(size=(16 * _BATCH, *_ROWS)), tf.bfloat16)
     labels = rng.integers(0, 4, 16 * _BATCH)
-    batches = tf.data.Dataset.from_tensor_slices((films, labels)).batch(_BATCH).cache()
+    batches = tf.data.Dataset.from_tensor_slices((images, labels)).batch(_BATCH).cache()
     batches = batches.repeat().prefetch(4)
     figures, against = {}, {}
     for units in map(int, _UNITS.value):

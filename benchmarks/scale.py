@@ -1,9 +1,9 @@
-"""Speed and peak memory over the number of films: building, filling and training, all synthetic.
+"""Speed and peak memory over the number of images: building, filling and training, all synthetic.
 
-`python -m benchmarks.scale --films=1000,10000` draws, builds and trains on so many synthetic films,
+`python -m benchmarks.scale --images=1000,10000` draws, builds and trains on synthetic images,
 each stage in a process of its own, whose start is in its time and whose peak is the kernel's count.
 `fill` is a training that has to compute what the frozen part gives, `train` the same one again.
-The network is VGG16 from random numbers on small films, so that many of them are affordable: memory
+The network is VGG16 from random numbers on small images, so that many are affordable: memory
 and speed are measured, nothing is learnt.
 """
 
@@ -28,7 +28,7 @@ FLAGS = flags.FLAGS
 _ROOT = pathlib.Path(__file__).parents[1]
 _EPOCHS = 2
 _STAGES = ("build", "fill", "train")
-# Films grow so many times faster than the peak, at least: 1 would be memory in step with films.
+# Images grow so many times faster than the peak, at least: 1 would be memory in step with images.
 _TARGET = 2.0
 
 
@@ -50,10 +50,10 @@ class Stage:
 
 
 def measure(counts: Sequence[int], *, rounds: int, image_size: int) -> dict[str, Any]:
-    """Runs every stage for every number of films and prints the line.
+    """Runs every stage for every number of images and prints the line.
 
     Args:
-        counts: Numbers of films, ascending.
+        counts: Numbers of images, ascending.
         rounds: Rounds; each runs all numbers.
         image_size: Pixels of a side in training.
 
@@ -67,11 +67,11 @@ def measure(counts: Sequence[int], *, rounds: int, image_size: int) -> dict[str,
 
     def run(count: int) -> float:
         seen.append((count, _run(count, image_size)))
-        return seen[-1][1]["build: films/s"]
+        return seen[-1][1]["build: images/s"]
 
     harness.alternate({str(count): lambda count=count: run(count) for count in counts}, rounds)
     figures = {
-        f"{count} films, {name}": harness.spread([one[name] for at, one in seen if at == count])
+        f"{count} images, {name}": harness.spread([one[name] for at, one in seen if at == count])
         for count in counts
         for name in seen[0][1]
     }
@@ -83,7 +83,7 @@ def measure(counts: Sequence[int], *, rounds: int, image_size: int) -> dict[str,
     spreads, growth = {}, {}
     for stage in _STAGES if large > small else ():
         pairs = list(zip(peaks(small, stage), peaks(large, stage), strict=True))
-        spreads[f"films grow so many times faster than the peak memory of {stage}"] = (
+        spreads[f"images grow so many times faster than the peak memory of {stage}"] = (
             harness.spread([large / small * low / high for low, high in pairs])
         )
         growth[stage] = harness.spread(
@@ -96,8 +96,8 @@ def measure(counts: Sequence[int], *, rounds: int, image_size: int) -> dict[str,
         bound=_bound(growth, figures, large),
         packages=("tensorflow-datasets",),
         spreads=spreads,
-        growth_kib_per_film=growth,
-        films=list(counts),
+        growth_kib_per_image=growth,
+        images=list(counts),
         image_size=image_size,
         weights="none",
         epochs=_EPOCHS,
@@ -106,16 +106,16 @@ def measure(counts: Sequence[int], *, rounds: int, image_size: int) -> dict[str,
 
 def _bound(growth: dict[str, Any], figures: dict[str, Any], large: int) -> str:
     grown = " and ".join(f"{each['median']:.3g} KiB in {name}" for name, each in growth.items())
-    spent = {stage: figures[f"{large} films, {stage}: seconds"]["median"] for stage in _STAGES}
+    spent = {stage: figures[f"{large} images, {stage}: seconds"]["median"] for stage in _STAGES}
     share = spent["build"] / sum(spent.values())
     return (
-        f"a further film costs {grown or 'memory that one number of films cannot tell'}; at "
-        f"{large} films the build takes {share:.0%} of the time of all stages"
+        f"a further image costs {grown or 'memory that one number of images cannot tell'}; at "
+        f"{large} images the build takes {share:.0%} of the time of all stages"
     )
 
 
 def _run(count: int, image_size: int) -> dict[str, float]:
-    """Builds `count` films and trains on them, in a temporary folder."""
+    """Builds `count` images and trains on them, in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         patients, drawn = _patients(count)
         config = {"name": "scale", "images": "phantom", "patients": patients}
@@ -133,23 +133,23 @@ def _run(count: int, image_size: int) -> dict[str, float]:
         train = stage("trainer.main", command)  # on what is kept
         with open(run_dir / "history.csv") as file:
             # The first epoch traces and compiles.
-            epoch = float(list(csv.DictReader(file))[-1]["films_per_second"])
+            epoch = float(list(csv.DictReader(file))[-1]["images_per_second"])
     return {
-        "build: films/s": drawn / build.seconds,
+        "build: images/s": drawn / build.seconds,
         "build: seconds": build.seconds,
         "build: MiB": build.mebibytes,
-        "fill: films/s": drawn / max(fill.seconds - train.seconds, 1e-9),
+        "fill: images/s": drawn / max(fill.seconds - train.seconds, 1e-9),
         "fill: seconds": fill.seconds,
         "fill: MiB": fill.mebibytes,
-        "train: films/s of the last epoch": epoch,
-        "train: films/s of the whole run": drawn / train.seconds,
+        "train: images/s of the last epoch": epoch,
+        "train: images/s of the whole run": drawn / train.seconds,
         "train: seconds": train.seconds,
         "train: MiB": train.mebibytes,
     }
 
 
 def _patients(count: int) -> tuple[int, int]:
-    """The fewest patients who have so many films, and how many films they have."""
+    """The fewest patients who have so many images, and how many images they have."""
     patients = drawn = 0
     while drawn < count:
         drawn += phantom.patient(0, patients).images
@@ -203,7 +203,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"{argv[1:]} are no flags. Flags begin with --.")
     try:
-        counts = counts_of(FLAGS.films, "films")
+        counts = counts_of(FLAGS.images, "images")
         measure(counts, rounds=FLAGS.rounds, image_size=FLAGS.image_size)
     except StageError as error:
         print(error, file=sys.stderr)
@@ -211,7 +211,7 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_list("films", "1000,10000", "Numbers of films, e.g. 1000,10000,100000.")
+    flags.DEFINE_list("images", "1000,10000", "Numbers of images, e.g. 1000,10000,100000.")
     flags.DEFINE_integer("rounds", 3, "Rounds; each runs all numbers.", lower_bound=1)
     flags.DEFINE_integer("image_size", 64, "Pixels of a side in training.", lower_bound=32)
     app.run(main)

@@ -29,7 +29,7 @@ _AUGMENTATIONS = {"article": ("--augmentation=article", "--views=8"), "none": ()
 
 def plain(values: flags.FlagValues) -> None:
     """Times the whole command and the plain way, with augmentation and without."""
-    from trainer import dataset
+    from trainer.input_pipeline import dataset
 
     splits = dataset.open_dataset(values.dataset, values.data_dir, values.classes).splits
     splits = {split: splits[split] for split in ("train", "validation")}
@@ -57,7 +57,7 @@ def plain(values: flags.FlagValues) -> None:
         peer=f"{values.peer_epochs} epochs of {len(three(ours['none'][0].rows))} heads, each behind"
         f" a batch that compiles, scaled to {values.trials} trials of {values.epochs} epochs; start"
         " and compiling of the peer are not counted, those of ours are",
-        films={split: len(films.labels) for split, films in splits.items()},
+        images={split: len(images.labels) for split, images in splits.items()},
         trials=values.trials,
         epochs=values.epochs,
         dataset=values.dataset,
@@ -66,7 +66,7 @@ def plain(values: flags.FlagValues) -> None:
 
 def _raced(
     values: flags.FlagValues,
-    splits: dict[str, "dataset.Films"],  # noqa: F821
+    splits: dict[str, "dataset.Images"],  # noqa: F821
 ) -> tuple[dict[str, list[Watched]], dict[str, list[float]]]:
     """Our searches by augmentation, and the seconds of all sides."""
     ours: dict[str, list[Watched]] = {name: [] for name in _AUGMENTATIONS}
@@ -79,8 +79,8 @@ def _raced(
         return plain_seconds(values, folder, ours["article"][0].rows, name == "article")
 
     with tempfile.TemporaryDirectory() as folder:
-        for split, films in splits.items():
-            article_race.export(films, pathlib.Path(folder) / split)
+        for split, images in splits.items():
+            article_race.export(images, pathlib.Path(folder) / split)
         sides = {f"ours, {name}": lambda name=name: our_seconds(name) for name in ours}
         sides |= {f"plain, {name}": lambda name=name: peer_seconds(name) for name in ours}
         return ours, harness.alternate(sides, values.rounds)
@@ -130,7 +130,7 @@ def workers(values: flags.FlagValues) -> None:
 
     def speed(count: int) -> float:
         seen[count].append(search(values, f"--workers={count}", every=0.05))
-        return seen[count][-1].films_per_second
+        return seen[count][-1].images_per_second
 
     speeds = harness.alternate({str(n): lambda n=n: speed(n) for n in seen}, values.rounds)
     done = article_race.run(["benchmarks.search_chief", f"--trials={values.chief_trials}"])
@@ -143,7 +143,7 @@ def workers(values: flags.FlagValues) -> None:
     harness.report(
         "search --part=workers",
         figures={
-            **{f"--workers={n}, films/s": harness.spread(speeds[str(n)]) for n in seen},
+            **{f"--workers={n}, images/s": harness.spread(speeds[str(n)]) for n in seen},
             **{f"--workers={n}, seconds": harness.spread(each) for n, each in seconds.items()},
             "chief's milliseconds a trial": chief,
         },

@@ -24,8 +24,8 @@ _CALLS = ("create_trial", "get_trial", "update_trial", "end_trial")
 # What a trial reports.
 _METRICS = {
     **dict.fromkeys(("loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy"), 0.5),
-    **{"epoch": 3.0, "seconds": 1.0, "films_per_second": 1e3, "parameters": 1e6},
-    **{"val_films": 54.0, "val_patients": 43.0},
+    **{"epoch": 3.0, "seconds": 1.0, "images_per_second": 1e3, "parameters": 1e6},
+    **{"val_images": 54.0, "val_patients": 43.0},
 }
 
 
@@ -55,7 +55,7 @@ def client(search: "roles.Search") -> "worker.Client":  # noqa: F821
         "KERASTUNER_ORACLE_IP": "127.0.0.1",
         "KERASTUNER_ORACLE_PORT": str(processes.free_port()),
     }
-    return worker.Client(None, settings_lib.digest(search.identity), "films", search.timeout)
+    return worker.Client(None, settings_lib.digest(search.identity), "images", search.timeout)
 
 
 def run(line: "worker.Client") -> list[dict[str, float]]:  # noqa: F821

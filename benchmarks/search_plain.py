@@ -1,7 +1,7 @@
 """A search's trials as Keras' guides write them: the peer of `benchmarks.search`.
 
-Every trial runs each film through a frozen VGG16 in each epoch, in float32, with fresh augmentation
-and a validation behind every epoch. `python -m benchmarks.search_plain --folder=DIR
+Every trial runs each image through a frozen VGG16 in each epoch, in float32, with fresh
+augmentation and a validation behind every epoch. `python -m benchmarks.search_plain --folder=DIR
 --trials=64:1e-3,256:1e-4` times epochs of these heads and prints a line of JSON with their seconds.
 """
 
@@ -14,7 +14,7 @@ from benchmarks import article_code
 
 
 def flows(values: flags.FlagValues) -> dict[str, "keras.utils.PyDataset"]:  # noqa: F821
-    """The films of each split in FOLDER/SPLIT/train/CLASS; those of validation only scaled."""
+    """The images of each split in FOLDER/SPLIT/train/CLASS; those of validation only scaled."""
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
     scaled = {"rescale": article_code.ARGUMENTS["rescale"]}
@@ -50,13 +50,13 @@ def network(base: "keras.Model", units: int, rate: float, classes: int) -> "kera
     return model
 
 
-def seconds(model: "keras.Model", films: dict, epochs: int) -> list[float]:  # noqa: F821
+def seconds(model: "keras.Model", images: dict, epochs: int) -> list[float]:  # noqa: F821
     """Seconds of each epoch with its validation; a batch of both before them compiles."""
     import keras
 
     model.fit(
-        films["train"], steps_per_epoch=1, validation_data=films["validation"], validation_steps=1,
-        verbose=0,
+        images["train"], steps_per_epoch=1, validation_steps=1, verbose=0,
+        validation_data=images["validation"],
     )  # fmt: skip
     found: list[float] = []
 
@@ -68,7 +68,7 @@ def seconds(model: "keras.Model", films: dict, epochs: int) -> list[float]:  # n
             found.append(time.perf_counter() - self.begin)
 
     model.fit(
-        films["train"], validation_data=films["validation"], epochs=epochs, callbacks=[Clock()],
+        images["train"], validation_data=images["validation"], epochs=epochs, callbacks=[Clock()],
         verbose=0,
     )  # fmt: skip
     return found
@@ -80,22 +80,22 @@ def main(argv: list[str]) -> None:
 
     values = flags.FLAGS
     keras.utils.set_random_seed(values.seed)
-    base, films = article_code.base(values.weights, values.image_size), flows(values)
+    base, images = article_code.base(values.weights, values.image_size), flows(values)
     timed = []
     for trial in values.trials:
         units, rate = trial.split(":")
         model = network(base, int(units), float(rate), values.classes)
-        timed.append({"head_units": int(units), "seconds": seconds(model, films, values.epochs)})
-    print(json.dumps({"timed": timed, "films": {k: f.samples for k, f in films.items()}}))
+        timed.append({"head_units": int(units), "seconds": seconds(model, images, values.epochs)})
+    print(json.dumps({"timed": timed, "images": {k: f.samples for k, f in images.items()}}))
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("folder", None, "Films: FOLDER/SPLIT/train/CLASS/*.png.", required=True)
+    flags.DEFINE_string("folder", None, "Images: FOLDER/SPLIT/train/CLASS/*.png.", required=True)
     flags.DEFINE_list("trials", None, "Heads to time, each UNITS:LEARNING_RATE.", required=True)
     flags.DEFINE_boolean("augment", True, "Whether with the article's augmentation.")
     flags.DEFINE_integer("classes", 4, "2, 3 or 4.")
     flags.DEFINE_integer("image_size", article_code.SIZE, "Pixels of a side.")
-    flags.DEFINE_integer("batch_size", 32, "Films a step.")
+    flags.DEFINE_integer("batch_size", 32, "Images a step.")
     flags.DEFINE_integer("epochs", 2, "Epochs of each head that are timed.", lower_bound=1)
     flags.DEFINE_integer("seed", 1, "Of weights, order and augmentation.")
     flags.DEFINE_string("weights", "imagenet", "As in trainer.main.")

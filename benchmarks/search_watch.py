@@ -53,12 +53,12 @@ class Watched:
         return sum(float(row["seconds"]) for row in self.rows)
 
     @property
-    def films_per_second(self) -> float:
-        """Films that trials trained on, by the time from the first's begin to the last's end."""
-        films = sum(float(row["films_per_second"]) * float(row["seconds"]) for row in self.rows)
+    def images_per_second(self) -> float:
+        """Images that trials trained on, by the time from the first's begin to the last's end."""
+        images = sum(float(row["images_per_second"]) * float(row["seconds"]) for row in self.rows)
         begin = next(one.at for one in self.samples if one.begun)
         end = next((one.at for one in self.samples if one.ended == len(self.rows)), self.seconds)
-        return films / (end - begin)
+        return images / (end - begin)
 
 
 def search(values: flags.FlagValues, *more: str, every: float = 0.1) -> Watched:

@@ -1,6 +1,6 @@
 """Real training against the same step on one resident batch: what the input costs.
 
-`python -m benchmarks.step --dataset=article_grouped`. On the fly (films, augmentation, the whole
+`python -m benchmarks.step --dataset=article_grouped`. On the fly (images, augmentation, the whole
 network) and from kept activations (a head; block 5 and a head). 1 is a device that never waits.
 """
 
@@ -14,10 +14,11 @@ import tensorflow as tf
 from absl import app, flags
 
 from benchmarks import harness
-from trainer import backbone, feeds, train
+from trainer import feeds, train
 from trainer.base import Base
 from trainer.config import Config
-from trainer.start import start
+from trainer.model import vgg16
+from trainer.training.setup import start
 
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds in alternation.")
 _DATASET = flags.DEFINE_string("dataset", "auto", "As in trainer.main.")
@@ -27,7 +28,7 @@ _IMAGE_SIZE = flags.DEFINE_integer("image_size", 150, "Pixels of a side.")
 _WEIGHTS = flags.DEFINE_string("weights", "imagenet", "As in trainer.main.")
 _BATCH = 32
 
-# name: (block that training starts from, epochs a round, changes of the config, films at most)
+# name: (block that training starts from, epochs a round, changes of the config, images at most)
 _ROADS = {
     "on the fly": (None, 1, {"augmentation": "radiograph", "views": 0}, 4 * _BATCH),
     "kept, head": (None, 20, {"augmentation": "radiograph", "views": 2}, 6 * _BATCH),
@@ -46,13 +47,13 @@ def main(argv: list[str]) -> None:
         started = start(dataclasses.replace(common, **changes))
         base = Base(started.config, started.model)
         with contextlib.closing(base):
-            real, resident = _sides(base, started.films.splits, block, epochs, most)
+            real, resident = _sides(base, started.images.splits, block, epochs, most)
             real()
             resident()  # both compile
             rounds = harness.alternate({"real": real, "resident": resident}, _ROUNDS.value)
         shares[name] = harness.ratios(rounds["real"], rounds["resident"])
         for side, values in rounds.items():
-            figures[f"{name}, {side}, films/s"] = harness.spread(values)
+            figures[f"{name}, {side}, images/s"] = harness.spread(values)
     harness.report(
         "step",
         figures=figures,
@@ -65,20 +66,20 @@ def main(argv: list[str]) -> None:
         bound="the step itself; the rest is one core's share of gathering and decoding",
         image_size=common.image_size,
         precision=keras.config.dtype_policy().name,
-        dataset=started.films.name,
+        dataset=started.images.name,
     )
 
 
 def _sides(
     base: Base, splits: dict, block: str | None, epochs: int, most: int
 ) -> tuple[Callable[[], float], Callable[[], float]]:
-    """Films/s of some epochs of training, and of as many steps on their first batch."""
+    """Images/s of some epochs of training, and of as many steps on their first batch."""
     # Whole batches only: a part of one costs nearly as much, and is no matter of input.
     count = min(most, len(splits["train"].labels) // _BATCH * _BATCH)
     steps = epochs * count // _BATCH
-    backbone.set_trainable(base.model, block)
-    films = {**splits, "train": splits["train"].take(range(count))}
-    feed = feeds.Feeds(base, films).feed(block, range(epochs))
+    vgg16.set_trainable(base.model, block)
+    images = {**splits, "train": splits["train"].take(range(count))}
+    feed = feeds.Feeds(base, images).feed(block, range(epochs))
     model = train.compiled(
         feed.trained, base.config, 1e-5, train.at_once(steps, feed.steps_at_once)
     )

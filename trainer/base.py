@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import keras
 
-from trainer import augmentation, features, frozen
+from trainer import features, frozen
+from trainer.augmentation import layer
 from trainer.config import Config, cache_folder
-from trainer.errors import RunError
+from trainer.run.errors import RunError
 
 
 class Base:
@@ -32,7 +33,7 @@ class Base:
         """Takes the run, the model before anything is trained, and whether XLA compiles parts."""
         self.config, self.model, self._jit, self.tell = config, model, jit, tell
         self.lowest = frozen.cut(None if config.fine_tune_from == "none" else config.fine_tune_from)
-        self.augment = augmentation.augmentation(config.augmentation)
+        self.augment = layer.augmentation(config.augmentation)
         self.cache_dir = cache_folder(config.cache_dir)
         self._parts: dict[tuple[str | None, str | None], keras.Model] = {}
         self._stores: dict[tuple[str, bool], features.Store] = {}
@@ -62,11 +63,11 @@ class Base:
         return self._parts[below, upto]
 
     def trained(self) -> keras.Model:
-        """All layers that the run ever trains; films or rows of the lowest cut go in."""
+        """All layers that the run ever trains; images or rows of the lowest cut go in."""
         return self.part(self.lowest, None) if self.lowest else self.model
 
     def store(self, cut: str, augmented: bool) -> features.Store:
-        """The store of what the base computes up to a cut, of views or of films as they are.
+        """The store of what the base computes up to a cut, of views or of images as they are.
 
         Raises:
             RunError: The cache folder can't be used.

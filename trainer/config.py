@@ -11,13 +11,13 @@ from typing import Any
 
 from absl import flags
 
-from trainer import presets
+from trainer.augmentation import presets
 
 CLASSES = (2, 3, 4)
 BLOCKS = ("block1", "block2", "block3", "block4", "block5")
-NORMALISATIONS = ("imagenet", "featurewise", "zca")
+NORMALIZATIONS = ("imagenet", "featurewise", "zca")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
-MIN_IMAGE_SIZE = 32  # pixels; VGG16 halves a film five times
+MIN_IMAGE_SIZE = 32  # pixels; VGG16 halves an image five times
 CACHE_HELP = (
     "Where converted weights and the frozen part's activations are kept. "
     "Default: ~/.cache/covid_tfds."
@@ -51,8 +51,8 @@ class Config:
     cache_gib: float = _option(
         20.0, "GiB the kept activations may take; the least recently used are removed first."
     )
-    image_size: int = _option(150, "Pixels of a side of the square that films are scaled to.")
-    batch_size: int = _option(32, "Films a step.")
+    image_size: int = _option(150, "Pixels of a side of the square that images are scaled to.")
+    batch_size: int = _option(32, "Images a step.")
     epochs: int = _option(40, "Epochs of the head on the frozen base.")
     learning_rate: float = _option(1e-4, "Adam's rate for the head.")
     head_units: int = _option(256, "Units of the dense layer.")
@@ -67,15 +67,15 @@ class Config:
         "article: rotation 50, shifts 20 %, flips and so on; radiograph: milder, without flips. "
         f"One of: {presets.SYNTAX}.",
     )
-    normalisation: str = _option(
+    normalization: str = _option(
         "imagenet",
         "imagenet: subtract its mean; featurewise: standardise, zca: whiten, both fitted on the "
-        "train films.",
-        NORMALISATIONS,
+        "train images.",
+        NORMALIZATIONS,
     )
     views: int = _option(
         8,
-        "Augmented views of each film, passed through the frozen part once, kept in --cache_dir "
+        "Augmented views of each image, passed through the frozen part once, kept in --cache_dir "
         "and taken in turn by the epochs. 0: a new view each epoch, through the whole network.",
     )
     weights: str = _option(

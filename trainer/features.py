@@ -1,9 +1,9 @@
-"""The feature store: what the frozen part computed of each film and view, kept on disk.
+"""The feature store: what the frozen part computed of each image and view, kept on disk.
 
 `python -m trainer.features --list` shows what is kept, `--verify` checks every byte, `--clear`
 empties it. A folder holds what depends on one `Key`: shards of rows, each shard written whole, of
-one view of some films, each film under the hash of its name and bytes. So raising the number of
-views computes the new ones only, a new film itself only, and a killed fill goes on behind its last
+one view of some images, each image under the hash of its name and bytes. So raising the number of
+views computes the new ones only, a new image itself only, and a killed fill goes on behind its last
 shard. This file knows neither TensorFlow nor Keras.
 """
 
@@ -26,8 +26,8 @@ import ml_dtypes
 import numpy as np
 from absl import flags
 
-from trainer import command, run_folder
 from trainer.config import CACHE_HELP, ConfigError, cache_folder
+from trainer.run import command, files
 
 FORMAT = 1  # raise it when the pixels, the draws or the shards change their meaning
 FOLDER = "features"  # under --cache_dir
@@ -41,7 +41,7 @@ _POLL = 0.2  # seconds between looks at a lock
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """Everything that the rows of one folder depend on, besides the film and the view.
+    """Everything that the rows of one folder depend on, besides the image and the view.
 
     Attributes:
         network: sha256 of the frozen layers, their settings and weights (see `frozen.digest`).
@@ -68,11 +68,11 @@ class Key:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def film_keys(film_ids: Sequence[str], images: Sequence[bytes]) -> list[str]:
-    """Names of films in a store: 32 hexadecimal digits of each film's id and encoded bytes."""
+def image_keys(image_ids: Sequence[str], images: Sequence[bytes]) -> list[str]:
+    """Names of images in a store: 32 hexadecimal digits of each image's id and encoded bytes."""
     return [
-        hashlib.blake2b(f"{film_id}\n".encode() + image, digest_size=16).hexdigest()
-        for film_id, image in zip(film_ids, images, strict=True)
+        hashlib.blake2b(f"{image_id}\n".encode() + image, digest_size=16).hexdigest()
+        for image_id, image in zip(image_ids, images, strict=True)
     ]
 
 
@@ -82,34 +82,34 @@ class Damaged(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """Rows of one view of some films.
+    """Rows of one view of some images.
 
     Attributes:
         path: The file.
         view: Number of the view.
-        films: Keys of the films, one a row.
+        images: Keys of the images, one a row.
         rows: [n, height, width, channels], mapped, not read.
     """
 
     path: pathlib.Path
     view: int
-    films: list[str]
+    images: list[str]
     rows: np.ndarray
 
 
 def write_shard(
-    folder: pathlib.Path, view: int, films: Sequence[str], rows: np.ndarray
+    folder: pathlib.Path, view: int, images: Sequence[str], rows: np.ndarray
 ) -> pathlib.Path:
     """Adds a shard to a folder, whole, and returns its path.
 
     Args:
         folder: Of a `Key`.
         view: Number of the view.
-        films: Keys of the films, one a row.
+        images: Keys of the images, one a row.
         rows: bfloat16, float16 or float32 [n, height, width, channels].
     """
     rows = np.ascontiguousarray(rows)
-    facts = {"view": view, "shape": rows.shape, "dtype": rows.dtype.name, "films": list(films)}
+    facts = {"view": view, "shape": rows.shape, "dtype": rows.dtype.name, "images": list(images)}
     head, body = json.dumps(facts).encode(), rows.view(np.uint8).data
     head += b" " * (-(len(head) + _FIRST) % 64)  # rows begin at a multiple of 64 bytes
     first = b"%s %08x %8d\n" % (_MAGIC, zlib.crc32(body, zlib.crc32(head)), len(head))
@@ -144,7 +144,7 @@ def read_shard(path: pathlib.Path) -> Shard:
         rows = body.view(_DTYPES[facts["dtype"]]).reshape(facts["shape"])
     except (ValueError, KeyError, OSError) as error:
         raise Damaged(f"{path} cannot be read ({error})") from None
-    return Shard(path, facts["view"], facts["films"], rows)
+    return Shard(path, facts["view"], facts["images"], rows)
 
 
 class Store:
@@ -184,16 +184,16 @@ class Store:
 
     def _take(self, shard: Shard) -> None:
         self._shards[shard.path.name] = shard
-        for row, film in enumerate(shard.films):
-            self._where[shard.view, film] = (shard, row)
+        for row, image in enumerate(shard.images):
+            self._where[shard.view, image] = (shard, row)
 
-    def missing(self, films: Sequence[str], view: int) -> list[int]:
-        """Indices of the films whose row of a view is not kept."""
-        return [i for i, film in enumerate(films) if (view, film) not in self._where]
+    def missing(self, images: Sequence[str], view: int) -> list[int]:
+        """Indices of the images whose row of a view is not kept."""
+        return [i for i, image in enumerate(images) if (view, image) not in self._where]
 
-    def add(self, view: int, films: Sequence[str], rows: np.ndarray) -> None:
+    def add(self, view: int, images: Sequence[str], rows: np.ndarray) -> None:
         """Keeps rows, [n, height, width, channels], as one shard, and reads it back."""
-        self._take(read_shard(write_shard(self.folder, view, films, rows)))
+        self._take(read_shard(write_shard(self.folder, view, images, rows)))
 
     @contextlib.contextmanager
     def filling(self, say: str, tell: Callable[[], None]) -> Iterator[None]:
@@ -206,9 +206,9 @@ class Store:
             tell: Called again and again while it does.
         """
         with (self.folder / "filling").open("a") as lock:
-            if not run_folder.locked(lock):
+            if not files.locked(lock):
                 print(say, flush=True)
-                while not run_folder.locked(lock):
+                while not files.locked(lock):
                     tell()
                     time.sleep(_POLL)
             for left in self.folder.glob(f".*{_SUFFIX}"):  # of a process killed while writing
@@ -216,13 +216,13 @@ class Store:
             self.damaged += self.refresh()
             yield
 
-    def locate(self, films: Sequence[str], view: int) -> list[np.ndarray]:
-        """The kept row of each film, [height, width, channels], mapped from the disk.
+    def locate(self, images: Sequence[str], view: int) -> list[np.ndarray]:
+        """The kept row of each image, [height, width, channels], mapped from the disk.
 
         Raises:
             KeyError: A row is not kept.
         """
-        found = [self._where[view, film] for film in films]
+        found = [self._where[view, image] for image in images]
         return [shard.rows[row] for shard, row in found]
 
 
@@ -290,7 +290,7 @@ def kept(cache_dir: pathlib.Path) -> list[Kept]:
 def _claimed(folder: pathlib.Path) -> Iterator[bool]:
     """Whether no process has the folder open; none can open it meanwhile."""
     with (folder / "used").open() as lock:
-        yield run_folder.locked(lock)
+        yield files.locked(lock)
 
 
 def remove(folder: pathlib.Path) -> bool:

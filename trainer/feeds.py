@@ -1,4 +1,4 @@
-"""What a phase trains and scores, and on what: films, or kept activations of the frozen part."""
+"""What a phase trains and scores, and on what: images, or kept activations of the frozen part."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -7,12 +7,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer import augmentation, dataset, features, frozen, input_pipeline
+from trainer import features, frozen
+from trainer.augmentation import random
 from trainer.base import Base
 from trainer.config import Config
-from trainer.meter import Meter
+from trainer.input_pipeline import batches, dataset
+from trainer.training.meter import Meter
 
-_SCORED_AT_ONCE = 256  # films a step where nothing is trained
+_SCORED_AT_ONCE = 256  # images a step where nothing is trained
 _STEPS_AT_ONCE = 32
 
 # What to change where the device waits for input.
@@ -30,8 +32,8 @@ class Feed:
         train: Batches of all epochs of the phase.
         meter: How long `train` was waited for.
         scored: Shares the run's weights; takes what the next two give.
-        split: Gives the batches of a split's films, once, in stored order, without labels.
-        published: Gives the augmented validation films of an epoch, or their activations.
+        split: Gives the batches of a split's images, once, in stored order, without labels.
+        published: Gives the augmented validation images of an epoch, or their activations.
         steps_at_once: Steps worth running before the program is asked what comes next.
         advice: What to change where the device waits for `train`.
     """
@@ -47,7 +49,7 @@ class Feed:
 
 
 def views(config: Config) -> int:
-    """Fixed views of a film: 1 without augmentation, 0 when every epoch draws anew."""
+    """Fixed views of an image: 1 without augmentation, 0 when every epoch draws anew."""
     return 1 if config.augmentation == "none" else config.views
 
 
@@ -57,17 +59,17 @@ class Feeds:
     def __init__(
         self,
         base: Base,
-        splits: Mapping[str, dataset.Films],
+        splits: Mapping[str, dataset.Images],
         *,
         seed: int | None = None,
         quiet: bool = False,
     ) -> None:
-        """Takes the run's base and films.
+        """Takes the run's base and images.
 
         Args:
             base: Of the run.
-            splits: Films by split: `train`, `validation` and any other.
-            seed: Of the order of films; the run's unless given.
+            splits: Images by split: `train`, `validation` and any other.
+            seed: Of the order of images; the run's unless given.
             quiet: Whether to keep to itself what the store spares.
         """
         self._base, self._config, self._splits = base, base.config, splits
@@ -80,7 +82,7 @@ class Feeds:
         cut = frozen.cut(block)
         if cut and views(self._config) and self._fits(cut, epochs):
             return self._of_activations(cut, epochs)
-        return self._of_films(epochs)
+        return self._of_images(epochs)
 
     # Activations
 
@@ -95,14 +97,14 @@ class Feeds:
             else held_out
         )
         meter, trained = Meter(config.deterministic), self._base.part(cut, None)
-        batches = frozen.train_batches(
+        stream = frozen.train_batches(
             rows, train.labels, batch_size=config.batch_size, seed=self._seed, epochs=epochs,
             views=count,
         )  # fmt: skip
-        everyone = range(len(held_out.films))
+        everyone = range(len(held_out.images))
         return Feed(
             trained=trained,
-            train=meter.measured(batches),
+            train=meter.measured(stream),
             meter=meter,
             scored=trained,
             split=lambda split: frozen.ordered_batches(
@@ -121,7 +123,7 @@ class Feeds:
         self, cut: str, split: str, seen: Sequence[int], augmented: bool = False
     ) -> frozen.Rows:
         """The rows of a split, computed where they are lacking: from an earlier cut's, if any."""
-        config, films = self._config, self._splits[split]
+        config, images = self._config, self._splits[split]
         augment = self._base.augment if augmented else None
         part = self._base.part(None, cut)
         rows = frozen.Rows(self._base.store(cut, augmented), self._keys[split], part.output)
@@ -129,7 +131,7 @@ class Feeds:
         if not lacking:
             return rows
         if self._lowest in (None, cut):
-            produce = frozen.from_films(part, films, config.image_size, augment, config.seed)
+            produce = frozen.from_images(part, images, config.image_size, augment, config.seed)
         else:
             below = self._rows(self._lowest, split, list(lacking), augmented)
             produce = frozen.from_rows(self._base.part(self._lowest, cut), below)
@@ -170,22 +172,22 @@ class Feeds:
             )
         return True
 
-    # Films
+    # Images
 
-    def _of_films(self, epochs: range) -> Feed:
+    def _of_images(self, epochs: range) -> Feed:
         config, train = self._config, self._splits["train"]
         meter = Meter(config.deterministic)
 
         def draws(epoch: int, rows: np.ndarray) -> np.ndarray:
-            return self._draws([train.film_ids[i] for i in rows], epoch)
+            return self._draws([train.image_ids[i] for i in rows], epoch)
 
-        batches = input_pipeline.train_batches(
+        stream = batches.train_batches(
             train, image_size=config.image_size, batch_size=config.batch_size, seed=self._seed,
             epochs=epochs, draws=draws if self._base.augment else None,
         )  # fmt: skip
         return Feed(
             trained=self._with_augmentation(),
-            train=meter.measured(batches),
+            train=meter.measured(stream),
             meter=meter,
             scored=self._base.model,
             split=self._pixels,
@@ -195,27 +197,27 @@ class Feeds:
         )
 
     def _pixels(self, split: str) -> tf.data.Dataset:
-        batches = input_pipeline.evaluation_batches(
+        stream = batches.evaluation_batches(
             self._splits[split],
             image_size=self._config.image_size,
             batch_size=self._config.batch_size,
         )
-        return batches.map(lambda films, _: films)
+        return stream.map(lambda images, _: images)
 
-    def _draws(self, film_ids: Sequence[str], epoch: int) -> np.ndarray:
+    def _draws(self, image_ids: Sequence[str], epoch: int) -> np.ndarray:
         # With a fixed number of views the same views, though the cache could not keep them.
         view = int(epoch) % self._config.views if self._config.views else int(epoch)
-        return augmentation.uniform_draws(film_ids, view, self._config.seed)
+        return random.uniform_draws(image_ids, view, self._config.seed)
 
     def _published(self, epoch: int) -> np.ndarray:
         held_out = self._splits["validation"]
-        pixels = input_pipeline.pixels(held_out, self._config.image_size)
-        return np.asarray(self._base.augment(pixels, self._draws(held_out.film_ids, epoch)))
+        pixels = batches.pixels(held_out, self._config.image_size)
+        return np.asarray(self._base.augment(pixels, self._draws(held_out.image_ids, epoch)))
 
     def _with_augmentation(self) -> keras.Model:
         """The model that is trained: augmentation in front, outside what is saved."""
         if self._base.augment is None:
             return self._base.model
-        films = keras.Input((self._config.image_size,) * 2 + (1,), name="films")
-        draws = keras.Input((augmentation.DRAWS,), name="draws")
-        return keras.Model([films, draws], self._base.model(self._base.augment(films, draws)))
+        images = keras.Input((self._config.image_size,) * 2 + (1,), name="images")
+        draws = keras.Input((random.DRAWS,), name="draws")
+        return keras.Model([images, draws], self._base.model(self._base.augment(images, draws)))

@@ -1,8 +1,8 @@
-"""The frozen part of the network: where it ends, and what it computes of films, once.
+"""The frozen part of the network: where it ends, and what it computes of images, once.
 
-Below the cut between frozen and trained, a view of a film gives the same numbers in every epoch. A
-phase trained on those numbers equals one trained on films, at a fraction of the cost: VGG16 below
-block 5 is nine tenths of the arithmetic.
+Below the cut between frozen and trained, a view of an image gives the same numbers in every epoch.
+A phase trained on those numbers equals one trained on images, at a fraction of the cost: VGG16
+below block 5 is nine tenths of the arithmetic.
 """
 
 import hashlib
@@ -14,18 +14,20 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from trainer import features, input_pipeline
-from trainer.augmentation import Augmentation, uniform_draws
+from trainer import features
+from trainer.augmentation.layer import Augmentation
+from trainer.augmentation.random import uniform_draws
 from trainer.config import BLOCKS
-from trainer.dataset import Films
-from trainer.decoding import CORES
-from trainer.errors import RunError
+from trainer.input_pipeline import batches
+from trainer.input_pipeline.dataset import Images
+from trainer.input_pipeline.decode import CORES
+from trainer.run.errors import RunError
 
-_BATCH = 64  # films through the frozen part at a time, and rows of a shard: what a kill costs
+_BATCH = 64  # images through the frozen part at a time, and rows of a shard: what a kill costs
 MEMORY = 2 * 2**30  # bytes of rows held; above it they are read from the disk in every epoch
-_RESIZED = "resize"  # the layer whose output is a film at the network's size
+_RESIZED = "resize"  # the layer whose output is an image at the network's size
 
-# Films to compute, as indices, by view -> (view, indices, rows), in any order.
+# Images to compute, as indices, by view -> (view, indices, rows), in any order.
 Produce = Callable[[Mapping[int, Sequence[int]]], Iterator[tuple[int, list[int], np.ndarray]]]
 
 
@@ -40,9 +42,9 @@ def part(model: keras.Model, below: str | None, upto: str | None, jit: bool = Fa
 
     Args:
         model: A model of `backbone.build_model`.
-        below: The layer whose output is the part's input; None: films at the network's size.
+        below: The layer whose output is the part's input; None: images at the network's size.
         upto: The layer whose output is the part's; None: the probabilities.
-        jit: Whether XLA compiles what passes films through it. It slows VGG16 down on CPUs (.7 of
+        jit: Whether XLA compiles what passes images through it. It slows VGG16 down on CPUs (.7 of
             the speed); `autotune` measures.
     """
     start = model.get_layer(below or _RESIZED).output
@@ -64,7 +66,7 @@ def digest(frozen: keras.Model) -> str:
 
 
 def bytes_a_row(output: tf.TensorSpec) -> int:
-    """Size of what a part puts out for one view of one film, in the compute precision."""
+    """Size of what a part puts out for one view of one image, in the compute precision."""
     return int(np.prod(output.shape[1:])) * tf.as_dtype(output.dtype).size
 
 
@@ -74,26 +76,26 @@ def taken(epochs: range, views: int) -> list[int]:
 
 
 class Rows:
-    """The kept activations of a split's films.
+    """The kept activations of a split's images.
 
     Attributes:
-        films: Their keys in the store, in stored order.
+        images: Their keys in the store, in stored order.
         shape: Of one row.
     """
 
-    def __init__(self, store: features.Store, films: Sequence[str], output: tf.TensorSpec) -> None:
-        """Takes an open store, the films' keys, and what the frozen part puts out."""
-        self._store, self.films = store, list(films)
+    def __init__(self, store: features.Store, images: Sequence[str], output: tf.TensorSpec) -> None:
+        """Takes an open store, the images' keys, and what the frozen part puts out."""
+        self._store, self.images = store, list(images)
         self.shape, self._dtype = tuple(output.shape[1:]), tf.as_dtype(output.dtype)
         self._bytes = bytes_a_row(output)
 
     def read(self, view: int, at: Sequence[int]) -> np.ndarray:
-        """Rows of one view of the films with the given indices, [len(at), height, width, c]."""
-        return np.stack(self._store.locate([self.films[i] for i in at], int(view)))
+        """Rows of one view of the images with the given indices, [len(at), height, width, c]."""
+        return np.stack(self._store.locate([self.images[i] for i in at], int(view)))
 
     def held(self, views: int) -> bool:
-        """Whether so many views of all films fit into `MEMORY`."""
-        return views * len(self.films) * self._bytes <= MEMORY
+        """Whether so many views of all images fit into `MEMORY`."""
+        return views * len(self.images) * self._bytes <= MEMORY
 
     def reader(self, views: Sequence[int]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         """`read` within tf.data, of some views that are kept.
@@ -107,9 +109,9 @@ class Rows:
         """
         if self.held(len(views)):
             with tf.device("CPU"):
-                everyone = range(len(self.films))
+                everyone = range(len(self.images))
                 held = tf.constant(np.concatenate([self.read(view, everyone) for view in views]))
-            count = len(self.films)
+            count = len(self.images)
             return lambda view, at: tf.gather(held, tf.cast(view, tf.int32) * count + at)
         numbers = tf.constant(views, tf.int64)
 
@@ -120,15 +122,15 @@ class Rows:
         return read
 
     def lacking(self, views: Sequence[int]) -> dict[int, list[int]]:
-        """Indices of the films that a view is not kept of, by view; without full views."""
-        found = {view: self._store.missing(self.films, view) for view in views}
+        """Indices of the images that a view is not kept of, by view; without full views."""
+        found = {view: self._store.missing(self.images, view) for view in views}
         return {view: at for view, at in found.items() if at}
 
     def fill(self, views: Sequence[int], produce: Produce, tell: Callable[[], None]) -> int:
         """Computes and keeps what is lacking; returns how many rows that were.
 
         Args:
-            views: Of all films.
+            views: Of all images.
             produce: Computes them.
             tell: Called after each batch, and while another process computes the same.
 
@@ -140,10 +142,10 @@ class Rows:
             lacking = self.lacking(views)
             count = sum(map(len, lacking.values()))
             name = f"once up to {self._store.key.cut}"
-            with tqdm.tqdm(total=count, desc=name, unit=" films", disable=not count) as bar:
+            with tqdm.tqdm(total=count, desc=name, unit=" images", disable=not count) as bar:
                 for view, at, rows in produce(lacking) if count else ():
                     try:
-                        self._store.add(view, [self.films[i] for i in at], rows)
+                        self._store.add(view, [self.images[i] for i in at], rows)
                     except OSError as error:
                         raise RunError(
                             f"{self._store.folder} can't be written ({error.strerror}). Make room "
@@ -154,35 +156,35 @@ class Rows:
         return count
 
 
-def from_films(
-    frozen: keras.Model, films: Films, image_size: int, augment: Augmentation | None, seed: int
+def from_images(
+    frozen: keras.Model, images: Images, image_size: int, augment: Augmentation | None, seed: int
 ) -> Produce:
-    """Rows from the films themselves; each is decoded once for all its views.
+    """Rows from the images themselves; each is decoded once for all its views.
 
     Args:
-        frozen: The `part` from the films to a cut.
-        films: The films.
+        frozen: The `part` from the images to a cut.
+        images: The images.
         image_size: Pixels of a side.
-        augment: Makes the views; None takes the films as they are.
+        augment: Makes the views; None takes the images as they are.
         seed: Of the views.
     """
 
     def produce(lacking: Mapping[int, Sequence[int]]) -> Iterator[tuple]:
         wanted = sorted(set().union(*lacking.values()))
         lack = {view: set(at) for view, at in lacking.items()}
-        batches = input_pipeline.evaluation_batches(
-            films.take(wanted), image_size=image_size, batch_size=_BATCH
+        stream = batches.evaluation_batches(
+            images.take(wanted), image_size=image_size, batch_size=_BATCH
         )
         done = 0
-        for pixels, _ in batches:
+        for pixels, _ in stream:
             batch = wanted[done : done + len(pixels)]
             done += len(batch)
             for view, missing in lack.items():
-                here = [row for row, film in enumerate(batch) if film in missing]
+                here = [row for row, image in enumerate(batch) if image in missing]
                 if here:
                     seen, at = tf.gather(pixels, here), [batch[row] for row in here]
                     if augment is not None:
-                        ids = [films.film_ids[film] for film in at]
+                        ids = [images.image_ids[image] for image in at]
                         seen = augment(seen, uniform_draws(ids, view, seed))
                     yield view, at, np.asarray(frozen.predict_on_batch(seen))
 
@@ -209,12 +211,12 @@ def from_rows(between: keras.Model, below: Rows) -> Produce:
 def train_batches(
     rows: Rows, labels: np.ndarray, *, batch_size: int, seed: int, epochs: range, views: int
 ) -> tf.data.Dataset:
-    """As `input_pipeline.train_batches`, in the same order, of activations.
+    """As `batches.train_batches`, in the same order, of activations.
 
     Args:
         rows: Kept activations.
         labels: int64 [n].
-        batch_size: Films a batch.
+        batch_size: Images a batch.
         seed: Of the order.
         epochs: Numbers of the epochs, counted over the whole run.
         views: Epoch e takes view e mod views.
@@ -229,16 +231,16 @@ def train_batches(
     def batch(epoch: tf.Tensor, at: tf.Tensor) -> tuple:
         return read(place[epoch % views], at), tf.gather(truth, at)
 
-    made = input_pipeline.orders(len(labels), epochs, seed, batch_size)
+    made = batches.orders(len(labels), epochs, seed, batch_size)
     # One thread of its own: a head's step takes all cores, and handing a batch from thread to
-    # thread costs more than gathering it (1.1 times the films/s of a head on two cores).
+    # thread costs more than gathering it (1.1 times the images/s of a head on two cores).
     options = tf.data.Options()
     options.threading.private_threadpool_size = 1
-    return made.map(batch).prefetch(input_pipeline.AHEAD).with_options(options)
+    return made.map(batch).prefetch(batches.AHEAD).with_options(options)
 
 
 def ordered_batches(rows: Rows, *, batch_size: int) -> tf.data.Dataset:
-    """Every film's first view once, in stored order: batches of [batch, ...]."""
-    order = tf.data.Dataset.from_tensor_slices(tf.range(len(rows.films))).batch(batch_size)
+    """Every image's first view once, in stored order: batches of [batch, ...]."""
+    order = tf.data.Dataset.from_tensor_slices(tf.range(len(rows.images))).batch(batch_size)
     read = rows.reader([0])
     return order.map(lambda at: read(0, at), CORES, deterministic=True).prefetch(1)

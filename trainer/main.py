@@ -6,8 +6,10 @@ from typing import Any
 
 from absl import flags
 
-from trainer import command, hparams, run_folder
 from trainer import config as config_lib
+from trainer import hparams
+from trainer.run import command
+from trainer.run.run_dir import named, prepare
 
 FLAGS = flags.FLAGS
 
@@ -16,8 +18,8 @@ def main(argv: list[str]) -> None:
     """Flags -> Config -> one call."""
     command.refuse_words(argv)
     config, facts = _asked()
-    run_dir = run_folder.named(FLAGS.run_dir, f"{config.dataset}-{config.classes}")
-    run_folder.prepare(run_dir, overwrite=FLAGS.overwrite)
+    run_dir = named(FLAGS.run_dir, f"{config.dataset}-{config.classes}")
+    prepare(run_dir, overwrite=FLAGS.overwrite)
     with command.stopped(f"history.csv and the best weights so far are in {run_dir}"):
         # TensorFlow takes seconds to import: a wrong flag is told before that.
         with command.no_greeting():

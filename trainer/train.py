@@ -9,23 +9,19 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from trainer import (
-    augmentation,
-    backbone,
-    callbacks,
-    dataset,
-    decoding,
-    feeds,
-    judge,
-    optimizer,
-    run_folder,
-)
+from trainer import feeds, judge
+from trainer.augmentation import random
 from trainer.base import Base
 from trainer.config import Config
-from trainer.errors import RunError
-from trainer.start import start
+from trainer.input_pipeline import dataset, decode
+from trainer.model import vgg16
+from trainer.run import files
+from trainer.run.errors import RunError
+from trainer.run.run_dir import FOLDERS
+from trainer.training import adam, callbacks
+from trainer.training.setup import start
 
-_SAMPLES = 8  # films shown in TensorBoard as they are and augmented
+_SAMPLES = 8  # images shown in TensorBoard as they are and augmented
 
 
 def train_and_evaluate(config: Config, run_dir: pathlib.Path, **facts: Any) -> dict:
@@ -33,7 +29,7 @@ def train_and_evaluate(config: Config, run_dir: pathlib.Path, **facts: Any) -> d
 
     Args:
         config: The run.
-        run_dir: An empty folder made by `run_folder.prepare`.
+        run_dir: An empty folder made by `run_dir.prepare`.
         facts: What else config.json is to hold.
 
     Returns:
@@ -43,20 +39,20 @@ def train_and_evaluate(config: Config, run_dir: pathlib.Path, **facts: Any) -> d
         RunError: The dataset or the weights are missing, or fine-tuning moved nothing.
     """
     started = start(config, **facts)
-    config, films, model = started.config, started.films, started.model
-    run_folder.write_json(run_dir / "config.json", started.facts)
-    for name in run_folder.FOLDERS:
+    config, images, model = started.config, started.images, started.model
+    files.write_json(run_dir / "config.json", started.facts)
+    for name in FOLDERS:
         (run_dir / name).mkdir(exist_ok=True)
     base = Base(config, model, started.jit)
     try:
-        record, best_epoch, feed = _fit(base, films, run_dir)
-        with run_folder.written_whole(run_dir / "model.keras") as beside:
+        record, best_epoch, feed = _fit(base, images, run_dir)
+        with files.written_whole(run_dir / "model.keras") as beside:
             model.save(beside)
 
         def probabilities(split: str) -> np.ndarray:
             return callbacks.predict(feed.scored, feed.split(split))
 
-        result = judge.judge(config, films, probabilities, record, best_epoch, run_dir)
+        result = judge.judge(config, images, probabilities, record, best_epoch, run_dir)
     finally:
         base.close()
     _write_hparams(config, result, run_dir)
@@ -64,23 +60,23 @@ def train_and_evaluate(config: Config, run_dir: pathlib.Path, **facts: Any) -> d
 
 
 def _fit(
-    base: Base, films: dataset.Dataset, run_dir: pathlib.Path
+    base: Base, images: dataset.Dataset, run_dir: pathlib.Path
 ) -> tuple[callbacks.Record, int, feeds.Feed]:
     """Runs the phases and leaves the best epoch's weights in the model; returns the last feed."""
     config, model = base.config, base.model
-    train, held_out = films.splits["train"], films.splits["validation"]
+    train, held_out = images.splits["train"], images.splits["validation"]
     best = run_dir / "checkpoints" / "best.weights.h5"
     validation = callbacks.Validation(base.trained(), held_out.labels, best)
     published = callbacks.PublishedValidation(held_out.labels, config.batch_size)
     writer = tf.summary.create_file_writer(str(run_dir / "tensorboard"))
     _write_samples(writer, base, train)
     record = callbacks.Record(run_dir / "history.csv")
-    followers = [callbacks.Board(writer, validation, films.class_names), record]
-    source, epoch = feeds.Feeds(base, films.splits), 0
+    followers = [callbacks.Board(writer, validation, images.class_names), record]
+    source, epoch = feeds.Feeds(base, images.splits), 0
     for phase, block, epochs, rate in phases(config):
         if validation.best_epoch:
             validation.restore_best()
-        backbone.set_trainable(model, block)
+        vgg16.set_trainable(model, block)
         feed = source.feed(block, range(epoch, epoch + epochs))
         steps = -(-len(train.labels) // config.batch_size)
         compiled(feed.trained, config, rate, at_once(steps, feed.steps_at_once))
@@ -121,12 +117,12 @@ def phases(config: Config) -> list[tuple[str, str | None, int, float]]:
     return phases
 
 
-def keep_rows(base: Base, splits: Mapping[str, dataset.Films], quiet: bool) -> bool:
+def keep_rows(base: Base, splits: Mapping[str, dataset.Images], quiet: bool) -> bool:
     """Computes what all phases will take of the store.
 
     Args:
         base: Of the run.
-        splits: Films of `train` and `validation`.
+        splits: Images of `train` and `validation`.
         quiet: Whether to keep to itself what the store spares.
 
     Returns:
@@ -155,7 +151,7 @@ def compiled(
     else:
         loss = keras.losses.SparseCategoricalCrossentropy()
     model.compile(
-        optimizer=optimizer.adam(learning_rate),
+        optimizer=adam.adam(learning_rate),
         loss=loss,
         metrics=["accuracy"],
         # XLA slows VGG16 down on CPUs (.7 of the speed), and the resize has no XLA kernel.
@@ -174,7 +170,7 @@ def smoothed(batches: tf.data.Dataset, config: Config) -> tf.data.Dataset:
 
 
 def class_weights(config: Config, labels: np.ndarray) -> dict[int, float] | None:
-    """Weight of each class in the loss; None: every film weighs the same."""
+    """Weight of each class in the loss; None: every image weighs the same."""
     if config.class_weights == "none":
         return None
     counts = dataset.class_counts(labels, config.classes)
@@ -196,16 +192,16 @@ def _require_moved(model: keras.Model, before: list[np.ndarray], phase: str) -> 
         )
 
 
-def _write_samples(writer: tf.summary.SummaryWriter, base: Base, train: dataset.Films) -> None:
-    """Shows in TensorBoard what the network is fed: the first films and their first view."""
-    first = train.images[:_SAMPLES]
-    films = decoding.squares(first, base.config.image_size, train.film_ids)[..., None]
+def _write_samples(writer: tf.summary.SummaryWriter, base: Base, train: dataset.Images) -> None:
+    """Shows in TensorBoard what the network is fed: the first images and their first view."""
+    first = train.encoded[:_SAMPLES]
+    images = decode.squares(first, base.config.image_size, train.image_ids)[..., None]
     with writer.as_default(step=0):
-        tf.summary.image("films/stored", films / 255, max_outputs=_SAMPLES)
+        tf.summary.image("images/stored", images / 255, max_outputs=_SAMPLES)
         if base.augment is not None:
-            numbers = augmentation.uniform_draws(train.film_ids[:_SAMPLES], 0, base.config.seed)
-            views = base.augment(films, numbers)
-            tf.summary.image("films/augmented", views / 255, max_outputs=_SAMPLES)
+            numbers = random.uniform_draws(train.image_ids[:_SAMPLES], 0, base.config.seed)
+            views = base.augment(images, numbers)
+            tf.summary.image("images/augmented", views / 255, max_outputs=_SAMPLES)
 
 
 def _write_hparams(config: Config, result: dict, run_dir: pathlib.Path) -> None:

@@ -1,4 +1,4 @@
-"""What all trials of a search share: the films, VGG16, and the rows that its frozen part computed.
+"""What all trials of a search share: the images, VGG16, and the rows that its frozen part computed.
 
 Only train and validation are held: a trial can't reach the test split.
 """
@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping
 
 import keras
 
-from trainer import backbone, dataset, feeds, train
+from trainer import feeds, train
 from trainer.base import Base
 from trainer.config import Config
-from trainer.start import Start, head, network, start
+from trainer.input_pipeline import dataset
+from trainer.model import vgg16
+from trainer.training.setup import Start, head, network, start
 
 _OPEN = ("train", "validation")
 
@@ -22,18 +24,18 @@ class Bench:
     """Opened once; gives each trial its network on rows that are kept.
 
     Attributes:
-        films: Of train and validation, by split.
+        images: Of train and validation, by split.
         name, fingerprint: Of the dataset.
     """
 
     def __init__(self, started: Start, crossed: bool) -> None:
-        """Takes what the trainer opened, and whether folds are made of both splits' films."""
-        self.films: Mapping[str, dataset.Films] = {
-            split: started.films.splits[split] for split in _OPEN
+        """Takes what the trainer opened, and whether folds are made of both splits' images."""
+        self.images: Mapping[str, dataset.Images] = {
+            split: started.images.splits[split] for split in _OPEN
         }
-        self.name, self.fingerprint = started.films.name, started.films.fingerprint
+        self.name, self.fingerprint = started.images.name, started.images.fingerprint
         self._jit, self._model = started.jit, started.model
-        self._weights, self._normalisation = started.weights, started.normalisation
+        self._weights, self._normalization = started.weights, started.normalization
         self._crossed, self._epochs = crossed, started.config.epochs
         self._shared: dict[str, tuple[Base, bool]] = {}
 
@@ -47,12 +49,12 @@ class Bench:
         return cls(start(config), crossed)
 
     @functools.cached_property
-    def everyone(self) -> dataset.Films:
-        """The films of both splits."""
-        return dataset.joined([self.films[split] for split in _OPEN])
+    def everyone(self) -> dataset.Images:
+        """The images of both splits."""
+        return dataset.joined([self.images[split] for split in _OPEN])
 
     def crossed(self) -> "Bench":
-        """The same films and network for folds, whose films are those of both splits."""
+        """The same images and network for folds, whose images are those of both splits."""
         if self._crossed:
             return self
         other = copy.copy(self)
@@ -71,14 +73,14 @@ class Bench:
             shared, kept = self._shared_base(config, tell)
             if kept:
                 of_block5 = shared.part(None, shared.lowest).output
-                return shared.under(config, backbone.build_head(of_block5, **head(config)))
+                return shared.under(config, vgg16.build_head(of_block5, **head(config)))
         base = self.bare(config, tell)
         self._keep(base, quiet=True)
         return base
 
     def bare(self, config: Config, tell: Callable[[], None] = lambda: None) -> Base:
         """A whole network of a trial's own, no rows computed yet."""
-        return Base(config, network(config, self._weights, self._normalisation), self._jit, tell)
+        return Base(config, network(config, self._weights, self._normalization), self._jit, tell)
 
     def done(self, base: Base) -> None:
         """Lets go of what belongs to a trial alone."""
@@ -95,7 +97,7 @@ class Bench:
 
     def _keep(self, base: Base, quiet: bool) -> bool:
         everyone = {"train": self.everyone, "validation": self.everyone}
-        return train.keep_rows(base, everyone if self._crossed else self.films, quiet)
+        return train.keep_rows(base, everyone if self._crossed else self.images, quiet)
 
 
 def parameters(model: keras.Model) -> int:

@@ -14,7 +14,7 @@ from keras_tuner.src import protos
 from keras_tuner.src.distribute import oracle_chief
 from keras_tuner.src.engine import trial as trial_lib
 
-from trainer.errors import RunError
+from trainer.run.errors import RunError
 from tuning.oracles import Kept
 
 # What workers say beside KerasTuner's messages, which have no room for it.
@@ -36,7 +36,7 @@ class Servicer(oracle_chief.OracleServicer):
         self._search, self.seen = search, {}
 
     def CreateTrial(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """A trial, for a worker of the same search with the same films."""
+        """A trial, for a worker of the same search with the same images."""
         said = dict(context.invocation_metadata())
         if said.get(SEARCH) != self._search:
             context.abort(
@@ -46,7 +46,7 @@ class Servicer(oracle_chief.OracleServicer):
         if not self.oracle.saw(said.get(DATASET, "")):
             context.abort(
                 grpc.StatusCode.FAILED_PRECONDITION,
-                "this worker's films are others than those that the search has seen. Build the "
+                "this worker's images are others than those that the search has seen. Build the "
                 "same dataset on all machines.",
             )
         self.seen[request.tuner_id] = time.monotonic()

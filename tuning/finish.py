@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 from keras_tuner.errors import FailedTrialError
 
-from trainer import crossval, run_folder
+from trainer import crossval
 from trainer.config import Config, ConfigError
-from trainer.errors import RunError
 from trainer.judge import NOTICE
+from trainer.run import files
+from trainer.run.errors import RunError
 from tuning import final, plots, results, work
 from tuning.bench import Bench
 from tuning.hypermodel import failing
@@ -21,7 +22,7 @@ def finish(asked: Search, bench: Bench | None, final_folds: int) -> bool:
 
     Args:
         asked: The search; all of its trials have ended.
-        bench: Its films, where they are at hand.
+        bench: Its images, where they are at hand.
         final_folds: Folds of the closing comparison; 0: none.
 
     Returns:
@@ -83,8 +84,8 @@ def _compared(
     try:
         if bench is None:
             raise RunError(
-                "a chief has no films. The same command without KerasTuner's variables, where the "
-                "films are, makes it, and trains no trial again."
+                "a chief has no images. The same command without KerasTuner's variables, where the "
+                "images are, makes it, and trains no trial again."
             )
         crossval.check_config(dataclasses.replace(config, early_stopping=0))
         with failing():
@@ -95,7 +96,7 @@ def _compared(
             compared = final.compare(bench, config, default, count)
     except (ConfigError, RunError, FailedTrialError) as error:
         return f"\nNo closing comparison (--final_folds={count}): {error}"
-    run_folder.write_json(asked.folder.root / "final.json", compared)
+    files.write_json(asked.folder.root / "final.json", compared)
     return final.text(compared)
 
 

@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trainer import run_folder
 from trainer.config import ConfigError
-from trainer.errors import RunError
 from trainer.hparams import FILE as BEST
+from trainer.run import files, run_dir
+from trainer.run.errors import RunError
 
 _IDENTITY, _LOCK = "search.json", ".lock"
 _CONTENTS = (
@@ -56,18 +56,18 @@ class Folder:
         path = self.root / _IDENTITY
         if overwrite or not path.exists():
             with self._locked() if (self.root / _LOCK).exists() else contextlib.nullcontext():
-                run_folder.prepare(
+                run_dir.prepare(
                     self.root,
                     overwrite=overwrite,
                     contents=_CONTENTS,
                     spared=(_LOCK,),  # a lock that is held counts only as long as its file is there
                     flag="search_dir",
                 )
-                run_folder.write_json(path, identity)
+                files.write_json(path, identity)
         elif not self.state.exists():  # perhaps no trial has begun: nothing to be true to
             with self._locked():
                 if not self.state.exists():
-                    run_folder.write_json(path, identity)
+                    files.write_json(path, identity)
         self._check(identity)
 
     @contextlib.contextmanager
@@ -102,7 +102,7 @@ class Folder:
     def _locked(self) -> Iterator[None]:
         with (self.root / _LOCK).open("w") as file:
             until = time.monotonic() + _PATIENCE
-            while not run_folder.locked(file):
+            while not files.locked(file):
                 if time.monotonic() > until:
                     raise RunError(
                         f"Another process searches in {self.root}. Wait for it or stop it, or "

@@ -12,9 +12,12 @@ import keras_tuner
 import numpy as np
 import tensorflow as tf
 
-from trainer import command, dataset, folds, held_out, train
+from trainer import cross_validation, train
 from trainer.config import Config, ConfigError
-from trainer.errors import DivergedError
+from trainer.input_pipeline import dataset
+from trainer.run import command
+from trainer.run.errors import DivergedError
+from trainer.training import held_out
 from tuning.bench import Bench, parameters
 from tuning.pulse import Pulse
 from tuning.settings import Settings
@@ -23,7 +26,7 @@ from tuning.space import Space
 _PREFIX = "val_"
 
 
-class FilmModel(keras_tuner.HyperModel):
+class ClassifierHyperModel(keras_tuner.HyperModel):
     """The trainer's network with the values of a trial."""
 
     def __init__(self, space: Space, settings: Settings, bench: Bench, pulse: Pulse) -> None:
@@ -31,14 +34,16 @@ class FilmModel(keras_tuner.HyperModel):
         super().__init__()
         self._space, self._settings, self._bench, self._pulse = space, settings, bench, pulse
         config = space.config({})
-        self._fold, scored = None, bench.films["validation"]
+        self._fold, scored = None, bench.images["validation"]
         if settings.folds:
             scored = bench.everyone
             repeats = settings.executions_per_trial
-            self._fold = folds.deals(bench.everyone, settings.folds, repeats, config.seed)
+            self._fold = cross_validation.deals(
+                bench.everyone, settings.folds, repeats, config.seed
+            )
 
         self._counts = {
-            "val_films": float(len(scored.labels)),
+            "val_images": float(len(scored.labels)),
             "val_patients": float(len(set(scored.groups))),
         }
 
@@ -57,8 +62,8 @@ class FilmModel(keras_tuner.HyperModel):
             Means over folds and executions: `val_loss` (nats), `val_accuracy` and
             `val_balanced_accuracy`, each with its standard deviation under NAME_sd where there are
             several; without folds also `loss`, `accuracy` and `epoch` (see
-            `held_out.train_and_score`); `seconds`, `films_per_second` and `parameters`; and how
-            many films and patients were scored, `val_films` and `val_patients`.
+            `held_out.train_and_score`); `seconds`, `images_per_second` and `parameters`; and how
+            many images and patients were scored, `val_images` and `val_patients`.
 
         Raises:
             keras_tuner.errors.FailedTrialError: It diverged, or ran out of memory.
@@ -67,14 +72,14 @@ class FilmModel(keras_tuner.HyperModel):
         config, begin = self._space.config(hp.values), time.perf_counter()
         try:
             with failing(), self._pulse.watched():
-                found, films = self._measured(config)
+                found, images = self._measured(config)
         finally:
             self._bench.done(self._base)
         seconds = time.perf_counter() - begin
         return {
             **_mean_and_sd(found),
             "seconds": seconds,
-            "films_per_second": films / seconds,
+            "images_per_second": images / seconds,
             "parameters": float(parameters(model)),
             **self._counts,
         }
@@ -88,7 +93,7 @@ class FilmModel(keras_tuner.HyperModel):
         config = dataclasses.replace(self._space.config({}), epochs=1, early_stopping=0)
         if config.fine_tune_from != "none":
             config = dataclasses.replace(config, fine_tune_epochs=1)
-        few = {s: _one_batch(films, config) for s, films in self._bench.films.items()}
+        few = {s: _one_batch(images, config) for s, images in self._bench.images.items()}
         base = self._bench.bare(config)
         found = held_out.train_and_score(base, few, config.seed)
         self._bench.done(base)
@@ -100,27 +105,29 @@ class FilmModel(keras_tuner.HyperModel):
             )
 
     def _measured(self, config: Config) -> tuple[Sequence[Mapping[str, float]], int]:
-        """Metrics of each fold and execution, and how many films passed the trained part."""
+        """Metrics of each fold and execution, and how many images passed the trained part."""
         beat = _Beat(self._pulse)
         if self._fold is not None:
             epochs = sum(epochs for _, _, epochs, _ in train.phases(config))
-            films = self._fold.size * (self._settings.folds - 1)
-            return self._crossed([beat]), films * epochs
+            images = self._fold.size * (self._settings.folds - 1)
+            return self._crossed([beat]), images * epochs
         found = []
         for execution in range(self._settings.executions_per_trial):
             if execution and config.fine_tune_from != "none":  # its blocks have been trained
                 self._bench.done(self._base)
                 self._base = self._bench.base(config)
             seed = config.seed + execution
-            found.append(held_out.train_and_score(self._base, self._bench.films, seed, [beat]))
-        return found, len(self._bench.films["train"].labels) * beat.epochs
+            found.append(held_out.train_and_score(self._base, self._bench.images, seed, [beat]))
+        return found, len(self._bench.images["train"].labels) * beat.epochs
 
     def _crossed(self, follow: Sequence[keras.callbacks.Callback]) -> Sequence[Mapping[str, float]]:
-        films = self._bench.everyone
-        predicted = folds.out_of_fold(self._base, films, self._fold, label="", follow=follow)
+        images = self._bench.everyone
+        predicted = cross_validation.out_of_fold(
+            self._base, images, self._fold, label="", follow=follow
+        )
         return [
             {f"{_PREFIX}{name}": value for name, value in scores.items()}
-            for repeat in folds.scores_by_fold(films.labels, self._fold, predicted)
+            for repeat in cross_validation.scores_by_fold(images.labels, self._fold, predicted)
             for scores in repeat
         ]
 
@@ -152,11 +159,11 @@ class _Beat(keras.callbacks.Callback):
         self._pulse.beat()
 
 
-def _one_batch(films: dataset.Films, config: Config) -> dataset.Films:
-    """As many films as a batch holds, and one of each class at least."""
-    _, first = np.unique(films.labels, return_index=True)
-    others = np.setdiff1d(np.arange(len(films.labels)), first)
-    return films.take([*first, *others[: max(0, config.batch_size - len(first))]])
+def _one_batch(images: dataset.Images, config: Config) -> dataset.Images:
+    """As many images as a batch holds, and one of each class at least."""
+    _, first = np.unique(images.labels, return_index=True)
+    others = np.setdiff1d(np.arange(len(images.labels)), first)
+    return images.take([*first, *others[: max(0, config.batch_size - len(first))]])
 
 
 def _mean_and_sd(found: Iterable[Mapping[str, float]]) -> dict[str, float]:

@@ -9,9 +9,9 @@ import types
 
 from absl import flags
 
-from trainer import command
 from trainer import config as config_lib
 from trainer.config import ConfigError
+from trainer.run import command
 from tuning import processes, space
 from tuning import roles as roles_lib
 from tuning import settings as settings_lib
@@ -49,7 +49,7 @@ def _search(asked: Search, role: str) -> None:
     """The whole search, from here."""
     if role == "chief":
         _import("work").lead(asked, None)
-        bench = None  # a chief has no films
+        bench = None  # a chief has no images
     elif FLAGS.workers > 1:
         processes.run(
             processes.again("--noretrain_best"),
@@ -98,7 +98,7 @@ def _check(role: str) -> None:
         )
     if FLAGS.retrain_best:
         raise ConfigError(
-            "--retrain_best needs films, which a chief has not. Leave it out, and give "
+            "--retrain_best needs images, which a chief has not. Leave it out, and give "
             "best_hparams.json to trainer.main --hparams where they are."
         )
     if FLAGS.overwrite:

@@ -19,7 +19,7 @@ import numpy as np
 from keras_tuner.src.engine import metrics_tracking
 from keras_tuner.src.engine import trial as trial_lib
 
-from trainer import run_folder
+from trainer.run import files
 from tuning.settings import Settings
 from tuning.space import Space
 
@@ -35,7 +35,7 @@ class Kept:
 
     Attributes:
         deaths: By trial, how often the process that ran it was lost.
-        dataset: Fingerprint of the films that the trials saw; "" before the first.
+        dataset: Fingerprint of the images that the trials saw; "" before the first.
     """
 
     def keep(
@@ -140,7 +140,7 @@ class Kept:
             for trial_id, trial in self.trials.items()
         )
         rest = {"deaths": self.deaths, "dataset": self.dataset, "oracle": oracle}
-        with run_folder.written_whole(self._path) as beside:
+        with files.written_whole(self._path) as beside:
             beside.write_text(f'{{"trials": {{\n{trials}}},\n{json.dumps(rest)[1:]}\n')
 
     def _text(self, trial: trial_lib.Trial) -> str:
@@ -199,7 +199,7 @@ class Kept:
             self.take_back(tuner_id, "the process that ran it was killed")
 
     def saw(self, fingerprint: str) -> bool:
-        """Notes what films a worker has; False where others had other films."""
+        """Notes what images a worker has; False where others had other images."""
         if self.dataset:
             return self.dataset == fingerprint
         with self._event():

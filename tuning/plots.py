@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from trainer.plots import (
+from trainer.evaluation.plots import (
     BLACK,
     BLUE,
     GREY,

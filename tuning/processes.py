@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from trainer.config import ConfigError
-from trainer.errors import RunError
+from trainer.run.errors import RunError
 from tuning.folder import Folder
 
 CHIEF = "chief"

@@ -9,8 +9,8 @@ from typing import Any
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from trainer import run_folder
 from trainer.judge import NOTICE
+from trainer.run import files, run_dir
 from tuning.folder import Folder
 from tuning.oracles import COMPLETED, FAILED, Kept
 from tuning.settings import Settings
@@ -108,10 +108,10 @@ def write(
     found = rows(oracle, space, settings, known)
     if not found:
         return found
-    run_folder.write_csv(folder.root / "trials.csv", found)
+    files.write_csv(folder.root / "trials.csv", found)
     best = best_of(found, settings)
     if best is not None:
-        run_folder.write_json(folder.best, _best(best, found, oracle, space, settings, about))
+        files.write_json(folder.best, _best(best, found, oracle, space, settings, about))
     _write_hparams(folder.root / "tensorboard", found, space, settings)
     return found
 
@@ -200,11 +200,11 @@ def leaderboard(found: Sequence[Row], space: Space, settings: Settings) -> str:
         "  ".join(text.rjust(width) for text, width in zip(each, widths, strict=True))
         for each in (heads, *lines)
     ]
-    films, patients = (int(order[0][f"val_{name}"]) for name in ("films", "patients"))
+    images, patients = (int(order[0][f"val_{name}"]) for name in ("images", "patients"))
     how = f"{settings.folds}-fold, patient-grouped" if settings.folds else "validation split"
     counts = f"{len(order)} trials finished, {len(failed)} failed"
     return "\n".join(
-        [f"\n{counts}; scores: {how}, n = {films} films of {patients} patients", *table]
+        [f"\n{counts}; scores: {how}, n = {images} images of {patients} patients", *table]
     )
 
 
@@ -223,4 +223,4 @@ def short(value: Any) -> str:
 
 def facts(root: pathlib.Path) -> Row:
     """What best_hparams.json says of where it was made."""
-    return {"search_dir": str(root), **run_folder.provenance()}
+    return {"search_dir": str(root), **run_dir.provenance()}

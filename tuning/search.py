@@ -8,11 +8,11 @@ from keras_tuner.src import errors
 from keras_tuner.src.engine import base_tuner
 from keras_tuner.src.engine import trial as trial_lib
 
-from trainer import command
-from trainer.errors import RunError
+from trainer.run import command
+from trainer.run.errors import RunError
 from tuning import memory
 from tuning.folder import Folder
-from tuning.hypermodel import FilmModel
+from tuning.hypermodel import ClassifierHyperModel
 from tuning.oracles import Kept
 from tuning.pulse import Pulse
 from tuning.worker import Client
@@ -27,7 +27,7 @@ class Tuner(base_tuner.BaseTuner):
     def __init__(
         self,
         oracle: Kept,
-        hypermodel: FilmModel,
+        hypermodel: ClassifierHyperModel,
         folder: Folder,
         pulse: Pulse,
         check: Callable[[], None],

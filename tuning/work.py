@@ -3,8 +3,8 @@
 from collections.abc import Callable, Collection
 from typing import Any
 
-from trainer import command
-from trainer.errors import RunError
+from trainer.run import command
+from trainer.run.errors import RunError
 from tuning import chief, hypermodel, oracles, results, roles, search, worker
 from tuning import settings as settings_lib
 from tuning.bench import Bench
@@ -23,20 +23,20 @@ def bench(asked: Search) -> Bench:
     return Bench.open(asked.space.config({}), bool(asked.settings.folds))
 
 
-def alone(asked: Search, films: Bench) -> None:
+def alone(asked: Search, images: Bench) -> None:
     """Searches in this process.
 
     Raises:
-        RunError, ConfigError: The films can't be dealt, the objective is no metric, or no trial
+        RunError, ConfigError: The images can't be dealt, the objective is no metric, or no trial
             can be trained.
     """
     with asked.folder.owned(asked.identity):
         pulse, told = Pulse(), _Told(asked)
-        model = _film_model(asked, films, pulse)
+        model = _image_model(asked, images, pulse)
         oracle = _resumed(asked, told, ())  # what ran died with the process that ran it
-        if not oracle.saw(films.fingerprint):
+        if not oracle.saw(images.fingerprint):
             raise RunError(
-                f"The search in {asked.folder.root} has seen other films than {films.name} has "
+                f"The search in {asked.folder.root} has seen other images than {images.name} has "
                 "now. Build what it saw, give another --search_dir, or --overwrite."
             )
         search.run(search.Tuner(oracle, model, asked.folder, pulse, told.check))
@@ -68,15 +68,15 @@ def work(asked: Search) -> None:
     """Takes trials from the chief until there are none.
 
     Raises:
-        RunError, ConfigError: The films can't be dealt, the objective is no metric, or there is no
+        RunError, ConfigError: The images can't be dealt, the objective is no metric, or there is no
             chief.
     """
-    films = bench(asked)
+    images = bench(asked)
     pulse, oracle = Pulse(), _oracle(asked, lambda _: None)
-    model = _film_model(asked, films, pulse)
+    model = _image_model(asked, images, pulse)
     tuner = search.Tuner(oracle, model, asked.folder, pulse, command.raise_if_interrupted)
     digest = settings_lib.digest(asked.identity)
-    tuner.work_for(worker.Client(oracle, digest, films.fingerprint, asked.timeout))
+    tuner.work_for(worker.Client(oracle, digest, images.fingerprint, asked.timeout))
     search.run(tuner)
 
 
@@ -139,9 +139,9 @@ def _oracle(asked: Search, ended: Callable[[Any], None]) -> oracles.Kept:
     return made
 
 
-def _film_model(asked: Search, films: Bench, pulse: Pulse) -> hypermodel.FilmModel:
+def _image_model(asked: Search, images: Bench, pulse: Pulse) -> hypermodel.ClassifierHyperModel:
     """What trials train, checked by one batch; then all rows of the first one are computed."""
-    model = hypermodel.FilmModel(asked.space, asked.settings, films, pulse)
+    model = hypermodel.ClassifierHyperModel(asked.space, asked.settings, images, pulse)
     model.check_objective()
-    films.done(films.base(asked.space.config({})))
+    images.done(images.base(asked.space.config({})))
     return model

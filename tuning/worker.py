@@ -13,7 +13,7 @@ from keras_tuner.src import protos
 from keras_tuner.src.distribute import oracle_client
 from keras_tuner.src.engine import trial as trial_lib
 
-from trainer.errors import RunError
+from trainer.run.errors import RunError
 from tuning import roles
 from tuning.chief import DATASET, REASON, SEARCH
 from tuning.oracles import NOT_NOW, Kept

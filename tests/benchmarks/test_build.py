@@ -15,13 +15,13 @@ def test_the_limit_encodes_the_very_picture_that_the_build_stores():
     assert build._bare(data) == reading.encode(reading.read_image(data).pixels)
 
 
-def test_every_film_of_both_sources_is_read(tmp_path):
+def test_every_image_of_both_sources_is_read(tmp_path):
     made_sources.write_article(tmp_path)
     reads = build._reads(tmp_path)
     assert len(reads) >= 306 and all(read() for read in reads[:3])
 
 
-def test_enlarged_films_have_the_size_and_keep_their_places(tmp_path):
+def test_enlarged_images_have_the_size_and_keep_their_places(tmp_path):
     made_sources.write_article(tmp_path / "manual")
     into = build._enlarged(tmp_path / "manual", 400, tmp_path / "large")
     names = [path.relative_to(tmp_path / "manual") for path in tmp_path.rglob("manual/**/*.jpeg")]

@@ -44,7 +44,7 @@ def test_the_line_is_json_and_says_whether_each_claim_is_met(capsys):
         targets={"enough": (8.0, 8.0), "too little": (8.0, 7.99999)},
         bound="the disk",
         packages=("pillow",),
-        films=7,
+        images=7,
     )
     printed = capsys.readouterr().out
     assert printed.count("\n") == 1 and json.loads(printed) == line
@@ -52,4 +52,4 @@ def test_the_line_is_json_and_says_whether_each_claim_is_met(capsys):
     assert line["claims"]["too little"] == {"target": 8.0, "measured": 8.0, "met": False}
     assert line["claims"]["enough"]["met"] and not line["met"]
     assert {"tensorflow", "keras", "numpy", "pillow"} == line["versions"].keys()
-    assert line["films"] == 7 and line["cores"] >= 1 and line["processor"]
+    assert line["images"] == 7 and line["cores"] >= 1 and line["processor"]

@@ -1,4 +1,4 @@
-"""How scale counts films and asks for memory; no time is judged."""
+"""How scale counts images and asks for memory; no time is judged."""
 
 import os
 import pathlib
@@ -13,10 +13,10 @@ from covid_tfds import phantom
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def test_as_few_patients_as_have_the_films():
+def test_as_few_patients_as_have_the_images():
     patients, drawn = scale._patients(100)
-    films = [phantom.patient(0, number).images for number in range(patients)]
-    assert sum(films) == drawn and sum(films[:-1]) < 100 <= drawn
+    images = [phantom.patient(0, number).images for number in range(patients)]
+    assert sum(images) == drawn and sum(images[:-1]) < 100 <= drawn
 
 
 def test_the_peak_is_of_the_stage_alone(tmp_path):
@@ -40,7 +40,7 @@ def test_the_peak_is_of_the_stage_alone(tmp_path):
 
 
 def test_a_stage_that_fails_says_what_it_said(tmp_path, monkeypatch):
-    (tmp_path / "broken.py").write_text("raise SystemExit('no such film')")
+    (tmp_path / "broken.py").write_text("raise SystemExit('no such image')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(scale.StageError, match="no such film"):
+    with pytest.raises(scale.StageError, match="no such image"):
         scale.stage("broken", [])

@@ -12,11 +12,11 @@ from PIL import Image
 
 from benchmarks import article_race, search, search_watch
 from benchmarks.search_watch import Sample, Watched
-from trainer import dataset
+from trainer.input_pipeline import dataset
 
 ROOT = pathlib.Path(__file__).parents[2]
 ROWS = [
-    {"head_units": str(units), "learning_rate": "0.001", "seconds": "2", "films_per_second": "100"}
+    {"head_units": str(units), "learning_rate": "0.001", "seconds": "2", "images_per_second": "100"}
     for units in (1024, 64, 256, 64)
 ]
 
@@ -47,7 +47,7 @@ def watched(seconds=10.0, resident=lambda ended: 1000) -> Watched:
 
 def test_speed_is_of_the_time_between_the_first_trial_and_the_last():
     assert watched().trained == 8.0
-    assert watched().films_per_second == 4 * 200 / (5.0 - 1.0)
+    assert watched().images_per_second == 4 * 200 / (5.0 - 1.0)
 
 
 def test_smallest_median_and_largest_head_are_timed():
@@ -88,9 +88,9 @@ def test_a_command_is_watched_to_its_end(tmp_path, monkeypatch):
 
 
 def test_a_search_that_fails_says_what_it_said(tmp_path, monkeypatch):
-    (tmp_path / "broken.py").write_text("raise SystemExit('no such film')")
+    (tmp_path / "broken.py").write_text("raise SystemExit('no such image')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(SystemExit, match="no such film"):
+    with pytest.raises(SystemExit, match="no such image"):
         search_watch.watch(["broken"], tmp_path / "state.json", 0.05)
 
 
@@ -105,7 +105,7 @@ def test_the_plain_way_trains_on_a_folder_and_the_line_is_made_of_it(tmp_path):
                  "--trials=4:1e-3,8:1e-4", "--weights=none", "--image_size=32")  # fmt: skip
     assert [each["head_units"] for each in found["timed"]] == [4, 8]
     assert all(len(each["seconds"]) == 2 for each in found["timed"])
-    assert found["films"] == {"train": 9, "validation": 9}
+    assert found["images"] == {"train": 9, "validation": 9}
 
 
 def test_each_way_is_compared_with_the_plain_way_of_its_own_augmentation(monkeypatch, capsys):

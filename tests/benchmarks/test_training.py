@@ -1,4 +1,4 @@
-"""The benchmarks of training run to their line on a few small films; no time is judged."""
+"""The benchmarks of training run to their line on a few small images; no time is judged."""
 
 import json
 import pathlib
@@ -61,8 +61,8 @@ def test_the_articles_code_trains_on_a_folder(tmp_path):
 
 
 def test_views_of_the_peer_are_the_articles_and_differ(tmp_path):
-    film = np.random.default_rng(1).uniform(0, 255, (2, 40, 40, 3)).astype(np.float32)
-    one, again, other = (article_race._views(film, seed) for seed in (1, 1, 2))
+    image = np.random.default_rng(1).uniform(0, 255, (2, 40, 40, 3)).astype(np.float32)
+    one, again, other = (article_race._views(image, seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert not np.allclose(one, other)
     assert one.min() >= 0 and one.max() <= 1

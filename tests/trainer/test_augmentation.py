@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-from trainer.augmentation import Augmentation, augment, augmentation, flips, uniform_draws
-from trainer.exposure import expose, shift_channel
-from trainer.geometry import transforms, warp
-from trainer.parameters import DRAWS, Parameters, parameters_from
-from trainer.presets import PRESETS, Ranges
+from trainer.augmentation.intensity import expose, shift_channel
+from trainer.augmentation.layer import Augmentation, augment, augmentation, flips
+from trainer.augmentation.presets import PRESETS, Ranges
+from trainer.augmentation.random import DRAWS, Parameters, parameters_from, uniform_draws
+from trainer.augmentation.spatial import transforms, warp
 
 SIDE = 61
 SEEDS = ("noise_seed", "elastic_seed")
@@ -27,7 +27,7 @@ def parameters(**changes):
     return Parameters(**{k: keras.ops.convert_to_tensor([v], "float32") for k, v in values.items()})
 
 
-def film(height=SIDE, width=SIDE, seed=0, low=30.0, high=220.0):
+def image(height=SIDE, width=SIDE, seed=0, low=30.0, high=220.0):
     """A smooth picture, so that interpolation is all that two ways of sampling can differ by."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width] / max(height, width)
@@ -42,7 +42,7 @@ def warped(picture, **changes):
 
 
 def inside(picture, margin=2.0, **changes):
-    """Where the source point lies inside the film by some pixels."""
+    """Where the source point lies inside the image by some pixels."""
     _, height, width, _ = picture.shape
     a, b, c, d, e, f = numpy(transforms(parameters(**changes), height, width))[0]
     y, x = np.mgrid[:height, :width]
@@ -109,7 +109,7 @@ ONE_BY_ONE = [
 
 @pytest.mark.parametrize("changes", ONE_BY_ONE)
 def test_geometry_is_imagedatagenerators_inside_the_border(changes):
-    picture = film()
+    picture = image()
     where = inside(picture, **changes)
     assert where.mean() > 0.4
     ours, theirs = warped(picture, **changes)[0, :, :, 0], generator(picture, **changes)[0, :, :, 0]
@@ -118,9 +118,9 @@ def test_geometry_is_imagedatagenerators_inside_the_border(changes):
     assert abs(ours - picture[0, :, :, 0])[where].mean() > (0.05 if "shear" in changes else 1)
 
 
-def test_outside_the_film_is_black_in_both():
+def test_outside_the_image_is_black_in_both():
     changes = {"rotation": 30.0, "shift_x": 0.2}
-    picture = film()
+    picture = image()
     outside = ~inside(picture, margin=-1.01, **changes)
     assert outside.mean() > 0.1
     for result in (warped(picture, **changes), generator(picture, **changes)):
@@ -139,7 +139,7 @@ def test_sampling_is_keras_affine_transform_up_to_the_border(shape):
 
 
 def test_no_change_is_the_same_bits():
-    picture = film(height=45, width=60) + np.float32(0.1234)
+    picture = image(height=45, width=60) + np.float32(0.1234)
     np.testing.assert_array_equal(warped(picture), picture)
     np.testing.assert_array_equal(
         numpy(shift_channel(picture, parameters().channel_shift)), picture
@@ -152,28 +152,28 @@ def test_no_change_is_the_same_bits():
 
 @pytest.mark.parametrize(("flips", "axes"), [((1, 0), 2), ((0, 1), 1), ((1, 1), (1, 2))])
 def test_flips_are_exact(flips, axes):
-    picture = film(height=45, width=60)
+    picture = image(height=45, width=60)
     flipped = warped(picture, flip_x=float(flips[0]), flip_y=float(flips[1]))
     np.testing.assert_array_equal(flipped, np.flip(picture, axes))
 
 
 def test_shift_by_whole_pixels_moves_pixels_and_leaves_black():
-    picture = film(height=40, width=50)
+    picture = image(height=40, width=50)
     moved = warped(picture, shift_x=10 / 50, shift_y=-4 / 40)
     np.testing.assert_allclose(moved[:, 4:, :-10], picture[:, :-4, 10:], atol=0.01)
-    # A source column within rounding of the edge is still the film's.
+    # A source column within rounding of the edge is still the image's.
     assert (moved[:, :3] == 0).all() and (moved[:, :, -9:] == 0).all()
 
 
 def test_a_quarter_turn_is_exact_within_rounding():
-    picture = film(height=41, width=41)
+    picture = image(height=41, width=41)
     np.testing.assert_allclose(
         warped(picture, rotation=90.0), np.rot90(picture, 1, (1, 2)), atol=0.01
     )
 
 
 def test_channel_shift_is_imagedatagenerators():
-    picture = film()
+    picture = image()
     for shift in (20.0, -13.5):
         ours = numpy(shift_channel(picture, parameters(channel_shift=shift).channel_shift))
         np.testing.assert_allclose(ours, generator(picture, channel_shift=shift), atol=1e-4)
@@ -216,7 +216,7 @@ def test_each_parameter_has_a_draw_of_its_own():
 
 def test_views_of_earlier_versions_stay_as_they_were():
     """Golden numbers of the version that drew eleven numbers a view."""
-    draws = uniform_draws(["film 1", "film 2"], 3, 7)
+    draws = uniform_draws(["image 1", "image 2"], 3, 7)
     golden = [
         [0.368681, 0.70217264, 0.91337276, 0.91381025, 0.3447047, 0.39508867, 0.108261526,
          0.46854126, 0.70376265, 0.7964457, 0.9357442],
@@ -225,13 +225,13 @@ def test_views_of_earlier_versions_stay_as_they_were():
     ]  # fmt: skip
     np.testing.assert_array_equal(draws[:, :11], np.array(golden, "float32"))
     y, x = np.mgrid[:40, :50]
-    films = np.repeat(((3 * x * y + 5 * x + 7 * y) % 256)[None, :, :, None], 2, axis=0)
+    images = np.repeat(((3 * x * y + 5 * x + 7 * y) % 256)[None, :, :, None], 2, axis=0)
     pixels = {
         "article": [[169.143, 137.29, 91.638, 198.913], [177.948, 141.406, 163.375, 152.563]],
         "radiograph": [[146.454, 107.058, 93.379, 185.228], [84.154, 108.832, 198.182, 81.124]],
     }
     for preset, golden in pixels.items():
-        views = numpy(augmentation(preset)(films, draws))
+        views = numpy(augmentation(preset)(images, draws))
         np.testing.assert_allclose(views[:, 13:27:13, 17:35:17].reshape(2, 4), golden, atol=0.01)
 
 
@@ -249,15 +249,15 @@ def test_presets_are_those_of_the_article_and_of_a_chest():
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float16"])
 def test_views_keep_shape_and_range_and_are_float32(preset, dtype):
-    films = np.random.default_rng(0).integers(0, 256, (6, 40, 50, 1)).astype(dtype)
-    views = numpy(augmentation(preset)(films, uniform_draws(list("abcdef"), 0, 7)))
-    assert views.shape == films.shape and views.dtype == np.float32
+    images = np.random.default_rng(0).integers(0, 256, (6, 40, 50, 1)).astype(dtype)
+    views = numpy(augmentation(preset)(images, uniform_draws(list("abcdef"), 0, 7)))
+    assert views.shape == images.shape and views.dtype == np.float32
     assert views.min() >= 0 and views.max() <= 255
-    assert not np.array_equal(views, films.astype("float32"))
+    assert not np.array_equal(views, images.astype("float32"))
 
 
-def test_draws_depend_on_film_view_and_seed_alone():
-    names = [f"film {i}" for i in range(50)]
+def test_draws_depend_on_image_view_and_seed_alone():
+    names = [f"image {i}" for i in range(50)]
     rows = uniform_draws(names, 3, 7)
     assert rows.shape == (50, DRAWS) and rows.dtype == np.float32
     assert rows.min() >= 0 and rows.max() < 1
@@ -272,34 +272,34 @@ def test_draws_depend_on_film_view_and_seed_alone():
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_view_is_the_same_in_any_batch(preset):
-    films = np.concatenate([film(40, 40) for _ in range(6)])
+    images = np.concatenate([image(40, 40) for _ in range(6)])
     numbers = uniform_draws(list("abcdef"), 1, 2)
     layer = augmentation(preset)
-    whole = numpy(layer(films, numbers))
-    parts = [numpy(layer(films[i : i + 2], numbers[i : i + 2])) for i in (0, 2, 4)]
+    whole = numpy(layer(images, numbers))
+    parts = [numpy(layer(images[i : i + 2], numbers[i : i + 2])) for i in (0, 2, 4)]
     np.testing.assert_allclose(np.concatenate(parts), whole, atol=0.01)
     assert len({view.tobytes() for view in whole}) == 6
 
 
 def test_layer_is_the_pure_function_of_its_draws():
-    films = np.repeat(film(40, 40), 4, axis=0)
+    images = np.repeat(image(40, 40), 4, axis=0)
     numbers = uniform_draws(list("abcd"), 0, 5)
-    want = numpy(augment(films, numbers, PRESETS["article"]))
-    np.testing.assert_allclose(numpy(augmentation("article")(films, numbers)), want, atol=0.05)
+    want = numpy(augment(images, numbers, PRESETS["article"]))
+    np.testing.assert_allclose(numpy(augmentation("article")(images, numbers)), want, atol=0.05)
 
 
 def test_no_ranges_is_no_change():
-    picture = film(40, 40)
+    picture = image(40, 40)
     unchanged = Augmentation(Ranges())(picture, uniform_draws(["a"], 0, 1))
     np.testing.assert_array_equal(numpy(unchanged), picture)
 
 
 def test_bfloat16_policy_does_not_touch_the_pixels():
-    films, numbers = np.repeat(film(40, 40), 2, axis=0), uniform_draws(["a", "b"], 0, 5)
-    want = numpy(augmentation("article")(films, numbers))
+    images, numbers = np.repeat(image(40, 40), 2, axis=0), uniform_draws(["a", "b"], 0, 5)
+    want = numpy(augmentation("article")(images, numbers))
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        views = augmentation("article")(films, numbers)
+        views = augmentation("article")(images, numbers)
     finally:
         keras.config.set_dtype_policy("float32")
     np.testing.assert_array_equal(numpy(views), want)
@@ -311,29 +311,29 @@ def test_in_a_graph_of_open_batch_as_eagerly(jit_compile):
     if keras.backend.backend() != "tensorflow":
         pytest.skip("tf.function runs layers of the TensorFlow backend only")
     graph = tf.function(
-        lambda films, draws: augment(films, draws, PRESETS["article"]),
+        lambda images, draws: augment(images, draws, PRESETS["article"]),
         input_signature=[tf.TensorSpec((None, 40, 40, 1)), tf.TensorSpec((None, DRAWS))],
         jit_compile=jit_compile,
     )
     for batch in (4, 3):
-        films = np.repeat(film(40, 40), batch, axis=0)
+        images = np.repeat(image(40, 40), batch, axis=0)
         draws = np.random.default_rng(batch).uniform(0, 1, (batch, DRAWS)).astype("float32")
-        want = numpy(augment(films, draws, PRESETS["article"]))
-        np.testing.assert_allclose(numpy(graph(films, draws)), want, atol=0.05)
+        want = numpy(augment(images, draws, PRESETS["article"]))
+        np.testing.assert_allclose(numpy(graph(images, draws)), want, atol=0.05)
 
 
-def test_in_a_model_of_films_and_draws():
-    films, numbers = np.repeat(film(32, 32), 4, axis=0), uniform_draws(list("abcd"), 0, 1)
+def test_in_a_model_of_images_and_draws():
+    images, numbers = np.repeat(image(32, 32), 4, axis=0), uniform_draws(list("abcd"), 0, 1)
     inputs = [keras.Input((32, 32, 1)), keras.Input((DRAWS,))]
     model = keras.Model(inputs, augmentation("radiograph")(*inputs))
-    want = numpy(augment(films, numbers, PRESETS["radiograph"]))
-    np.testing.assert_allclose(model.predict([films, numbers], verbose=0), want, atol=0.05)
+    want = numpy(augment(images, numbers, PRESETS["radiograph"]))
+    np.testing.assert_allclose(model.predict([images, numbers], verbose=0), want, atol=0.05)
 
 
 @pytest.mark.parametrize("shape", [(2, 20, 20, 3), (20, 20, 1)])
-def test_films_that_are_not_grey_batches_are_refused(shape):
+def test_images_that_are_not_grey_batches_are_refused(shape):
     with pytest.raises(
-        ValueError, match=r"Give it grey films of shape \[batch, height, width, 1\]"
+        ValueError, match=r"Give it grey images of shape \[batch, height, width, 1\]"
     ):
         augmentation("article")(np.zeros(shape, "float32"), np.zeros((2, DRAWS), "float32"))
 

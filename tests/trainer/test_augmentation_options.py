@@ -6,13 +6,13 @@ import keras
 import numpy as np
 import pytest
 
-from trainer import exposure, geometry, presets, stateless
-from trainer.augmentation import Augmentation, augment, augmentation, flips, uniform_draws
-from trainer.parameters import DRAWS, parameters_from
-from trainer.presets import OPTIONS, PRESETS, Ranges
+from trainer.augmentation import intensity, presets, random, spatial
+from trainer.augmentation.layer import Augmentation, augment, augmentation, flips
+from trainer.augmentation.presets import OPTIONS, PRESETS, Ranges
+from trainer.augmentation.random import DRAWS, parameters_from, uniform_draws
 
 ALL = "radiograph+gamma+noise+cutout+elastic"
-# Pixels of the two films of `test_golden_pixels...`: what a seed gives may not change unseen.
+# Pixels of the two images of `test_golden_pixels...`: what a seed gives may not change unseen.
 GOLDEN = [
     [[46.546, 73.008, 178.499], [209.585, 0, 102.747], [126.877, 29.59, 171.237],
      [2.133, 0, 191.021]],
@@ -34,12 +34,12 @@ def grey(level, batch=1, height=40, width=50):
 
 
 def ramp(height=41, width=51):
-    """A film whose grey levels are its coordinates."""
+    """An image whose grey levels are its coordinates."""
     y, x = np.mgrid[:height, :width].astype("float32")
     return np.stack([x, y])[..., None]
 
 
-def films(batch=6):
+def images(batch=6):
     return np.random.default_rng(0).integers(0, 256, (batch, 40, 50, 1), np.uint8)
 
 
@@ -66,20 +66,20 @@ def test_what_the_flag_does_not_take(flag):
 def test_each_option_changes_pixels_and_nothing_else_does(option):
     names = list("abcdef")
     draws = uniform_draws(names, 0, 7)
-    views = numpy(augmentation(f"radiograph+{option}")(films(), draws))
-    plain = numpy(augmentation("radiograph")(films(), draws))
+    views = numpy(augmentation(f"radiograph+{option}")(images(), draws))
+    plain = numpy(augmentation("radiograph")(images(), draws))
     assert views.dtype == np.float32 and views.min() >= 0 and views.max() <= 255
     assert all((view != other).mean() > 0.01 for view, other in zip(views, plain, strict=True))
     # Alone, it is the only thing that happens; at 0, nothing does.
-    alone = numpy(Augmentation(Ranges(**{option: OPTIONS[option]}))(films(), draws))
-    assert not np.array_equal(alone, films())
-    off = numpy(Augmentation(Ranges(**{option: 0.0}))(films(), draws))
-    np.testing.assert_array_equal(off, films())
+    alone = numpy(Augmentation(Ranges(**{option: OPTIONS[option]}))(images(), draws))
+    assert not np.array_equal(alone, images())
+    off = numpy(Augmentation(Ranges(**{option: 0.0}))(images(), draws))
+    np.testing.assert_array_equal(off, images())
 
 
 @pytest.mark.parametrize("flag", [f"radiograph+{option}" for option in OPTIONS] + [ALL])
 def test_a_view_is_the_same_in_any_batch_and_order(flag):
-    pictures, draws, layer = films(), uniform_draws(list("abcdef"), 1, 2), augmentation(flag)
+    pictures, draws, layer = images(), uniform_draws(list("abcdef"), 1, 2), augmentation(flag)
     whole = numpy(layer(pictures, draws))
     for rows in ([0], [1, 2], [5, 3, 4], [5, 4, 3, 2, 1, 0]):
         np.testing.assert_allclose(
@@ -90,14 +90,14 @@ def test_a_view_is_the_same_in_any_batch_and_order(flag):
 def test_golden_pixels_of_all_options_on_every_backend():
     y, x = np.mgrid[:40, :50]
     pictures = np.repeat(((3 * x * y + 5 * x + 7 * y) % 256)[None, :, :, None], 2, axis=0)
-    views = numpy(augmentation(ALL)(pictures, uniform_draws(["film 1", "film 2"], 3, 7)))
+    views = numpy(augmentation(ALL)(pictures, uniform_draws(["image 1", "image 2"], 3, 7)))
     np.testing.assert_allclose(views[:, ::13, ::17, 0], GOLDEN, atol=0.02)
 
 
 def test_views_differ_from_view_to_view_and_seed_to_seed():
     views = [
         numpy(
-            augmentation("radiograph+noise+elastic")(films(), uniform_draws("abcdef", view, seed))
+            augmentation("radiograph+noise+elastic")(images(), uniform_draws("abcdef", view, seed))
         )
         for view, seed in ((0, 1), (1, 1), (0, 2))
     ]
@@ -130,18 +130,18 @@ def test_hashed_numbers_are_golden_and_depend_on_their_seed_alone():
         return ((mixed((i * 0x9E3779B9 + mixed(seed)) % 2**32) >> 9) + 0.5) / 2**23
 
     want = [[number(seed, i) for i in range(500)] for seed in (0, 5, 2**32 - 1)]
-    found = numpy(stateless.uniform(seeds(0, 5, 2**32 - 1), 500))
+    found = numpy(random.uniform(seeds(0, 5, 2**32 - 1), 500))
     np.testing.assert_array_equal(found, np.array(want, "float32"))
-    np.testing.assert_array_equal(numpy(stateless.uniform(seeds(5), 20))[0], found[1, :20])
+    np.testing.assert_array_equal(numpy(random.uniform(seeds(5), 20))[0], found[1, :20])
 
 
 def test_hashed_numbers_are_uniform_gaussian_and_unrelated():
-    flat = numpy(stateless.uniform(seeds(*range(40)), 22500))
+    flat = numpy(random.uniform(seeds(*range(40)), 22500))
     assert flat.min() > 0 and flat.max() < 1
     counts = np.histogram(flat, 100, (0, 1))[0]
     # Chi-squared of 99 degrees of freedom: 99 ± 14.
     assert 50 < ((counts - 9000) ** 2 / 9000).sum() < 160
-    bell = numpy(stateless.normal(seeds(*range(40)), 22500))
+    bell = numpy(random.normal(seeds(*range(40)), 22500))
     assert np.isfinite(bell).all()
     moments = [bell.mean(), bell.std(), (bell**3).mean(), (bell**4).mean()]
     np.testing.assert_allclose(moments, [0, 1, 0, 3], atol=0.03)
@@ -154,36 +154,36 @@ def test_hashed_numbers_are_uniform_gaussian_and_unrelated():
 
 def test_gamma_by_hand():
     levels = np.array([0.0, 51.0, 127.5, 255.0], "float32").reshape(1, 2, 2, 1)
-    darker = numpy(exposure.respond(levels, np.array([2.0], "float32"))).ravel()
+    darker = numpy(intensity.respond(levels, np.array([2.0], "float32"))).ravel()
     np.testing.assert_allclose(darker, [0, 10.2, 63.75, 255], atol=1e-3)
-    brighter = numpy(exposure.respond(levels, np.array([0.5], "float32"))).ravel()
+    brighter = numpy(intensity.respond(levels, np.array([0.5], "float32"))).ravel()
     np.testing.assert_allclose(brighter, [0, 114.04, 180.31, 255], atol=1e-2)
-    same = numpy(exposure.respond(levels, np.array([1.0], "float32"))).ravel()
+    same = numpy(intensity.respond(levels, np.array([1.0], "float32"))).ravel()
     np.testing.assert_allclose(same, levels.ravel(), atol=1e-3)
 
 
 def test_gamma_of_a_rounding_below_black_is_black():
     below = np.full((1, 2, 2, 1), -1e-6, "float32")
-    assert (numpy(exposure.respond(below, np.array([0.8], "float32"))) == 0).all()
+    assert (numpy(intensity.respond(below, np.array([0.8], "float32"))) == 0).all()
 
 
-def test_noise_has_the_films_own_deviation():
+def test_noise_has_the_images_own_deviation():
     deviation = np.array([0.0, 2.0, 10.0], "float32")
-    noisy = numpy(exposure.add_noise(grey(128.0, 3, 100, 100), deviation, seeds(1, 2, 3)))
+    noisy = numpy(intensity.add_noise(grey(128.0, 3, 100, 100), deviation, seeds(1, 2, 3)))
     np.testing.assert_allclose(noisy.std(axis=(1, 2, 3)), deviation, rtol=0.03)
     np.testing.assert_allclose(noisy.mean(axis=(1, 2, 3)), 128, atol=0.3)
     np.testing.assert_array_equal(noisy[0], grey(128.0, 1, 100, 100)[0])
     for level in (0.0, 255.0):
-        clipped = numpy(exposure.add_noise(grey(level), deviation[2:], seeds(3)))
+        clipped = numpy(intensity.add_noise(grey(level), deviation[2:], seeds(3)))
         assert clipped.min() >= 0 and clipped.max() <= 255
 
 
 @pytest.mark.parametrize("aspect", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("place", [(0.0, 0.0), (0.999, 0.999), (0.3, 0.6)])
-def test_cutout_is_one_rectangle_of_its_area_inside_the_film(aspect, place):
+def test_cutout_is_one_rectangle_of_its_area_inside_the_image(aspect, place):
     area, size = 0.15, (100, 120)
     arguments = (np.array([value], "float32") for value in (area, aspect, *place))
-    black = numpy(exposure.cover(grey(200.0, 1, *size), *arguments))[0, :, :, 0] == 0
+    black = numpy(intensity.cover(grey(200.0, 1, *size), *arguments))[0, :, :, 0] == 0
     rows, columns = np.flatnonzero(black.any(axis=1)), np.flatnonzero(black.any(axis=0))
     high, wide = np.ptp(rows) + 1, np.ptp(columns) + 1
     assert black.sum() == high * wide
@@ -195,21 +195,21 @@ def test_cutout_is_one_rectangle_of_its_area_inside_the_film(aspect, place):
 
 def test_cutout_at_its_bounds():
     none = (np.array([value], "float32") for value in (0.0, 1.0, 0.5, 0.5))
-    np.testing.assert_array_equal(numpy(exposure.cover(grey(9.0), *none)), grey(9.0))
+    np.testing.assert_array_equal(numpy(intensity.cover(grey(9.0), *none)), grey(9.0))
     half = (np.array([value], "float32") for value in (0.5, 2.0, 0.5, 0.5))
-    black = numpy(exposure.cover(grey(9.0), *half))[0, :, :, 0] == 0
+    black = numpy(intensity.cover(grey(9.0), *half))[0, :, :, 0] == 0
     assert black.any(axis=0).all() and black.any(axis=1).sum() == 20
 
 
 def test_bends_are_smooth_within_reach_and_do_not_fold():
     reach, height, width = 0.05, 120, 150
-    bend = numpy(geometry.bends(seeds(*range(200)), reach, height, width))
+    bend = numpy(spatial.bends(seeds(*range(200)), reach, height, width))
     assert bend.shape == (200, 2, height, width) and bend.dtype == np.float32
     shares = bend / np.array([width, height])[None, :, None, None]
     assert 0.5 * reach < abs(shares).max() <= reach
     assert abs(shares.mean()) < 0.1 * reach
     assert 0.2 * reach < shares.std() < 0.4 * reach
-    # Two bends of one film are unrelated: x does not follow y.
+    # Two bends of one image are unrelated: x does not follow y.
     assert abs(np.corrcoef(shares[:, 0].ravel(), shares[:, 1].ravel())[0, 1]) < 0.15
     along_y, along_x = np.gradient(bend, axis=(2, 3))
     # The determinant of the map's Jacobian: an area that turned over would be negative.
@@ -221,9 +221,9 @@ def test_bends_are_smooth_within_reach_and_do_not_fold():
 def test_bends_are_the_splines_that_scipy_evaluates():
     interpolate = pytest.importorskip("scipy.interpolate")
     height, width, reach = 31, 45, 0.1
-    moves = 2 * numpy(stateless.uniform(seeds(8), 98)).reshape(2, 7, 7) - 1
-    # Knots -1 .. 5 in units of their distance; the film spans 0 .. 4.
-    knots, found = np.arange(-3, 8), numpy(geometry.bends(seeds(8), reach, height, width))[0]
+    moves = 2 * numpy(random.uniform(seeds(8), 98)).reshape(2, 7, 7) - 1
+    # Knots -1 .. 5 in units of their distance; the image spans 0 .. 4.
+    knots, found = np.arange(-3, 8), numpy(spatial.bends(seeds(8), reach, height, width))[0]
     for axis, side in enumerate((width, height)):
         down = interpolate.BSpline(knots, moves[axis], 3)(np.linspace(0, 4, height))
         want = interpolate.BSpline(knots, down.T, 3)(np.linspace(0, 4, width)).T
@@ -233,14 +233,14 @@ def test_bends_are_the_splines_that_scipy_evaluates():
 def test_the_warp_reads_where_the_bend_says():
     pictures = ramp()
     identity = np.array([[1, 0, 0, 0, 1, 0]] * 2, "float32")
-    bend = numpy(geometry.bends(seeds(4, 4), 0.05, 41, 51))
-    found = numpy(geometry.warp(pictures, identity, bend))[..., 0]
+    bend = numpy(spatial.bends(seeds(4, 4), 0.05, 41, 51))
+    found = numpy(spatial.warp(pictures, identity, bend))[..., 0]
     x, y = ramp()[..., 0]
     want = np.stack([x + bend[0, 0], y + bend[0, 1]])
     inside = (want[0] > 0) & (want[0] < 50) & (want[1] > 0) & (want[1] < 40)
     assert inside.mean() > 0.8
     np.testing.assert_allclose(found[:, inside], want[:, inside], atol=1e-3)
-    still = numpy(geometry.warp(pictures, identity, np.zeros_like(bend)))
+    still = numpy(spatial.warp(pictures, identity, np.zeros_like(bend)))
     np.testing.assert_array_equal(still, pictures)
 
 
@@ -256,14 +256,14 @@ def test_in_a_graph_of_open_batch_as_eagerly(jit_compile):
         jit_compile=jit_compile,
     )
     for batch in (4, 3):
-        pictures, draws = films(batch).astype("float32"), uniform_draws("abcd"[:batch], 0, 1)
+        pictures, draws = images(batch).astype("float32"), uniform_draws("abcd"[:batch], 0, 1)
         want = numpy(augment(pictures, draws, chosen))
         np.testing.assert_allclose(numpy(graph(pictures, draws)), want, atol=0.05)
 
 
-def test_in_a_model_of_films_and_draws():
+def test_in_a_model_of_images_and_draws():
     draws = uniform_draws("abcd", 0, 1)
     inputs = [keras.Input((40, 50, 1)), keras.Input((DRAWS,))]
     model = keras.Model(inputs, augmentation(ALL)(*inputs))
-    want = numpy(augmentation(ALL)(films(4), draws))
-    np.testing.assert_allclose(model.predict([films(4), draws], verbose=0), want, atol=0.05)
+    want = numpy(augmentation(ALL)(images(4), draws))
+    np.testing.assert_allclose(model.predict([images(4), draws], verbose=0), want, atol=0.05)

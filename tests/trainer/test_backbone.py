@@ -1,18 +1,17 @@
-"""VGG16 for grey films: what it holds, what it takes, what is frozen, in which precision."""
+"""VGG16 for grey images: what it holds, what it takes, what is frozen, in which precision."""
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
 
-from trainer.backbone import (
+from trainer.model.precision import choose_precision, precision_for
+from trainer.model.vgg16 import (
     BLOCKS,
     build_model,
-    choose_precision,
-    precision_for,
     set_trainable,
 )
-from trainer.weights import VGG16_LAYERS, Weights
+from trainer.model.weights import VGG16_LAYERS, Weights
 
 RANDOM = Weights(None, "", "random numbers")
 
@@ -28,7 +27,7 @@ def small(**changes):
     return build_model(**(options | {"weights": RANDOM} | changes))
 
 
-def films(size=32, batch=2, seed=0):
+def images(size=32, batch=2, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (batch, size, size, 1), np.uint8)
 
 
@@ -62,7 +61,7 @@ def test_head_by_classes_and_pooling(classes, pooling, features):
     model = small(classes=classes, pooling=pooling, image_size=64)
     units = 1 if classes == 2 else classes
     assert set_trainable(model, None) == features * 8 + 8 + 8 * units + units
-    probabilities = model.predict(films(64), verbose=0)
+    probabilities = model.predict(images(64), verbose=0)
     assert probabilities.shape == (2, units) and probabilities.dtype == np.float32
     assert ((probabilities >= 0) & (probabilities <= 1)).all()
     if classes > 2:
@@ -78,28 +77,28 @@ def test_the_graph_is_flat_and_every_layer_is_keras_own(model):
 
 
 def test_preprocessing_is_keras_own_for_vgg16(model):
-    x = films()
+    x = images()
     rgb = np.repeat(x.astype("float32"), 3, axis=-1)
     want = keras.applications.vgg16.preprocess_input(rgb)
     np.testing.assert_allclose(layer_output(model, "subtract_mean", x), want, atol=1e-5)
 
 
-def test_films_of_the_models_size_pass_bit_for_bit(model):
-    x = films().astype("float32") + np.float32(0.3)
+def test_images_of_the_models_size_pass_bit_for_bit(model):
+    x = images().astype("float32") + np.float32(0.3)
     np.testing.assert_array_equal(layer_output(model, "resize", x), x)
 
 
 @pytest.mark.parametrize("shape", [(97, 64), (20, 51)])
 def test_other_sizes_are_resized_as_pillow_does(shape, model):
-    x = films(128)[:1, : shape[0], : shape[1]].astype("float32")
+    x = images(128)[:1, : shape[0], : shape[1]].astype("float32")
     want = Image.fromarray(x[0, :, :, 0]).resize((32, 32), Image.Resampling.BILINEAR)
     np.testing.assert_allclose(
         layer_output(model, "resize", x)[0, :, :, 0], np.asarray(want), atol=0.01
     )
 
 
-def test_uint8_and_float_films_give_the_same(model):
-    x = films(50)
+def test_uint8_and_float_images_give_the_same(model):
+    x = images(50)
     first = model.predict(x, verbose=0)
     np.testing.assert_array_equal(first, model.predict(x.astype("float32"), verbose=0))
     np.testing.assert_array_equal(first, model.predict(x.astype("float64"), verbose=0))
@@ -144,7 +143,7 @@ def test_training_moves_what_is_above_the_cut_and_nothing_below():
     set_trainable(model, "block5")
     before = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
     model.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
-    model.fit(films(batch=4), np.array([0.0, 1.0, 1.0, 1.0]), epochs=1, verbose=0)
+    model.fit(images(batch=4), np.array([0.0, 1.0, 1.0, 1.0]), epochs=1, verbose=0)
     for name, arrays in before.items():
         moved = not np.array_equal(arrays[0], model.get_layer(name).get_weights()[0])
         assert moved == (name.startswith("block5") or name in ("head", "predictions"))
@@ -153,14 +152,14 @@ def test_training_moves_what_is_above_the_cut_and_nothing_below():
 def test_a_saved_model_loads_without_this_code_and_agrees(model, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    x = films(77)
+    x = images(77)
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
 
 
 def test_mixed_precision_keeps_pixels_and_probabilities_in_float32(mixed_bfloat16, model):
     mixed = small()
     mixed.set_weights(model.get_weights())
-    x = films(97).astype("float32") + np.float32(0.3)
+    x = images(97).astype("float32") + np.float32(0.3)
     np.testing.assert_array_equal(
         layer_output(mixed, "subtract_mean", x), layer_output(model, "subtract_mean", x)
     )

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from trainer import command
+from trainer.run import command
 
 
 def interrupted_within_tensorflow():

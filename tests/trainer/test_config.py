@@ -32,7 +32,7 @@ BAD = {
     "--augmentation is 'article+noise'": {"augmentation": "article+noise"},
     "--augmentation is 'none+noise'": {"augmentation": "none+noise"},
     "--augmentation is ''": {"augmentation": ""},
-    "--normalisation is 'zcs'. Give one of imagenet, featurewise, zca": {"normalisation": "zcs"},
+    "--normalization is 'zcs'. Give one of imagenet, featurewise, zca": {"normalization": "zcs"},
     "--precision is 'float16'": {"precision": "float16"},
     "--fine_tune_from is 'block6'": {"fine_tune_from": "block6"},
     "--fine_tune_epochs is 0": {"fine_tune_from": "block5", "fine_tune_epochs": 0},

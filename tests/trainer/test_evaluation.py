@@ -10,17 +10,16 @@ import pytest
 from scipy.stats.contingency import association
 from sklearn import metrics
 
-from trainer import evaluation
-from trainer.evaluation import Predictions, score, wilson
-from trainer.resampling import paired_difference, ranking_areas
+from trainer.evaluation.intervals import paired_difference, ranking_areas
+from trainer.evaluation.metrics import Predictions, score, wilson
 
 NAMES = ("healthy", "covid19", "bacterial", "viral")
 
 
-def make(labels, probabilities, patients=None, sources=None, film_ids=None):
+def make(labels, probabilities, patients=None, sources=None, image_ids=None):
     n = len(labels)
     return Predictions(
-        film_ids or [f"film{i}" for i in range(n)],
+        image_ids or [f"image{i}" for i in range(n)],
         patients or [f"patient{i}" for i in range(n)],
         sources or ["kaggle"] * n,
         np.asarray(labels),
@@ -28,17 +27,17 @@ def make(labels, probabilities, patients=None, sources=None, film_ids=None):
     )
 
 
-def random_predictions(n=240, classes=4, films_per_patient=2, seed=0, skill=1.5):
+def random_predictions(n=240, classes=4, images_per_patient=2, seed=0, skill=1.5):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, n)
     logits = rng.normal(size=(n, classes))
     logits[np.arange(n), labels] += skill
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return make(labels, shares, [f"p{i // films_per_patient:03}" for i in range(n)])
+    return make(labels, shares, [f"p{i // images_per_patient:03}" for i in range(n)])
 
 
 def called(right, wrong, classes=2, true_class=0):
-    """`right` films of a class called so, `wrong` ones called the next class."""
+    """`right` images of a class called so, `wrong` ones called the next class."""
     shares = np.full((right + wrong, classes), 0.1 / (classes - 1))
     shares[:right, true_class] = shares[right:, (true_class + 1) % classes] = 0.9
     return [true_class] * (right + wrong), shares
@@ -97,7 +96,7 @@ def test_wilson_reaches_the_ends_exactly_and_refuses_no_trial():
 
 
 def test_interval_is_the_percentile_bootstrap_over_patients():
-    p = random_predictions(n=120, films_per_patient=3)
+    p = random_predictions(n=120, images_per_patient=3)
     right = p.probabilities.argmax(axis=1) == p.labels
     by_patient = right.reshape(40, 3)
     rng = np.random.default_rng(5)
@@ -132,14 +131,14 @@ def test_what_makes_a_draw_hard_for_both_cancels_out_of_a_paired_difference():
     labels, patients = np.arange(200) % 2, np.arange(200)
     ours = rng.integers(0, 2, 200) * 1.0
     worse = ours.copy()
-    worse[:8] = 0  # wrong on a few more films, right on the same others
+    worse[:8] = 0  # wrong on a few more images, right on the same others
     paired = paired_difference(labels, patients, ours, worse)
     apart = paired_difference(labels, patients, ours, rng.permutation(worse))
     assert paired["high"] - paired["low"] < (apart["high"] - apart["low"]) / 2
 
 
 def test_more_copies_of_the_same_patients_narrow_nothing():
-    once = random_predictions(n=60, films_per_patient=1)
+    once = random_predictions(n=60, images_per_patient=1)
     four = make(
         np.tile(once.labels, 4), np.tile(once.probabilities, (4, 1)), list(once.patients) * 4
     )
@@ -154,14 +153,14 @@ def test_more_copies_of_the_same_patients_narrow_nothing():
     )
 
 
-def test_same_seed_same_numbers_in_any_order_of_films():
+def test_same_seed_same_numbers_in_any_order_of_images():
     p = random_predictions(n=80)
     order = np.random.default_rng(3).permutation(80)
     shuffled = make(
         p.labels[order],
         p.probabilities[order],
         [p.patients[i] for i in order],
-        film_ids=[p.film_ids[i] for i in order],
+        image_ids=[p.image_ids[i] for i in order],
     )
     first = score(p, NAMES, seed=1, resamples=200)
     assert first == score(p, NAMES, seed=1, resamples=200)
@@ -171,7 +170,7 @@ def test_same_seed_same_numbers_in_any_order_of_films():
     assert first["loss"]["low"] != score(p, NAMES, seed=2, resamples=200)["loss"]["low"]
 
 
-def test_all_right_is_bounded_by_patients_not_films():
+def test_all_right_is_bounded_by_patients_not_images():
     labels = [0] * 12 + [1] * 12
     shares = np.where(np.arange(2) == np.array(labels)[:, None], 0.8, 0.2)
     patients = [f"p{i // 2}" for i in range(24)]  # 6 + 6
@@ -202,9 +201,9 @@ def test_few_patients_of_a_class_get_wilsons_interval():
     assert (balanced["low"], balanced["high"]) == pytest.approx(wilson(0.75 * trials, trials))
 
 
-@pytest.mark.parametrize("films", [1, 3, 40])
-def test_what_is_undefined_is_none_and_goes_through_json(films):
-    labels, shares = called(films, 0, classes=4, true_class=2)
+@pytest.mark.parametrize("images", [1, 3, 40])
+def test_what_is_undefined_is_none_and_goes_through_json(images):
+    labels, shares = called(images, 0, classes=4, true_class=2)
     found = score(make(labels, shares), NAMES, resamples=50)
     json.dumps(found, allow_nan=False)
     absent = found["classes"]["covid19"]
@@ -221,7 +220,7 @@ def test_what_is_undefined_is_none_and_goes_through_json(films):
     assert found["loss"]["value"] == pytest.approx(-np.log(0.9), rel=1e-5)
 
 
-def test_one_film_in_every_class_is_scored_without_a_number_that_boasts():
+def test_one_image_in_every_class_is_scored_without_a_number_that_boasts():
     found = score(make([0, 1, 2, 3], np.eye(4)), NAMES, resamples=100)
     json.dumps(found, allow_nan=False)
     assert found["classes"]["viral"]["sensitivity"]["low"] == pytest.approx(wilson(1, 1)[0])
@@ -255,11 +254,11 @@ def test_calibration_error_by_hand():
 @pytest.mark.parametrize(("accuracy", "patients"), [(1.0, 35), (0.0, 35), (0.5, 381)])
 def test_patients_for_5_points_in_closed_form(accuracy, patients):
     # Width z^2 / (n + z^2) at 1 needs n >= 9 z^2; width z / sqrt(n + z^2) at .5 needs 99 z^2.
-    assert evaluation.patients_for_5_points(accuracy) == patients
+    assert metrics.patients_for_5_points(accuracy) == patients
 
 
 GOOD = {
-    "film_ids": ["a", "b"],
+    "image_ids": ["a", "b"],
     "patients": ["p", "q"],
     "sources": ["k", "k"],
     "labels": np.array([0, 1]),
@@ -270,18 +269,18 @@ GOOD = {
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"probabilities": np.array([[0.9, 0.1], [np.nan, 0.8]])}, "film 'b' are not finite"),
+        ({"probabilities": np.array([[0.9, 0.1], [np.nan, 0.8]])}, "image 'b' are not finite"),
         ({"probabilities": np.array([[0.9, 0.1], [np.inf, 0.8]])}, "not finite"),
         ({"probabilities": np.array([[0.9, 0.1], [3.0, -1.0]])}, "after the softmax"),
         ({"probabilities": np.array([[1.5, -0.5], [0.2, 0.8]])}, "after the softmax"),
         ({"probabilities": np.array([[0.9], [0.8]])}, "columns 1 - p and p"),
         ({"probabilities": np.array([0.9, 0.8])}, "columns 1 - p and p"),
-        ({"probabilities": np.zeros((0, 2)), "labels": np.zeros(0, int)}, "no film to score"),
-        ({"film_ids": ["a", "a"]}, "more than once.*'a'"),
-        ({"film_ids": ["a"]}, "one film id, patient, source and label"),
-        ({"patients": ["p"] * 3}, "one film id, patient, source and label"),
-        ({"labels": np.array([0])}, "one film id, patient, source and label"),
-        ({"labels": np.array([[0], [1]])}, "one film id, patient, source and label"),
+        ({"probabilities": np.zeros((0, 2)), "labels": np.zeros(0, int)}, "no image to score"),
+        ({"image_ids": ["a", "a"]}, "more than once.*'a'"),
+        ({"image_ids": ["a"]}, "one image id, patient, source and label"),
+        ({"patients": ["p"] * 3}, "one image id, patient, source and label"),
+        ({"labels": np.array([0])}, "one image id, patient, source and label"),
+        ({"labels": np.array([[0], [1]])}, "one image id, patient, source and label"),
         ({"labels": np.array([0, 2])}, r"expected integers in 0..1"),
         ({"labels": np.array([-1, 0])}, r"expected integers in 0..1"),
         ({"labels": np.array([0.0, 1.0])}, r"expected integers in 0..1"),
@@ -298,7 +297,7 @@ def test_names_that_do_not_fit_are_refused(names, tmp_path):
     with pytest.raises(ValueError, match="one distinct name per column"):
         score(Predictions(**GOOD), names)
     with pytest.raises(ValueError, match="one distinct name per column"):
-        evaluation.write_predictions(tmp_path / "p.csv", {"test": Predictions(**GOOD)}, names)
+        metrics.write_predictions(tmp_path / "p.csv", {"test": Predictions(**GOOD)}, names)
     assert not list(tmp_path.iterdir())
 
 
@@ -307,21 +306,21 @@ def test_no_resample_is_refused():
         score(Predictions(**GOOD), NAMES[:2], resamples=0)
 
 
-def test_as_published_scores_the_first_films_of_the_folder():
-    # 18 films, batches of 10: the article's test of two classes scored 2 films.
+def test_as_published_scores_the_first_images_of_the_folder():
+    # 18 images, batches of 10: the article's test of two classes scored 2 images.
     labels = [1] * 9 + [0] * 9
     shares = np.tile([0.9, 0.1], (18, 1))
-    p = make(labels, shares, film_ids=[f"{99 - i}.png" for i in range(18)])
-    found = evaluation.as_published(p, 10)
+    p = make(labels, shares, image_ids=[f"{99 - i}.png" for i in range(18)])
+    found = metrics.as_published(p, 10)
     assert (found["n"], found["value"]) == (2, 1.0)
     assert found["low"] == pytest.approx(wilson(2, 2)[0])
-    shares[17] = (0.1, 0.9)  # the healthy film whose name sorts first
-    p = make(labels, shares, film_ids=p.film_ids)
-    assert evaluation.as_published(p, 10)["value"] == 0.5
-    assert evaluation.as_published(p, 1)["value"] == score(p, NAMES[:2])["accuracy"]["value"]
-    assert [evaluation.as_published(random_predictions(n), 10)["n"] for n in (27, 36)] == [3, 4]
+    shares[17] = (0.1, 0.9)  # the healthy image whose name sorts first
+    p = make(labels, shares, image_ids=p.image_ids)
+    assert metrics.as_published(p, 10)["value"] == 0.5
+    assert metrics.as_published(p, 1)["value"] == score(p, NAMES[:2])["accuracy"]["value"]
+    assert [metrics.as_published(random_predictions(n), 10)["n"] for n in (27, 36)] == [3, 4]
     with pytest.raises(ValueError, match="at least 1"):
-        evaluation.as_published(p, 0)
+        metrics.as_published(p, 0)
 
 
 def test_cramers_v_is_that_of_scipy():
@@ -329,22 +328,22 @@ def test_cramers_v_is_that_of_scipy():
     labels = rng.integers(0, 4, 300)
     sources = np.where(rng.random(300) < 0.4, labels % 3, rng.integers(0, 3, 300))
     table = metrics.cluster.contingency_matrix(labels, sources)
-    assert evaluation.cramers_v(labels, [f"s{i}" for i in sources]) == pytest.approx(
+    assert metrics.cramers_v(labels, [f"s{i}" for i in sources]) == pytest.approx(
         association(table, method="cramer")
     )
 
 
 def test_cramers_v_at_its_ends():
     labels = [0, 0, 1, 1, 2, 3]
-    assert evaluation.cramers_v(labels, ["k", "k", "c", "c", "k", "k"]) == pytest.approx(1)
-    assert evaluation.cramers_v([0, 0, 1, 1], ["k", "c", "k", "c"]) == 0
-    assert evaluation.cramers_v(labels, ["k"] * 6) == 0
-    assert evaluation.cramers_v([1, 1], ["k", "c"]) == 0
+    assert metrics.cramers_v(labels, ["k", "k", "c", "c", "k", "k"]) == pytest.approx(1)
+    assert metrics.cramers_v([0, 0, 1, 1], ["k", "c", "k", "c"]) == 0
+    assert metrics.cramers_v(labels, ["k"] * 6) == 0
+    assert metrics.cramers_v([1, 1], ["k", "c"]) == 0
 
 
 def test_confounding_of_the_two_sources():
     labels, sources = [0, 0, 1, 2], ["kaggle", "kaggle", "cohen", "kaggle"]
-    assert evaluation.confounding(labels, sources, NAMES) == {
+    assert metrics.confounding(labels, sources, NAMES) == {
         "table": {
             "healthy": {"cohen": 0, "kaggle": 2},
             "covid19": {"cohen": 1, "kaggle": 0},
@@ -367,40 +366,40 @@ def test_confounding_of_the_two_sources():
     ],
 )
 def test_verdicts(labels, sources, verdict):
-    assert evaluation.confounding(labels, list(sources), NAMES)["verdict"] == verdict
+    assert metrics.confounding(labels, list(sources), NAMES)["verdict"] == verdict
 
 
 def test_one_class_with_its_own_source_is_confounded_however_small_v_is():
     labels = [0] * 13 + [c for c in range(1, 14) for _ in range(13)]
     sources = ["own"] * 13 + [f"shared{i}" for _ in range(13) for i in range(13)]
-    found = evaluation.confounding(labels, sources, [f"class{c}" for c in range(14)])
+    found = metrics.confounding(labels, sources, [f"class{c}" for c in range(14)])
     assert found["cramers_v"] == pytest.approx(1 / np.sqrt(13))
     assert found["verdict"] == "CONFOUNDED"
 
 
 def test_confounding_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="one name per label"):
-        evaluation.confounding([0, 4], ["k", "c"], NAMES)
+        metrics.confounding([0, 4], ["k", "c"], NAMES)
     for labels, sources in (([0, 1], ["k"]), ([], [])):
         with pytest.raises(ValueError, match="one source per label"):
-            evaluation.confounding(labels, sources, NAMES)
+            metrics.confounding(labels, sources, NAMES)
 
 
 def test_predictions_csv_brings_everything_back(tmp_path):
     splits = {
         "validation": random_predictions(n=30, seed=1),
         "test": make(
-            [0, 3], [[1 / 3, 1 / 3, 1 / 3, 0], [0, 0, 1e-8, 1]], film_ids=['a,"b"', "ö\n"]
+            [0, 3], [[1 / 3, 1 / 3, 1 / 3, 0], [0, 0, 1e-8, 1]], image_ids=['a,"b"', "ö\n"]
         ),
     }
     path = tmp_path / "predictions.csv"
-    evaluation.write_predictions(path, splits, NAMES)
+    metrics.write_predictions(path, splits, NAMES)
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0])[:6] == ["split", "film_id", "patient", "source", "label", "predicted"]
+    assert list(rows[0])[:6] == ["split", "image_id", "patient", "source", "label", "predicted"]
     for name, p in splits.items():
         own = [row for row in rows if row["split"] == name]
-        assert [row["film_id"] for row in own] == p.film_ids
+        assert [row["image_id"] for row in own] == p.image_ids
         assert [row["patient"] for row in own] == p.patients
         assert [NAMES.index(row["label"]) for row in own] == p.labels.tolist()
         shares = np.array([[row[f"p_{c}"] for c in NAMES] for row in own], dtype=np.float32)
@@ -412,9 +411,9 @@ def test_predictions_csv_brings_everything_back(tmp_path):
 def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path):
     path = tmp_path / "predictions.csv"
     path.write_text("old")
-    unwritable = make([0, 1], np.eye(2), film_ids=["a", "\ud800"])  # no such letter in UTF-8
+    unwritable = make([0, 1], np.eye(2), image_ids=["a", "\ud800"])  # no such letter in UTF-8
     with pytest.raises(UnicodeEncodeError):
-        evaluation.write_predictions(path, {"test": unwritable}, NAMES[:2])
+        metrics.write_predictions(path, {"test": unwritable}, NAMES[:2])
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -14,11 +14,14 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from trainer import augmentation, backbone, dataset, features, feeds, frozen, input_pipeline
-from trainer import weights as weights_lib
+from trainer import features, feeds, frozen
+from trainer.augmentation import layer, random
 from trainer.base import Base
 from trainer.config import Config
-from trainer.errors import RunError
+from trainer.input_pipeline import batches, dataset
+from trainer.model import vgg16
+from trainer.model import weights as weights_lib
+from trainer.run.errors import RunError
 
 ROOT = pathlib.Path(__file__).parents[2]
 KEY = features.Key(
@@ -51,9 +54,9 @@ def test_whatever_the_rows_depend_on_has_a_folder_of_its_own(field):
     assert dataclasses.replace(KEY, **{field: other}).name() != KEY.name()
 
 
-def test_a_film_is_known_by_its_id_and_its_bytes():
-    assert len(set(features.film_keys(["a", "a", "b"], [b"1", b"2", b"1"]))) == 3
-    assert features.film_keys(["a"], [b"1"]) == features.film_keys(["a"], [b"1"])
+def test_a_image_is_known_by_its_id_and_its_bytes():
+    assert len(set(features.image_keys(["a", "a", "b"], [b"1", b"2", b"1"]))) == 3
+    assert features.image_keys(["a"], [b"1"]) == features.image_keys(["a"], [b"1"])
 
 
 def shard_of(cache: pathlib.Path) -> pathlib.Path:
@@ -152,14 +155,14 @@ def test_a_wrong_command_line_is_told(wrong):
     assert "Traceback" not in done.stderr
 
 
-# On films
+# On images
 
 CONFIG = Config(dataset="tiny", image_size=32, weights="none", precision="float32", epochs=3,
                 augmentation="radiograph", views=2)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def films(data_dir) -> dataset.Dataset:
+def images(data_dir) -> dataset.Dataset:
     keras.config.set_dtype_policy("float32")
     return dataset.open_dataset("tiny", str(data_dir), 4)
 
@@ -167,62 +170,62 @@ def films(data_dir) -> dataset.Dataset:
 def network(seed: int = 3) -> keras.Model:
     keras.utils.set_random_seed(seed)
     nothing = weights_lib.vgg16_weights("none", pathlib.Path())
-    return backbone.build_model(classes=4, image_size=32, head_units=8, dropout=0.0,
+    return vgg16.build_model(classes=4, image_size=32, head_units=8, dropout=0.0,
                                 pooling="flatten", weights=nothing)  # fmt: skip
 
 
-def fill(cache: pathlib.Path, films: dataset.Dataset, capsys, **changes) -> tuple[int, int]:
+def fill(cache: pathlib.Path, images: dataset.Dataset, capsys, **changes) -> tuple[int, int]:
     """Rows that a run found kept, and those it computed."""
     config = dataclasses.replace(CONFIG, cache_dir=str(cache), **changes)
     base = Base(config, network())
-    feeds.Feeds(base, films.splits).feed(None, range(config.epochs))
+    feeds.Feeds(base, images.splits).feed(None, range(config.epochs))
     base.close()
     said = next(line for line in capsys.readouterr().out.splitlines() if "rows kept" in line)
     words = said.replace(",", "").split()
     return int(words[words.index("of") - 1]), int(words[words.index("to", 5) - 1])
 
 
-def test_more_views_compute_the_new_ones_only(tmp_path, films, capsys):
-    train, held_out = (len(films.splits[name].labels) for name in ("train", "validation"))
-    assert fill(tmp_path, films, capsys) == (0, 2 * train + held_out)
-    assert fill(tmp_path, films, capsys) == (2 * train + held_out, 0)
-    assert fill(tmp_path, films, capsys, views=3) == (2 * train + held_out, train)
-    assert fill(tmp_path, films, capsys, views=1) == (train + held_out, 0)
+def test_more_views_compute_the_new_ones_only(tmp_path, images, capsys):
+    train, held_out = (len(images.splits[name].labels) for name in ("train", "validation"))
+    assert fill(tmp_path, images, capsys) == (0, 2 * train + held_out)
+    assert fill(tmp_path, images, capsys) == (2 * train + held_out, 0)
+    assert fill(tmp_path, images, capsys, views=3) == (2 * train + held_out, train)
+    assert fill(tmp_path, images, capsys, views=1) == (train + held_out, 0)
 
 
-def test_epochs_that_take_fewer_views_compute_fewer(tmp_path, films, capsys):
-    train, held_out = (len(films.splits[name].labels) for name in ("train", "validation"))
-    assert fill(tmp_path, films, capsys, views=8, epochs=2) == (0, 2 * train + held_out)
+def test_epochs_that_take_fewer_views_compute_fewer(tmp_path, images, capsys):
+    train, held_out = (len(images.splits[name].labels) for name in ("train", "validation"))
+    assert fill(tmp_path, images, capsys, views=8, epochs=2) == (0, 2 * train + held_out)
 
 
-def test_a_new_film_computes_itself_only(tmp_path, films, capsys):
-    splits = dict(films.splits)
+def test_a_new_image_computes_itself_only(tmp_path, images, capsys):
+    splits = dict(images.splits)
     everyone = splits["train"]
     splits["train"] = everyone.take(range(1, len(everyone.labels)))
-    fewer = dataclasses.replace(films, splits=splits)
+    fewer = dataclasses.replace(images, splits=splits)
     fill(tmp_path, fewer, capsys)
-    assert fill(tmp_path, films, capsys)[1] == 2
+    assert fill(tmp_path, images, capsys)[1] == 2
 
 
-def test_damage_is_mended(tmp_path, films, capsys):
-    fill(tmp_path, films, capsys)
+def test_damage_is_mended(tmp_path, images, capsys):
+    fill(tmp_path, images, capsys)
     with sorted(tmp_path.glob("features/*/*.shard"))[0].open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"\xff")
-    assert 0 < fill(tmp_path, films, capsys)[1] <= 64
-    assert fill(tmp_path, films, capsys)[1] == 0
+    assert 0 < fill(tmp_path, images, capsys)[1] <= 64
+    assert fill(tmp_path, images, capsys)[1] == 0
 
 
-def test_rows_are_what_the_network_computes_in_any_batch_and_order(tmp_path, films):
+def test_rows_are_what_the_network_computes_in_any_batch_and_order(tmp_path, images):
     config = dataclasses.replace(CONFIG, cache_dir=str(tmp_path))
-    model, train = network(), films.splits["train"]
-    source = feeds.Feeds(Base(config, model), films.splits)
+    model, train = network(), images.splits["train"]
+    source = feeds.Feeds(Base(config, model), images.splits)
     source.feed(None, range(2))
     some = [7, 3, 11]
-    pixels = input_pipeline.pixels(train.take(some), 32)
-    ids = [train.film_ids[i] for i in some]
-    layer = augmentation.augmentation("radiograph")
-    views = layer(pixels, augmentation.uniform_draws(ids, 1, config.seed))
+    pixels = batches.pixels(train.take(some), 32)
+    ids = [train.image_ids[i] for i in some]
+    augment = layer.augmentation("radiograph")
+    views = augment(pixels, random.uniform_draws(ids, 1, config.seed))
     part = frozen.part(model, None, "block5_pool")
     wanted = np.asarray(part.predict_on_batch(views))
     rows = source._rows("block5_pool", "train", [1], augmented=True)
@@ -231,14 +234,14 @@ def test_rows_are_what_the_network_computes_in_any_batch_and_order(tmp_path, fil
 
 @pytest.mark.parametrize("views", [1, 3])
 def test_rows_from_memory_and_from_the_disk_make_the_same_batches(
-    tmp_path, films, monkeypatch, views
+    tmp_path, images, monkeypatch, views
 ):
     found = []
     for memory in (frozen.MEMORY, 0):
         monkeypatch.setattr(frozen, "MEMORY", memory)
         config = dataclasses.replace(CONFIG, cache_dir=str(tmp_path), views=views, epochs=4)
         base = Base(config, network())
-        feed = feeds.Feeds(base, films.splits).feed(None, range(1, 4))
+        feed = feeds.Feeds(base, images.splits).feed(None, range(1, 4))
         found.append(
             [(rows.tobytes(), truth.tolist()) for rows, truth in feed.train.as_numpy_iterator()]
         )
@@ -247,12 +250,12 @@ def test_rows_from_memory_and_from_the_disk_make_the_same_batches(
     assert found[0] == found[1]
 
 
-def test_a_later_cut_goes_on_from_the_earlier_one(tmp_path, films):
+def test_a_later_cut_goes_on_from_the_earlier_one(tmp_path, images):
     ends = []
     for lowest in ("none", "block4"):
         folder = tmp_path / lowest
         config = dataclasses.replace(CONFIG, cache_dir=str(folder), fine_tune_from=lowest)
-        source = feeds.Feeds(Base(config, network()), films.splits)
+        source = feeds.Feeds(Base(config, network()), images.splits)
         source.feed(None, range(2))
         ends.append(source._rows("block5_pool", "train", [1], augmented=True).read(1, range(9)))
         cuts = {each.key["cut"] for each in features.kept(folder)}
@@ -267,7 +270,7 @@ def test_the_digest_sees_weights_and_settings_and_no_trainable_flag():
     model = network()
     before = digest(model)
     assert digest(network()) == before != digest(network(seed=4))
-    backbone.set_trainable(model, "block3")
+    vgg16.set_trainable(model, "block3")
     assert digest(model) == before
     layer = model.get_layer("block4_conv3")
     kernel, bias = layer.get_weights()
@@ -275,22 +278,22 @@ def test_the_digest_sees_weights_and_settings_and_no_trainable_flag():
     assert digest(model) != before
 
 
-def test_no_room_is_told_and_the_films_pass_the_whole_network(tmp_path, films, capsys):
+def test_no_room_is_told_and_the_images_pass_the_whole_network(tmp_path, images, capsys):
     config = dataclasses.replace(CONFIG, cache_dir=str(tmp_path), cache_gib=1e-6)
     model = network()
-    feed = feeds.Feeds(Base(config, model), films.splits).feed(None, range(2))
+    feed = feeds.Feeds(Base(config, model), images.splits).feed(None, range(2))
     assert feed.scored is model
     assert "--cache_gib=1e-06" in capsys.readouterr().out
 
 
-def test_a_cache_that_can_not_be_written_is_told(tmp_path, films):
+def test_a_cache_that_can_not_be_written_is_told(tmp_path, images):
     (tmp_path / "file").write_text("")
     config = dataclasses.replace(CONFIG, cache_dir=str(tmp_path / "file"))
     with pytest.raises(RunError, match=r"can't be used .* Give another --cache_dir"):
-        feeds.Feeds(Base(config, network()), films.splits).feed(None, range(2))
+        feeds.Feeds(Base(config, network()), images.splits).feed(None, range(2))
 
 
-def test_a_full_disk_is_told_and_what_was_computed_stays(tmp_path, films, monkeypatch):
+def test_a_full_disk_is_told_and_what_was_computed_stays(tmp_path, images, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -301,7 +304,7 @@ def test_a_full_disk_is_told_and_what_was_computed_stays(tmp_path, films, monkey
         features, "write_shard", lambda *a: full() if written else written.append(1) or write(*a)
     )
     with pytest.raises(RunError, match=r"No space left on device\)\. Make room"):
-        feeds.Feeds(Base(config, network()), films.splits).feed(None, range(2))
+        feeds.Feeds(Base(config, network()), images.splits).feed(None, range(2))
     assert len(list(tmp_path.glob("features/*/*.shard"))) == 1
 
 
@@ -334,9 +337,9 @@ def test_a_killed_fill_goes_on_and_two_processes_compute_nothing_twice(data_dir,
     assert [process.returncode for process in both] == [0, 0]
     after = shards(tmp_path)
     assert before.items() <= after.items()  # none was written again
-    names = [shard.films for shard in map(features.read_shard, after)]
-    films = dataset.open_dataset("tiny", str(data_dir), 4).splits
-    counts = {split: len(films[split].labels) for split in ("train", "validation", "test")}
+    names = [shard.images for shard in map(features.read_shard, after)]
+    images = dataset.open_dataset("tiny", str(data_dir), 4).splits
+    counts = {split: len(images[split].labels) for split in ("train", "validation", "test")}
     wanted = 16 * counts["train"] + counts["validation"] + counts["test"]
     assert sum(map(len, names)) == wanted
     assert not list(tmp_path.glob("features/*/.*.shard"))

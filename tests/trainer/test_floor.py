@@ -5,11 +5,11 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 
-from trainer.floor import lungs_removed, shortcut_floor
+from trainer.evaluation.baselines import lungs_removed, shortcut_floor
 
 
-def films(labels, seed, centre=0, corner=0):
-    """Noise films; `centre` and `corner` grey levels are added there per class number."""
+def images(labels, seed, centre=0, corner=0):
+    """Noise images; `centre` and `corner` grey levels are added there per class number."""
     rng = np.random.default_rng(seed)
     grey = rng.normal(100, 20, size=(len(labels), 32, 32))
     grey[:, 10:22, 10:22] += centre * labels[:, None, None]
@@ -19,8 +19,8 @@ def films(labels, seed, centre=0, corner=0):
 
 def halves(classes=2, n=160, **planted):
     labels = np.arange(n) % classes
-    train = (films(labels, 1, **planted), labels)
-    return train, (films(labels, 2, **planted), labels, [f"p{i // 2}" for i in range(n)])
+    train = (images(labels, 1, **planted), labels)
+    return train, (images(labels, 2, **planted), labels, [f"p{i // 2}" for i in range(n)])
 
 
 def test_lungs_removed_blacks_out_the_central_70_percent():
@@ -36,14 +36,14 @@ def test_lungs_removed_blacks_out_the_central_70_percent():
 def test_a_corner_marker_is_seen_with_and_without_lungs():
     train, test = halves(corner=40)
     found = shortcut_floor(train, {"test": test}, 2)["test"]
-    assert found["whole_film"]["balanced_accuracy"]["value"] > 0.95
+    assert found["whole_image"]["balanced_accuracy"]["value"] > 0.95
     assert found["lungs_removed"]["balanced_accuracy"]["value"] > 0.95
 
 
 def test_a_sign_inside_the_lungs_is_gone_without_them():
     train, test = halves(centre=30)
     found = shortcut_floor(train, {"test": test}, 2)["test"]
-    assert found["whole_film"]["balanced_accuracy"]["value"] > 0.95
+    assert found["whole_image"]["balanced_accuracy"]["value"] > 0.95
     hidden = found["lungs_removed"]["balanced_accuracy"]
     assert hidden["low"] < 0.5 < hidden["high"] < 0.7
 
@@ -51,7 +51,7 @@ def test_a_sign_inside_the_lungs_is_gone_without_them():
 def test_values_are_those_of_the_written_out_model():
     rng = np.random.default_rng(0)
     labels = rng.choice(4, 200, p=(0.6, 0.2, 0.1, 0.1))
-    x, unseen = films(labels, 1, centre=4), films(labels, 2, centre=4)
+    x, unseen = images(labels, 1, centre=4), images(labels, 2, centre=4)
     patients = [str(i) for i in range(200)]
     found = shortcut_floor((x, labels), {"validation": (unseen, labels, patients)}, 4)
     flat, other = (f.reshape(200, -1).astype(float) for f in (x, unseen))
@@ -59,7 +59,7 @@ def test_values_are_those_of_the_written_out_model():
     model = LogisticRegression(C=0.01, class_weight="balanced", max_iter=1000)
     model.fit((flat - mean) / deviation, labels)
     expected = balanced_accuracy_score(labels, model.predict((other - mean) / deviation))
-    estimate = found["validation"]["whole_film"]["balanced_accuracy"]
+    estimate = found["validation"]["whole_image"]["balanced_accuracy"]
     assert estimate["value"] == pytest.approx(expected)
     assert estimate["low"] < expected < estimate["high"]
     assert estimate["n"] == 200
@@ -71,13 +71,13 @@ def test_every_split_is_scored_and_twice_gives_the_same():
     found = shortcut_floor(train, splits, 4)
     assert found == shortcut_floor(train, splits, 4)
     assert list(found) == ["validation", "test"]
-    assert all(set(views) == {"whole_film", "lungs_removed"} for views in found.values())
+    assert all(set(views) == {"whole_image", "lungs_removed"} for views in found.values())
 
 
 def test_a_class_that_train_lacks_is_never_called():
     train, test = halves(corner=40)
     third = (test[0], np.where(test[1] == 1, 2, 0), test[2])
-    found = shortcut_floor(train, {"test": third}, 3)["test"]["whole_film"]["balanced_accuracy"]
+    found = shortcut_floor(train, {"test": third}, 3)["test"]["whole_image"]["balanced_accuracy"]
     assert found["value"] == pytest.approx(0.5, abs=0.03)
 
 
@@ -91,5 +91,5 @@ def test_misfits_are_refused():
     for labels, classes in ((y[:-1], 2), (np.zeros(20, int), 2), (y + 1, 2), (y - 1, 2)):
         with pytest.raises(ValueError, match="at least two classes"):
             shortcut_floor((x, labels), {"test": test}, classes)
-    with pytest.raises(ValueError, match="no film"):
+    with pytest.raises(ValueError, match="no image"):
         shortcut_floor((x, y), {"test": (x[:0], y[:0], [])}, 2)

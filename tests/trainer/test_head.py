@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import backbone, frozen, train
+from trainer import frozen, train
 from trainer.config import Config
-from trainer.start import head
-from trainer.weights import Weights
+from trainer.model import vgg16
+from trainer.model.weights import Weights
+from trainer.training.setup import head
 
 RANDOM = Weights(None, "", "random numbers")
 QUICK = Config(image_size=64, head_units=6, dropout=0.5)
@@ -26,13 +27,13 @@ def float32():
 
 
 def rows(seed: int = 0, count: int = 12) -> np.ndarray:
-    """What block 5 might give of films of 64 pixels."""
+    """What block 5 might give of images of 64 pixels."""
     return np.random.default_rng(seed).exponential(8, (count, 2, 2, 512)).astype(np.float32)
 
 
 def drawn(config: Config, seed: int = 3) -> keras.Model:
-    model = backbone.build_head(keras.KerasTensor((None, 2, 2, 512)), **head(config))
-    backbone.reset_head(model, seed)
+    model = vgg16.build_head(keras.KerasTensor((None, 2, 2, 512)), **head(config))
+    vgg16.reset_head(model, seed)
     return model
 
 
@@ -72,11 +73,11 @@ def test_l2_adds_the_squares_of_both_kernels_and_of_nothing_else(classes):
 @pytest.mark.parametrize(("pooling", "classes"), [("flatten", 2), ("average", 3), ("max", 4)])
 def test_a_head_alone_is_the_head_of_the_whole_network(pooling, classes):
     config = dataclasses.replace(QUICK, classes=classes, pooling=pooling, l2=0.1)
-    whole = backbone.build_model(image_size=64, weights=RANDOM, **head(config))
+    whole = vgg16.build_model(image_size=64, weights=RANDOM, **head(config))
     above = frozen.part(whole, frozen.cut(None), None)
-    alone = backbone.build_head(frozen.part(whole, None, frozen.cut(None)).output, **head(config))
+    alone = vgg16.build_head(frozen.part(whole, None, frozen.cut(None)).output, **head(config))
     for model in (whole, alone):
-        backbone.reset_head(model, 5)
+        vgg16.reset_head(model, 5)
     found, wanted = (model.predict(rows(), verbose=0) for model in (alone, above))
     np.testing.assert_array_equal(found, wanted)
     # Dropout and penalty, too.
@@ -85,24 +86,24 @@ def test_a_head_alone_is_the_head_of_the_whole_network(pooling, classes):
 
 
 def test_reset_head_makes_dropout_begin_again():
-    model, films = drawn(QUICK, seed=3), rows()
-    first, second = model(films, training=True), model(films, training=True)
+    model, images = drawn(QUICK, seed=3), rows()
+    first, second = model(images, training=True), model(images, training=True)
     assert not np.allclose(first, second)
-    backbone.reset_head(model, 3)
-    np.testing.assert_array_equal(model(films, training=True), first)
-    np.testing.assert_array_equal(model(films, training=True), second)
+    vgg16.reset_head(model, 3)
+    np.testing.assert_array_equal(model(images, training=True), first)
+    np.testing.assert_array_equal(model(images, training=True), second)
     kept = model.get_weights()
-    backbone.reset_head(model, 4)
+    vgg16.reset_head(model, 4)
     # Not the weights alone: the same weights drop others of their units.
     model.set_weights(kept)
-    assert not np.allclose(model(films, training=True), first)
+    assert not np.allclose(model(images, training=True), first)
 
 
 def test_a_head_without_dropout_can_be_drawn_anew():
     config = dataclasses.replace(QUICK, dropout=0.0)
     model = drawn(config, seed=3)
     before = model.predict(rows(), verbose=0)
-    backbone.reset_head(model, 4)
+    vgg16.reset_head(model, 4)
     assert not np.allclose(model.predict(rows(), verbose=0), before)
-    backbone.reset_head(model, 3)
+    vgg16.reset_head(model, 3)
     np.testing.assert_array_equal(model.predict(rows(), verbose=0), before)

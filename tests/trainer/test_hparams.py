@@ -104,7 +104,7 @@ def test_a_run_says_which_search_it_comes_from(path, data_dir, tmp_path):
     found = hparams.read(path)
     before = found.config["head_units"]
     assert f"--head_units=8 takes the place of the search's {before}." in done.stdout
-    assert "The search of --hparams saw other films than these" in done.stdout
+    assert "The search of --hparams saw other images than these" in done.stdout
     written = json.loads((tmp_path / "run" / "config.json").read_text())
     assert written["hparams"] == {
         **found.origin, "changed": {"head_units": {"search": before, "flag": 8}}

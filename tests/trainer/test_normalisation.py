@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-from trainer import normalisation
-from trainer.backbone import BGR_STD, build_model, set_trainable
-from trainer.normalisation import Normalisation, fit, normalised
-from trainer.weights import Weights
+from trainer.model import normalization
+from trainer.model.normalization import Normalization, fit, normalized
+from trainer.model.vgg16 import BGR_STD, build_model, set_trainable
+from trainer.model.weights import Weights
 
 SIDE = 32
 
 
-def films(count=40, size=SIDE, seed=0):
-    """Smooth pictures with some noise: singular values of many sizes, as those of real films."""
+def images(count=40, size=SIDE, seed=0):
+    """Smooth pictures with some noise: singular values of many sizes, as those of real images."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size] / size
     waves = [
@@ -46,22 +46,22 @@ def rgb(pictures):
 
 def applied(fitted, pictures):
     grey = keras.Input((*pictures.shape[1:], 1))
-    model = keras.Model(grey, normalised(grey, fitted))
+    model = keras.Model(grey, normalized(grey, fitted))
     return model.predict(pictures[..., None].astype("float32"), verbose=0)[..., 0]
 
 
 def small(fitted):
     weights = Weights(None, "", "random numbers")
     return build_model(classes=2, image_size=SIDE, head_units=8, dropout=0.5, pooling="flatten",
-                       weights=weights, normalisation=fitted)  # fmt: skip
+                       weights=weights, normalization=fitted)  # fmt: skip
 
 
 # The layers work in float32, and whitening multiplies by some tens.
 @pytest.mark.parametrize(("kind", "tolerance"), [("featurewise", 1e-5), ("zca", 1e-4)])
 @pytest.mark.parametrize("unseen", [False, True])
 def test_as_imagedatagenerator_fits_and_standardises_it(kind, tolerance, unseen):
-    train = films()
-    pictures = films(seed=1) if unseen else train
+    train = images()
+    pictures = images(seed=1) if unseen else train
     theirs = generator(kind, train).standardize(rgb(pictures))
     fitted = fit(kind, train)
     ours = applied(fitted, pictures) * fitted.deviation
@@ -71,7 +71,7 @@ def test_as_imagedatagenerator_fits_and_standardises_it(kind, tolerance, unseen)
 
 
 def test_the_two_factors_are_imagedatagenerators_matrix():
-    train = films(12, 8)
+    train = images(12, 8)
     fitted = fit("zca", train)
     matrix = (fitted.basis * fitted.gains) @ fitted.basis.T
     # Equal channels: a pixel of one channel gets a third from each.
@@ -81,57 +81,57 @@ def test_the_two_factors_are_imagedatagenerators_matrix():
 
 
 @pytest.mark.parametrize("kind", ["featurewise", "zca"])
-def test_fitted_films_have_mean_0_and_deviation_1(kind):
-    train = films()
+def test_fitted_images_have_mean_0_and_deviation_1(kind):
+    train = images()
     out = applied(fit(kind, train), train)
     assert np.sqrt(np.square(out).mean()) == pytest.approx(1, abs=1e-3)
     if kind == "featurewise":
         assert out.mean() == pytest.approx(0, abs=1e-4)
 
 
-def test_whitened_train_films_are_orthogonal_and_equally_long():
-    flat = applied(fit("zca", films()), films()).reshape(40, -1)
+def test_whitened_train_images_are_orthogonal_and_equally_long():
+    flat = applied(fit("zca", images()), images()).reshape(40, -1)
     products = flat @ flat.T / SIDE**2
     np.testing.assert_allclose(products, np.eye(40), atol=1e-2)
 
 
-def test_films_that_occur_twice_do_not_blow_up():
-    train = np.concatenate([films(20), films(20)])
+def test_images_that_occur_twice_do_not_blow_up():
+    train = np.concatenate([images(20), images(20)])
     fitted = fit("zca", train)
     assert fitted.basis.shape == (SIDE**2, 20)
-    assert abs(applied(fitted, films(seed=1))).max() < 50
+    assert abs(applied(fitted, images(seed=1))).max() < 50
 
 
-def test_more_films_than_pixels():
-    fitted = fit("zca", films(200, 8))
+def test_more_images_than_pixels():
+    fitted = fit("zca", images(200, 8))
     assert fitted.basis.shape == (64, 64)
 
 
-def test_at_most_so_many_films_are_whitened_by(monkeypatch):
-    monkeypatch.setattr(normalisation, "ZCA_FILMS", 10)
-    train = films(25)
+def test_at_most_so_many_images_are_whitened_by(monkeypatch):
+    monkeypatch.setattr(normalization, "ZCA_IMAGES", 10)
+    train = images(25)
     fitted = fit("zca", train)
     assert fitted.basis.shape == (SIDE**2, 10)
-    # The mean is that of all films.
+    # The mean is that of all images.
     assert fitted.mean == fit("featurewise", train).mean
 
 
 def test_at_the_articles_size_it_fits_in_megabytes():
-    fitted = fit("zca", films(60, 150))
+    fitted = fit("zca", images(60, 150))
     assert fitted.basis.shape == (22500, 60) and fitted.basis.dtype == np.float32
-    # 306 films would be 28 MB; the matrix that is never made is 67,500 x 67,500: 18 GB.
+    # 306 images would be 28 MB; the matrix that is never made is 67,500 x 67,500: 18 GB.
     assert fitted.basis.nbytes + fitted.gains.nbytes == 4 * (22500 * 60 + 60)
 
 
-def test_float_and_uint8_films_fit_alike():
-    first, second = fit("zca", films()), fit("zca", films().astype("float32"))
+def test_float_and_uint8_images_fit_alike():
+    first, second = fit("zca", images()), fit("zca", images().astype("float32"))
     assert first.mean == pytest.approx(second.mean)
     np.testing.assert_allclose(first.gains, second.gains, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["featurewise", "zca"])
 def test_vgg16_gets_the_scale_of_imagenet(kind):
-    train = films()
+    train = images()
     model = small(fit(kind, train))
     inside = keras.Model(model.input, model.get_layer("imagenet_scale").output)
     bgr = inside.predict(train[..., None], verbose=0)
@@ -141,16 +141,16 @@ def test_vgg16_gets_the_scale_of_imagenet(kind):
 
 def test_without_a_fit_the_graph_is_what_it_was():
     names = [layer.name for layer in small(None).layers[:4]]
-    assert names == ["film", "resize", "grey_to_bgr", "subtract_mean"]
+    assert names == ["image", "resize", "grey_to_bgr", "subtract_mean"]
 
 
 @pytest.mark.parametrize("kind", ["featurewise", "zca"])
 def test_a_saved_model_holds_keras_layers_and_its_fit(kind, tmp_path):
-    model = small(fit(kind, films()))
+    model = small(fit(kind, images()))
     assert all(type(layer).__module__.startswith("keras.") for layer in model.layers)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    pictures = films(4, seed=1)[..., None]
+    pictures = images(4, seed=1)[..., None]
     np.testing.assert_array_equal(
         loaded.predict(pictures, verbose=0), model.predict(pictures, verbose=0)
     )
@@ -158,19 +158,19 @@ def test_a_saved_model_holds_keras_layers_and_its_fit(kind, tmp_path):
 
 @pytest.mark.parametrize("block", [None, "block5", "block1"])
 def test_training_leaves_the_fit_alone(block):
-    plain, fitted = small(None), small(fit("zca", films()))
+    plain, fitted = small(None), small(fit("zca", images()))
     assert set_trainable(fitted, block) == set_trainable(plain, block)
     before = fitted.get_layer("whiten_analyse").get_weights()[0]
     fitted.compile(keras.optimizers.SGD(0.01), "binary_crossentropy")
-    fitted.fit(films(4)[..., None], np.array([0.0, 1.0, 1.0, 0.0]), verbose=0)
+    fitted.fit(images(4)[..., None], np.array([0.0, 1.0, 1.0, 0.0]), verbose=0)
     np.testing.assert_array_equal(fitted.get_layer("whiten_analyse").get_weights()[0], before)
 
 
 def test_bfloat16_policy_does_not_touch_the_whitening():
-    want = applied(fit("zca", films()), films())
+    want = applied(fit("zca", images()), images())
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        found = applied(fit("zca", films()), films())
+        found = applied(fit("zca", images()), images())
     finally:
         keras.config.set_dtype_policy("float32")
     np.testing.assert_array_equal(found, want)
@@ -179,25 +179,25 @@ def test_bfloat16_policy_does_not_touch_the_whitening():
 @pytest.mark.parametrize(
     ("kind", "pictures", "said"),
     [
-        ("imagenet", films(2), "no fit of 'imagenet'. Choose one of: featurewise, zca"),
-        ("zca", films(2)[..., None], r"shape \(2, 32, 32, 1\). Give it one or more"),
-        ("zca", films(2)[:, 1:], r"shape \(2, 31, 32\). Give it one or more"),
-        ("zca", films(2)[:0], r"shape \(0, 32, 32\). Give it one or more"),
-        ("featurewise", np.full((3, 8, 8), 7, np.uint8), "All films are one grey"),
+        ("imagenet", images(2), "no fit of 'imagenet'. Choose one of: featurewise, zca"),
+        ("zca", images(2)[..., None], r"shape \(2, 32, 32, 1\). Give it one or more"),
+        ("zca", images(2)[:, 1:], r"shape \(2, 31, 32\). Give it one or more"),
+        ("zca", images(2)[:0], r"shape \(0, 32, 32\). Give it one or more"),
+        ("featurewise", np.full((3, 8, 8), 7, np.uint8), "All images are one grey"),
     ],
 )
-def test_films_that_cannot_be_fitted(kind, pictures, said):
+def test_images_that_cannot_be_fitted(kind, pictures, said):
     with pytest.raises(ValueError, match=said):
         fit(kind, pictures)
 
 
 def test_a_whitening_of_another_size_is_refused():
     with pytest.raises(
-        ValueError, match=r"fitted on films of 64 pixels, and the model's have 32 x"
+        ValueError, match=r"fitted on images of 64 pixels, and the model's have 32 x"
     ):
-        small(fit("zca", films(5, 8)))
+        small(fit("zca", images(5, 8)))
 
 
 def test_a_fit_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Normalisation(0.5, 0.2).mean = 0.1
+        Normalization(0.5, 0.2).mean = 0.1

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from tensorflow.python.framework.func_graph import FuncGraph
 
-from trainer import optimizer
+from trainer.training import adam
 
 
-def trained(adam: keras.optimizers.Adam, films: np.ndarray, labels: np.ndarray) -> keras.Model:
+def trained(adam: keras.optimizers.Adam, images: np.ndarray, labels: np.ndarray) -> keras.Model:
     keras.utils.set_random_seed(3)
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(5, "relu"),
                               keras.layers.Dense(3, "softmax")])  # fmt: skip
     model.compile(adam, "sparse_categorical_crossentropy")
-    model.fit(films, labels, batch_size=8, epochs=4, shuffle=False, verbose=0)
+    model.fit(images, labels, batch_size=8, epochs=4, shuffle=False, verbose=0)
     return model
 
 
@@ -26,7 +26,7 @@ def data():
 
 
 def test_the_numbers_are_those_of_keras(data):
-    ours, theirs = trained(optimizer.adam(1e-2), *data), trained(keras.optimizers.Adam(1e-2), *data)
+    ours, theirs = trained(adam.adam(1e-2), *data), trained(keras.optimizers.Adam(1e-2), *data)
     for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=2e-6)
     for one, other in zip(ours.optimizer.variables, theirs.optimizer.variables, strict=True):
@@ -40,18 +40,18 @@ def traced_steps() -> int:
 
 
 def test_a_trained_model_is_freed_with_all_that_it_computed(data):
-    trained(optimizer.adam(1e-2), *data)
+    trained(adam.adam(1e-2), *data)
     before = traced_steps()
     for _ in range(3):
-        trained(optimizer.adam(1e-2), *data)
+        trained(adam.adam(1e-2), *data)
     assert traced_steps() == before
-    held = trained(optimizer.adam(1e-2), *data)  # the count does see a model that is there
+    held = trained(adam.adam(1e-2), *data)  # the count does see a model that is there
     assert traced_steps() > before
     del held
 
 
 def test_a_saved_model_names_keras_own_class(data, tmp_path):
-    trained(optimizer.adam(1e-2), *data).save(tmp_path / "model.keras")
+    trained(adam.adam(1e-2), *data).save(tmp_path / "model.keras")
     assert (
         type(keras.models.load_model(tmp_path / "model.keras").optimizer) is keras.optimizers.Adam
     )

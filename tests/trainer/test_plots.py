@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer import plots
-from trainer.evaluation import Predictions, score
+from trainer.evaluation import plots
+from trainer.evaluation.metrics import Predictions, score
 
 NAMES = ("healthy", "covid19", "bacterial", "viral")
-TITLE = "phantom 1.0.0 (synthetic films), VGG16 with ImageNet weights, test split"
+TITLE = "phantom 1.0.0 (synthetic images), VGG16 with ImageNet weights, test split"
 
 
 def saved(monkeypatch, module):
@@ -55,7 +55,7 @@ def predictions(n, classes, seed=0):
     return Predictions(names, names, ["s"] * n, labels, (shares / 2).astype(np.float32))
 
 
-def films(n):
+def images(n):
     rng = np.random.default_rng(0)
     sizes = rng.integers(60, 120, (n, 2))
     return [rng.integers(0, 256, size, dtype=np.uint8) for size in sizes]
@@ -130,7 +130,7 @@ def test_confusion_matrix(drawn, tmp_path, n, classes):
     path, names = tmp_path / "confusion.png", NAMES[:classes]
     confusion = np.array(score(predictions(n, classes), names, resamples=1)["confusion"])
     plots.confusion_matrix(confusion.tolist(), names, path, title=TITLE)
-    check_picture(path, drawn[0], f"n = {n} films")
+    check_picture(path, drawn[0], f"n = {n} images")
     cells = [text.get_text().split("\n") for text in drawn[0].axes[0].texts]
     assert [int(cell[0]) for cell in cells] == confusion.ravel().tolist()
     for cell, (row, column) in zip(cells, np.ndindex(confusion.shape), strict=True):
@@ -156,7 +156,7 @@ def test_confusion_refuses_another_number_of_names():
 def test_roc(drawn, tmp_path, n, classes):
     path, names, p = tmp_path / "roc.png", NAMES[:classes], predictions(n, classes)
     plots.roc(p, names, path, title=TITLE)
-    check_picture(path, drawn[0], f"n = {n} films of {n} patients")
+    check_picture(path, drawn[0], f"n = {n} images of {n} patients")
     axes, legend = drawn[0].axes
     areas = {name: own["roc_auc"] for name, own in score(p, names)["classes"].items()}
     said = [text.get_text() for text in legend.get_legend().get_texts()]
@@ -177,27 +177,27 @@ def test_roc(drawn, tmp_path, n, classes):
 @pytest.mark.parametrize(("n", "classes"), [(1, 2), (2, 4), (5, 2), (16, 4), (40, 4)])
 def test_gallery(drawn, tmp_path, n, classes):
     path, p = tmp_path / "gallery.png", predictions(n, classes, seed=3)
-    plots.gallery(films(n), p.labels, p.probabilities, NAMES, path, title=TITLE)
+    plots.gallery(images(n), p.labels, p.probabilities, NAMES, path, title=TITLE)
     shown = min(n, 16)
     check_picture(path, drawn[0], f"n = {n}, {shown} shown")
     panels = [axes for axes in drawn[0].axes if axes.images]
     assert len(panels) == shown
-    for axes, film, label, row in zip(panels, films(n), p.labels, p.probabilities, strict=False):
-        np.testing.assert_array_equal(axes.images[0].get_array(), film)
+    for axes, image, label, row in zip(panels, images(n), p.labels, p.probabilities, strict=False):
+        np.testing.assert_array_equal(axes.images[0].get_array(), image)
         called, wrong = row.argmax(), row.argmax() != label
         verdict = f"✗ truth: {NAMES[label]}" if wrong else "✓ right"
         assert axes.get_title() == f"{NAMES[called]} {row[called]:.2f}\n{verdict}"
         assert (axes.spines["left"].get_linestyle() == "--") == wrong
 
 
-def test_gallery_refuses_what_is_no_film(tmp_path):
+def test_gallery_refuses_what_is_no_image(tmp_path):
     p, path = predictions(2, 2), tmp_path / "gallery.png"
-    for bad in (films(1), []):
-        with pytest.raises(ValueError, match="one of each per film"):
+    for bad in (images(1), []):
+        with pytest.raises(ValueError, match="one of each per image"):
             plots.gallery(bad, p.labels, p.probabilities, NAMES, path, title=TITLE)
-    for film in (films(2)[0][..., None], films(2)[0] / 255):
+    for image in (images(2)[0][..., None], images(2)[0] / 255):
         with pytest.raises(ValueError, match=r"expected uint8 \[height, width\]"):
-            plots.gallery([film] * 2, p.labels, p.probabilities, NAMES, path, title=TITLE)
+            plots.gallery([image] * 2, p.labels, p.probabilities, NAMES, path, title=TITLE)
     assert not list(tmp_path.iterdir())
 
 

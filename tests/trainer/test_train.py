@@ -1,4 +1,4 @@
-"""A whole run on synthetic films: its folder, its numbers, and that every flag has an effect."""
+"""A whole run on synthetic images: its folder, its numbers, and that every flag has an effect."""
 
 import csv
 import dataclasses
@@ -17,21 +17,15 @@ import tensorflow_datasets as tfds
 import covid_tfds
 from covid_tfds.records import LABELS
 from tests.covid_tfds import made_sources as sources
-from trainer import (
-    autotune,
-    backbone,
-    callbacks,
-    dataset,
-    decoding,
-    feeds,
-    frozen,
-    run_folder,
-    train,
-)
-from trainer import weights as weights_lib
+from trainer import feeds, frozen, train
 from trainer.base import Base
 from trainer.config import Config
-from trainer.errors import RunError
+from trainer.input_pipeline import dataset, decode
+from trainer.model import precision, vgg16
+from trainer.model import weights as weights_lib
+from trainer.run import run_dir
+from trainer.run.errors import RunError
+from trainer.training import callbacks
 
 # Random weights at 64 px: the whole road in seconds.
 QUICK = Config(
@@ -54,13 +48,13 @@ def run(config: Config, data_dir: pathlib.Path, folder: pathlib.Path) -> dict:
         data_dir=config.data_dir or str(data_dir),
         cache_dir=config.cache_dir or str(data_dir / "cache"),
     )
-    run_folder.prepare(folder, overwrite=True)
+    run_dir.prepare(folder, overwrite=True)
     return train.train_and_evaluate(config, folder)
 
 
 def history(folder: pathlib.Path) -> list[dict[str, str]]:
     """The epochs, without what depends on the machine's mood."""
-    moods = {"films_per_second", "input_wait"}
+    moods = {"images_per_second", "input_wait"}
     with open(folder / "history.csv", newline="") as file:
         return [{k: v for k, v in row.items() if k not in moods} for row in csv.DictReader(file)]
 
@@ -93,14 +87,14 @@ def test_config_json_says_what_was_run(base):
     assert written["precision"] == "float32"
 
 
-def test_every_film_is_scored_once(base, data_dir):
+def test_every_image_is_scored_once(base, data_dir):
     folder, result = base
-    films = dataset.open_dataset("tiny", str(data_dir), 4)
+    images = dataset.open_dataset("tiny", str(data_dir), 4)
     with open(folder / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     for split in ("validation", "test"):
-        ids = [row["film_id"] for row in rows if row["split"] == split]
-        assert sorted(ids) == sorted(films.splits[split].film_ids)
+        ids = [row["image_id"] for row in rows if row["split"] == split]
+        assert sorted(ids) == sorted(images.splits[split].image_ids)
         assert result["splits"][split]["n"] == len(ids)
         right = [r["label"] == r["predicted"] for r in rows if r["split"] == split]
         assert result["splits"][split]["accuracy"]["value"] == pytest.approx(np.mean(right))
@@ -112,7 +106,7 @@ def test_no_number_without_interval_and_floor(base):
         for key in ("accuracy", "balanced_accuracy", "loss"):
             assert scores[key]["low"] <= scores[key]["value"] <= scores[key]["high"]
             assert scores[key]["n"] == scores["n"]
-        assert set(scores["floor"]) == {"whole_film", "lungs_removed"}
+        assert set(scores["floor"]) == {"whole_image", "lungs_removed"}
 
 
 def test_the_best_epoch_is_kept_and_is_what_was_judged(base):
@@ -125,19 +119,19 @@ def test_the_best_epoch_is_kept_and_is_what_was_judged(base):
     assert measured == pytest.approx(float(best["val_balanced_accuracy"]), abs=1e-6)
 
 
-def test_the_saved_model_takes_films_of_any_size_and_is_what_was_judged(base, data_dir):
+def test_the_saved_model_takes_images_of_any_size_and_is_what_was_judged(base, data_dir):
     folder, _ = base
     model = keras.models.load_model(folder / "model.keras")
-    films = dataset.open_dataset("tiny", str(data_dir), 4).splits["test"]
+    images = dataset.open_dataset("tiny", str(data_dir), 4).splits["test"]
     with open(folder / "predictions.csv", newline="") as file:
-        rows = {r["film_id"]: r for r in csv.DictReader(file) if r["split"] == "test"}
-    for film_id, image in zip(films.film_ids[:6], films.images[:6], strict=True):
-        judged = [float(rows[film_id][f"p_{name}"]) for name in LABELS]
-        film = decoding.square(image, 64)[None, ..., None]
-        np.testing.assert_allclose(model(film).numpy()[0], judged, atol=1e-5)
-        # Scaled inside the model, a film keeps the fractions that uint8 rounds.
-        film = tf.io.decode_jpeg(image, channels=1)[None]
-        np.testing.assert_allclose(model(film).numpy()[0], judged, atol=1e-3)
+        rows = {r["image_id"]: r for r in csv.DictReader(file) if r["split"] == "test"}
+    for image_id, image in zip(images.image_ids[:6], images.encoded[:6], strict=True):
+        judged = [float(rows[image_id][f"p_{name}"]) for name in LABELS]
+        image = decode.square(image, 64)[None, ..., None]
+        np.testing.assert_allclose(model(image).numpy()[0], judged, atol=1e-5)
+        # Scaled inside the model, an image keeps the fractions that uint8 rounds.
+        image = tf.io.decode_jpeg(image, channels=1)[None]
+        np.testing.assert_allclose(model(image).numpy()[0], judged, atol=1e-3)
 
 
 def test_the_last_screen_says_synthetic_and_not_for_diagnosis(data_dir, tmp_path, capsys):
@@ -161,7 +155,7 @@ CHANGES = {
     "l2": 1e-2,
     "label_smoothing": 0.1,
     "augmentation": "radiograph",
-    "normalisation": "zca",
+    "normalization": "zca",
     "weights": "imagenet",
     "precision": "mixed_bfloat16",
     "class_weights": "balanced",
@@ -195,12 +189,12 @@ def test_views_are_taken_in_turn(data_dir, tmp_path, views):
 
 
 def test_as_many_views_as_epochs_are_fresh_augmentation_in_each(data_dir):
-    model, films = model_and_films(data_dir)
-    ids = films.splits["train"].film_ids
+    model, images = model_and_images(data_dir)
+    ids = images.splits["train"].image_ids
     drawn = {}
     for views in (0, 3):
         config = dataclasses.replace(QUICK, augmentation="radiograph", views=views)
-        source = feeds.Feeds(Base(config, model), films.splits)
+        source = feeds.Feeds(Base(config, model), images.splits)
         drawn[views] = np.stack([source._draws(ids, epoch) for epoch in range(3)])
     np.testing.assert_array_equal(drawn[0], drawn[3])
     assert len(np.unique(drawn[0][:, 0, 0])) == 3
@@ -227,16 +221,16 @@ def test_autotune_takes_what_it_measured_fastest(data_dir, tmp_path, capsys):
     config = dataclasses.replace(QUICK, autotune=True, epochs=1, precision="auto")
     run(config, data_dir, tmp_path / "run")
     said = next(line for line in capsys.readouterr().out.splitlines() if "measured" in line)
-    taken, _, measured = said.partition(": measured, films/s through the frozen part: ")
+    taken, _, measured = said.partition(": measured, images/s through the frozen part: ")
     trials = [words.rsplit(" ", 1) for words in measured.rstrip(".").split(", ")]
     assert {name for name, _ in trials} == {
-        policy + xla for policy in autotune.candidates("auto") for xla in ("", " with XLA")
+        policy + xla for policy in precision.candidates("auto") for xla in ("", " with XLA")
     }
     rates = [float(rate.replace(",", "")) for _, rate in trials]
     assert rates == sorted(rates, reverse=True)
     assert taken == "Precision " + trials[0][0].removesuffix(" with XLA")
     assert keras.config.dtype_policy().name == trials[0][0].removesuffix(" with XLA")
-    assert autotune.candidates("float32") == ["float32"]
+    assert precision.candidates("float32") == ["float32"]
 
 
 def test_early_stopping_ends_a_phase(data_dir, tmp_path):
@@ -264,7 +258,7 @@ def test_a_phase_that_moves_nothing_is_an_error(data_dir, tmp_path):
         run(config, data_dir, tmp_path / "run")
 
 
-def test_as_published_reads_the_tests_first_films_and_augmented_validation(data_dir, tmp_path):
+def test_as_published_reads_the_tests_first_images_and_augmented_validation(data_dir, tmp_path):
     config = dataclasses.replace(QUICK, augmentation="article", as_published=True, batch_size=5)
     result = run(config, data_dir, tmp_path / "run")
     old = result["as_published"]
@@ -290,9 +284,9 @@ def test_control_is_scored_and_never_trained_on(tmp_path):
     )
     config = dataclasses.replace(QUICK, dataset="full", image_size=32, epochs=1)
     result = run(config, tmp_path, tmp_path / "run")
-    films = dataset.open_dataset("full", str(tmp_path), 4).splits
-    assert result["control"]["n"] == len(films["control"].film_ids) == 5
-    assert not set(films["control"].film_ids) & set(films["train"].film_ids)
+    images = dataset.open_dataset("full", str(tmp_path), 4).splits
+    assert result["control"]["n"] == len(images["control"].image_ids) == 5
+    assert not set(images["control"].image_ids) & set(images["train"].image_ids)
     with open(tmp_path / "run" / "predictions.csv", newline="") as file:
         called = [r["predicted"] for r in csv.DictReader(file) if r["split"] == "control"]
     right = np.mean([name != "covid19" for name in called])
@@ -310,18 +304,18 @@ def test_two_classes_have_one_sigmoid_unit(data_dir, tmp_path):
     assert all(float(r["p_healthy"]) + float(r["p_covid19"]) == pytest.approx(1) for r in rows)
 
 
-def model_and_films(data_dir: pathlib.Path):
+def model_and_images(data_dir: pathlib.Path):
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(3)
     weights = weights_lib.vgg16_weights("none", pathlib.Path())
-    model = backbone.build_model(classes=4, image_size=64, head_units=8, dropout=0.0,
+    model = vgg16.build_model(classes=4, image_size=64, head_units=8, dropout=0.0,
                                  pooling="flatten", weights=weights)  # fmt: skip
     return model, dataset.open_dataset("tiny", str(data_dir), 4)
 
 
 @pytest.mark.parametrize("preset", ["none", "radiograph"])
 @pytest.mark.parametrize("lowest,block", [("none", None), ("block4", None), ("block4", "block4")])
-def test_training_on_activations_equals_training_on_films(
+def test_training_on_activations_equals_training_on_images(
     data_dir, tmp_path, lowest, block, preset
 ):
     """Same views, same order, same steps: only what the frozen part does again is spared."""
@@ -330,12 +324,12 @@ def test_training_on_activations_equals_training_on_films(
     for gib in (0.0, 1.0):
         config = dataclasses.replace(QUICK, augmentation=preset, fine_tune_from=lowest, **views,
                                      cache_dir=str(tmp_path), cache_gib=gib)  # fmt: skip
-        model, films = model_and_films(data_dir)
-        backbone.set_trainable(model, block)
-        feed = feeds.Feeds(Base(config, model), films.splits).feed(block, range(3))
+        model, images = model_and_images(data_dir)
+        vgg16.set_trainable(model, block)
+        feed = feeds.Feeds(Base(config, model), images.splits).feed(block, range(3))
         assert (feed.scored is model) == (gib == 0)
         feed.trained.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
-        steps = -(-len(films.splits["train"].labels) // config.batch_size)
+        steps = -(-len(images.splits["train"].labels) // config.batch_size)
         feed.trained.fit(feed.train, epochs=3, steps_per_epoch=steps, shuffle=False, verbose=0)
         ends.append([keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights])
     for one, other in zip(*ends, strict=True):
@@ -343,10 +337,10 @@ def test_training_on_activations_equals_training_on_films(
 
 
 def test_all_blocks_can_be_trained(data_dir, tmp_path):
-    model, films = model_and_films(data_dir)
+    model, images = model_and_images(data_dir)
     config = dataclasses.replace(QUICK, fine_tune_from="block1", cache_dir=str(tmp_path))
     assert frozen.cut("block1") is None
-    assert feeds.Feeds(Base(config, model), films.splits).feed("block1", range(1)).trained is model
+    assert feeds.Feeds(Base(config, model), images.splits).feed("block1", range(1)).trained is model
 
 
 def test_the_last_lines_say_how_fast_and_how_long_the_device_waited(base, data_dir, capsys):
@@ -362,7 +356,7 @@ def test_the_meter_measures_what_a_batch_is_waited_for(deterministic):
     """In a process of its own: determinism, once on, stays on."""
     script = f"""
 import time, tensorflow as tf
-from trainer.meter import Meter
+from trainer.training.meter import Meter
 if {deterministic}:
     tf.config.experimental.enable_op_determinism()
 def slowly(i):

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import pytest
 
-from trainer import weights as module
-from trainer.weights import WeightsError, fingerprint, vgg16_weights
+from trainer.model import weights as module
+from trainer.model.weights import WeightsError, fingerprint, vgg16_weights
 
 # As printed by others from Keras' file: block1_conv1's kernel at [:, :, 0, 0] and the first of
 # [:, :, 1, 0], and its first ten biases.

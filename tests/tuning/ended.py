@@ -10,7 +10,7 @@ from tuning.folder import Folder
 from tuning.results import Row
 from tuning.roles import Search
 
-_METRICS = {"seconds": 2.0, "val_films": 17.0, "val_patients": 12.0}
+_METRICS = {"seconds": 2.0, "val_images": 17.0, "val_patients": 12.0}
 
 
 def searched(
@@ -18,7 +18,7 @@ def searched(
     scores: Sequence[float | None],
     *argv: str,
     losses: Sequence[float] = (),
-    films: str = "fingerprint",
+    images: str = "fingerprint",
 ) -> tuple[Search, list[Row]]:
     """Ends one trial with each score (and loss; None: it fails), writes what a search writes."""
     space, settings = asking.asked(*argv)
@@ -27,7 +27,7 @@ def searched(
     config = space.config({})
     oracle = oracles.make(settings, space, config.seed, config.epochs)
     oracle.keep(folder.state, space, 10, lambda _: None)
-    oracle.saw(films)
+    oracle.saw(images)
     for score, loss in itertools.zip_longest(scores, losses, fillvalue=1.0):
         trial = oracle.create_trial("alone")
         if score is None:

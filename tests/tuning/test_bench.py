@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 
 from tests.tuning.trials import Trials, opened
-from trainer import dataset, features, frozen
+from trainer import features, frozen
 from trainer.config import BLOCKS
+from trainer.input_pipeline import dataset
 
 HEADS = ["--search=head_units,learning_rate,dropout,batch_size,l2,label_smoothing,pooling"]
 ONE, OTHER = (
@@ -40,9 +41,9 @@ def test_heads_compute_no_row_after_the_first(flags, quick, tmp_path):
     assert not shards(tmp_path)
     trials(**ONE)
     written = shards(tmp_path)
-    rows = [key for path in written for key in features.read_shard(path).films]
-    films = trials.bench.films
-    assert sorted(rows) == sorted(films["train"].keys + films["validation"].keys)
+    rows = [key for path in written for key in features.read_shard(path).images]
+    images = trials.bench.images
+    assert sorted(rows) == sorted(images["train"].keys + images["validation"].keys)
     trials(**OTHER)
     assert shards(tmp_path) == written
 
@@ -56,7 +57,7 @@ def test_heads_are_all_that_is_built_where_the_rest_is_kept(trained):
 
 
 def test_rows_that_find_no_room_give_the_same_numbers(trained, one):
-    """A network that passes every film in every epoch."""
+    """A network that passes every image in every epoch."""
     assert opened(*trained.argv, "--cache_gib=0")(**ONE) == pytest.approx(one, rel=1e-4)
 
 
@@ -67,7 +68,7 @@ def test_rows_that_find_no_room_give_the_same_numbers(trained, one):
 def without_test(data_dir, monkeypatch):
     """What is opened has no test split."""
     whole = dataset.open_dataset("tiny", str(data_dir), 4)
-    splits = {name: films for name, films in whole.splits.items() if name != "test"}
+    splits = {name: images for name, images in whole.splits.items() if name != "test"}
     less = dataclasses.replace(whole, splits=splits)
     monkeypatch.setattr(dataset, "open_dataset", lambda *_: less)
 
@@ -78,9 +79,9 @@ def test_no_trial_needs_the_test_split(trained, one, without_test):
 
 def test_folds_are_made_of_the_other_splits(trained, without_test):
     bench = opened(*trained.argv, "--folds=3").bench
-    assert bench.films.keys() == {"train", "validation"}
-    ids = [film_id for films in bench.films.values() for film_id in films.film_ids]
-    assert bench.everyone.film_ids == ids
+    assert bench.images.keys() == {"train", "validation"}
+    ids = [image_id for images in bench.images.values() for image_id in images.image_ids]
+    assert bench.everyone.image_ids == ids
 
 
 def reached(root: object) -> list[object]:
@@ -104,8 +105,8 @@ def reached(root: object) -> list[object]:
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_a_trial_reaches_train_and_validation_and_no_other_film(split, trained, one, data_dir):
-    films = dataset.open_dataset("tiny", str(data_dir), 4).splits[split]
-    known = {*films.film_ids, *films.images}
+def test_a_trial_reaches_train_and_validation_and_no_other_image(split, trained, one, data_dir):
+    images = dataset.open_dataset("tiny", str(data_dir), 4).splits[split]
+    known = {*images.image_ids, *images.encoded}
     found = {each for each in reached(trained.model) if isinstance(each, str | bytes)} & known
     assert found == (set() if split == "test" else known)

@@ -12,7 +12,7 @@ import pytest
 from keras_tuner.src.engine import trial as trial_lib
 
 from tests.tuning.test_oracles import ROOT, finished, measured, opened
-from trainer.errors import RunError
+from trainer.run.errors import RunError
 from tuning import chief, processes, search, worker
 from tuning.folder import Folder
 from tuning.pulse import Pulse
@@ -60,7 +60,7 @@ def port(monkeypatch):
     return found
 
 
-def client(folder, search="digest", dataset="films", timeout=20.0):
+def client(folder, search="digest", dataset="images", timeout=20.0):
     return worker.Client(opened("random", folder / "nowhere"), search, dataset, timeout)
 
 
@@ -159,9 +159,9 @@ def test_the_reason_of_a_failure_reaches_the_chief(tmp_path, port):
 
 
 @pytest.mark.parametrize(
-    ("other", "words"), [({"search": "x"}, "flags are others"), ({"dataset": "x"}, "films are")]
+    ("other", "words"), [({"search": "x"}, "flags are others"), ({"dataset": "x"}, "images are")]
 )
-def test_a_worker_of_another_search_or_with_other_films_is_refused(tmp_path, port, other, words):
+def test_a_worker_of_another_search_or_with_other_images_is_refused(tmp_path, port, other, words):
     Chief(tmp_path, port)
     client(tmp_path).create_trial("first")
     with pytest.raises(RunError, match=words):

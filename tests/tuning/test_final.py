@@ -16,7 +16,7 @@ def found(low: float, high: float) -> dict:
             "epochs": 7}  # fmt: skip
     floor = {"mean": 0.7, "sd": 0.02}
     return {"best": side, "default": side, "difference": estimate, "folds": 5,
-            "floor": {"whole_film": floor, "lungs_removed": floor}}  # fmt: skip
+            "floor": {"whole_image": floor, "lungs_removed": floor}}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,9 @@ def test_a_configuration_that_was_no_trial_ends_where_its_trial_would(quick):
 
 
 NONE = {
-    "--final_folds=2): a chief has no films. The same command": (2, []),
+    "--final_folds=2): a chief has no images. The same command": (2, []),
     "--final_folds=50): 50 folds need as many patients": (50, []),
-    "--final_folds=2): --normalisation=featurewise is fitted": (2, ["--normalisation=featurewise"]),
+    "--final_folds=2): --normalization=featurewise is fitted": (2, ["--normalization=featurewise"]),
 }
 
 
@@ -64,7 +64,7 @@ def test_a_search_without_its_comparison_says_why_and_is_done(reason, quick, tmp
     assert not (asked.folder.root / "final.json").exists()
 
 
-def test_a_comparison_whose_rows_find_no_room_passes_the_films(quick, tmp_path):
+def test_a_comparison_whose_rows_find_no_room_passes_the_images(quick, tmp_path):
     """A head-only search whose rows fit, and its folds' rows, of both splits' views, do not."""
     flags = [*quick, "--learning_rate=1e-3:1e-2:log", "--augmentation=radiograph", "--views=2",
              f"--cache_dir={tmp_path}", "--precision=float32"]  # fmt: skip
@@ -72,9 +72,9 @@ def test_a_comparison_whose_rows_find_no_room_passes_the_films(quick, tmp_path):
     config = roomy.space.config({})
     kept = roomy.bench.base(config)
     assert not {layer.name for layer in kept.model.layers} & {"block1_conv1"}  # a head alone
-    films = {name: len(split.labels) for name, split in roomy.bench.films.items()}
+    images = {name: len(split.labels) for name, split in roomy.bench.images.items()}
     row = frozen.bytes_a_row(kept.part(None, kept.lowest).output)
-    room = row * (2 * films["train"] + films["validation"] + 3)
+    room = row * (2 * images["train"] + images["validation"] + 3)
     tight = opened(*flags, f"--cache_gib={room / 2**30}", f"--cache_dir={tmp_path / 'tight'}")
     config = tight.space.config({})
     base = tight.bench.base(config)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.tuning import asking
 from trainer.config import ConfigError
-from trainer.errors import RunError
+from trainer.run.errors import RunError
 from tuning import folder as folder_lib
 from tuning.folder import Folder
 
@@ -26,7 +26,7 @@ OWNER = (
 # Is killed while it writes the state.
 WRITER = (
     "import os, pathlib, signal, sys; from trainer import run_folder\n"
-    "with run_folder.written_whole(pathlib.Path(sys.argv[1]) / 'state.json') as beside:\n"
+    "with files.written_whole(pathlib.Path(sys.argv[1]) / 'state.json') as beside:\n"
     "    beside.write_text('{'); os.kill(os.getpid(), signal.SIGKILL)"
 )
 

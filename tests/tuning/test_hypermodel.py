@@ -10,10 +10,11 @@ import pytest
 
 from tests.trainer.test_weights import write_notop
 from tests.tuning.trials import Trials, opened
-from trainer import features, folds, run_folder, train
+from trainer import cross_validation, features, train
 from trainer.config import ConfigError
-from trainer.weights import VGG16_LAYERS
-from tuning.hypermodel import FilmModel
+from trainer.model.weights import VGG16_LAYERS
+from trainer.run import run_dir
+from tuning.hypermodel import ClassifierHyperModel
 from tuning.pulse import Pulse
 from tuning.space import USUAL
 
@@ -44,13 +45,13 @@ def tuned(trials) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def large(quick) -> Trials:
-    """Films whose block 5 has more than one place to pool."""
+    """Images whose block 5 has more than one place to pool."""
     return opened(*quick, *ALL, "--image_size=64", "--epochs=1")
 
 
 def of_main(trials: Trials, folder) -> list[dict[str, float]]:
     """The epochs of the same run by the trainer, and which was kept."""
-    run_folder.prepare(folder, overwrite=True)
+    run_dir.prepare(folder, overwrite=True)
     train.train_and_evaluate(trials.space.config(ONE), folder)
     with open(folder / "history.csv", newline="") as file:
         return list(csv.DictReader(file))
@@ -65,12 +66,12 @@ def test_a_trial_is_the_epoch_that_the_trainer_keeps(trials, one, tmp_path):
 def test_a_trial_in_folds_is_the_trainers_cross_validation(quick):
     trials = opened(*quick, *ALL, "--folds=2", "--executions_per_trial=2")
     found = trials(**ONE)
-    crossed = folds.cross_validate(trials.space.config(ONE), 2, 2)
+    crossed = cross_validation.cross_validate(trials.space.config(ONE), 2, 2)
     wanted = crossed.scores["folds"]
     assert found["val_balanced_accuracy"] == pytest.approx(wanted["mean"])
     assert found["val_balanced_accuracy_sd"] == pytest.approx(wanted["sd"])
     assert wanted["sd"] > 0
-    labels = crossed.films.labels
+    labels = crossed.images.labels
     losses = [
         -np.log(crossed.probabilities[r][at, labels[at]]).mean()
         for r in range(2)
@@ -78,8 +79,8 @@ def test_a_trial_in_folds_is_the_trainers_cross_validation(quick):
     ]
     assert found["val_loss"] == pytest.approx(np.mean(losses), rel=1e-5)
     assert found["val_loss_sd"] == pytest.approx(np.std(losses, ddof=1), rel=1e-4)
-    assert found["val_films"] == len(labels)
-    assert found["val_patients"] == len(set(crossed.films.groups))
+    assert found["val_images"] == len(labels)
+    assert found["val_patients"] == len(set(crossed.images.groups))
 
 
 @pytest.mark.parametrize("name", [name for name in USUAL if name not in ("pooling", TUNES)])
@@ -97,9 +98,9 @@ def test_fine_tuning_counts(one, tuned):
 
 
 def differs(other: dict[str, float], one: dict[str, float]) -> bool:
-    """Whether other scores were measured, of the same films."""
+    """Whether other scores were measured, of the same images."""
     assert other.keys() == one.keys()
-    for name in ("val_films", "val_patients"):
+    for name in ("val_images", "val_patients"):
         assert other[name] == one[name]
     return [other[score] for score in SCORES] != [one[score] for score in SCORES]
 
@@ -134,14 +135,14 @@ def test_trials_on_random_weights_begin_from_the_same(quick):
     np.testing.assert_array_equal(one, other)
 
 
-def test_films_are_counted_up_to_where_the_training_stopped(quick):
+def test_images_are_counted_up_to_where_the_training_stopped(quick):
     flags = ["--early_stopping=1", "--epochs=90", "--learning_rate=1e-2:1e-1:log"]
     asked = opened(*quick, *flags)
     hp = keras_tuner.HyperParameters()
     asked.space.declare(hp)
     found = asked.model.fit(hp, asked.model.build(hp))
-    films = found["films_per_second"] * found["seconds"]
-    assert films / len(asked.bench.films["train"].labels) == pytest.approx(found["epoch"] + 1)
+    images = found["images_per_second"] * found["seconds"]
+    assert images / len(asked.bench.images["train"].labels) == pytest.approx(found["epoch"] + 1)
     assert found["epoch"] < 89
 
 
@@ -159,15 +160,15 @@ def test_a_trial_that_computes_rows_is_watched_and_beats_with_each_batch(
     asked = opened(*quick, *ALL, f"--cache_dir={tmp_path}")
     pulse, add, seen = Counted(), features.Store.add, []
 
-    def noted(store, view, films, rows):
+    def noted(store, view, images, rows):
         time.sleep(0.01)
         seen.append((pulse.beats, pulse.age() > 0))
-        add(store, view, films, rows)
+        add(store, view, images, rows)
 
     monkeypatch.setattr(features.Store, "add", noted)
     hp = keras_tuner.HyperParameters()
     hp.values = {**OTHER, TUNES: "none"}
-    FilmModel(asked.space, asked.settings, asked.bench, pulse).build(hp)
+    ClassifierHyperModel(asked.space, asked.settings, asked.bench, pulse).build(hp)
     assert len(seen) > 1
     assert seen == [(1 + done, True) for done in range(len(seen))]
     assert pulse.age() == 0  # nothing is expected any more
@@ -175,7 +176,7 @@ def test_a_trial_that_computes_rows_is_watched_and_beats_with_each_batch(
 
 @pytest.mark.parametrize("flag", ["--folds=0", "--folds=2"])
 def test_numbers_that_are_none_fail_the_trial_with_a_reason(flag, quick, tmp_path):
-    """Convolutions that bring films to the brink of float32, and a head beyond."""
+    """Convolutions that bring images to the brink of float32, and a head beyond."""
     rng = np.random.default_rng(0)
     layers = {
         name: (rng.normal(0, (2 / (9 * before)) ** 0.5, (3, 3, before, after)), np.zeros(after))

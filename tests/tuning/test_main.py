@@ -13,8 +13,8 @@ import pytest
 
 from tests.tuning.ended import searched
 from tests.tuning.killing import ranking, victims
-from trainer import dataset
 from trainer.config import ConfigError
+from trainer.input_pipeline import dataset
 from tuning import processes, roles
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -39,7 +39,7 @@ WRONG = {
     "KERASTUNER_ORACLE_PORT is not": ([], dict(list(CHIEF.items())[:2])),
     "--workers=2 starts workers here": (["--workers=2"], CHIEF),
     "--overwrite would remove the search": (["--overwrite"], CHIEF),
-    "--retrain_best needs films": (["--retrain_best"], CHIEF),
+    "--retrain_best needs images": (["--retrain_best"], CHIEF),
 }
 
 
@@ -95,7 +95,7 @@ def whole(tiny, tmp_path_factory):
 def test_a_search_ends_with_leaderboard_comparison_and_a_trained_network(whole):
     _, folder, done = whole
     assert done.returncode == 0, done.stderr
-    for words in ("3 trials finished, 0 failed; scores: 2-fold, patient-grouped, n = 85 films",
+    for words in ("3 trials finished, 0 failed; scores: 2-fold, patient-grouped, n = 85 images",
                   "balanced accuracy out of fold, 2 folds dealt anew", "paired",
                   "floor, no lungs"):  # fmt: skip
         assert words in done.stdout
@@ -108,7 +108,7 @@ def test_a_search_ends_with_leaderboard_comparison_and_a_trained_network(whole):
     difference = [final[side]["balanced_accuracy"]["value"] for side in ("best", "default")]
     assert final["difference"]["value"] == pytest.approx(difference[0] - difference[1])
     assert len(list((folder / "plots").iterdir())) == 3
-    assert "other films" not in done.stdout
+    assert "other images" not in done.stdout
 
 
 def test_a_finished_search_trains_nothing_again(whole):
@@ -139,8 +139,8 @@ def test_a_metric_that_is_not_there_is_told_before_the_search(workers, tiny, tmp
 
 
 def test_a_search_without_a_finished_trial_exits_with_1(tiny, data_dir, tmp_path):
-    films = dataset.open_dataset("tiny", str(data_dir), 4).fingerprint
-    searched(tmp_path / "search", [None], *tiny, "--max_trials=1", films=films)
+    images = dataset.open_dataset("tiny", str(data_dir), 4).fingerprint
+    searched(tmp_path / "search", [None], *tiny, "--max_trials=1", images=images)
     done = command(*tiny, "--max_trials=1", f"--search_dir={tmp_path / 'search'}")
     assert done.returncode == 1
     assert "No trial finished; 1 failed. The last: Out of memory" in done.stdout

@@ -218,7 +218,7 @@ def test_a_failed_trial_keeps_its_reason_and_the_search_goes_on(tmp_path):
     assert [trial.status for trial in oracle.trials.values()] == ["FAILED"] * 4 + ["COMPLETED"] * 5
 
 
-def test_films_that_differ_from_those_before_are_seen(tmp_path):
+def test_images_that_differ_from_those_before_are_seen(tmp_path):
     oracle = opened("random", tmp_path)
     assert oracle.saw("these") and oracle.saw("these")
     assert not oracle.saw("others")

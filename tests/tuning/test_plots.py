@@ -9,7 +9,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from tests.trainer.test_plots import TITLE, check_picture, saved
-from trainer.plots import GREY
+from trainer.evaluation.plots import GREY
 from tuning import layout, plots
 from tuning.plots import Axis, Point
 
@@ -21,7 +21,7 @@ ONE = Axis("optimizer", False, ("adam",))
 TUNE = Axis("fine_tune_learning_rate", True, ())
 UNITS = Axis("dense_units", False, ())
 BLOCKS = Axis("fine_tune_blocks", False, ())
-SCALING = Axis("normalisation", False, ("none", "featurewise", "zca"))
+SCALING = Axis("normalization", False, ("none", "featurewise", "zca"))
 NINE = (RATE, BATCH, VIEWS, DROPOUT, ONE, TUNE, UNITS, BLOCKS, SCALING)
 
 
@@ -44,7 +44,7 @@ def trials(n, failed=(), sd=True):
             "fine_tune_learning_rate": float(10 ** rng.uniform(-6, -4)),
             "dense_units": int(rng.integers(32, 513)),
             "fine_tune_blocks": int(rng.integers(0, 4)),
-            "normalisation": str(rng.choice(SCALING.choices)),
+            "normalization": str(rng.choice(SCALING.choices)),
         }
         score, spread = float(rng.uniform(0.6, 0.95)), float(rng.uniform(0.005, 0.02))
         ok = number not in failed
@@ -210,7 +210,7 @@ def test_parallel_axes_are_named_and_ticked_in_words(drawn, tmp_path):
 
 def test_many_long_choices_stay_apart(drawn, tmp_path):
     long = tuple(f"radiograph+gamma+noise+cutout+elastic_{number}" for number in range(14))
-    axes = (RATE, Axis("augmentation_of_the_films", False, long), BATCH)
+    axes = (RATE, Axis("augmentation_of_the_images", False, long), BATCH)
     points = [
         dataclasses.replace(p, values={**p.values, axes[1].name: long[p.number % 14]})
         for p in trials(20, (3,))

@@ -31,7 +31,7 @@ def searched(tmp_path_factory):
         else:
             ended = trial
             ended.status = "COMPLETED"
-            counts = {"val_films": 54.0, "val_patients": 43.0, "seconds": 1.5}
+            counts = {"val_images": 54.0, "val_patients": 43.0, "seconds": 1.5}
             metrics = {"val_accuracy": scored[0], "val_loss": scored[1], **counts}
             oracle.update_trial(trial.trial_id, metrics)
         oracle.end_trial(ended)
@@ -78,7 +78,7 @@ def test_the_trainer_reads_the_best_values(searched):
 
 def test_the_leaderboard_says_n_and_how_it_was_scored(searched):
     text = results.leaderboard(searched[3], SPACE, SETTINGS)
-    assert "3 trials finished, 1 failed; scores: validation split, n = 54 films of 43" in text
+    assert "3 trials finished, 1 failed; scores: validation split, n = 54 images of 43" in text
     ranks = [line.split()[:2] for line in text.splitlines()[3:]]
     assert ranks == [["1", "3"], ["2", "1"], ["3", "0"]]
     failed = [row for row in searched[3] if row["status"] == "FAILED"]

@@ -5,7 +5,7 @@ import pytest
 
 from tests.trainer.test_command import interrupted_within_tensorflow
 from tests.tuning.test_oracles import opened
-from trainer import command
+from trainer.run import command
 from tuning import search
 from tuning.folder import Folder
 from tuning.pulse import Pulse

@@ -23,8 +23,8 @@ WRONG = {
     "--executions_per_trial is 0. Give 1 or more": ["--executions_per_trial=0"],
     "--as_published has no place here": ["--as_published", "--augmentation=article"],
     "--early_stopping has no place with folds": ["--early_stopping=2", "--folds=3"],
-    "--normalisation=zca is fitted to the films that are trained on": [
-        "--normalisation=zca", "--folds=3"
+    "--normalization=zca is fitted to the images that are trained on": [
+        "--normalization=zca", "--folds=3"
     ],
     "Whether --objective=epoch is better high or low does not follow from its name. "
     "Add --direction=max or --direction=min": ["--objective=epoch"],
@@ -40,7 +40,7 @@ def test_what_is_out_of_bounds_or_has_no_effect_is_refused(message):
 
 
 def test_what_folds_forbid_a_single_split_allows():
-    _, found = asking.asked("--early_stopping=2", "--normalisation=zca")
+    _, found = asking.asked("--early_stopping=2", "--normalization=zca")
     assert found == Settings("random", 20, "val_balanced_accuracy", "max", 0, 1)
 
 
@@ -88,7 +88,7 @@ CHANGED = {  # flag: another value, and what it needs beside it
     "dataset": ("full", []),
     "image_size": ("64", []),
     "epochs": ("9", []),
-    "normalisation": ("zca", []),
+    "normalization": ("zca", []),
     "views": ("3", ["--augmentation=article"]),
     "weights": ("none", []),
     "precision": ("float32", []),

@@ -3,14 +3,14 @@
 import pytest
 
 from tests.tuning import asking
-from trainer.errors import RunError
+from trainer.run.errors import RunError
 from tuning import oracles, work
 from tuning.folder import Folder
 from tuning.roles import Search
 
 
 def begun(root):
-    """A process of a search, without its films: its oracle, and what looks whether to go on."""
+    """A process of a search, without its images: its oracle, and what looks whether to go on."""
     space, settings = asking.asked("--max_trials=30")
     asked = Search(Folder(root), space, settings, timeout=60.0, attempts=3)
     asked.folder.begin(asked.identity, overwrite=False)

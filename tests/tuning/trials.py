@@ -6,12 +6,12 @@ import keras_tuner
 
 from tests.tuning import asking
 from tuning.bench import Bench
-from tuning.hypermodel import FilmModel
+from tuning.hypermodel import ClassifierHyperModel
 from tuning.pulse import Pulse
 from tuning.settings import Settings
 from tuning.space import Space
 
-_MOODS = ("seconds", "films_per_second")  # of the machine
+_MOODS = ("seconds", "images_per_second")  # of the machine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Trials:
     space: Space
     settings: Settings
     bench: Bench
-    model: FilmModel
+    model: ClassifierHyperModel
 
     def __call__(self, **values) -> dict[str, float]:
         """What a trial measures, the parameters' defaults but for some values."""
@@ -34,7 +34,9 @@ class Trials:
 
 
 def opened(*argv: str, bench: Bench | None = None) -> Trials:
-    """Trials on films that are opened now, or on those of a bench."""
+    """Trials on images that are opened now, or on those of a bench."""
     space, settings = asking.asked(*argv)
     bench = bench or Bench.open(space.config({}), bool(settings.folds))
-    return Trials(argv, space, settings, bench, FilmModel(space, settings, bench, Pulse()))
+    return Trials(
+        argv, space, settings, bench, ClassifierHyperModel(space, settings, bench, Pulse())
+    )

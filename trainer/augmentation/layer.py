@@ -1,28 +1,26 @@
-"""Training-only augmentation of grey films: one warp, then the exposure.
+"""Training-only augmentation of grey images: one warp, then the exposure.
 
-Flips, rotation, shift, shear and zoom become one matrix per film, so that each film is sampled
+Flips, rotation, shift, shear and zoom become one matrix per image, so that each image is sampled
 once and on one channel. Images are [batch, height, width, 1] on the 0..255 scale throughout, and
 float32 unless said otherwise. Everything random is drawn first, as uniform numbers; the rest are
 pure functions of those numbers. All of it is `keras.ops`, so it runs on TensorFlow and on JAX.
 """
 
 import functools
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import keras
-import numpy as np
 from keras import ops
 
-from trainer import exposure, geometry, presets
-from trainer.parameters import DRAWS, parameters_from
-from trainer.presets import Ranges
+from trainer.augmentation import intensity, presets, spatial
+from trainer.augmentation.presets import Ranges
+from trainer.augmentation.random import parameters_from
 
 
 def augment(
     images: keras.KerasTensor, draws: keras.KerasTensor, ranges: Ranges
 ) -> keras.KerasTensor:
-    """Augments films by given random numbers; a pure function.
+    """Augments images by given random numbers; a pure function.
 
     Args:
         images: float32 [batch, height, width, 1] in 0..255.
@@ -36,27 +34,27 @@ def augment(
     _, height, width, _ = ops.shape(images)
     bend = None
     if ranges.elastic:
-        bend = geometry.bends(parameters.elastic_seed, ranges.elastic, height, width)
-    images = geometry.warp(images, geometry.transforms(parameters, height, width), bend)
+        bend = spatial.bends(parameters.elastic_seed, ranges.elastic, height, width)
+    images = spatial.warp(images, spatial.transforms(parameters, height, width), bend)
     if ranges.gamma:
-        images = exposure.respond(images, parameters.gamma)
+        images = intensity.respond(images, parameters.gamma)
     if ranges.channel_shift:
-        images = exposure.shift_channel(images, parameters.channel_shift)
+        images = intensity.shift_channel(images, parameters.channel_shift)
     if ranges.brightness or ranges.contrast:
-        images = exposure.expose(images, parameters.brightness, parameters.contrast)
+        images = intensity.expose(images, parameters.brightness, parameters.contrast)
     if ranges.noise:
-        images = exposure.add_noise(images, parameters.noise, parameters.noise_seed)
+        images = intensity.add_noise(images, parameters.noise, parameters.noise_seed)
     if ranges.cutout:
         rectangle = parameters.cutout_area, parameters.cutout_aspect
-        images = exposure.cover(images, *rectangle, parameters.cutout_x, parameters.cutout_y)
+        images = intensity.cover(images, *rectangle, parameters.cutout_x, parameters.cutout_y)
     return images
 
 
 class Augmentation(keras.layers.Layer):
-    """`augment` as a layer: films and their draws in, views out.
+    """`augment` as a layer: images and their draws in, views out.
 
     Takes [batch, height, width, 1] in 0..255, uint8 or float, and float32 [batch, DRAWS] in [0, 1);
-    gives float32 of the films' shape and range. Nothing is drawn here, so a view is the same in
+    gives float32 of the images' shape and range. Nothing is drawn here, so a view is the same in
     any batch, order and process.
     """
 
@@ -67,47 +65,29 @@ class Augmentation(keras.layers.Layer):
         self.ranges = ranges
         self._augment = _compiled(functools.partial(augment, ranges=ranges))
 
-    def build(self, films_shape: tuple, draws_shape: tuple) -> None:
+    def build(self, images_shape: tuple, draws_shape: tuple) -> None:
         """Checks the shapes.
 
         Raises:
-            ValueError: the films are not [batch, height, width, 1].
+            ValueError: the images are not [batch, height, width, 1].
         """
-        if len(films_shape) != 4 or films_shape[-1] != 1:
+        if len(images_shape) != 4 or images_shape[-1] != 1:
             raise ValueError(
-                f"Augmentation got films of shape {tuple(films_shape)}. "
-                "Give it grey films of shape [batch, height, width, 1]."
+                f"Augmentation got images of shape {tuple(images_shape)}. "
+                "Give it grey images of shape [batch, height, width, 1]."
             )
 
-    def call(self, films: keras.KerasTensor, draws: keras.KerasTensor) -> keras.KerasTensor:
-        """The view of each film that its draws describe."""
-        return self._augment(ops.cast(films, "float32"), draws)
+    def call(self, images: keras.KerasTensor, draws: keras.KerasTensor) -> keras.KerasTensor:
+        """The view of each image that its draws describe."""
+        return self._augment(ops.cast(images, "float32"), draws)
 
-    def compute_output_shape(self, films_shape: tuple, draws_shape: tuple) -> tuple:
-        """The shape of the views is that of the films."""
-        return films_shape
-
-
-def uniform_draws(film_ids: Sequence[str], view: int, seed: int) -> np.ndarray:
-    """The random numbers of one view of each film.
-
-    Args:
-        film_ids: n names.
-        view: number of the view, from 0.
-        seed: any integer from 0.
-
-    Returns:
-        float32 [n, DRAWS] in [0, 1). A row depends on its own name, the view and the seed alone.
-    """
-    rows = np.empty((len(film_ids), DRAWS), np.float32)
-    for row, film_id in zip(rows, film_ids, strict=True):
-        name = int.from_bytes(hashlib.sha256(film_id.encode()).digest()[:8], "big")
-        np.random.default_rng([seed, view, name]).random(dtype=np.float32, out=row)
-    return rows
+    def compute_output_shape(self, images_shape: tuple, draws_shape: tuple) -> tuple:
+        """The shape of the views is that of the images."""
+        return images_shape
 
 
 def flips(flag: str) -> bool:
-    """Whether an augmentation mirrors films, which moves the heart to the other side."""
+    """Whether an augmentation mirrors images, which moves the heart to the other side."""
     chosen = presets.ranges(flag)
     return chosen is not None and (chosen.flip_x or chosen.flip_y)
 

@@ -1,8 +1,8 @@
-"""Pictures of a run: learning curves, confusion matrix, ROC curves and a gallery of films.
+"""Pictures of a run: learning curves, confusion matrix, ROC curves and a gallery of images.
 
 Each function draws one PNG, whole or not at all, with a footer that says what was measured on how
-many films and that it is for research use. `title` names the dataset and the model, and says
-"synthetic" when the films are phantoms. Colours are those of Okabe and Ito (2008), told apart by
+many images and that it is for research use. `title` names the dataset and the model, and says
+"synthetic" when the images are phantoms. Colours are those of Okabe and Ito (2008), told apart by
 colour-blind eyes; line styles, marks and words repeat what a colour says.
 """
 
@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
-from trainer.evaluation import Predictions, score
-from trainer.run_folder import written_whole
+from trainer.evaluation.metrics import Predictions, score
+from trainer.run.files import written_whole
 
 NOTICE = "research use, not for diagnosis"
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -30,8 +30,8 @@ SKY, ORANGE, BLACK, GREY = "#56B4E9", "#E69F00", "#000000", "#666666"
 CLASS_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE, BLACK)
 LINE_STYLES = ("-", "--", "-.", ":")
 DOTS_PER_INCH = 120
-GALLERY_FILMS = 16
-LONGEST_NAME = 16  # characters of a class name that fit over a film
+GALLERY_IMAGES = 16
+LONGEST_NAME = 16  # characters of a class name that fit over an image
 
 
 def new_figure(width: float, height: float, heading: str, title: str, count: str) -> Figure:
@@ -187,14 +187,14 @@ def _draw_confusion(
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     size = 3.2 + 0.85 * classes
-    figure = new_figure(size + 0.8, size, "Confusion matrix", title, f"n = {counts.sum()} films")
+    figure = new_figure(size + 0.8, size, "Confusion matrix", title, f"n = {counts.sum()} images")
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     names = [_short(name) for name in class_names]
     rows = [f"{name}\nn = {n}" for name, n in zip(names, totals[:, 0], strict=True)]
     axes.set_xticks(range(classes), names, rotation=30, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(classes), rows)
-    axes.set(xlabel="predicted class (films, share of the row)", ylabel="true class")
+    axes.set(xlabel="predicted class (images, share of the row)", ylabel="true class")
     for (row, column), count in np.ndenumerate(counts):
         share = f"\n{shares[row, column]:.0%}" if totals[row, 0] else ""
         colour = "white" if shares[row, column] > 0.6 else BLACK
@@ -218,13 +218,13 @@ def roc(
     """
     scores = score(predictions, class_names)
     n, patients = scores["n"], scores["patients"]
-    count = f"n = {n} films of {patients} patients"
+    count = f"n = {n} images of {patients} patients"
     height = 6.8 + 0.22 * len(class_names)
     figure = new_figure(6.4, height, "ROC curves, each class against the rest", title, count)
     axes, legend = panels_and_legend(figure, 1)
     for c, name in enumerate(class_names):
         area = scores["classes"][name]["roc_auc"]
-        label = f"{_short(name)} ({scores['classes'][name]['n']} films): {_area(area)}"
+        label = f"{_short(name)} ({scores['classes'][name]['n']} images): {_area(area)}"
         points = ([], [])  # an area that is undefined still gets its line in the legend
         if area["value"] is not None:
             positive = predictions.labels == c
@@ -248,7 +248,7 @@ def _area(area: dict) -> str:
 
 
 def gallery(
-    films: Sequence[np.ndarray],
+    images: Sequence[np.ndarray],
     labels: Sequence[int],
     probabilities: np.ndarray,
     class_names: Sequence[str],
@@ -256,46 +256,48 @@ def gallery(
     *,
     title: str,
 ) -> None:
-    """Draws up to 16 films, each with the predicted class, its probability and the truth.
+    """Draws up to 16 images, each with the predicted class, its probability and the truth.
 
     Args:
-      films: uint8 [height, width] each, 0..255, sizes may differ; the first 16 are drawn.
-      labels: int, the true class of each film.
-      probabilities: float [films, classes], 0..1.
+      images: uint8 [height, width] each, 0..255, sizes may differ; the first 16 are drawn.
+      labels: int, the true class of each image.
+      probabilities: float [images, classes], 0..1.
       class_names: one per class.
       path: of the PNG.
       title: names dataset, split and model, for the footer.
 
     Raises:
-      ValueError: no film, lengths that differ, or a film that is not uint8 [height, width].
+      ValueError: no image, lengths that differ, or an image that is not uint8 [height, width].
     """
-    if not len(films) == len(labels) == len(probabilities) > 0:
+    if not len(images) == len(labels) == len(probabilities) > 0:
         raise ValueError(
-            f"{len(films)} films, {len(labels)} labels, {len(probabilities)} rows of "
-            "probabilities. Pass one of each per film, and at least one film."
+            f"{len(images)} images, {len(labels)} labels, {len(probabilities)} rows of "
+            "probabilities. Pass one of each per image, and at least one image."
         )
-    bad = [(f.dtype, f.shape) for f in films if f.ndim != 2 or f.dtype != np.uint8]
+    bad = [(f.dtype, f.shape) for f in images if f.ndim != 2 or f.dtype != np.uint8]
     if bad:
-        raise ValueError(f"A film is {bad[0]}, expected uint8 [height, width]. Drop the last axis.")
-    shown = min(len(films), GALLERY_FILMS)
+        raise ValueError(
+            f"An image is {bad[0]}, expected uint8 [height, width]. Drop the last axis."
+        )
+    shown = min(len(images), GALLERY_IMAGES)
     columns = min(4, shown)
     rows = math.ceil(shown / columns)
     width, height = max(5.5, 2.3 * columns), 2.7 * rows + 0.8
-    count = f"n = {len(films)}, {shown} shown"
-    figure = new_figure(width, height, "Films and predictions", title, count)
+    count = f"n = {len(images)}, {shown} shown"
+    figure = new_figure(width, height, "Images and predictions", title, count)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels[shown:]:
         axes.set_axis_off()
-    for axes, film, label, row in zip(panels[:shown], films, labels, probabilities, strict=False):
+    for axes, image, label, row in zip(panels[:shown], images, labels, probabilities, strict=False):
         called = int(np.argmax(row))
-        _draw_film(axes, film, class_names[label], class_names[called], float(row[called]))
+        _draw_image(axes, image, class_names[label], class_names[called], float(row[called]))
     save(figure, path)
 
 
-def _draw_film(axes: Axes, film: np.ndarray, truth: str, called: str, probability: float) -> None:
-    """One film; a wrong call has a cross, the truth and a thick dashed frame, not only a colour."""
+def _draw_image(axes: Axes, image: np.ndarray, truth: str, called: str, probability: float) -> None:
+    """Draws an image; a wrong call has a cross, the truth and a dashed frame, not only a colour."""
     wrong = called != truth
-    axes.imshow(film, cmap="gray", vmin=0, vmax=255)
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255)
     axes.set_xticks([])
     axes.set_yticks([])
     verdict = f"✗ truth: {_short(truth)}" if wrong else "✓ right"

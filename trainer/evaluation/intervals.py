@@ -1,13 +1,13 @@
 """Statistics of predicted probabilities, each with a 95 % interval over patients.
 
 The method is the percentile bootstrap over patients (Efron 1979): whole patients are drawn with
-replacement, all their films with them. It breaks down where every resample gives one value (all
+replacement, all their images with them. It breaks down where every resample gives one value (all
 right, all wrong, a perfect ranking), where fewer than half define one, and where fewer than 5
 patients of a kind are there to draw: its interval would be a boast. There it is Wilson's, with
 patients as trials; of all means of values in 0..1 a proportion varies most, so that errs on the
 wide side.
 
-Simulated for a proportion (1 or 2 films a patient, correlation 0 or .3, truth .6 to .97), the rule
+Simulated for a proportion (1 or 2 images a patient, correlation 0 or .3, truth .6 to .97), the rule
 covers the truth in 90 to 100 % of cases from 9 patients on, in 86 % at worst with 5. So with
 under 20 patients read an interval as somewhat too narrow.
 """
@@ -21,7 +21,7 @@ import numpy as np
 PROBABILITY_FLOOR = 1e-7
 Z95 = 1.959964
 
-# Resamples weighed at once; bounds the memory to a few arrays [CHUNK, films] of float64.
+# Resamples weighed at once; bounds the memory to a few arrays [CHUNK, images] of float64.
 CHUNK = 250
 
 # With fewer patients of a kind the resamples know next to nothing of how such patients differ.
@@ -74,7 +74,7 @@ def estimates(
       {"value", "low", "high", "n", "interval"} for "accuracy", "balanced_accuracy" (mean
       sensitivity of the classes present), "loss" (cross-entropy in nats, probabilities clipped to
       1e-7), and for (name, class) with the names sensitivity, specificity, ppv, roc_auc and pr_auc
-      (average precision), one class against the rest. n counts the films of the denominator.
+      (average precision), one class against the rest. n counts the images of the denominator.
       Undefined numbers are None.
     """
     count = int(patients.max()) + 1
@@ -96,7 +96,7 @@ def estimates(
 def _statistics(
     labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray
 ) -> dict[Key, np.ndarray]:
-    """Every statistic under every row of film weights [r, n]: float64 [r], NaN where undefined."""
+    """Every statistic under every row of image weights [r, n]: float64 [r], NaN where undefined."""
     (n, classes), rows = probabilities.shape, np.arange(len(labels))
     weights = weights.astype(np.float64)
     cells = np.zeros((n, classes * classes))
@@ -127,7 +127,7 @@ def _statistics(
 def ranking_areas(
     positive: np.ndarray, scores: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Area under the ROC curve and average precision, under every row of film weights.
+    """Area under the ROC curve and average precision, under every row of image weights.
 
     scikit-learn's `roc_auc_score` and `average_precision_score` give the same numbers (the tests
     compare) one row at a time; 2000 resamples of 4 classes would keep them busy for half a minute.
@@ -160,7 +160,7 @@ def ranking_areas(
 def _independent_units(
     labels: np.ndarray, probabilities: np.ndarray, patients: np.ndarray
 ) -> dict[Key, tuple[int, int, float | None]]:
-    """For each statistic: films of its denominator, fewest patients of a kind, Wilson's trials.
+    """For each statistic: images of its denominator, fewest patients of a kind, Wilson's trials.
 
     Trials are patients. For the mean of k sensitivities they are the number whose proportion
     would have the mean's variance, k² / sum(1 / patients of each class). An area is a mean over
@@ -168,9 +168,9 @@ def _independent_units(
     trials. The loss is no share and has none.
     """
 
-    def count(films: np.ndarray) -> tuple[int, int, int]:
-        number = len(np.unique(patients[films]))
-        return int(films.sum()), number, number
+    def count(images: np.ndarray) -> tuple[int, int, int]:
+        number = len(np.unique(patients[images]))
+        return int(images.sum()), number, number
 
     n, people, _ = count(np.full(len(labels), True))
     per_class = [count(labels == c)[1] for c in np.unique(labels)]
@@ -214,7 +214,7 @@ def paired_difference(
     seed: int = 0,
     resamples: int = 2000,
 ) -> dict:
-    """Balanced accuracy of one classifier less another's on the same films, with its interval.
+    """Balanced accuracy of one classifier less another's on the same images, with its interval.
 
     Patients are drawn with replacement, and both are scored on each draw: what makes a draw hard
     for both cancels out.
@@ -222,14 +222,14 @@ def paired_difference(
     Args:
       labels: int [n], 0..classes-1.
       patients: int [n], the patients' numbers, 0..patients-1, each in use.
-      ours: float [n], 0..1, share of the repeats in which a film was called right.
+      ours: float [n], 0..1, share of the repeats in which an image was called right.
       peers: the same of the other classifier.
       seed: of the draws.
       resamples: number of draws, at least 1.
 
     Returns:
       {"value", "low", "high", "n", "interval"}: the difference in -1..1 with its 95 % percentile
-      interval; n counts films.
+      interval; n counts images.
     """
     classes = np.unique(labels)
     of_class = (labels[:, None] == classes).astype(np.float64)

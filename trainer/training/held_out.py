@@ -1,12 +1,15 @@
-"""Trains a network on some films and scores others, with nothing written: one trial of a search."""
+"""Trains a network on some images and scores others, writes nothing: one trial of a search."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
-from trainer import backbone, callbacks, dataset, feeds, train
+from trainer import feeds, train
 from trainer.base import Base
+from trainer.input_pipeline import dataset
+from trainer.model import vgg16
+from trainer.training import callbacks
 
 
 class _Best(keras.callbacks.Callback):
@@ -24,7 +27,7 @@ class _Best(keras.callbacks.Callback):
 
 def train_and_score(
     base: Base,
-    splits: Mapping[str, dataset.Films],
+    splits: Mapping[str, dataset.Images],
     seed: int,
     follow: Sequence[keras.callbacks.Callback] = (),
 ) -> dict[str, float]:
@@ -32,8 +35,8 @@ def train_and_score(
 
     Args:
         base: Of the configuration; its model's lower weights are where the training begins.
-        splits: Films of `train` and `validation`.
-        seed: Of the head's weights, of dropout and of the films' order.
+        splits: Images of `train` and `validation`.
+        seed: Of the head's weights, of dropout and of the images' order.
         follow: Further callbacks.
 
     Returns:
@@ -46,7 +49,7 @@ def train_and_score(
         RunError: Its rows can't be kept.
     """
     config, labels = base.config, splits["train"].labels
-    backbone.reset_head(base.model, seed)
+    vgg16.reset_head(base.model, seed)
     validation = callbacks.Validation(base.trained(), splits["validation"].labels)
     best = _Best(validation)
     stopping = int(config.early_stopping > 0)
@@ -54,7 +57,7 @@ def train_and_score(
     for _, block, epochs, rate in train.phases(config):
         if validation.best_epoch:
             validation.restore_best()
-        backbone.set_trainable(base.model, block)
+        vgg16.set_trainable(base.model, block)
         feed = source.feed(block, range(epoch, epoch + epochs))
         steps = -(-len(labels) // config.batch_size)
         train.compiled(feed.trained, config, rate, train.at_once(steps, feed.steps_at_once))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from absl import app, flags, logging
 
 from trainer.config import ConfigError
-from trainer.errors import RunError
+from trainer.run.errors import RunError
 
 _interrupted = False
 

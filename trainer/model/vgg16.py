@@ -1,31 +1,29 @@
-"""VGG16 for grey films: the model, the cut between frozen and trained, the precision.
+"""VGG16 for grey images: the model, the cut between frozen and trained, the precision.
 
-The model takes films as they are and holds built-in Keras layers only, so that a saved one loads
+The model takes images as they are and holds built-in Keras layers only, so that a saved one loads
 anywhere without this code. It is flat: every layer, `block4_pool` say, is found by its name.
 """
-
-import pathlib
 
 import keras
 import numpy as np
 
-from trainer.config import BLOCKS, MIN_IMAGE_SIZE, PRECISIONS
-from trainer.normalisation import Normalisation, normalised
-from trainer.weights import Weights
+from trainer.config import BLOCKS, MIN_IMAGE_SIZE
+from trainer.model.normalization import Normalization, normalized
+from trainer.model.weights import Weights
 
 # ImageNet's mean of blue, green and red on the 0..255 scale, as in the "caffe" mode of
-# keras.applications.imagenet_utils. A grey film's channels are equal, so that their order shows
+# keras.applications.imagenet_utils. A grey image's channels are equal, so that their order shows
 # in the means alone.
 BGR_MEAN = (103.939, 116.779, 123.68)
 
 # ImageNet's standard deviation on the same scale, as in the "torch" mode there. What VGG16's
-# weights were trained on has mean 0 and this deviation; fitted films, of mean 0 and deviation 1,
+# weights were trained on has mean 0 and this deviation; fitted images, of mean 0 and deviation 1,
 # are brought to it.
 BGR_STD = (57.375, 57.12, 58.395)
 
-# What block 5 gives for a film has a root mean square of 7.7 (216 films). Brought to about 1, the
-# head of 256 units trains in 6 epochs instead of 60 and knows how sure it is: on the article's
-# films, patient-grouped 5-fold cross-validation, balanced accuracy .82 either way, loss .47
+# What block 5 gives for an image has a root mean square of 7.7 (216 images). Brought to about 1,
+# the head of 256 units trains in 6 epochs instead of 60 and knows how sure it is: on the article's
+# images, patient-grouped 5-fold cross-validation, balanced accuracy .82 either way, loss .47
 # against 1.49.
 FEATURE_SCALE = 1 / 8
 
@@ -45,7 +43,7 @@ def build_model(
     pooling: str,
     weights: Weights,
     l2: float = 0.0,
-    normalisation: Normalisation | None = None,
+    normalization: Normalization | None = None,
 ) -> keras.Model:
     """Builds VGG16 with a head of two dense layers, under the global precision policy.
 
@@ -54,16 +52,16 @@ def build_model(
 
     Args:
         classes: 2 gives one sigmoid unit, the probability of the second class; more give a softmax.
-        image_size: side of the square, in pixels, that films are resized to; at least 32.
+        image_size: side of the square, in pixels, that images are resized to; at least 32.
         head_units: units of the hidden layer of the head.
         dropout: share of the hidden units dropped in training, in [0, 1).
         pooling: how block 5 becomes a vector: "flatten", "average" or "max".
         weights: what the convolutions start from.
         l2: weight in the loss of the squares of the head's two kernels, at least 0.
-        normalisation: what was fitted on the train films; None subtracts ImageNet's means.
+        normalization: what was fitted on the train images; None subtracts ImageNet's means.
 
     Returns:
-        A model from films [batch, height, width, 1] in 0..255, uint8 or float, of any size, to
+        A model from images [batch, height, width, 1] in 0..255, uint8 or float, of any size, to
         probabilities, float32 [batch, 1] for 2 classes and [batch, classes] for more.
 
     Raises:
@@ -77,14 +75,14 @@ def build_model(
         )
     if pooling not in POOLINGS:
         raise ValueError(f"There is no pooling {pooling!r}. Choose one of: {', '.join(POOLINGS)}.")
-    films = keras.Input((None, None, 1), name="film")
+    images = keras.Input((None, None, 1), name="image")
     base = keras.applications.VGG16(
-        include_top=False, weights=None, input_tensor=_preprocess(films, image_size, normalisation)
+        include_top=False, weights=None, input_tensor=_preprocess(images, image_size, normalization)
     )
     for name, arrays in (weights.layers or {}).items():
         base.get_layer(name).set_weights(arrays)
     x = _head(base.output, classes, head_units, dropout, pooling, l2)
-    return keras.Model(films, x, name="vgg16_films")
+    return keras.Model(images, x, name="vgg16_images")
 
 
 def build_head(
@@ -107,7 +105,7 @@ def build_head(
         l2: weight in the loss of the squares of the two kernels.
 
     Returns:
-        A model from what block 5 gives of films to their probabilities.
+        A model from what block 5 gives of images to their probabilities.
     """
     rows = keras.Input(of_block5.shape[1:], dtype=of_block5.dtype, name="rows")
     return keras.Model(rows, _head(rows, classes, head_units, dropout, pooling, l2), name="head")
@@ -132,19 +130,19 @@ def _head(
 
 
 def _preprocess(
-    films: keras.KerasTensor, image_size: int, normalisation: Normalisation | None
+    images: keras.KerasTensor, image_size: int, normalization: Normalization | None
 ) -> keras.KerasTensor:
-    """Resizes, repeats grey as three channels and normalises, in float32 throughout."""
+    """Resizes, repeats grey as three channels and normalizes, in float32 throughout."""
     resize = keras.layers.Resizing(
         image_size, image_size, "bilinear", antialias=True, dtype="float32", name="resize"
     )
     # TensorFlow's antialiased resize has no XLA kernel, and Keras does not know it.
     resize.supports_jit = keras.backend.backend() != "tensorflow"
-    grey = resize(films)
-    if normalisation is not None:
-        grey = normalised(grey, normalisation)
+    grey = resize(images)
+    if normalization is not None:
+        grey = normalized(grey, normalization)
     bgr = keras.layers.Concatenate(dtype="float32", name="grey_to_bgr")([grey, grey, grey])
-    if normalisation is not None:
+    if normalization is not None:
         return keras.layers.Rescaling(list(BGR_STD), dtype="float32", name="imagenet_scale")(bgr)
     return keras.layers.Rescaling(
         1.0, offset=[-mean for mean in BGR_MEAN], dtype="float32", name="subtract_mean"
@@ -154,7 +152,7 @@ def _preprocess(
 def set_trainable(model: keras.Model, from_block: str | None) -> int:
     """Freezes the base below a block and frees the rest; the head is always trained.
 
-    What was fitted on the train films stays as it is.
+    What was fitted on the train images stays as it is.
 
     Compile the model afterwards: what Keras compiled before does not see the change.
 
@@ -194,85 +192,3 @@ def reset_head(model: keras.Model, seed: int) -> None:
     dropout = model.get_layer("dropout")
     if dropout.rate > 0:
         dropout.seed_generator.state.assign([seed, 0])
-
-
-def choose_precision(choice: str) -> tuple[str, str]:
-    """Resolves the flag to a Keras dtype policy that this machine does well.
-
-    Args:
-        choice: "auto", "float32", "mixed_bfloat16" or "mixed_float16".
-
-    Returns:
-        The name of the policy, and the reason for it in words.
-
-    Raises:
-        ValueError: there is no such precision, or it is float16 without a GPU.
-    """
-    return precision_for(choice, _cpu_flags(), gpu_capability())
-
-
-def precision_for(
-    choice: str, cpu_flags: frozenset[str], gpu_capability: float | None
-) -> tuple[str, str]:
-    """Decides for `choose_precision`, given the hardware.
-
-    On two CPU cores with AVX512-BF16 the frozen VGG16 ran 1.95 times as fast in bfloat16 as in
-    float32, and .74 times in float16.
-
-    Args:
-        choice: as for `choose_precision`.
-        cpu_flags: the processor's, as Linux names them.
-        gpu_capability: CUDA compute capability of the least capable GPU, None without a GPU.
-
-    Returns:
-        The name of the policy, and the reason for it in words.
-
-    Raises:
-        ValueError: as for `choose_precision`.
-    """
-    if choice not in PRECISIONS:
-        raise ValueError(
-            f"There is no precision {choice!r}. Choose one of: {', '.join(PRECISIONS)}."
-        )
-    if choice == "mixed_float16" and gpu_capability is None:
-        raise ValueError(
-            "mixed_float16 needs a GPU, and there is none: a CPU is slower in it than in float32. "
-            "Use --precision=auto."
-        )
-    if choice != "auto":
-        return choice, "as asked for"
-    if gpu_capability is not None:
-        if gpu_capability >= 8:
-            return "mixed_bfloat16", f"GPU of compute capability {gpu_capability}"
-        if gpu_capability >= 7:
-            return "mixed_float16", f"GPU of compute capability {gpu_capability}"
-        return "float32", f"GPU of compute capability {gpu_capability}, without tensor cores"
-    for flag in ("amx_bf16", "avx512_bf16"):
-        if flag in cpu_flags:
-            return "mixed_bfloat16", f"CPU with {flag}"
-    return "float32", "CPU without bfloat16 instructions"
-
-
-def _cpu_flags() -> frozenset[str]:
-    """The first processor's flags; none where there is no /proc/cpuinfo."""
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return frozenset()
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    return frozenset(flags.partition(":")[2].split())
-
-
-def gpu_capability() -> float | None:
-    """Compute capability of the least capable CUDA GPU that the backend sees."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        found = [d.compute_capability for d in jax.devices() if d.platform == "gpu"]
-        return min(map(float, found), default=None)
-    import tensorflow as tf
-
-    details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
-    # Other makers' GPUs report no capability: float32 for them.
-    found = [detail.get("compute_capability", (0, 0)) for detail in details]
-    return float("{}.{}".format(*min(found))) if found else None

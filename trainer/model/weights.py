@@ -19,7 +19,7 @@ import h5py
 import keras
 import numpy as np
 
-from trainer.errors import RunError
+from trainer.run.errors import RunError
 
 Layers = dict[str, tuple[np.ndarray, np.ndarray]]
 

@@ -1,4 +1,4 @@
-"""Encoded films -> uint8 squares, on all cores.
+"""Encoded images -> uint8 squares, on all cores.
 
 Pillow decodes and scales, as it did when the dataset was built; tf.image.resize, antialiased, is
 slow on one channel. Both give the same pixels, but for the rounding to whole grey levels.
@@ -12,19 +12,19 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image
 
-from trainer.errors import RunError
+from trainer.run.errors import RunError
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-_CHUNK = 32  # films a thread takes at a time
+_CHUNK = 32  # images a thread takes at a time
 
 
 def square(image: bytes, size: int, name: str = "?") -> np.ndarray:
-    """One film as a square.
+    """One image as a square.
 
     Args:
         image: A PNG file's bytes.
         size: Pixels of a side.
-        name: What to call the film when it is damaged.
+        name: What to call the image when it is damaged.
 
     Returns:
         uint8 [size, size], 0..255.
@@ -33,28 +33,28 @@ def square(image: bytes, size: int, name: str = "?") -> np.ndarray:
         RunError: The bytes are no whole PNG file.
     """
     try:
-        with Image.open(io.BytesIO(image), formats=["PNG"]) as film:
+        with Image.open(io.BytesIO(image), formats=["PNG"]) as image:
             # The same filter as the model's own Resizing, which then has nothing left to do.
-            return np.asarray(film.resize((size, size), Image.Resampling.BILINEAR))
+            return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
     except (OSError, SyntaxError, ValueError) as error:
         raise RunError(
-            f"The film {name} can't be decoded ({error}). Build the dataset anew: BUILD.md."
+            f"The image {name} can't be decoded ({error}). Build the dataset anew: BUILD.md."
         ) from None
 
 
 def squares(images: Sequence[bytes], size: int, names: Sequence[str]) -> np.ndarray:
-    """Films as squares, decoded on all cores.
+    """Images as squares, decoded on all cores.
 
     Args:
         images: n PNG files' bytes.
         size: Pixels of a side.
-        names: n names, for the message about a damaged film.
+        names: n names, for the message about a damaged image.
 
     Returns:
-        uint8 [n, size, size], 0..255, in the films' order.
+        uint8 [n, size, size], 0..255, in the images' order.
 
     Raises:
-        RunError: A film is no whole PNG file.
+        RunError: An image is no whole PNG file.
     """
     kept = np.empty((len(images), size, size), np.uint8)
 

@@ -7,7 +7,7 @@ from typing import Any
 from trainer.config import Config
 
 # A. Y. Xu 2020: last epoch's validation accuracy, mean over the last 10 epochs of training and
-# validation accuracy, printed test accuracy and the number of films behind it.
+# validation accuracy, printed test accuracy and the number of images behind it.
 _ARTICLE = {2: (0.8125, 0.961, 0.931, 1.0, 2), 3: (0.75, 0.929, 0.848, 1.0, 3),
             4: (0.66, 0.79, 0.66, 0.5, 4)}  # fmt: skip
 
@@ -19,16 +19,19 @@ def text(config: Config, result: dict[str, Any], run_dir: pathlib.Path) -> str:
 
 def _lines(config: Config, result: dict[str, Any], run_dir: pathlib.Path) -> Iterator[str]:
     data, splits = result["dataset"], result["splits"]
-    synthetic = " (synthetic films)" if data["synthetic"] else ""
+    synthetic = " (synthetic images)" if data["synthetic"] else ""
     classes = ", ".join(f"{name} {count}" for name, count in data["train_classes"].items())
     yield f"\n{data['name']}{synthetic}, {config.classes} classes"
-    yield f"trained on {data['train_films']} films of {data['train_groups']} patients: {classes}"
+    yield f"trained on {data['train_images']} images of {data['train_groups']} patients: {classes}"
     yield f"kept epoch {result['kept_epoch']} of {result['epochs']}, chosen on validation\n"
     heads = [f"{name}, n = {s['n']} of {s['patients']} patients" for name, s in splits.items()]
     yield " " * 18 + "".join(f"{head:>34s}" for head in heads)
     for key in ("balanced_accuracy", "accuracy", "loss"):
         yield _row(key.replace("_", " "), [s[key] for s in splits.values()])
-    for view, label in (("whole_film", "floor, whole film"), ("lungs_removed", "floor, no lungs")):
+    for view, label in (
+        ("whole_image", "floor, whole image"),
+        ("lungs_removed", "floor, no lungs"),
+    ):
         yield _row(label, [s["floor"][view]["balanced_accuracy"] for s in splits.values()])
     yield "(95 % intervals; floor: balanced accuracy of a linear model of 32 x 32 pixels)\n"
     yield f"{'test, per class':22s}{'sensitivity':>20s}{'specificity':>20s}{'ROC AUC':>8s}{'n':>6s}"
@@ -71,7 +74,7 @@ def _warnings(result: dict[str, Any]) -> Iterator[str]:
 def _as_published(config: Config, result: dict[str, Any]) -> Iterator[str]:
     """This run read the article's way, beside what the article printed."""
     old = result["as_published"]
-    last, train_10, validation_10, test, films = _ARTICLE[config.classes]
+    last, train_10, validation_10, test, images = _ARTICLE[config.classes]
     right = result["splits"]
     yield f"{'as published':34s}{'this run':>9s}{'article':>9s}   {'as it should be read':s}"
     rows = (
@@ -79,12 +82,12 @@ def _as_published(config: Config, result: dict[str, Any]) -> Iterator[str]:
         ("validation accuracy, last 10", old["validation_accuracy_last_10"], validation_10, ""),
         ("validation accuracy, last epoch", old["validation_accuracy_last_epoch"], last,
          estimate(right["validation"]["accuracy"])),
-        (f"test accuracy, first {old['test_accuracy']['n']} films", old["test_accuracy"]["value"],
+        (f"test accuracy, first {old['test_accuracy']['n']} images", old["test_accuracy"]["value"],
          test, f"{estimate(right['test']['accuracy'])}, n = {right['test']['n']}"),
     )  # fmt: skip
     for label, ours, article, should in rows:
         yield f"  {label:32s}{number(ours):>9s}{number(article):>9s}   {should}".rstrip()
-    yield f"  (the article's test accuracy was of {films} films)\n"
+    yield f"  (the article's test accuracy was of {images} images)\n"
 
 
 def _row(label: str, estimates: list[dict]) -> str:

@@ -11,17 +11,18 @@ import tensorflow as tf
 import tqdm
 from sklearn import metrics
 
-from trainer import command, plots
-from trainer.errors import DivergedError
-from trainer.meter import Meter
-from trainer.run_folder import write_csv, written_whole
+from trainer.evaluation import plots
+from trainer.run import command
+from trainer.run.errors import DivergedError
+from trainer.run.files import write_csv, written_whole
+from trainer.training.meter import Meter
 
 _MUCH_WAITING = 0.02  # share of the time
 _EPSILON = 1e-7  # Keras' own clip of a probability under a logarithm
 
 
 def predict(model: keras.Model, batches: Iterable[tf.Tensor]) -> np.ndarray:
-    """Probabilities of every film, in order.
+    """Probabilities of every image, in order.
 
     Args:
         model: A model of `backbone.build_model`.
@@ -53,7 +54,7 @@ def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
 
 
 class Validation(keras.callbacks.Callback):
-    """Scores every validation film at each epoch's end, and keeps the weights of the best epoch.
+    """Scores every validation image at each epoch's end, and keeps the weights of the best epoch.
 
     They are kept in memory and, where a path is given, in a file as well.
 
@@ -78,7 +79,7 @@ class Validation(keras.callbacks.Callback):
         self.confusion = np.zeros((0, 0), int)
 
     def look_at(self, scored: keras.Model, batches: Iterable[tf.Tensor]) -> None:
-        """Sets what is scored: the model on films, or its trained part on activations."""
+        """Sets what is scored: the model on images, or its trained part on activations."""
         self._scored, self._batches = scored, batches
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
@@ -123,11 +124,11 @@ class PublishedValidation(keras.callbacks.Callback):
         self._labels = labels[: len(labels) // batch_size * batch_size]
 
     def look_at(self, scored: keras.Model, views: Callable[[int], np.ndarray]) -> None:
-        """Sets what is scored, and what gives an epoch's augmented films or their activations."""
+        """Sets what is scored, and what gives an epoch's augmented images or their activations."""
         self._scored, self._views = scored, views
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
-        """Scores one view of the validation films."""
+        """Scores one view of the validation images."""
         seen = tf.data.Dataset.from_tensors(self._views(epoch)[: len(self._labels)])
         called = predict(self._scored, seen).argmax(axis=1)
         logs["published_val_accuracy"] = float((called == self._labels).mean())
@@ -148,18 +149,18 @@ class EarlyStopping(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """One bar a phase; `films_per_second` and `input_wait` of training (not of validation).
+    """One bar a phase; `images_per_second` and `input_wait` of training (not of validation).
 
     `input_wait` is the share of the time that the device waited for input.
     """
 
-    def __init__(self, phase: str, epochs: int, films: int, batch_size: int, meter: Meter) -> None:
-        """Takes the phase's name, its epochs, the films of an epoch and of a step, the meter."""
+    def __init__(self, phase: str, epochs: int, images: int, batch_size: int, meter: Meter) -> None:
+        """Takes the phase's name, its epochs, the images of an epoch and of a step, the meter."""
         super().__init__()
-        self._phase, self._films, self._batch_size, self._meter = phase, films, batch_size, meter
+        self._phase, self._images, self._batch_size, self._meter = phase, images, batch_size, meter
         self._epochs: list[tuple[float, float]] = []  # seconds, and seconds waited
         self._bar = tqdm.tqdm(
-            total=epochs * films, desc=f"{phase:9s}", unit=" films", mininterval=0.5
+            total=epochs * images, desc=f"{phase:9s}", unit=" images", mininterval=0.5
         )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -169,7 +170,7 @@ class Progress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Moves the bar and stops the clock, for now; `batch` is the last of those at once."""
         command.raise_if_interrupted()
-        done = min((batch + 1) * self._batch_size, self._films)
+        done = min((batch + 1) * self._batch_size, self._images)
         self._bar.update(done - self._done)
         self._done, self._ended = done, time.perf_counter()
 
@@ -177,7 +178,7 @@ class Progress(keras.callbacks.Callback):
         """Reports the epoch."""
         seconds, waited = self._ended - self._started, self._meter.seconds - self._waited
         self._epochs.append((seconds, waited))
-        logs["films_per_second"], logs["input_wait"] = self._films / seconds, waited / seconds
+        logs["images_per_second"], logs["input_wait"] = self._images / seconds, waited / seconds
         self._bar.set_postfix_str(
             f"epoch {epoch + 1}, loss {logs['loss']:.3f}, validation {logs['val_loss']:.3f}, "
             f"balanced accuracy {logs['val_balanced_accuracy']:.3f}"
@@ -195,7 +196,7 @@ class Progress(keras.callbacks.Callback):
         counted = self._epochs[1:] or self._epochs
         seconds, waited = map(sum, zip(*counted, strict=True))
         line = (
-            f"{self._phase}: {len(counted) * self._films / seconds:,.0f} films/s; "
+            f"{self._phase}: {len(counted) * self._images / seconds:,.0f} images/s; "
             f"the device waited for input {waited / seconds:.1%} of the time."
         )
         return f"{line} {advice}" if waited > _MUCH_WAITING * seconds else line

@@ -1,4 +1,4 @@
-"""Where each pixel of a view comes from: one affine map and one bend per film, sampled once.
+"""Where each pixel of a view comes from: one affine map and one bend per image, sampled once.
 
 Images are float32 [batch, height, width, 1]; x counts columns and y rows, in pixels.
 """
@@ -9,24 +9,24 @@ import keras
 import numpy as np
 from keras import ops
 
-from trainer import stateless
-from trainer.parameters import Parameters
+from trainer.augmentation import random
+from trainer.augmentation.random import Parameters
 
 KNOTS = 7  # along a side: five span it, and one stands outside at each end
 
 
 def transforms(parameters: Parameters, height: int, width: int) -> keras.KerasTensor:
-    """Composes the geometry of each film into one matrix.
+    """Composes the geometry of each image into one matrix.
 
     The matrix takes an output pixel (x = column, y = row) to the source point that it shows, and
-    is C R T S Z C⁻¹ F: centre, rotation, shift, shear, zoom, centre back, flips. On square films
+    is C R T S Z C⁻¹ F: centre, rotation, shift, shear, zoom, centre back, flips. On square images
     it is what Keras' `ImageDataGenerator.apply_transform` composes, whose "height shift" moves
     along x before the rotation, as `shift_x` does here.
 
     Args:
         parameters: each field float32 [batch].
-        height: rows of the film.
-        width: columns of the film.
+        height: rows of the image.
+        width: columns of the image.
 
     Returns:
         float32 [batch, 6]: (a, b, c, d, e, f), source = (a x + b y + c, d x + e y + f).
@@ -49,24 +49,24 @@ def transforms(parameters: Parameters, height: int, width: int) -> keras.KerasTe
 
 
 def bends(seeds: keras.KerasTensor, reach: float, height: int, width: int) -> keras.KerasTensor:
-    """How far every source point is moved when a film is bent smoothly.
+    """How far every source point is moved when an image is bent smoothly.
 
     A free-form deformation on uniform cubic B-splines (D. Rueckert et al., "Nonrigid Registration
-    Using Free-Form Deformations", 1999): knots that span the film move at random, and each pixel
+    Using Free-Form Deformations", 1999): knots that span the image move at random, and each pixel
     follows its neighbours' weighted mean. So no pixel moves further than a knot; and below .48 of
-    the knots' distance, .12 of a side here, the film does not fold (Y. Choi and S. Lee,
+    the knots' distance, .12 of a side here, the image does not fold (Y. Choi and S. Lee,
     "Injectivity Conditions of 2D and 3D Uniform Cubic B-Spline Functions", 2000).
 
     Args:
         seeds: uint32 [batch], of the knots' moves.
         reach: share of a side; knots move uniformly within ± this along x and along y.
-        height: rows of the film.
-        width: columns of the film.
+        height: rows of the image.
+        width: columns of the image.
 
     Returns:
         float32 [batch, 2, height, width]: what to add to x and to y, in pixels.
     """
-    moves = 2.0 * stateless.uniform(seeds, 2 * KNOTS * KNOTS) - 1.0
+    moves = 2.0 * random.uniform(seeds, 2 * KNOTS * KNOTS) - 1.0
     side = reach * np.array([width, height], "float32")[None, :, None, None]
     moves = ops.reshape(moves, (-1, 2, KNOTS, KNOTS)) * side
     return ops.matmul(_spline(height), ops.matmul(moves, _spline(width).T))
@@ -85,7 +85,7 @@ def warp(
     matrices: keras.KerasTensor,
     bend: keras.KerasTensor | None = None,
 ) -> keras.KerasTensor:
-    """Samples each film once, bilinearly; what lies outside the film is 0.
+    """Samples each image once, bilinearly; what lies outside the image is 0.
 
     The same pixels as `keras.ops.image.affine_transform(..., fill_mode="constant")`, within the
     rounding of float32. That op has no XLA kernel on TensorFlow; this is plain arithmetic and

@@ -17,15 +17,15 @@ class Ranges:
         zoom: zoom along x and along y, drawn apart, uniform in 1 ± zoom.
         flip_x: mirror left and right with probability 1/2.
         flip_y: mirror up and down with probability 1/2.
-        channel_shift: grey levels, uniform in ±channel_shift, clipped to the film's own range.
+        channel_shift: grey levels, uniform in ±channel_shift, clipped to the image's own range.
         brightness: grey levels, uniform in ±brightness.
-        contrast: factor about the film's mean, uniform in 1 ± contrast.
+        contrast: factor about the image's mean, uniform in 1 ± contrast.
         gamma: exponent of the grey levels as shares of 255, log-uniform in 1 / (1 + gamma)..
             1 + gamma.
         noise: grey levels, standard deviation of Gaussian noise, uniform in 0..noise.
-        cutout: share of the film under one black rectangle, uniform in 0..cutout; at most 1/2.
+        cutout: share of the image under one black rectangle, uniform in 0..cutout; at most 1/2.
         elastic: share of the width and of the height. The knots of a coarse grid move uniformly in
-            ±elastic along x and along y, and bend the film smoothly between them.
+            ±elastic along x and along y, and bend the image smoothly between them.
     """
 
     rotation: float = 0.0
@@ -66,7 +66,7 @@ OPTIONS = {
     "gamma": 0.3,
     # Up to 4 % of the scale: enough to bury a source's JPEG texture, too little to hide a lesion.
     "noise": 10.0,
-    # Less than one lung, which covers about a fifth of a film.
+    # Less than one lung, which covers about a fifth of an image.
     "cutout": 0.15,
     # At most 7.5 pixels of 150, typically 2: a breath, another stance.
     "elastic": 0.05,

@@ -1,4 +1,4 @@
-"""What happens to the grey levels of a film: response, exposure, noise, a covered part.
+"""What happens to the grey levels of an image: response, exposure, noise, a covered part.
 
 Images are float32 [batch, height, width, 1] on the 0..255 scale.
 """
@@ -7,11 +7,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from trainer import stateless
+from trainer.augmentation import random
 
 
 def shift_channel(images: keras.KerasTensor, shift: keras.KerasTensor) -> keras.KerasTensor:
-    """Adds one value to all of a film, clipped to the film's own range.
+    """Adds one value to all of an image, clipped to the image's own range.
 
     As Keras' `apply_channel_shift` does.
 
@@ -30,7 +30,7 @@ def shift_channel(images: keras.KerasTensor, shift: keras.KerasTensor) -> keras.
 def expose(
     images: keras.KerasTensor, brightness: keras.KerasTensor, contrast: keras.KerasTensor
 ) -> keras.KerasTensor:
-    """Scales a film about its mean, adds to it, and clips to 0..255.
+    """Scales an image about its mean, adds to it, and clips to 0..255.
 
     Args:
         images: float32 [batch, height, width, 1].
@@ -46,7 +46,7 @@ def expose(
 
 
 def respond(images: keras.KerasTensor, gamma: keras.KerasTensor) -> keras.KerasTensor:
-    """Raises grey levels, as shares of 255, to a power: another response of film or detector.
+    """Raises grey levels, as shares of 255, to a power: another response of image or detector.
 
     Args:
         images: float32 [batch, height, width, 1] in 0..255.
@@ -74,7 +74,7 @@ def add_noise(
         float32 [batch, height, width, 1] in 0..255.
     """
     _, height, width, _ = ops.shape(images)
-    noise = ops.reshape(stateless.normal(seeds, height * width), (-1, height, width, 1))
+    noise = ops.reshape(random.normal(seeds, height * width), (-1, height, width, 1))
     return ops.clip(images + deviation[:, None, None, None] * noise, 0.0, 255.0)
 
 
@@ -85,15 +85,15 @@ def cover(
     place_x: keras.KerasTensor,
     place_y: keras.KerasTensor,
 ) -> keras.KerasTensor:
-    """Blackens one rectangle, all of it inside the film.
+    """Blackens one rectangle, all of it inside the image.
 
     T. DeVries and G. W. Taylor, "Improved Regularization of Convolutional Neural Networks with
-    Cutout" (2017); black is what lies outside a film too.
+    Cutout" (2017); black is what lies outside an image too.
 
     Args:
         images: float32 [batch, height, width, 1].
-        area: float32 [batch], share of the film, 0..1/2; 0 covers nothing.
-        aspect: float32 [batch], width / height as shares of the film's sides, 1/2..2.
+        area: float32 [batch], share of the image, 0..1/2; 0 covers nothing.
+        aspect: float32 [batch], width / height as shares of the image's sides, 1/2..2.
         place_x: float32 [batch], 0 at the left edge, 1 at the right one.
         place_y: float32 [batch], 0 at the top, 1 at the bottom.
 

@@ -1,4 +1,4 @@
-"""Which prepared dataset a run reads, and what it knows of every film."""
+"""Which prepared dataset a run reads, and what it knows of every image."""
 
 import dataclasses
 import functools
@@ -13,29 +13,29 @@ import tensorflow_datasets as tfds
 import covid_tfds
 from covid_tfds.splits import shared_between
 from trainer import features
-from trainer.errors import RunError
+from trainer.run.errors import RunError
 
 _JUDGED = ("train", "validation", "test")
 _PREFERENCE = ("full", "article", "phantom")
 _HOW_TO_BUILD = "Build it: tfds build covid_tfds --config={name} --manual_dir=DIR{where} (BUILD.md)"
-_READ = 256  # films read at a time
+_READ = 256  # images read at a time
 _OLDEST = tfds.core.Version("2.0.0")  # what the trainer reads
 # The one dataset that is known to tear patients apart and is kept so, to retell the article.
 _AS_PUBLISHED = "article"
 
 
 @dataclasses.dataclass(frozen=True)
-class Films:
-    """What is known of the films of one split that belong to the run's classes, in stored order.
+class Images:
+    """What is known of the images of one split that belong to the run's classes, in stored order.
 
     Attributes:
-        film_ids, patients, groups, sources: One string a film.
+        image_ids, patients, groups, sources: One string an image.
         labels: int64 [n], index into `class_names`.
-        images: PNG bytes of each film.
+        images: PNG bytes of each image.
         class_names: Names of the run's classes.
     """
 
-    film_ids: list[str]
+    image_ids: list[str]
     patients: list[str]
     groups: list[str]
     sources: list[str]
@@ -45,21 +45,21 @@ class Films:
 
     @functools.cached_property
     def keys(self) -> list[str]:
-        """Each film's name in the feature store (see `features.film_keys`)."""
-        return features.film_keys(self.film_ids, self.images)
+        """Each image's name in the feature store (see `features.image_keys`)."""
+        return features.image_keys(self.image_ids, self.images)
 
-    def take(self, at: Sequence[int]) -> "Films":
-        """The films with the given indices, in that order."""
+    def take(self, at: Sequence[int]) -> "Images":
+        """The images with the given indices, in that order."""
         columns = {name: [getattr(self, name)[i] for i in at] for name in _COLUMNS}
-        taken = Films(
+        taken = Images(
             **columns, labels=self.labels[np.asarray(at, int)], class_names=self.class_names
         )
-        if "keys" in vars(self):  # folds are taken from the same films over and over
+        if "keys" in vars(self):  # folds are taken from the same images over and over
             vars(taken)["keys"] = [self.keys[i] for i in at]
         return taken
 
 
-_COLUMNS = ("film_ids", "patients", "groups", "sources", "images")  # lists, one entry a film
+_COLUMNS = ("image_ids", "patients", "groups", "sources", "images")  # lists, one entry an image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Dataset:
     Attributes:
         name: E.g. `covid_tfds/full/2.0.0`.
         why: How it came to be chosen, in words.
-        synthetic: Whether its films are drawn, not taken.
-        splits: Films of each split by name.
+        synthetic: Whether its images are drawn, not taken.
+        splits: Images of each split by name.
         fingerprint: Of the stored dataset and of the classes that are kept of it.
         class_names: Names of the run's classes.
         leaks: Groups in more than one of train, validation and test, with the splits.
@@ -79,7 +79,7 @@ class Dataset:
     name: str
     why: str
     synthetic: bool
-    splits: dict[str, Films]
+    splits: dict[str, Images]
     fingerprint: str
     class_names: tuple[str, ...]
     leaks: dict[str, list[str]]
@@ -91,7 +91,7 @@ def open_dataset(choice: str, data_dir: str, classes: int) -> Dataset:
     Args:
         choice: Name of a config, or `auto`.
         data_dir: Folder of datasets, or "" for TFDS' own.
-        classes: Films of the first so many labels are kept.
+        classes: Images of the first so many labels are kept.
 
     Raises:
         RunError: It isn't there, can't be streamed, lacks a class, or has a group in two splits.
@@ -100,11 +100,11 @@ def open_dataset(choice: str, data_dir: str, classes: int) -> Dataset:
     root = root.expanduser()
     name, why = _choose(choice, root)
     if name == "phantom" and not _versions(root, name):
-        print(f"Building the synthetic films into {root} ...", flush=True)
+        print(f"Building the synthetic images into {root} ...", flush=True)
         covid_tfds.Builder(config="phantom", data_dir=root).download_and_prepare()
     builder = _builder(root, name, data_dir)
     names = _class_names(builder, classes)
-    splits = {s: _films(builder, s, names) for s in sorted(builder.info.splits)}
+    splits = {s: _images(builder, s, names) for s in sorted(builder.info.splits)}
     _check(builder.info.full_name, splits, names)
     leaks = _leaks(splits)
     if leaks and name != _AS_PUBLISHED:
@@ -130,7 +130,7 @@ def _choose(choice: str, root: pathlib.Path) -> tuple[str, str]:
     for name in _PREFERENCE[:-1]:
         if _versions(root, name):
             return name, f"the first of {', '.join(_PREFERENCE)} that is built in {root}"
-    return "phantom", f"neither full nor article is built in {root}: synthetic films stand in"
+    return "phantom", f"neither full nor article is built in {root}: synthetic images stand in"
 
 
 def _versions(root: pathlib.Path, name: str) -> list[pathlib.Path]:
@@ -178,8 +178,8 @@ def _class_names(builder: tfds.core.DatasetBuilder, classes: int) -> tuple[str, 
     return names[:classes]
 
 
-def _films(builder: tfds.core.DatasetBuilder, split: str, class_names: tuple[str, ...]) -> Films:
-    """Reads one split once. The films stay encoded: 5,000 of them are some 200 MB."""
+def _images(builder: tfds.core.DatasetBuilder, split: str, class_names: tuple[str, ...]) -> Images:
+    """Reads one split once. The images stay encoded: 5,000 of them are some 200 MB."""
     stored = builder.as_dataset(
         split=split,
         decoders={"image": tfds.decode.SkipDecoding()},
@@ -194,8 +194,8 @@ def _films(builder: tfds.core.DatasetBuilder, split: str, class_names: tuple[str
         for key in keys:
             columns[key].extend(batch[key][wanted].tolist())
     texts = {key: [text.decode() for text in columns[key]] for key in keys[:4]}
-    return Films(
-        film_ids=texts["image_id"],
+    return Images(
+        image_ids=texts["image_id"],
         patients=texts["patient"],
         groups=texts["group"],
         sources=texts["source"],
@@ -205,19 +205,19 @@ def _films(builder: tfds.core.DatasetBuilder, split: str, class_names: tuple[str
     )
 
 
-def _check(name: str, splits: dict[str, Films], class_names: tuple[str, ...]) -> None:
+def _check(name: str, splits: dict[str, Images], class_names: tuple[str, ...]) -> None:
     for split in _JUDGED:
         held = set(splits[split].labels.tolist()) if split in splits else set()
         missing = [each for i, each in enumerate(class_names) if i not in held]
         # A user's own test split may lack a class; a classifier can't learn one from nothing.
         if not held or (missing and split != "test"):
             raise RunError(
-                f"{name} has no film of {' and '.join(missing)} in {split}. "
-                "Give fewer --classes, or add films to that split."
+                f"{name} has no image of {' and '.join(missing)} in {split}. "
+                "Give fewer --classes, or add images to that split."
             )
 
 
-def _leaks(splits: dict[str, Films]) -> dict[str, list[str]]:
+def _leaks(splits: dict[str, Images]) -> dict[str, list[str]]:
     judged = [(g, split) for split in _JUDGED for g in splits[split].groups]
     return shared_between([group for group, _ in judged], [split for _, split in judged])
 
@@ -228,13 +228,13 @@ def _fingerprint(builder: tfds.core.DatasetBuilder, class_names: tuple[str, ...]
     return hashlib.sha256("\n".join([stored, *class_names]).encode()).hexdigest()
 
 
-def joined(parts: Sequence[Films]) -> Films:
-    """The films of several splits, one after the other."""
+def joined(parts: Sequence[Images]) -> Images:
+    """The images of several splits, one after the other."""
     columns = {name: [e for part in parts for e in getattr(part, name)] for name in _COLUMNS}
     labels = np.concatenate([part.labels for part in parts])
-    return Films(**columns, labels=labels, class_names=parts[0].class_names)
+    return Images(**columns, labels=labels, class_names=parts[0].class_names)
 
 
 def class_counts(labels: Sequence[int], classes: int) -> list[int]:
-    """Films of each class."""
+    """Images of each class."""
     return np.bincount(labels, minlength=classes).tolist()

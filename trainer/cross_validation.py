@@ -12,38 +12,33 @@ import numpy as np
 import tqdm
 from sklearn.model_selection import StratifiedGroupKFold
 
-from trainer import (
-    backbone,
-    callbacks,
-    dataset,
-    evaluation,
-    feeds,
-    floor,
-    input_pipeline,
-    run_folder,
-    train,
-)
+from trainer import feeds, train
 from trainer.base import Base
 from trainer.config import Config
-from trainer.errors import DivergedError, RunError
-from trainer.start import start
+from trainer.evaluation import baselines, metrics
+from trainer.input_pipeline import batches, dataset
+from trainer.model import vgg16
+from trainer.run import files
+from trainer.run.errors import DivergedError, RunError
+from trainer.training import callbacks
+from trainer.training.setup import start
 
 
 @dataclasses.dataclass(frozen=True)
 class CrossValidation:
-    """Out-of-fold predictions of every film in every repeat.
+    """Out-of-fold predictions of every image in every repeat.
 
     Attributes:
-        films: The films, in the order of the arrays.
-        fold: int64 [repeats, n], the fold that holds a film.
+        images: The images, in the order of the arrays.
+        fold: int64 [repeats, n], the fold that holds an image.
         probabilities: float32 [repeats, n, classes], by the network that did not see the fold.
-        scores: `dataset`, `n`, `patients`, `folds_n`, `repeats`; `pooled` (see `evaluation.score`,
-            each film once a repeat, so that its numbers are means over repeats); `folds`, balanced
+        scores: `dataset`, `n`, `patients`, `folds_n`, `repeats`; `pooled` (see `metrics.score`,
+            each image once a repeat, so that its numbers are means over repeats); `folds`, balanced
             accuracy over folds and repeats: `mean`, `sd`, `min`, `values` [repeats][folds]; and
             `floor`.
     """
 
-    films: dataset.Films
+    images: dataset.Images
     fold: np.ndarray
     probabilities: np.ndarray
     scores: dict[str, Any]
@@ -52,7 +47,7 @@ class CrossValidation:
 def deal(
     labels: np.ndarray, groups: Sequence[str], folds: int, seed: int, class_names: Sequence[str]
 ) -> np.ndarray:
-    """Deals films into folds, stratified by class, each group into one.
+    """Deals images into folds, stratified by class, each group into one.
 
     Args:
         labels: int64 [n].
@@ -77,7 +72,7 @@ def deal(
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     fold = np.empty(len(labels), np.int64)
     with warnings.catch_warnings():
-        # It warns of classes with fewer films than folds; `count` above is stricter.
+        # It warns of classes with fewer images than folds; `count` above is stricter.
         warnings.simplefilter("ignore", UserWarning)
         for number, (_, held_out) in enumerate(splitter.split(labels, labels, groups)):
             fold[held_out] = number
@@ -85,11 +80,11 @@ def deal(
         lacking = set(labels.tolist()) - set(labels[fold == number].tolist())
         if lacking:
             names = ", ".join(class_names[label] for label in sorted(lacking))
-            raise RunError(f"Fold {number + 1} of {folds} has no film of {names}. Ask for fewer.")
+            raise RunError(f"Fold {number + 1} of {folds} has no image of {names}. Ask for fewer.")
     return fold
 
 
-def deals(films: dataset.Films, folds: int, repeats: int, seed: int) -> np.ndarray:
+def deals(images: dataset.Images, folds: int, repeats: int, seed: int) -> np.ndarray:
     """`deal` once a repeat, with seed, seed + 1, ...: int64 [repeats, n].
 
     Raises:
@@ -97,7 +92,7 @@ def deals(films: dataset.Films, folds: int, repeats: int, seed: int) -> np.ndarr
     """
     return np.stack(
         [
-            deal(films.labels, films.groups, folds, seed + r, films.class_names)
+            deal(images.labels, images.groups, folds, seed + r, images.class_names)
             for r in range(repeats)
         ]
     )
@@ -111,50 +106,50 @@ def cross_validate(
     Args:
         config: What is trained; `epochs` of each phase are run to their end.
         folds: From 2.
-        repeats: From 1; repeat r deals, draws weights and orders films with seed + r. The views
+        repeats: From 1; repeat r deals, draws weights and orders images with seed + r. The views
             are those of `config.seed` in all repeats.
         run_dir: Where config.json, crossval.json and predictions.csv go; None writes nothing.
 
     Raises:
-        RunError: As for `trainer.main`, or the films can't be dealt.
+        RunError: As for `trainer.main`, or the images can't be dealt.
     """
     started = start(config)
     config = started.config
-    films = dataset.joined([started.films.splits[name] for name in ("train", "validation")])
-    fold = deals(films, folds, repeats, config.seed)
+    images = dataset.joined([started.images.splits[name] for name in ("train", "validation")])
+    fold = deals(images, folds, repeats, config.seed)
     base = Base(config, started.model, started.jit)
     with contextlib.closing(base):
-        train.keep_rows(base, {"train": films, "validation": films}, quiet=False)
-        probabilities = out_of_fold(base, films, fold)
+        train.keep_rows(base, {"train": images, "validation": images}, quiet=False)
+        probabilities = out_of_fold(base, images, fold)
     found = {
-        "dataset": started.films.name,
+        "dataset": started.images.name,
         "folds_n": folds,
         "repeats": repeats,
-        **scores(films, fold, probabilities, films.class_names),
-        "floor": floors(films, fold[0], config.classes),
+        **scores(images, fold, probabilities, images.class_names),
+        "floor": floors(images, fold[0], config.classes),
     }
-    result = CrossValidation(films, fold, probabilities, found)
+    result = CrossValidation(images, fold, probabilities, found)
     if run_dir:
-        run_folder.write_json(run_dir / "config.json", started.facts)
-        run_folder.write_json(run_dir / "crossval.json", found)
-        run_folder.write_csv(run_dir / "predictions.csv", _rows(result, films.class_names))
+        files.write_json(run_dir / "config.json", started.facts)
+        files.write_json(run_dir / "crossval.json", found)
+        files.write_csv(run_dir / "predictions.csv", _rows(result, images.class_names))
     return result
 
 
 def out_of_fold(
     base: Base,
-    films: dataset.Films,
+    images: dataset.Images,
     fold: np.ndarray,
     *,
     seed: int | None = None,
     label: str = "folds",
     follow: Sequence[keras.callbacks.Callback] = (),
 ) -> np.ndarray:
-    """Predicts every film by networks that did not see its fold.
+    """Predicts every image by networks that did not see its fold.
 
     Args:
         base: Of the configuration; its model's weights are where every fold begins.
-        films: All films.
+        images: All images.
         fold: int64 [repeats, n], from `deals`.
         seed: Repeat r trains with seed + r; the run's unless given.
         label: Of the progress bar; "" for none.
@@ -168,7 +163,7 @@ def out_of_fold(
     """
     config, model = base.config, base.model
     folds = fold.max() + 1
-    train.keep_rows(base, {"train": films, "validation": films}, quiet=True)
+    train.keep_rows(base, {"train": images, "validation": images}, quiet=True)
     begin = {layer.name: layer.get_weights() for layer in base.trained().layers}
     out = np.full((*fold.shape, config.classes), np.nan, np.float32)
     with tqdm.tqdm(
@@ -179,11 +174,11 @@ def out_of_fold(
                 layer.set_weights(begin[layer.name])
             turn = (config.seed if seed is None else seed) + repeat
             keras.utils.set_random_seed(turn)
-            backbone.reset_head(model, turn)
+            vgg16.reset_head(model, turn)
             held_out = np.flatnonzero(fold[repeat] == number)
             splits = {
-                "train": films.take(np.flatnonzero(fold[repeat] != number)),
-                "validation": films.take(held_out),
+                "train": images.take(np.flatnonzero(fold[repeat] != number)),
+                "validation": images.take(held_out),
             }
             out[repeat, held_out] = _fold(base, splits, turn, follow)
             if not np.isfinite(out[repeat, held_out]).all():
@@ -197,7 +192,7 @@ def out_of_fold(
 
 def _fold(
     base: Base,
-    splits: Mapping[str, dataset.Films],
+    splits: Mapping[str, dataset.Images],
     seed: int,
     follow: Sequence[keras.callbacks.Callback],
 ) -> np.ndarray:
@@ -206,7 +201,7 @@ def _fold(
     source, epoch = feeds.Feeds(base, splits, seed=seed, quiet=True), 0
     phases = train.phases(config)
     for _, block, epochs, rate in phases:
-        backbone.set_trainable(base.model, block)
+        vgg16.set_trainable(base.model, block)
         feed = source.feed(block, range(epoch, epoch + epochs))
         steps = epochs * -(-len(labels) // config.batch_size)
         # Where rows find no room, all phases train one model: each its own weights, at its rate.
@@ -237,28 +232,28 @@ def _ready(model: keras.Model, config: Config, rate: float, steps_at_once: int, 
 
 
 def scores(
-    films: dataset.Films, fold: np.ndarray, probabilities: np.ndarray, names: Sequence[str]
+    images: dataset.Images, fold: np.ndarray, probabilities: np.ndarray, names: Sequence[str]
 ) -> dict[str, Any]:
     """What `CrossValidation.scores` holds of the network; arguments as there."""
     repeats, n = fold.shape
-    # A patient's films of all repeats are drawn together: their mean is what is estimated.
-    pooled = evaluation.score(
-        evaluation.Predictions(
-            film_ids=[f"{r}/{film_id}" for r in range(repeats) for film_id in films.film_ids],
-            patients=films.groups * repeats,
-            sources=films.sources * repeats,
-            labels=np.tile(films.labels, repeats),
+    # A patient's images of all repeats are drawn together: their mean is what is estimated.
+    pooled = metrics.score(
+        metrics.Predictions(
+            image_ids=[f"{r}/{image_id}" for r in range(repeats) for image_id in images.image_ids],
+            patients=images.groups * repeats,
+            sources=images.sources * repeats,
+            labels=np.tile(images.labels, repeats),
             probabilities=probabilities.reshape(repeats * n, -1),
         ),
         names,
     )
     values = [
         [each["balanced_accuracy"] for each in by_fold]
-        for by_fold in scores_by_fold(films.labels, fold, probabilities)
+        for by_fold in scores_by_fold(images.labels, fold, probabilities)
     ]
     return {
         "n": n,
-        "patients": len(set(films.groups)),
+        "patients": len(set(images.groups)),
         "pooled": pooled,
         "folds": {**_spread(values), "min": float(np.min(values)), "values": values},
     }
@@ -267,7 +262,7 @@ def scores(
 def scores_by_fold(
     labels: np.ndarray, fold: np.ndarray, probabilities: np.ndarray
 ) -> list[list[dict[str, float]]]:
-    """`callbacks.scores` of each fold's films, by repeat and fold.
+    """`callbacks.scores` of each fold's images, by repeat and fold.
 
     Args:
         labels: int64 [n].
@@ -284,16 +279,16 @@ def _spread(values: Sequence) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1))}
 
 
-def floors(films: dataset.Films, fold: np.ndarray, classes: int) -> dict[str, Any]:
+def floors(images: dataset.Images, fold: np.ndarray, classes: int) -> dict[str, Any]:
     """Balanced accuracy of the linear model of 32 x 32 pixels over the same folds."""
-    small = input_pipeline.squares(films, floor.FLOOR_SIZE)
-    found: dict[str, list[float]] = {"whole_film": [], "lungs_removed": []}
+    small = batches.squares(images, baselines.FLOOR_SIZE)
+    found: dict[str, list[float]] = {"whole_image": [], "lungs_removed": []}
     for number in range(fold.max() + 1):
         seen, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        groups = [films.groups[i] for i in held_out]
-        scored = floor.shortcut_floor(
-            (small[seen], films.labels[seen]),
-            {"fold": (small[held_out], films.labels[held_out], groups)},
+        groups = [images.groups[i] for i in held_out]
+        scored = baselines.shortcut_floor(
+            (small[seen], images.labels[seen]),
+            {"fold": (small[held_out], images.labels[held_out], groups)},
             classes,
         )["fold"]
         for view, values in found.items():
@@ -302,13 +297,13 @@ def floors(films: dataset.Films, fold: np.ndarray, classes: int) -> dict[str, An
 
 
 def _rows(result: CrossValidation, names: Sequence[str]) -> list[dict[str, Any]]:
-    films = result.films
+    images = result.images
     return [
         {
-            "film_id": films.film_ids[i],
-            "group": films.groups[i],
-            "source": films.sources[i],
-            "label": names[films.labels[i]],
+            "image_id": images.image_ids[i],
+            "group": images.groups[i],
+            "source": images.sources[i],
+            "label": names[images.labels[i]],
             "repeat": r,
             "fold": int(result.fold[r, i]),
             **{

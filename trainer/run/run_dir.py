@@ -1,18 +1,13 @@
-"""The run folder: where it is, files that appear whole, and locks."""
+"""The run folder: where it is, what it may hold, and what the run was made with."""
 
-import contextlib
-import csv
 import datetime
-import fcntl
 import importlib.metadata
-import json
-import os
 import pathlib
 import re
 import shutil
 import subprocess
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import IO, Any
+from collections.abc import Collection
+from typing import Any
 
 from trainer.config import ConfigError
 
@@ -34,18 +29,6 @@ def named(run_dir: str, default: str) -> pathlib.Path:
     """The folder that `--run_dir` names, or runs/DEFAULT-TIME."""
     time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     return pathlib.Path(run_dir or f"runs/{default}-{time}")
-
-
-def locked(file: IO) -> bool:
-    """Whether an open file could be locked for this process alone; it stays so until it is closed.
-
-    The lock falls with the process, however that ends.
-    """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def prepare(
@@ -99,32 +82,6 @@ def prepare(
         raise ConfigError(
             f"--{flag} {run_dir} can't be written ({error.strerror}). Give another folder."
         ) from None
-
-
-@contextlib.contextmanager
-def written_whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """Yields a path beside `path` to write to; it takes the place of `path` when all went well."""
-    path = pathlib.Path(path)
-    beside = path.with_name(f".{os.getpid()}.{path.name}")  # Keras reads the suffix
-    try:
-        yield beside
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
-    """Writes JSON that other tools can read: no NaN, no infinity."""
-    with written_whole(path) as beside:
-        beside.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
-
-
-def write_csv(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes rows that share the keys of the first."""
-    with written_whole(path) as beside, open(beside, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def provenance() -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Numbers from predictions: each with its n and a 95 % interval that respects patients.
 
 Ranges used throughout: probabilities, accuracies, areas and Cramer's V are shares in 0..1; the loss
-is in nats. A patient, not a film, is the independent unit: the films of one patient look alike, so
-an interval that counts films claims more than the data hold. Research use, not for diagnosis.
+is in nats. A patient, not an image, is the independent unit: the images of one patient look alike,
+so an interval that counts images claims more than the data hold. Research use, not for diagnosis.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from trainer.resampling import estimates, wilson
-from trainer.run_folder import written_whole
+from trainer.evaluation.intervals import estimates, wilson
+from trainer.run.files import written_whole
 
 PREVALENCES = (0.01, 0.05, 0.2)
 CALIBRATION_BINS = 10
@@ -27,7 +27,7 @@ CLASS_SCORES = ("sensitivity", "specificity", "ppv", "roc_auc", "pr_auc")
 
 # Cramer's V from which class and source count as confounded. In the plainest case (two classes, two
 # sources, all four margins equal) guessing the class from the source alone is right in (1 + V) / 2
-# of the films: at .3 that is 65 % without a look at the film, 15 points above chance, and
+# of the images: at .3 that is 65 % without a look at the image, 15 points above chance, and
 # more than what separates the published systems. It is also the customary border of a "medium"
 # association (Cohen 1988, w = .3).
 CONFOUNDED_FROM = 0.3
@@ -35,21 +35,21 @@ CONFOUNDED_FROM = 0.3
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Predictions:
-    """Every scored film of one split, once, in the dataset's order.
+    """Every scored image of one split, once, in the dataset's order.
 
     Attributes:
-      film_ids: n distinct names.
+      image_ids: n distinct names.
       patients: n patient-group keys, the unit of resampling.
-      sources: n names of where each film comes from.
+      sources: n names of where each image comes from.
       labels: int [n], 0..classes-1, the true class.
       probabilities: float32 [n, classes], 0..1, rows sum to 1 (2 classes: columns 1-p and p).
 
     Raises:
-      ValueError: no film, lengths that differ, a repeated film id, a label out of range, or rows
+      ValueError: no image, lengths that differ, a repeated image id, a label out of range, or rows
         that are not probabilities.
     """
 
-    film_ids: list[str]
+    image_ids: list[str]
     patients: list[str]
     sources: list[str]
     labels: np.ndarray
@@ -75,34 +75,34 @@ def _check_shapes(predictions: Predictions) -> None:
         )
     n = len(probabilities)
     if n == 0:
-        raise ValueError("There is no film to score. Pass at least one prediction per split.")
-    names = ("film_ids", "patients", "sources", "labels")
+        raise ValueError("There is no image to score. Pass at least one prediction per split.")
+    names = ("image_ids", "patients", "sources", "labels")
     lengths = {name: len(getattr(predictions, name)) for name in names}
     if np.ndim(labels) != 1 or set(lengths.values()) != {n}:
         raise ValueError(
             f"{n} rows of probabilities, but labels of shape {np.shape(labels)} and lengths "
-            f"{lengths}. Pass one film id, patient, source and label for each row."
+            f"{lengths}. Pass one image id, patient, source and label for each row."
         )
 
 
 def _check_values(predictions: Predictions) -> None:
     probabilities, labels = predictions.probabilities, predictions.labels
-    repeated = [i for i, k in collections.Counter(predictions.film_ids).items() if k > 1]
+    repeated = [i for i, k in collections.Counter(predictions.image_ids).items() if k > 1]
     if repeated:
         raise ValueError(
-            f"{len(repeated)} film ids occur more than once, for example {repeated[:3]}. "
-            "Score every film once: no repeat, no padding of the last batch."
+            f"{len(repeated)} image ids occur more than once, for example {repeated[:3]}. "
+            "Score every image once: no repeat, no padding of the last batch."
         )
     classes = probabilities.shape[1]
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= classes:
         raise ValueError(
             f"labels are {labels.dtype} in {labels.min()}..{labels.max()}, expected integers in "
-            f"0..{classes - 1}, one for each column of probabilities. Leave out other films."
+            f"0..{classes - 1}, one for each column of probabilities. Leave out other images."
         )
     if not np.isfinite(probabilities).all():
-        bad = predictions.film_ids[int(np.argmin(np.isfinite(probabilities).all(axis=1)))]
+        bad = predictions.image_ids[int(np.argmin(np.isfinite(probabilities).all(axis=1)))]
         raise ValueError(
-            f"The probabilities of film {bad!r} are not finite. The training diverged: lower "
+            f"The probabilities of image {bad!r} are not finite. The training diverged: lower "
             "the learning rate, or train in float32."
         )
     sums = probabilities.sum(axis=1, dtype=np.float64)
@@ -110,7 +110,7 @@ def _check_values(predictions: Predictions) -> None:
     if abs(sums[worst] - 1) > 1e-3 or probabilities.min() < 0:
         raise ValueError(
             f"Rows of probabilities must be at least 0 and sum to 1, but the least value is "
-            f"{probabilities.min():.4g} and the row of film {predictions.film_ids[worst]!r} sums "
+            f"{probabilities.min():.4g} and the row of image {predictions.image_ids[worst]!r} sums "
             f"to {sums[worst]:.4g}. Pass the output after the softmax (or 1 - p and p), in float32."
         )
 
@@ -120,8 +120,8 @@ def score(
 ) -> dict:
     """All numbers of one split, ready for JSON.
 
-    Every estimate E is {"value", "low", "high", "n", "interval"}: n counts the films of its
-    denominator (for ppv the films called so), low and high bound 95 %, `interval` names the
+    Every estimate E is {"value", "low", "high", "n", "interval"}: n counts the images of its
+    denominator (for ppv the images called so), low and high bound 95 %, `interval` names the
     method, see `resampling`.
 
     Args:
@@ -136,7 +136,7 @@ def score(
       patients, sensitivity E, specificity E, ppv E, roc_auc E, pr_auc E, ppv_at_prevalence {"0.01",
       "0.05", "0.2"}}, calibration {ece, bins}, patients_for_5_points. Areas are of one class
       against the rest. ppv_at_prevalence is Bayes' rule on the two values without their
-      intervals: a measured specificity of 1 gives 1 at any prevalence. What the films cannot
+      intervals: a measured specificity of 1 gives 1 at any prevalence. What the images cannot
       define (a class that is absent, ppv with no positive call) has the value None, never NaN.
 
     Raises:
@@ -153,8 +153,12 @@ def score(
     for c, name in enumerate(class_names):
         own = {score_name: found[score_name, c] for score_name in CLASS_SCORES}
         own["ppv_at_prevalence"] = {str(p): _ppv_at(p, own) for p in PREVALENCES}
-        films = labels == c
-        classes[name] = {"n": int(films.sum()), "patients": len(np.unique(patients[films])), **own}
+        images = labels == c
+        classes[name] = {
+            "n": int(images.sum()),
+            "patients": len(np.unique(patients[images])),
+            **own,
+        }
     return {
         "n": len(labels),
         "patients": len(keys),
@@ -209,8 +213,8 @@ def patients_for_5_points(accuracy: float) -> int:
 def as_published(predictions: Predictions, batch_size: int) -> dict:
     """The article's misreading of the test accuracy, an E of `score` to print beside the right one.
 
-    Its notebooks ran ceil(n / batch_size) steps of a generator that gave one film a step, in the
-    order of a directory reader (class, then name). So 2, 3 and 4 films made the published figures.
+    Its notebooks ran ceil(n / batch_size) steps of a generator that gave one image a step, in the
+    order of a directory reader (class, then name). So 2, 3 and 4 images made the published figures.
 
     Args:
       predictions: the test split.
@@ -222,10 +226,10 @@ def as_published(predictions: Predictions, batch_size: int) -> dict:
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}. Pass the training's batch size, at least 1.")
     n = math.ceil(len(predictions.labels) / batch_size)
-    listed = np.lexsort((np.asarray(predictions.film_ids), predictions.labels))[:n]
+    listed = np.lexsort((np.asarray(predictions.image_ids), predictions.labels))[:n]
     right = int((predictions.predicted == predictions.labels)[listed].sum())
     low, high = wilson(right, n)
-    return {"value": right / n, "low": low, "high": high, "n": n, "interval": "Wilson 95 %, films"}
+    return {"value": right / n, "low": low, "high": high, "n": n, "interval": "Wilson 95 %, images"}
 
 
 def _contingency(labels: Sequence[int], sources: Sequence[str]) -> tuple[np.ndarray, ...]:
@@ -262,7 +266,7 @@ def confounding(labels: Sequence[int], sources: Sequence[str], class_names: Sequ
     """Whether the source gives the class away (pitfall P1), ready for JSON.
 
     Returns:
-      {"table": {class: {source: films}}, "cramers_v": 0..1, "verdict"}. The verdict is
+      {"table": {class: {source: images}}, "cramers_v": 0..1, "verdict"}. The verdict is
       "one source"; "CONFOUNDED" where V reaches `CONFOUNDED_FROM` or a whole class has its
       sources for itself; else "not confounded".
 
@@ -295,9 +299,9 @@ def confounding(labels: Sequence[int], sources: Sequence[str], class_names: Sequ
 def write_predictions(
     path: str | os.PathLike, splits: Mapping[str, Predictions], class_names: Sequence[str]
 ) -> None:
-    """Writes the run folder's predictions.csv: one row per scored film, split after split.
+    """Writes the run folder's predictions.csv: one row per scored image, split after split.
 
-    Columns: split, film_id, patient, source, label and predicted (class names), p_<class>
+    Columns: split, image_id, patient, source, label and predicted (class names), p_<class>
     (float32 in as many digits as bring the same float32 back).
 
     Raises:
@@ -305,12 +309,12 @@ def write_predictions(
     """
     for predictions in splits.values():
         _check_names(predictions, class_names)
-    head = ["split", "film_id", "patient", "source", "label", "predicted"]
+    head = ["split", "image_id", "patient", "source", "label", "predicted"]
     with written_whole(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(head + [f"p_{name}" for name in class_names])
         for split, p in splits.items():
-            for i, film_id in enumerate(p.film_ids):
+            for i, image_id in enumerate(p.image_ids):
                 names = (class_names[p.labels[i]], class_names[p.predicted[i]])
                 shares = [str(share) for share in p.probabilities[i]]
-                writer.writerow([split, film_id, p.patients[i], p.sources[i], *names, *shares])
+                writer.writerow([split, image_id, p.patients[i], p.sources[i], *names, *shares])

@@ -1,6 +1,6 @@
-"""Stored films -> batches, with tf.data.
+"""Stored images -> batches, with tf.data.
 
-Films wait encoded in memory (`dataset.Films`). Where their squares fit into `MEMORY` they are
+Images wait encoded in memory (`dataset.Images`). Where their squares fit into `MEMORY` they are
 decoded once, on all cores, and every epoch gathers whole batches from them; above it each batch is
 decoded in its turn, several batches at a time. Both roads give the same pixels, to training,
 evaluation and kept features alike. Held at most: the squares, twice while they are made, and the
@@ -12,30 +12,30 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from trainer import decoding
-from trainer.dataset import Films
+from trainer.input_pipeline import decode
+from trainer.input_pipeline.dataset import Images
 
-# Bytes of squares held; 5,000 films of 150 px are a twentieth of it.
+# Bytes of squares held; 5,000 images of 150 px are a twentieth of it.
 MEMORY = 2 * 2**30
 
 AHEAD = 4  # batches made while one is worked on
 
-# The random numbers of the augmentation, float32 [batch, draws], of films in an epoch: from its
+# The random numbers of the augmentation, float32 [batch, draws], of images in an epoch: from its
 # number and int32 [batch] rows.
 Draws = Callable[[int, np.ndarray], np.ndarray]
 
 
 def orders(count: int, epochs: range, seed: int, batch_size: int) -> tf.data.Dataset:
-    """Which films make which batch; an epoch's order depends on the seed and its number alone.
+    """Which images make which batch; an epoch's order depends on the seed and its number alone.
 
-    What reads the films is mapped over all epochs at once, so that it does not stop where one ends
+    What reads the images is mapped over all epochs at once, so that it does not stop where one ends
     and the next begins.
 
     Args:
-        count: Films of an epoch.
+        count: Images of an epoch.
         epochs: Numbers of the epochs, counted over the whole run.
         seed: Of the orders.
-        batch_size: Films a batch; the last batch of an epoch may be smaller.
+        batch_size: Images a batch; the last batch of an epoch may be smaller.
 
     Returns:
         The batches of all epochs in turn, (epoch int64 [], rows int32 [batch]).
@@ -51,7 +51,7 @@ def orders(count: int, epochs: range, seed: int, batch_size: int) -> tf.data.Dat
 
 
 def train_batches(
-    films: Films,
+    images: Images,
     *,
     image_size: int,
     batch_size: int,
@@ -59,25 +59,25 @@ def train_batches(
     epochs: range,
     draws: Draws | None = None,
 ) -> tf.data.Dataset:
-    """Films in a new order each epoch.
+    """Images in a new order each epoch.
 
     Args:
-        films: Films of the train split.
+        images: Images of the train split.
         image_size: Pixels of a side.
-        batch_size: Films a batch; the last batch of an epoch may be smaller.
+        batch_size: Images a batch; the last batch of an epoch may be smaller.
         seed: Of the order.
         epochs: Numbers of the epochs, counted over the whole run.
         draws: Gives the random numbers of the augmentation.
 
     Returns:
         Batches of (uint8 [batch, image_size, image_size, 1] in 0..255, int64 [batch]); with
-        `draws`, of ((films, float32 [batch, draws]), labels).
+        `draws`, of ((images, float32 [batch, draws]), labels).
 
     Raises:
-        RunError: A film is damaged (above `MEMORY` when its batch is asked for, as an error of
+        RunError: An image is damaged (above `MEMORY` when its batch is asked for, as an error of
             tf.data with the same message).
     """
-    read, labels = _reader(films, image_size), tf.constant(films.labels)
+    read, labels = _reader(images, image_size), tf.constant(images.labels)
     width = 0 if draws is None else draws(0, np.arange(1)).shape[1]
 
     def batch(epoch: tf.Tensor, rows: tf.Tensor) -> tuple:
@@ -86,12 +86,12 @@ def train_batches(
         numbers = tf.numpy_function(draws, [epoch, rows], tf.float32, stateful=False)
         return (read(rows), tf.ensure_shape(numbers, (None, width))), tf.gather(labels, rows)
 
-    made = orders(len(films.images), epochs, seed, batch_size)
-    return made.map(batch, decoding.CORES, deterministic=True).prefetch(AHEAD)
+    made = orders(len(images.encoded), epochs, seed, batch_size)
+    return made.map(batch, decode.CORES, deterministic=True).prefetch(AHEAD)
 
 
-def evaluation_batches(films: Films, *, image_size: int, batch_size: int) -> tf.data.Dataset:
-    """Every film once, in stored order, no random op.
+def evaluation_batches(images: Images, *, image_size: int, batch_size: int) -> tf.data.Dataset:
+    """Every image once, in stored order, no random op.
 
     Returns:
         Batches of (uint8 [batch, image_size, image_size, 1] in 0..255, int64 [batch]); the last
@@ -100,35 +100,35 @@ def evaluation_batches(films: Films, *, image_size: int, batch_size: int) -> tf.
     Raises:
         RunError: As for `train_batches`.
     """
-    read, labels = _reader(films, image_size), tf.constant(films.labels)
-    rows = tf.data.Dataset.from_tensor_slices(tf.range(len(films.images))).batch(batch_size)
+    read, labels = _reader(images, image_size), tf.constant(images.labels)
+    rows = tf.data.Dataset.from_tensor_slices(tf.range(len(images.encoded))).batch(batch_size)
     stored = rows.map(
-        lambda row: (read(row), tf.gather(labels, row)), decoding.CORES, deterministic=True
+        lambda row: (read(row), tf.gather(labels, row)), decode.CORES, deterministic=True
     )
     return stored.prefetch(AHEAD)
 
 
-def pixels(films: Films, image_size: int) -> np.ndarray:
-    """All films as uint8 [n, image_size, image_size, 1], 0..255, in stored order."""
-    return squares(films, image_size)[..., None]
+def pixels(images: Images, image_size: int) -> np.ndarray:
+    """All images as uint8 [n, image_size, image_size, 1], 0..255, in stored order."""
+    return squares(images, image_size)[..., None]
 
 
-def squares(films: Films, size: int) -> np.ndarray:
-    """All films as uint8 [n, size, size], 0..255, in stored order."""
-    return decoding.squares(films.images, size, films.film_ids)
+def squares(images: Images, size: int) -> np.ndarray:
+    """All images as uint8 [n, size, size], 0..255, in stored order."""
+    return decode.squares(images.encoded, size, images.image_ids)
 
 
-def _reader(films: Films, size: int) -> Callable[[tf.Tensor], tf.Tensor]:
+def _reader(images: Images, size: int) -> Callable[[tf.Tensor], tf.Tensor]:
     """From int32 [batch] rows to uint8 [batch, size, size, 1]."""
-    if len(films.images) * size**2 <= MEMORY:
+    if len(images.encoded) * size**2 <= MEMORY:
         # On the host: a GPU's memory is for the network, and the gathering is the host's work.
         with tf.device("CPU"):
-            kept = tf.constant(pixels(films, size))
+            kept = tf.constant(pixels(images, size))
         return lambda rows: tf.gather(kept, rows)
 
     def decode(rows: np.ndarray) -> np.ndarray:
         return np.stack(
-            [decoding.square(films.images[i], size, films.film_ids[i]) for i in rows.tolist()]
+            [decode.square(images.encoded[i], size, images.image_ids[i]) for i in rows.tolist()]
         )[..., None]
 
     def read(rows: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,4 @@
+"""What happens in a training.
+
+Read `setup` (dataset, precision, weights, network), `callbacks`, `adam`.
+"""
