@@ -216,7 +216,7 @@ def test_each_parameter_has_a_draw_of_its_own():
 
 def test_views_of_earlier_versions_stay_as_they_were():
     """Golden numbers of the version that drew eleven numbers a view."""
-    draws = uniform_draws(["image 1", "image 2"], 3, 7)
+    draws = uniform_draws(["film 1", "film 2"], 3, 7)
     golden = [
         [0.368681, 0.70217264, 0.91337276, 0.91381025, 0.3447047, 0.39508867, 0.108261526,
          0.46854126, 0.70376265, 0.7964457, 0.9357442],
@@ -257,7 +257,7 @@ def test_views_keep_shape_and_range_and_are_float32(preset, dtype):
 
 
 def test_draws_depend_on_image_view_and_seed_alone():
-    names = [f"image {i}" for i in range(50)]
+    names = [f"film {i}" for i in range(50)]
     rows = uniform_draws(names, 3, 7)
     assert rows.shape == (50, DRAWS) and rows.dtype == np.float32
     assert rows.min() >= 0 and rows.max() < 1

@@ -90,7 +90,7 @@ def test_a_view_is_the_same_in_any_batch_and_order(flag):
 def test_golden_pixels_of_all_options_on_every_backend():
     y, x = np.mgrid[:40, :50]
     pictures = np.repeat(((3 * x * y + 5 * x + 7 * y) % 256)[None, :, :, None], 2, axis=0)
-    views = numpy(augmentation(ALL)(pictures, uniform_draws(["image 1", "image 2"], 3, 7)))
+    views = numpy(augmentation(ALL)(pictures, uniform_draws(["film 1", "film 2"], 3, 7)))
     np.testing.assert_allclose(views[:, ::13, ::17, 0], GOLDEN, atol=0.02)
 
 

@@ -8,8 +8,9 @@ import sys
 import numpy as np
 import pytest
 from scipy.stats.contingency import association
-from sklearn import metrics
+from sklearn import metrics as peer
 
+from trainer.evaluation import metrics
 from trainer.evaluation.intervals import paired_difference, ranking_areas
 from trainer.evaluation.metrics import Predictions, score, wilson
 
@@ -47,20 +48,20 @@ def test_values_are_those_of_scikit_learn():
     p = random_predictions()
     found = score(p, NAMES, resamples=20)
     truth, guess = p.labels, p.probabilities.argmax(axis=1)
-    assert found["accuracy"]["value"] == pytest.approx(metrics.accuracy_score(truth, guess))
-    balanced = metrics.balanced_accuracy_score(truth, guess)
+    assert found["accuracy"]["value"] == pytest.approx(peer.accuracy_score(truth, guess))
+    balanced = peer.balanced_accuracy_score(truth, guess)
     assert found["balanced_accuracy"]["value"] == pytest.approx(balanced)
     exact = p.probabilities / p.probabilities.sum(axis=1, keepdims=True, dtype=np.float64)
-    assert found["loss"]["value"] == pytest.approx(metrics.log_loss(truth, exact), rel=1e-5)
-    assert found["confusion"] == metrics.confusion_matrix(truth, guess).tolist()
+    assert found["loss"]["value"] == pytest.approx(peer.log_loss(truth, exact), rel=1e-5)
+    assert found["confusion"] == peer.confusion_matrix(truth, guess).tolist()
     for c, name in enumerate(NAMES):
         own, positive = found["classes"][name], truth == c
         expected = {
-            "sensitivity": metrics.recall_score(positive, guess == c),
-            "specificity": metrics.recall_score(~positive, guess != c),
-            "ppv": metrics.precision_score(positive, guess == c),
-            "roc_auc": metrics.roc_auc_score(positive, p.probabilities[:, c]),
-            "pr_auc": metrics.average_precision_score(positive, p.probabilities[:, c]),
+            "sensitivity": peer.recall_score(positive, guess == c),
+            "specificity": peer.recall_score(~positive, guess != c),
+            "ppv": peer.precision_score(positive, guess == c),
+            "roc_auc": peer.roc_auc_score(positive, p.probabilities[:, c]),
+            "pr_auc": peer.average_precision_score(positive, p.probabilities[:, c]),
         }
         assert {key: own[key]["value"] for key in expected} == pytest.approx(expected)
         assert own["n"] == own["sensitivity"]["n"] == positive.sum()
@@ -73,9 +74,9 @@ def test_ranking_areas_with_weights_and_ties_are_those_of_scikit_learn():
     weights = rng.multinomial(80, np.full(80, 1 / 80), size=30).astype(float)
     roc, average_precision = ranking_areas(positive, scores, weights)
     for row, area, precision in zip(weights, roc, average_precision, strict=True):
-        assert area == pytest.approx(metrics.roc_auc_score(positive, scores, sample_weight=row))
+        assert area == pytest.approx(peer.roc_auc_score(positive, scores, sample_weight=row))
         assert precision == pytest.approx(
-            metrics.average_precision_score(positive, scores, sample_weight=row)
+            peer.average_precision_score(positive, scores, sample_weight=row)
         )
 
 
@@ -327,7 +328,7 @@ def test_cramers_v_is_that_of_scipy():
     rng = np.random.default_rng(2)
     labels = rng.integers(0, 4, 300)
     sources = np.where(rng.random(300) < 0.4, labels % 3, rng.integers(0, 3, 300))
-    table = metrics.cluster.contingency_matrix(labels, sources)
+    table = peer.cluster.contingency_matrix(labels, sources)
     assert metrics.cramers_v(labels, [f"s{i}" for i in sources]) == pytest.approx(
         association(table, method="cramer")
     )
@@ -420,7 +421,7 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path):
 
 def test_neither_tensorflow_nor_pyplot_is_imported():
     code = (
-        "import sys, trainer.evaluation, trainer.floor, trainer.plots; "
+        "import sys, trainer.evaluation.metrics, trainer.evaluation.baselines, trainer.evaluation.plots; "
         "sys.exit(len({'tensorflow', 'keras', 'matplotlib.pyplot'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -125,12 +125,12 @@ def test_the_saved_model_takes_images_of_any_size_and_is_what_was_judged(base, d
     images = dataset.open_dataset("tiny", str(data_dir), 4).splits["test"]
     with open(folder / "predictions.csv", newline="") as file:
         rows = {r["image_id"]: r for r in csv.DictReader(file) if r["split"] == "test"}
-    for image_id, image in zip(images.image_ids[:6], images.encoded[:6], strict=True):
+    for image_id, encoded in zip(images.image_ids[:6], images.encoded[:6], strict=True):
         judged = [float(rows[image_id][f"p_{name}"]) for name in LABELS]
-        image = decode.square(image, 64)[None, ..., None]
+        image = decode.square(encoded, 64)[None, ..., None]
         np.testing.assert_allclose(model(image).numpy()[0], judged, atol=1e-5)
         # Scaled inside the model, an image keeps the fractions that uint8 rounds.
-        image = tf.io.decode_jpeg(image, channels=1)[None]
+        image = tf.io.decode_jpeg(encoded, channels=1)[None]
         np.testing.assert_allclose(model(image).numpy()[0], judged, atol=1e-3)
 
 

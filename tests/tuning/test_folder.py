@@ -25,7 +25,7 @@ OWNER = (
 )
 # Is killed while it writes the state.
 WRITER = (
-    "import os, pathlib, signal, sys; from trainer import run_folder\n"
+    "import os, pathlib, signal, sys; from trainer.run import files as run_folder\n"
     "with files.written_whole(pathlib.Path(sys.argv[1]) / 'state.json') as beside:\n"
     "    beside.write_text('{'); os.kill(os.getpid(), signal.SIGKILL)"
 )

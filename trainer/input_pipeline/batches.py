@@ -126,14 +126,14 @@ def _reader(images: Images, size: int) -> Callable[[tf.Tensor], tf.Tensor]:
             kept = tf.constant(pixels(images, size))
         return lambda rows: tf.gather(kept, rows)
 
-    def decode(rows: np.ndarray) -> np.ndarray:
+    def decode_rows(rows: np.ndarray) -> np.ndarray:
         return np.stack(
             [decode.square(images.encoded[i], size, images.image_ids[i]) for i in rows.tolist()]
         )[..., None]
 
     def read(rows: tf.Tensor) -> tf.Tensor:
         # Python waits while Pillow works, so batches are decoded side by side.
-        decoded = tf.numpy_function(decode, [rows], tf.uint8, stateful=False)
+        decoded = tf.numpy_function(decode_rows, [rows], tf.uint8, stateful=False)
         return tf.ensure_shape(decoded, [None, size, size, 1])
 
     return read

@@ -31,7 +31,7 @@ class Images:
     Attributes:
         image_ids, patients, groups, sources: One string an image.
         labels: int64 [n], index into `class_names`.
-        images: PNG bytes of each image.
+        encoded: PNG bytes of each image.
         class_names: Names of the run's classes.
     """
 
@@ -40,13 +40,13 @@ class Images:
     groups: list[str]
     sources: list[str]
     labels: np.ndarray
-    images: list[bytes]
+    encoded: list[bytes]
     class_names: tuple[str, ...]
 
     @functools.cached_property
     def keys(self) -> list[str]:
         """Each image's name in the feature store (see `features.image_keys`)."""
-        return features.image_keys(self.image_ids, self.images)
+        return features.image_keys(self.image_ids, self.encoded)
 
     def take(self, at: Sequence[int]) -> "Images":
         """The images with the given indices, in that order."""
@@ -59,7 +59,7 @@ class Images:
         return taken
 
 
-_COLUMNS = ("image_ids", "patients", "groups", "sources", "images")  # lists, one entry an image
+_COLUMNS = ("image_ids", "patients", "groups", "sources", "encoded")  # lists, one entry an image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +200,7 @@ def _images(builder: tfds.core.DatasetBuilder, split: str, class_names: tuple[st
         groups=texts["group"],
         sources=texts["source"],
         labels=np.array(columns["label"], np.int64),
-        images=columns["image"],
+        encoded=columns["image"],
         class_names=class_names,
     )
 
