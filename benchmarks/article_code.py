@@ -10,6 +10,7 @@ a line of JSON with its seconds.
 import json
 import time
 import warnings
+from typing import Any
 
 from absl import app, flags
 
@@ -45,8 +46,8 @@ def base(weights: str, size: int = SIZE) -> "keras.Model":  # noqa: F821
     from trainer.model import weights as weights_lib
 
     model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(size, size, 3))
-    found = weights_lib.vgg16_weights(weights, cache_folder(""))
-    for name, (kernel, bias) in (found.layers or {}).items():
+    start = weights_lib.vgg16_weights(weights, cache_folder(""))
+    for name, (kernel, bias) in (start.layers or {}).items():
         # The notebooks' channels are red, green, blue, which Keras' weights are not made for.
         model.get_layer(name).set_weights([kernel, bias])
     model.trainable = False
@@ -77,50 +78,58 @@ def compiled(model: "keras.Model", classes: int) -> "keras.Model":  # noqa: F821
     return model
 
 
-def main(argv: list[str]) -> None:
-    """Trains and prints the seconds before the first epoch, and of each epoch."""
+def train(
+    folder: str, *, classes: int, epochs: int, weights: str = "imagenet", size: int = SIZE
+) -> dict[str, Any]:
+    """Trains, and measures the seconds before the first epoch and of each epoch.
+
+    Args:
+        folder: Images: FOLDER/train/CLASS/*.png.
+        classes: 2 or more.
+        epochs: 1 or more.
+        weights: As in trainer.main.
+        size: Pixels of a side; the article's is 150.
+
+    Returns:
+        {"before": seconds, "epochs": [seconds, ...]}.
+    """
     begin = time.perf_counter()
     import keras
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-    keras.utils.set_random_seed(flags.FLAGS.seed)
+    keras.utils.set_random_seed(1)
     warnings.simplefilter("ignore")
     generator = ImageDataGenerator(validation_split=0.2, **ARGUMENTS, **UNFITTED)
     flows = {
         subset: generator.flow_from_directory(
-            f"{flags.FLAGS.folder}/train", target_size=(SIZE, SIZE), batch_size=BATCH,
-            class_mode="categorical" if flags.FLAGS.classes > 2 else "binary", subset=subset,
-            shuffle=True, seed=42,
+            f"{folder}/train", target_size=(size, size), batch_size=BATCH, subset=subset,
+            class_mode="categorical" if classes > 2 else "binary", shuffle=True, seed=42,
         )
         for subset in ("training", "validation")
     }  # fmt: skip
-    model = compiled(
-        keras.Sequential([base(flags.FLAGS.weights), *head(flags.FLAGS.classes)]),
-        flags.FLAGS.classes,
+    model = compiled(keras.Sequential([base(weights, size), *head(classes)]), classes)
+    begins, ends = [], []
+    clock = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: begins.append(time.perf_counter()),
+        on_epoch_end=lambda epoch, logs: ends.append(time.perf_counter()),
     )
-    seconds: list[float] = []
-
-    class Clock(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-            self.begin = time.perf_counter()
-            if not epoch:
-                self.before = self.begin - begin
-
-        def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-            seconds.append(time.perf_counter() - self.begin)
-
-    clock = Clock()
     model.fit(
-        flows["training"], validation_data=flows["validation"], epochs=flags.FLAGS.epochs,
-        callbacks=[clock], verbose=0,
+        flows["training"], validation_data=flows["validation"], epochs=epochs, callbacks=[clock],
+        verbose=0,
     )  # fmt: skip
-    print(json.dumps({"before": clock.before, "epochs": seconds}))
+    seconds = [end - start for start, end in zip(begins, ends, strict=True)]
+    return {"before": begins[0] - begin, "epochs": seconds}
+
+
+def main(argv: list[str]) -> None:
+    """Flags -> one call."""
+    names = ("folder", "classes", "epochs", "weights")
+    print(json.dumps(train(**{name: flags.FLAGS[name].value for name in names})))
 
 
 if __name__ == "__main__":
     flags.DEFINE_string("folder", None, "Images: FOLDER/train/CLASS/*.png.", required=True)
     flags.DEFINE_integer("classes", 4, "2, 3 or 4.")
-    flags.DEFINE_integer("epochs", 100, "Epochs.")
-    flags.DEFINE_integer("seed", 1, "Of the weights.")
+    flags.DEFINE_integer("epochs", 100, "Epochs.", lower_bound=1)
     flags.DEFINE_string("weights", "imagenet", "As in trainer.main.")
     app.run(main)

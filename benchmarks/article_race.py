@@ -1,15 +1,14 @@
 """The 2020 article's code against this trainer: same images, same epochs, same cores.
 
 `python -m benchmarks.article_race --data_dir=DIR` (config `article` built there). Time: whole
-commands, one after the other in alternation; ours begins without kept activations and ends with
-its report. The peer runs a few epochs, and its time is scaled to all of them, as its line says.
+commands, one after the other in alternation; ours begins with an empty cache and ends with
+its plots. The peer runs a few epochs, and its time is scaled to all of them, as its line says.
 Score: balanced accuracy of out-of-fold predictions, folds of patients, the same for all, clean
-images. The peer's network is trained fold by fold on what its base computes of a few
-ImageDataGenerator views an image, taken in turn, instead of a hundred: fresh ones would take hours,
-and more views than 4 to 8 have not changed a score here.
+images. The peer's network is trained fold by fold on what its base computes of a few augmented
+views an image by ImageDataGenerator, taken in turn, instead of a hundred: a view of its own for
+each epoch would take hours, and more views than 4 to 8 have not changed a score here.
 """
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -31,14 +30,17 @@ _FOLDS = 5
 _SETTINGS = {"a": {"augmentation": "article", "views": 4}, "b": {}}
 
 
-def export(images: "dataset.Images", folder: pathlib.Path) -> None:  # noqa: F821
-    """Writes the images as PNG files, FOLDER/train/CLASS/*.png."""
-    from covid_tfds.records import LABELS
-
-    for number, (label, image) in enumerate(zip(images.labels, images.encoded, strict=True)):
-        path = folder / "train" / f"{label}_{LABELS[label]}" / f"{number:04d}.png"
+def export(
+    dataset: "Dataset",  # noqa: F821
+    images: "Images",  # noqa: F821
+    folder: pathlib.Path,
+) -> None:
+    """Writes images of a dataset as PNG files, FOLDER/train/CLASS/*.png."""
+    for index, encoded in dataset.encoded(images):
+        label = images.labels[index]
+        path = folder / "train" / f"{label}_{images.class_names[label]}" / f"{index:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(image)
+        path.write_bytes(encoded)
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess:
@@ -54,8 +56,7 @@ def run(command: list[str]) -> subprocess.CompletedProcess:
 def our_seconds(values: flags.FlagValues, setting: dict[str, Any]) -> float:
     """Wall time of the whole command, from an empty cache but for the converted weights."""
     with tempfile.TemporaryDirectory() as folder:
-        for kept in _cache(values).glob("*.npz"):
-            shutil.copy(kept, folder)
+        copy_weights(values.cache_dir, folder)
         given = {
             "dataset": "article", "data_dir": values.data_dir, "classes": values.classes,
             "epochs": values.epochs, "cache_dir": folder, "run_dir": f"{folder}/run", **setting,
@@ -75,42 +76,66 @@ def peer_seconds(values: flags.FlagValues, folder: pathlib.Path) -> float:
     return line["before"] + first + (values.epochs - 1) * each
 
 
-def peer_right(images: "dataset.Images", fold: np.ndarray, values: flags.FlagValues) -> np.ndarray:  # noqa: F821
-    """Share of the peer's seeds that call each image right out of fold, float [n]."""
+def peer_right(
+    grey: np.ndarray, labels: np.ndarray, fold: np.ndarray, values: flags.FlagValues
+) -> np.ndarray:
+    """Share of the peer's seeds that call each image right out of fold.
+
+    Args:
+        grey: uint8 [n, SIZE, SIZE, 1], 0..255.
+        labels: int64 [n].
+        fold: int64 [n], 0..4.
+        values: Of the command line.
+
+    Returns:
+        float [seeds, n], 0 or 1.
+    """
     import keras
 
     from benchmarks import article_code
-    from trainer.input_pipeline import batches
 
     keras.config.set_dtype_policy("float32")
-    grey = batches.pixels(images, article_code.SIZE)
     rgb = np.repeat(grey, 3, axis=-1).astype(np.float32)
     base = article_code.base("imagenet")
     clean = base.predict(rgb / 255, batch_size=32, verbose=0)
-    one_hot = keras.utils.to_categorical(images.labels, values.classes)
-    right = np.zeros((values.peer_seeds, len(images.labels)))
+    right = np.zeros((values.peer_seeds, len(labels)))
     for seed in range(values.peer_seeds):
         views = [
             base.predict(_views(rgb, 1000 * seed + view), batch_size=32, verbose=0)
             for view in range(values.peer_views)
         ]
-        for number in range(_FOLDS):
-            seen, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-            keras.utils.set_random_seed(seed)
-            head = keras.Sequential(
-                [keras.Input(clean.shape[1:]), *article_code.head(values.classes)]
-            )
-            article_code.compiled(head, values.classes)
-            for epoch in range(values.epochs):
-                view = views[epoch % len(views)]
-                head.fit(view[seen], one_hot[seen], batch_size=article_code.BATCH, verbose=0)
+        for number in range(fold.max() + 1):
+            held_out = np.flatnonzero(fold == number)
+            head = _peer_head(views, labels, np.flatnonzero(fold != number), seed, values)
             called = head.predict(clean[held_out], verbose=0).argmax(axis=1)
-            right[seed, held_out] = called == images.labels[held_out]
+            right[seed, held_out] = called == labels[held_out]
     return right
 
 
+def _peer_head(
+    views: list[np.ndarray],
+    labels: np.ndarray,
+    seen: np.ndarray,
+    seed: int,
+    values: flags.FlagValues,
+) -> "keras.Model":  # noqa: F821
+    """The article's head, trained on some images' activations, a view an epoch in turn."""
+    import keras
+
+    from benchmarks import article_code
+
+    keras.utils.set_random_seed(seed)
+    head = keras.Sequential([keras.Input(views[0].shape[1:]), *article_code.head(values.classes)])
+    article_code.compiled(head, values.classes)
+    one_hot = keras.utils.to_categorical(labels, values.classes)
+    for epoch in range(values.epochs):
+        view = views[epoch % len(views)]
+        head.fit(view[seen], one_hot[seen], batch_size=article_code.BATCH, verbose=0)
+    return head
+
+
 def _views(rgb: np.ndarray, seed: int) -> np.ndarray:
-    """One ImageDataGenerator view of each image, float32 in 0..1."""
+    """One augmented view of each image by ImageDataGenerator, float32 in 0..1."""
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
     from benchmarks import article_code
@@ -124,58 +149,103 @@ def _views(rgb: np.ndarray, seed: int) -> np.ndarray:
     )
 
 
-def scores(values: flags.FlagValues) -> dict[str, Any]:
-    """Scores of both settings and of the peer, and the paired differences."""
+def scores(
+    dataset: "Dataset",  # noqa: F821
+    images: "Images",  # noqa: F821
+    values: flags.FlagValues,
+) -> dict[str, Any]:
+    """Scores of both settings and of the peer, and the paired differences.
+
+    Args:
+        dataset: `article`.
+        images: Of its train and validation splits, one after the other, as folds join them.
+        values: Of the command line.
+    """
+    from benchmarks import article_code
+    from trainer.evaluation.intervals import paired_difference
+    from trainer.input_pipeline import decode
+
+    results, right, fold = {}, {}, None
+    for name, setting in _SETTINGS.items():
+        results[name], right[name], fold = _our_folds(images, values, setting)
+    grey = np.empty((len(images), article_code.SIZE, article_code.SIZE, 1), np.uint8)
+    for at, squares in decode.squares(dataset, images, (article_code.SIZE,)):
+        grey[at] = squares[article_code.SIZE]
+    theirs = peer_right(grey, images.labels, fold, values)
+    seeds = [
+        float(np.mean([seed[images.labels == c].mean() for c in range(values.classes)]))
+        for seed in theirs
+    ]
+    results["peer"] = {"balanced_accuracy": float(np.mean(seeds)), "seeds": seeds}
+    for name in _SETTINGS:
+        results[name]["less_peer"] = paired_difference(
+            images.labels, images.group_numbers, right[name], theirs.mean(axis=0)
+        )
+    return results
+
+
+def _our_folds(
+    images: "Images",  # noqa: F821
+    values: flags.FlagValues,
+    setting: dict[str, Any],
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """Our scores of a setting; each image's share of right calls; the folds of the first repeat."""
     from trainer import cross_validation
     from trainer.config import Config
-    from trainer.evaluation.intervals import paired_difference
+    from trainer.evaluation import predictions
 
-    common = Config(dataset="article", data_dir=values.data_dir, cache_dir=values.cache_dir,
-                    classes=values.classes, epochs=values.epochs)  # fmt: skip
-    found, right, result = {}, {}, None
-    for name, setting in _SETTINGS.items():
-        result = cross_validation.cross_validate(
-            dataclasses.replace(common, **setting), _FOLDS, values.our_seeds
-        )
-        images = result.images
-        right[name] = (result.probabilities.argmax(axis=2) == images.labels).mean(axis=0)
-        found[name] = {
-            "balanced_accuracy": result.scores["pooled"]["balanced_accuracy"],
-            "folds": {k: result.scores["folds"][k] for k in ("mean", "sd", "min")},
-            "floor": {view: f["mean"] for view, f in result.scores["floor"].items()},
-        }
-    theirs = peer_right(images, result.fold[0], values)
-    by_class = [theirs[:, images.labels == label].mean() for label in range(values.classes)]
-    found["peer"] = {
-        "balanced_accuracy": float(np.mean(by_class)),
-        "seeds": [
-            float(np.mean([seed[images.labels == c].mean() for c in range(values.classes)]))
-            for seed in theirs
-        ],
-    }
-    patients = np.unique(images.groups, return_inverse=True)[1]
-    for name in _SETTINGS:
-        found[name]["less_peer"] = paired_difference(
-            images.labels, patients, right[name], theirs.mean(axis=0)
-        )
-    return found
-
-
-def main(argv: list[str]) -> None:
-    """Times, scores, reports."""
-    values = flags.FLAGS
-    from trainer.input_pipeline import dataset
-
-    opened = dataset.open_dataset("article", values.data_dir, values.classes)
-    images = dataset.joined([opened.splits[name] for name in ("train", "validation")])
+    given = {name: values[name].value for name in ("data_dir", "cache_dir", "classes", "epochs")}
+    config = Config(**{"dataset": "article", **given, **setting})
     with tempfile.TemporaryDirectory() as folder:
-        export(images, pathlib.Path(folder))
+        result = cross_validation.cross_validate(
+            config, _FOLDS, values.our_seeds, pathlib.Path(folder)
+        )
+        table = predictions.read(f"{folder}/predictions.csv")
+    repeats = (values.our_seeds, len(images))
+    np.testing.assert_array_equal(table.image_ids[: len(images)], images.image_ids)
+    right = (table.probabilities.argmax(axis=1) == table.labels).reshape(repeats)
+    listed = {
+        "balanced_accuracy": result["pooled"]["balanced_accuracy"],
+        "by_fold": {name: result["by_fold"][name] for name in ("mean", "sd", "min")},
+        "shortcut_baseline": {
+            name: each["mean"] for name, each in result["shortcut_baseline"].items()
+        },
+    }
+    return listed, right.mean(axis=0), table.folds.reshape(repeats)[0]
+
+
+def timed(
+    dataset: "Dataset",  # noqa: F821
+    images: "Images",  # noqa: F821
+    values: flags.FlagValues,
+) -> dict[str, list[float]]:
+    """Seconds of both settings and of the article's code, by round."""
+    with tempfile.TemporaryDirectory() as folder:
+        export(dataset, images, pathlib.Path(folder))
         sides = {
             "ours, a": lambda: our_seconds(values, _SETTINGS["a"]),
             "ours, b": lambda: our_seconds(values, _SETTINGS["b"]),
             "article": lambda: peer_seconds(values, pathlib.Path(folder)),
         }
-        seconds = harness.alternate(sides, values.rounds)
+        return harness.alternate(sides, values.rounds)
+
+
+def copy_weights(cache_dir: str, folder: str) -> None:
+    """Copies the converted weights of a cache into another one's folder."""
+    from trainer.config import cache_folder
+
+    for path in cache_folder(cache_dir).glob("*.npz"):
+        shutil.copy(path, folder)
+
+
+def main(argv: list[str]) -> None:
+    """Times, scores, reports."""
+    values = flags.FLAGS
+    from trainer.input_pipeline import dataset as dataset_lib
+
+    dataset = dataset_lib.open_dataset("article", values.data_dir, values.classes)
+    images = dataset_lib.joined([dataset.splits[name] for name in ("train", "validation")])
+    seconds = timed(dataset, images, values)
     faster = {
         name: harness.ratios(seconds["article"], seconds[f"ours, {name}"]) for name in _SETTINGS
     }
@@ -183,19 +253,19 @@ def main(argv: list[str]) -> None:
         "a: times as fast": (25.0, faster["a"]["median"]),
         "b: times as fast": (50.0, faster["b"]["median"]),
     }
-    found = scores(values) if values.our_seeds else {}
-    if found:
-        claims["a: score less the article's, low end"] = (-0.02, found["a"]["less_peer"]["low"])
-        claims["b: score less the article's, low end"] = (0.0, found["b"]["less_peer"]["low"])
+    results = scores(dataset, images, values) if values.our_seeds else {}
+    if results:
+        claims["a: score less the article's, low end"] = (-0.02, results["a"]["less_peer"]["low"])
+        claims["b: score less the article's, low end"] = (0.0, results["b"]["less_peer"]["low"])
     harness.report(
         "article_race",
         figures={f"{name}, seconds": harness.spread(each) for name, each in seconds.items()},
         ratios=faster,
-        scores=found,
+        scores=results,
         targets=claims,
         spreads={f"{name}: times as fast": each for name, each in faster.items()},
-        bound="a: one pass of the frozen base per view; b: start-up and the report's statistics",
-        images=len(images.labels),
+        bound="a: one pass of the frozen base per view; b: start-up and evaluation's statistics",
+        images=len(images),
         epochs=values.epochs,
         peer_epochs_timed=values.peer_epochs,
         our_seeds=values.our_seeds,
@@ -204,21 +274,21 @@ def main(argv: list[str]) -> None:
     )
 
 
-def _cache(values: flags.FlagValues) -> pathlib.Path:
-    from trainer.config import cache_folder
-
-    return cache_folder(values.cache_dir)
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines this command's flags."""
+    given = {"flag_values": values}
+    flags.DEFINE_string("data_dir", "", "As in trainer.main.", **given)
+    flags.DEFINE_string("cache_dir", "", "As in trainer.main.", **given)
+    flags.DEFINE_integer("classes", 4, "2, 3 or 4.", **given)
+    flags.DEFINE_integer("epochs", 100, "Epochs of both.", **given)
+    flags.DEFINE_integer("rounds", 3, "Rounds of the times, in alternation.", **given)
+    flags.DEFINE_integer("peer_epochs", 3, "Epochs of the peer that are timed.", **given)
+    flags.DEFINE_integer("our_seeds", 5, "Repeats of our folds; 0: times only.", **given)
+    flags.DEFINE_integer("peer_seeds", 2, "Repeats of the peer's.", **given)
+    flags.DEFINE_integer("peer_views", 10, "Views of an image in the peer's score.", **given)
 
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    flags.DEFINE_string("data_dir", "", "As in trainer.main.")
-    flags.DEFINE_string("cache_dir", "", "As in trainer.main.")
-    flags.DEFINE_integer("classes", 4, "2, 3 or 4.")
-    flags.DEFINE_integer("epochs", 100, "Epochs of both.")
-    flags.DEFINE_integer("rounds", 3, "Rounds of the times, in alternation.")
-    flags.DEFINE_integer("peer_epochs", 3, "Epochs of the peer that are timed.")
-    flags.DEFINE_integer("our_seeds", 5, "Repeats of our cross-validation; 0: times only.")
-    flags.DEFINE_integer("peer_seeds", 2, "Repeats of the peer's.")
-    flags.DEFINE_integer("peer_views", 10, "ImageDataGenerator views of an image in its score.")
+    define_flags()
     app.run(main)

@@ -1,4 +1,4 @@
-"""One view of an image: the one warp against Keras' stack, ImageDataGenerator and affine_transform.
+"""One augmented view: our warp against Keras' layers, ImageDataGenerator and affine_transform.
 
 `python -m benchmarks.augmentation` prints milliseconds per image of float32 images in batches, on
 the CPU, with the drawing of the random numbers in each side's time. A side that is named RGB gives
@@ -54,20 +54,20 @@ def measure(*, size: int, batch: int, rounds: int, seconds: float) -> dict[str, 
     timed = {
         name: functools.partial(_milliseconds, step, batch, seconds) for name, step in steps.items()
     }
-    found = harness.alternate(timed, rounds)
+    times = harness.alternate(timed, rounds)
     against = {
-        f"{_OURS_RGB} / {peer}": harness.ratios(found[peer], found[_OURS_RGB])
+        f"{_OURS_RGB} / {peer}": harness.ratios(times[peer], times[_OURS_RGB])
         for peer in (_STACK_RGB, "ImageDataGenerator, RGB")
     } | {
-        f"{_OURS} / {peer}": harness.ratios(found[peer], found[_OURS])
+        f"{_OURS} / {peer}": harness.ratios(times[peer], times[_OURS])
         for peer in ("Keras stack, grey", "keras.ops.image.affine_transform, grey", _UNFUSED)
     }
     speed = against[f"{_OURS_RGB} / {_STACK_RGB}"]
     return harness.report(
         "augmentation",
-        figures={name: harness.spread(values) for name, values in found.items()},
+        figures={name: harness.spread(values) for name, values in times.items()},
         targets={_CLAIM: (_TARGET, speed["median"])},
-        bound=_bound(found),
+        bound=_bound(times),
         packages=("scipy",),
         spreads={_CLAIM: speed},
         unit="ms per image",
@@ -171,12 +171,12 @@ def _milliseconds(step: Step, batch: int, seconds: float) -> float:
     return 1000 * (time.perf_counter() - start) / (done * batch)
 
 
-def _bound(found: dict[str, list[float]]) -> str:
+def _bound(times: dict[str, list[float]]) -> str:
     """The share of each part in the time of the grey views, as measured in the same rounds."""
-    whole = statistics.median(found[_OURS])
-    shares = {what: statistics.median(found[part]) / whole for what, part in _PARTS.items()}
-    said = [f"{what} {share:.0%}" for what, share in sorted(shares.items(), key=lambda s: -s[1])]
-    return f"of the time of a grey view, each part run alone: {', '.join(said)}"
+    whole = statistics.median(times[_OURS])
+    shares = {what: statistics.median(times[part]) / whole for what, part in _PARTS.items()}
+    listed = [f"{what} {share:.0%}" for what, share in sorted(shares.items(), key=lambda s: -s[1])]
+    return f"of the time of a grey view, each part run alone: {', '.join(listed)}"
 
 
 def main(argv: list[str]) -> None:

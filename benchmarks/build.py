@@ -106,7 +106,6 @@ def _report(
         seconds={name: harness.spread(values) for name, values in seconds.items()},
         images=count,
         threads=CORES,
-        load=harness.rounded(os.getloadavg()[0]),
     )
 
 
@@ -131,8 +130,8 @@ def _reads(manual_dir: pathlib.Path) -> list[Read]:
         stored = source.find(manual_dir)
         if stored is None:
             raise app.UsageError(f"--manual_dir {manual_dir} lacks:\n{source.TREE}")
-        found, _ = source.images(stored)
-        reads += [functools.partial(stored.read, image.name) for image in found]
+        listed, _ = source.images(stored)
+        reads += [functools.partial(stored.read, image.name) for image in listed]
     return reads
 
 

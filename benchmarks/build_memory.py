@@ -7,7 +7,6 @@ the kernel's count for that process. What grows is the account of the images, no
 
 import itertools
 import json
-import os
 import pathlib
 import sys
 import tempfile
@@ -75,7 +74,6 @@ def measure(counts: Sequence[int], *, rounds: int, side: int) -> dict[str, Any]:
         growth_kib_an_image=growth,
         images=list(counts),
         side=side,
-        load=harness.rounded(os.getloadavg()[0]),
     )
 
 

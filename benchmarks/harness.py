@@ -6,13 +6,18 @@ round.
 """
 
 import contextlib
+import datetime
 import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import statistics
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from trainer.run import run_dir
 
 _ALWAYS = ("tensorflow", "keras", "numpy")
 
@@ -68,15 +73,16 @@ def report(
         targets: By claim, (what is wanted at least, what was measured).
         bound: What limits the figure now, in one sentence.
         packages: Peers whose versions belong into the line.
-        more: Anything else that a reader needs: images, sizes, the command's flags.
+        more: Anything else that a reader needs: images, sizes.
 
     Returns:
         `benchmark`, `figures`, `claims` (each `target`, `measured`, `met`), `met` (all of them),
-        `bound`, `versions`, `cores`, `processor`, and `more`.
+        `bound`, `versions`, `cores`, `processor`, `load` (of the machine, over the last minute),
+        `revision` (of the code), `date`, `command`, and `more`.
     """
     claims = {
-        claim: {"target": target, "measured": rounded(found), "met": bool(found >= target)}
-        for claim, (target, found) in targets.items()
+        claim: {"target": target, "measured": rounded(value), "met": bool(value >= target)}
+        for claim, (target, value) in targets.items()
     }
     line = {
         "benchmark": name,
@@ -87,6 +93,10 @@ def report(
         "versions": _versions((*_ALWAYS, *packages)),
         "cores": len(os.sched_getaffinity(0)),
         "processor": _processor(),
+        "load": rounded(os.getloadavg()[0]),
+        "revision": run_dir.provenance()["git_revision"],
+        "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": shlex.join(sys.orig_argv[1:]),
         **more,
     }
     print(json.dumps(line), flush=True)
@@ -95,20 +105,20 @@ def report(
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:
     """Of those that are installed: a machine may have JAX and no TensorFlow."""
-    found = {}
+    versions = {}
     for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found
+            versions[package] = importlib.metadata.version(package)
+    return versions
 
 
 def _processor() -> str:
-    """The processor's name where Linux tells it, and whether it has bfloat16 instructions."""
+    """The processor's name where Linux gives it, and whether it has bfloat16 instructions."""
     try:
         with open("/proc/cpuinfo") as file:
-            facts = dict(map(str.strip, line.split(":", 1)) for line in file if ":" in line)
+            lines = dict(map(str.strip, line.split(":", 1)) for line in file if ":" in line)
     except OSError:
         return platform.processor() or platform.machine()
-    flags = facts.get("flags", "").split()
+    flags = lines.get("flags", "").split()
     bfloat16 = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in flags]
-    return " ".join([facts.get("model name", platform.machine()), *bfloat16])
+    return " ".join([lines.get("model name", platform.machine()), *bfloat16])

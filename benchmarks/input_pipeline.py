@@ -1,14 +1,17 @@
-"""Images a second from encoded bytes to augmented batches, ours and others', on the same cores.
+"""Images a second from stored images to augmented batches, ours and others', on the same cores.
 
-`python -m benchmarks.input_pipeline --data_dir=DIR` takes the stored images of a dataset to 224 px.
-Cold is the first epoch, decoding included, with the files in the page cache; warm is any later one.
-ImageDataGenerator and the Keras directory pipeline keep nothing between epochs and have one figure
-for both; they read a folder of at most 200 of the images, evenly chosen, since they are slow and
-their rates do not depend on the number. They augment, and are compared with ours and our
-augmentation layer; grain and the plain tf.data loop don't, and are compared with ours without it.
-Compiling the layers is in nobody's time.
+`python -m benchmarks.input_pipeline --data_dir=DIR` takes the train images of a dataset to 224 px.
+Cold is the first epoch from an empty cache: reading the TFRecords, decoding, resizing, caching the
+squares and making the batches. Warm is any later epoch, whose batches are gathered from cached
+squares and augmented on the device. All files are in the system's page cache. ImageDataGenerator
+and the Keras directory pipeline keep nothing between epochs and have one figure for both; they read
+a folder of at most 200 of the images, evenly chosen, since they are slow and their rates do not
+depend on the number. They augment, and are compared with ours and our augmentation layer; grain,
+which gets the encoded images in memory, and the plain tf.data loop don't, and are compared with
+ours without it. Compiling the layers is in nobody's time.
 """
 
+import concurrent.futures
 import contextlib
 import io
 import pathlib
@@ -16,17 +19,21 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import app, flags, logging
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 from PIL import Image
 
 from benchmarks import article_code, harness
 from trainer.augmentation import layer, random
-from trainer.input_pipeline import dataset, decode
+from trainer.input_pipeline import batches as batches_lib
+from trainer.input_pipeline import dataset as dataset_lib
+from trainer.input_pipeline import decode, resize, stages
+from trainer.input_pipeline.dataset import Dataset, Images
 
 _BATCH = 32
 _WARM = 3  # later epochs that make one warm figure
@@ -37,39 +44,65 @@ Side = Callable[[], float]
 
 def rate(images: int, batches: Iterator) -> float:
     """Images a second of an iterator that gives all of them."""
-    start = time.perf_counter()
+    begin = time.perf_counter()
     for _ in batches:
         pass
-    return images / (time.perf_counter() - start)
+    return images / (time.perf_counter() - begin)
 
 
-def ours(images: dataset.Images, size: int, preset: str) -> dict[str, Side]:
-    """Our pipeline, with the augmentation layer of a preset behind it (or "none")."""
-    count, augment = len(images.encoded), layer.augmentation(preset)
+def ours(
+    dataset: Dataset, images: Images, size: int, preset: str, filled: stages.OpenStages
+) -> dict[str, Side]:
+    """Our pipeline, with the augmentation layer of a preset behind it (or "none").
 
-    def batches(epochs: int) -> Iterator:
-        def draws(epoch: int, rows: np.ndarray) -> np.ndarray:
-            return random.uniform_draws([images.image_ids[i] for i in rows], int(epoch), 1)
+    Args:
+        dataset: Where the images are stored.
+        images: Of the dataset.
+        size: Pixels of a side.
+        preset: As for `layer.augmentation`.
+        filled: A cache that has their squares.
+    """
+    count, augment, stage = len(images), layer.augmentation(preset), stages.square_stage(size)
 
-        made = batches.train_batches(
-            images, image_size=size, batch_size=_BATCH, seed=1, epochs=range(epochs),
-            draws=draws if augment else None,
+    def draws(epoch: int, at: np.ndarray) -> np.ndarray:
+        return random.uniform_draws(images.image_ids[at], int(epoch), 1)
+
+    def epochs(opened: stages.OpenStages, number: int) -> Iterator:
+        rows = batches_lib.Rows(opened.rows(stage), images.digests, (0,))
+        made = batches_lib.train_batches(
+            rows, images.labels, at=np.arange(count), batch_size=_BATCH, seed=1,
+            epochs=range(number), draws=draws if augment else None,
         )  # fmt: skip
         for inputs, _ in made:
             yield inputs if augment is None else augment(*inputs).numpy()
 
     def warm() -> float:
-        made = batches(1 + _WARM)
+        made = epochs(filled, 1 + _WARM)
         for _ in range(-(-count // _BATCH)):
             next(made)
         return rate(_WARM * count, made)
 
     def cold() -> float:
-        return rate(count, batches(1))
+        with _empty_cache() as opened:
+            begin = time.perf_counter()
+            stages.fill_squares(dataset, images, [stage], opened)
+            for _ in epochs(opened, 1):
+                pass
+            return count / (time.perf_counter() - begin)
 
-    cold()  # compiles the layer for both sizes of batch
+    for _ in epochs(filled, 1):  # compiles the layer for both sizes of batch
+        pass
     name = "ours" if augment is None else "ours, augmented"
     return {f"{name}, cold": cold, f"{name}, warm": warm}
+
+
+@contextlib.contextmanager
+def _empty_cache() -> Iterator[stages.OpenStages]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.closing(stages.OpenStages(pathlib.Path(folder))) as opened,
+    ):
+        yield opened
 
 
 def generator(folder: pathlib.Path, size: int, color: str) -> Side:
@@ -105,7 +138,7 @@ def directory(folder: pathlib.Path, size: int, color: str) -> Side:
 
 
 def plain(images: Sequence[bytes], folder: pathlib.Path, size: int) -> dict[str, Side]:
-    """What tf.data's guide tells: records, parse, decode, resize, cache, shuffle, batch."""
+    """As tf.data's guide has it: records, parse, decode, resize, cache, shuffle, batch."""
     path = str(folder / "images.tfrecord")
     with tf.io.TFRecordWriter(path) as writer:
         for image in images:
@@ -123,11 +156,11 @@ def plain(images: Sequence[bytes], folder: pathlib.Path, size: int) -> dict[str,
         images = images.cache() if cached else images
         return images.shuffle(1024).batch(_BATCH).prefetch(tf.data.AUTOTUNE)
 
-    kept = batches(cached=True)
-    rate(1, iter(kept))  # fills the cache
+    filled = batches(cached=True)
+    rate(1, iter(filled))  # fills the cache
 
     def warm() -> float:
-        return rate(_WARM * len(images), (each for _ in range(_WARM) for each in kept))
+        return rate(_WARM * len(images), (each for _ in range(_WARM) for each in filled))
 
     return {
         "plain tf.data, cold": lambda: rate(len(images), iter(batches(cached=False))),
@@ -135,37 +168,43 @@ def plain(images: Sequence[bytes], folder: pathlib.Path, size: int) -> dict[str,
     }
 
 
-def grain_sides(images: dataset.Images, size: int) -> dict[str, Side]:
-    """Grain in threads: cold decodes as ours does, warm has uint8 squares as its records."""
+def grain_sides(encoded: Sequence[bytes], squares: np.ndarray) -> dict[str, Side]:
+    """Grain in threads: cold decodes and resizes as ours does, warm has squares as its records.
+
+    Args:
+        encoded: PNG files.
+        squares: uint8 [n, size, size, 1], of the same images.
+    """
     try:
         import grain
     except ImportError:
         return {}
-    options = grain.ReadOptions(num_threads=decode.CORES)
+    options, count = grain.ReadOptions(num_threads=decode.CORES), len(encoded)
+
+    def square(image: bytes) -> np.ndarray:
+        return resize.square(decode.pixels(image, "of grain"), squares.shape[1])
 
     def batches(source: grain.MapDataset) -> grain.IterDataset:
         return source.shuffle(seed=1).to_iter_dataset(options).batch(_BATCH)
 
-    encoded = grain.MapDataset.source(images.encoded).map(lambda image: decode.square(image, size))
-    raw = grain.MapDataset.source(list(batches.squares(images, size)))
-    count = len(images.encoded)
+    cold = grain.MapDataset.source(encoded).map(square)
+    warm = grain.MapDataset.source(squares)
     return {
-        "grain, cold": lambda: rate(count, iter(batches(encoded))),
-        "grain, warm": lambda: rate(_WARM * count, iter(batches(raw.repeat(_WARM)))),
+        "grain, cold": lambda: rate(count, iter(batches(cold))),
+        "grain, warm": lambda: rate(_WARM * count, iter(batches(warm.repeat(_WARM)))),
     }
 
 
-def limits(images: Sequence[bytes]) -> dict[str, Side]:
+def limits(encoded: Sequence[bytes]) -> dict[str, Side]:
     """Pillow's decoder in as many threads as cores: no resize, no batch, no order."""
 
-    def decode(i: int) -> None:
-        with Image.open(io.BytesIO(images[i])) as image:
-            image.load()
+    def decoded(image: bytes) -> None:
+        with Image.open(io.BytesIO(image)) as opened:
+            opened.load()
 
     def side() -> float:
-        start = time.perf_counter()
-        decode.in_chunks(len(images), decode)
-        return len(images) / (time.perf_counter() - start)
+        with concurrent.futures.ThreadPoolExecutor(decode.CORES) as pool:
+            return rate(len(encoded), pool.map(decoded, encoded))
 
     return {"decode limit": side}
 
@@ -182,15 +221,19 @@ def files_of(images: Sequence[bytes]) -> Iterator[pathlib.Path]:
         yield folder
 
 
-def measure(images: dataset.Images, size: int, rounds: int) -> dict[str, list[float]]:
-    """Images a second of all sides on one set of images, by round."""
-    with files_of(_evenly(images.encoded, _SLOW)) as folder:
+def measure(dataset: Dataset, images: Images, size: int, rounds: int) -> dict[str, list[float]]:
+    """Images a second of all sides on some images of a dataset, by round."""
+    encoded = [image for _, image in sorted(dataset.encoded(images))]
+    stage = stages.square_stage(size)
+    with files_of(evenly(encoded, _SLOW)) as folder, _empty_cache() as filled:
+        stages.fill_squares(dataset, images, [stage], filled)
+        squares = filled.rows(stage).read(images.digests, 0)
         sides = {
-            **ours(images, size, "article"),
-            **ours(images, size, "none"),
-            **plain(images.encoded, folder, size),
-            **grain_sides(images, size),
-            **limits(images.encoded),
+            **ours(dataset, images, size, "article", filled),
+            **ours(dataset, images, size, "none", filled),
+            **plain(encoded, folder, size),
+            **grain_sides(encoded, squares),
+            **limits(encoded),
         }
         for color in ("rgb", "grayscale"):
             sides[f"ImageDataGenerator, {color}"] = generator(folder / "images", size, color)
@@ -200,8 +243,8 @@ def measure(images: dataset.Images, size: int, rounds: int) -> dict[str, list[fl
             return harness.alternate(sides, rounds)
 
 
-def claims(figures: dict[str, list[float]]) -> dict[str, tuple[float, float]]:
-    """By claim, the ratio that is wanted and the median of those measured."""
+def claims(figures: dict[str, list[float]]) -> dict[str, tuple[float, dict[str, float]]]:
+    """By claim, the ratio that is wanted and the spread of those measured."""
     wanted = [
         ("ours, augmented, warm", "ImageDataGenerator, rgb", 10),
         ("ours, augmented, warm", "Keras directory, rgb", 8),
@@ -214,92 +257,77 @@ def claims(figures: dict[str, list[float]]) -> dict[str, tuple[float, float]]:
         ("ours, cold", "decode limit", 0.9),
     ]
     return {
-        f"{one} / {other}": (target, harness.ratios(figures[one], figures[other])["median"])
+        f"{one} / {other}": (target, harness.ratios(figures[one], figures[other]))
         for one, other, target in wanted
         if other in figures
     }
 
 
-def stored_images(name: str, data_dir: str, count: int) -> dataset.Images:
-    """Train images of a built dataset, evenly from all of them."""
-    images = dataset.open_dataset(name, data_dir, 4).splits["train"]
-    return as_images(_evenly(images.encoded, count))
-
-
-def _evenly(things: list, count: int) -> list:
+def evenly(things: Sequence, count: int) -> list:
     """At most so many of them, from the whole length."""
+    count = min(count, len(things))
+    return [things[i * len(things) // count] for i in range(count)]
+
+
+def _bound(rates: dict[str, list[float]]) -> str:
+    def milliseconds(side: str) -> str:
+        return f"{1e3 / statistics.median(rates[side]):.2g}"
+
     return (
-        [things[i * len(things) // count] for i in range(count)] if count < len(things) else things
+        f"augmented and warm an image takes {milliseconds('ours, augmented, warm')} ms, of which "
+        f"{milliseconds('ours, warm')} ms gather the batch and the rest is the augmentation layer; "
+        f"cold, {milliseconds('ours, cold')} ms go to reading, Pillow's decoding, resizing and "
+        "caching"
     )
 
 
-def as_images(images: list[bytes]) -> dataset.Images:
-    """Images of which nothing but the bytes is known."""
-    names = [f"image{i}" for i in range(len(images))]
-    labels = np.arange(len(images), dtype=np.int64) % 2
-    return dataset.Images(names, names, names, names, labels, images, ("a", "b"))
-
-
-def _bound(figures: dict[str, dict[str, list[float]]]) -> str:
-    def milliseconds(rates: dict[str, list[float]], side: str) -> str:
-        return f"{1e3 / statistics.median(rates[side]):.2g}"
-
-    said = [
-        f"{name}: augmented and warm an image takes {milliseconds(rates, 'ours, augmented, warm')} "
-        f"ms, of which {milliseconds(rates, 'ours, warm')} ms gather the batch and the rest is "
-        f"the augmentation layer; cold, {milliseconds(rates, 'ours, cold')} ms go to Pillow's "
-        "decoding and resizing"
-        for name, rates in figures.items()
-    ]
-    return "; ".join(said) + "."
-
-
-def run(sets: dict[str, dataset.Images], size: int, rounds: int) -> dict:
-    """Measures every set of images and prints the benchmark's line.
+def run(dataset: Dataset, images: Images, size: int, rounds: int) -> dict[str, Any]:
+    """Measures all sides and prints the benchmark's line.
 
     Args:
-        sets: By name, the images.
+        dataset: Where the images are stored.
+        images: Of the dataset.
         size: Pixels of a side of the batches.
         rounds: Of all sides in alternation.
 
     Returns:
         See `harness.report`.
     """
-    figures = {name: measure(images, size, rounds) for name, images in sets.items()}
-    sides = {side for rates in figures.values() for side in rates}
+    rates = measure(dataset, images, size, rounds)
     peers = {"grain": "grain, warm"}
     return harness.report(
         "input_pipeline",
-        figures={
-            name: {side: harness.spread(values) for side, values in rates.items()}
-            for name, rates in figures.items()
-        },
+        figures={side: harness.spread(values) for side, values in rates.items()},
         targets={
-            f"{name}: {claim}": ratio
-            for name, rates in figures.items()
-            for claim, ratio in claims(rates).items()
+            claim: (target, ratio["median"]) for claim, (target, ratio) in claims(rates).items()
         },
-        bound=_bound(figures),
-        packages=[package for package, side in peers.items() if side in sides],
-        skipped=[package for package, side in peers.items() if side not in sides],
+        spreads={claim: ratio for claim, (_, ratio) in claims(rates).items()},
+        bound=_bound(rates),
+        packages=[package for package, side in peers.items() if side in rates],
+        skipped=[package for package, side in peers.items() if side not in rates],
         unit="images/s",
-        images={name: len(images.encoded) for name, images in sets.items()},
+        images=len(images),
+        dataset=dataset.name,
         image_size=size,
     )
 
 
-def main(argv: Sequence[str]) -> None:
-    """Entry point."""
-    del argv
+def main(argv: list[str]) -> None:
+    """Flags -> one call."""
+    logging.set_verbosity(logging.ERROR)  # TFDS logs every file that it opens
     values = flags.FLAGS
-    sets = {"stored": stored_images(values.dataset, values.data_dir, values.images)}
-    run(sets, values.image_size, values.rounds)
+    dataset = dataset_lib.open_dataset(values.dataset, values.data_dir, values.classes)
+    images = dataset.splits["train"]
+    if values.images:
+        images = images.take(range(min(values.images, len(images))))
+    run(dataset, images, values.image_size, values.rounds)
 
 
 if __name__ == "__main__":
     flags.DEFINE_string("dataset", "full", "Config of covid_tfds that was built.")
     flags.DEFINE_string("data_dir", "", "Where datasets are. Default: TFDS' own.")
-    flags.DEFINE_integer("images", 2000, "Images of each set at most.", lower_bound=1)
+    flags.DEFINE_integer("classes", 4, "The first so many of the dataset.", lower_bound=2)
+    flags.DEFINE_integer("images", 0, "The first so many train images; 0: all.", lower_bound=0)
     flags.DEFINE_integer("image_size", 224, "Pixels of a side.")
     flags.DEFINE_integer("rounds", 5, "Rounds of all sides.", lower_bound=1)
     app.run(main)

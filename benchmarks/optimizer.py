@@ -1,80 +1,93 @@
 """A head's training step: Adam in one pass over the weights, against Keras' Adam.
 
 `python -m benchmarks.optimizer` trains heads of three sizes on made-up rows of what block 5 gives
-at 150 pixels; nothing of a dataset is read. Both sides are the trainer's own compiled head, and
-differ in the optimizer alone.
+at 150 pixels; nothing of a dataset is read. Both sides are the trainer's own steps of its own head,
+and differ in the optimizer alone.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
 from benchmarks import harness
-from trainer import train
-from trainer.config import Config
-from trainer.model import precision, vgg16
+from benchmarks.head import BATCH, CLASSES, RATE, build_head, made_up
+from trainer.model import precision
+from trainer.training.steps import Steps
 
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Rounds in alternation.")
-_STEPS = flags.DEFINE_integer("steps", 96, "Steps a round.")
-_UNITS = flags.DEFINE_list("head_units", "64,256,1024", "Sizes of the hidden layer.")
-_AT_ONCE = 16  # steps an execution
-_BATCH = 32
-_ROWS = (4, 4, 512)  # what block 5 gives of an image of 150 pixels
+_PER_CALL = 16  # steps
 _CLAIM = "steps/s of a head of 256 units, times Keras' Adam"
 
 
-def side(units: int, ours: bool, batches: tf.data.Dataset, steps: int) -> Callable[[], float]:
+def measure(*, units: Sequence[int], steps: int, rounds: int) -> dict[str, Any]:
+    """Times both sides of each size, and prints the line.
+
+    Args:
+        units: Sizes of the hidden layer; the claim is of 256, or of the first one.
+        steps: Of a round; rounded up to whole calls of 16.
+        rounds: Rounds, in alternation.
+
+    Returns:
+        The line, as `harness.report` returns it.
+    """
+    policy, _ = precision.choose_precision("auto")
+    keras.config.set_dtype_policy(policy)
+    rows, labels = made_up(16 * BATCH)
+    batches = tf.data.Dataset.from_tensor_slices((rows, labels)).batch(BATCH).cache()
+    batches = batches.repeat().prefetch(4)
+    figures, against = {}, {}
+    for each in units:
+        sides = {name: _side(each, name == "ours", batches, steps) for name in ("ours", "keras")}
+        speeds = harness.alternate(sides, rounds)
+        figures |= {f"{name}, {each} units, steps/s": v for name, v in speeds.items()}
+        against[each] = harness.ratios(speeds["ours"], speeds["keras"])
+    claimed = against.get(256) or next(iter(against.values()))
+    return harness.report(
+        "optimizer",
+        figures={name: harness.spread(values) for name, values in figures.items()},
+        ratios={f"{each} units": ratio for each, ratio in against.items()},
+        targets={_CLAIM: (1.5, claimed["median"])},
+        spreads={_CLAIM: claimed},
+        bound="memory: a step reads and writes all weights and both moments of Adam once",
+        precision=policy,
+        batch=BATCH,
+    )
+
+
+def _side(units: int, ours: bool, batches: tf.data.Dataset, count: int) -> Callable[[], float]:
     """What trains some steps and returns steps/s; compiled and warm."""
-    config = Config(head_units=units)
-    rows = keras.KerasTensor((None, *_ROWS), "bfloat16")
-    head = vgg16.build_head(rows, classes=4, head_units=units, dropout=0.5, pooling="flatten")
-    train.compiled(head, config, 1e-4, _AT_ONCE)
+    head = build_head(units)
+    steps = Steps(head, RATE, classes=CLASSES)
     if not ours:
-        head.optimizer = keras.optimizers.Adam(1e-4)
+        steps.optimizer = keras.optimizers.Adam(RATE)
+        steps.optimizer.build(head.trainable_variables)
+    calls = -(-count // _PER_CALL)
 
     def run() -> float:
+        iterator = iter(batches)
+        steps.start_epoch()
         begin = time.perf_counter()
-        head.fit(batches, steps_per_epoch=steps, verbose=0, shuffle=False)
-        return steps / (time.perf_counter() - begin)
+        for _ in range(calls):
+            steps.run(iterator, _PER_CALL)
+        steps.means()  # which waits for the device
+        return calls * _PER_CALL / (time.perf_counter() - begin)
 
     run()
     return run
 
 
 def main(argv: list[str]) -> None:
-    """Times both sides of each size."""
-    policy, _ = precision.choose_precision("auto")
-    keras.config.set_dtype_policy(policy)
-    rng = np.random.default_rng(0)
-    images = tf.cast(rng.normal(size=(16 * _BATCH, *_ROWS)), tf.bfloat16)
-    labels = rng.integers(0, 4, 16 * _BATCH)
-    batches = tf.data.Dataset.from_tensor_slices((images, labels)).batch(_BATCH).cache()
-    batches = batches.repeat().prefetch(4)
-    figures, against = {}, {}
-    for units in map(int, _UNITS.value):
-        sides = {
-            name: side(units, name == "ours", batches, _STEPS.value) for name in ("ours", "keras")
-        }
-        found = harness.alternate(sides, _ROUNDS.value)
-        figures |= {f"{name}, {units} units, steps/s": v for name, v in found.items()}
-        against[units] = harness.ratios(found["ours"], found["keras"])
-    claimed = against.get(256) or next(iter(against.values()))
-    harness.report(
-        "optimizer",
-        figures={name: harness.spread(values) for name, values in figures.items()},
-        ratios={f"{units} units": each for units, each in against.items()},
-        targets={_CLAIM: (1.5, claimed["median"])},
-        spreads={_CLAIM: claimed},
-        bound="memory: a step reads and writes all weights and both moments of Adam once",
-        precision=policy,
-        batch=_BATCH,
-    )
+    """Flags -> one call."""
+    values = flags.FLAGS
+    measure(units=[*map(int, values.head_units)], steps=values.steps, rounds=values.rounds)
 
 
 if __name__ == "__main__":
     tf.get_logger().setLevel("ERROR")
+    flags.DEFINE_list("head_units", "64,256,1024", "Sizes of the hidden layer.")
+    flags.DEFINE_integer("steps", 96, "Steps a round.", lower_bound=1)
+    flags.DEFINE_integer("rounds", 7, "Rounds in alternation.", lower_bound=1)
     app.run(main)

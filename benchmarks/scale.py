@@ -2,9 +2,10 @@
 
 `python -m benchmarks.scale --images=1000,10000` draws, builds and trains on synthetic images,
 each stage in a process of its own, whose start is in its time and whose peak is the kernel's count.
-`fill` is a training that has to compute what the frozen part gives, `train` the same one again.
-The network is VGG16 from random numbers on small images, so that many are affordable: memory
-and speed are measured, nothing is learnt.
+`fill` is a training that has to compute the activations, `train` the same one again. The network is
+VGG16 from random numbers on small images, so that many are affordable: memory and speed are
+measured, nothing is learnt. The peaks of opening, filling, training and evaluating apart, on a tiny
+network: `python -m benchmarks.memory`.
 """
 
 import csv
@@ -27,13 +28,14 @@ from covid_tfds import phantom
 FLAGS = flags.FLAGS
 _ROOT = pathlib.Path(__file__).parents[1]
 _EPOCHS = 2
+DATASET = "scale"  # name of the config that is built
 _STAGES = ("build", "fill", "train")
 # Images grow so many times faster than the peak, at least: 1 would be memory in step with images.
 _TARGET = 2.0
 
 
 class StageError(Exception):
-    """A stage's command failed; the message has the command and the end of what it said."""
+    """A stage's command failed; the message has the command and the end of its output."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +111,7 @@ def _bound(growth: dict[str, Any], figures: dict[str, Any], large: int) -> str:
     spent = {stage: figures[f"{large} images, {stage}: seconds"]["median"] for stage in _STAGES}
     share = spent["build"] / sum(spent.values())
     return (
-        f"a further image costs {grown or 'memory that one number of images cannot tell'}; at "
+        f"a further image costs {grown or 'what one number of images does not show'}; at "
         f"{large} images the build takes {share:.0%} of the time of all stages"
     )
 
@@ -117,27 +119,22 @@ def _bound(growth: dict[str, Any], figures: dict[str, Any], large: int) -> str:
 def _run(count: int, image_size: int) -> dict[str, float]:
     """Builds `count` images and trains on them, in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
-        patients, drawn = _patients(count)
-        config = {"name": "scale", "images": "phantom", "patients": patients}
-        build = stage(
-            "tensorflow_datasets.scripts.cli.main",
-            ["build", "covid_tfds", f"--config={json.dumps(config)}", f"--data_dir={folder}"],
-        )
+        build_stage, drawn = build(pathlib.Path(folder), count)
         run_dir = pathlib.Path(folder) / "run"
         command = [
-            *("--dataset=scale", f"--data_dir={folder}", f"--cache_dir={folder}/cache"),
+            *(f"--dataset={DATASET}", f"--data_dir={folder}", f"--cache_dir={folder}/cache"),
             *(f"--run_dir={run_dir}", "--overwrite", "--weights=none"),
             *(f"--epochs={_EPOCHS}", f"--image_size={image_size}"),
         ]
         fill = stage("trainer.main", command)  # and trains
-        train = stage("trainer.main", command)  # on what is kept
+        train = stage("trainer.main", command)  # on what is cached
         with open(run_dir / "history.csv") as file:
             # The first epoch traces and compiles.
             epoch = float(list(csv.DictReader(file))[-1]["images_per_second"])
     return {
-        "build: images/s": drawn / build.seconds,
-        "build: seconds": build.seconds,
-        "build: MiB": build.mebibytes,
+        "build: images/s": drawn / build_stage.seconds,
+        "build: seconds": build_stage.seconds,
+        "build: MiB": build_stage.mebibytes,
         "fill: images/s": drawn / max(fill.seconds - train.seconds, 1e-9),
         "fill: seconds": fill.seconds,
         "fill: MiB": fill.mebibytes,
@@ -148,7 +145,26 @@ def _run(count: int, image_size: int) -> dict[str, float]:
     }
 
 
-def _patients(count: int) -> tuple[int, int]:
+def build(data_dir: pathlib.Path, count: int) -> tuple[Stage, int]:
+    """Builds the dataset `DATASET` of synthetic images.
+
+    Args:
+        data_dir: Where.
+        count: Images, at least.
+
+    Returns:
+        The command that built it, and how many images it has: those of the fewest patients.
+
+    Raises:
+        StageError: It failed.
+    """
+    patients, drawn = patients_of(count)
+    config = {"name": DATASET, "images": "phantom", "patients": patients}
+    command = ["build", "covid_tfds", f"--config={json.dumps(config)}", f"--data_dir={data_dir}"]
+    return stage("tensorflow_datasets.scripts.cli.main", command), drawn
+
+
+def patients_of(count: int) -> tuple[int, int]:
     """The fewest patients who have so many images, and how many images they have."""
     patients = drawn = 0
     while drawn < count:
@@ -165,19 +181,19 @@ def stage(module: str, arguments: Sequence[str]) -> Stage:
     """
     command = [sys.executable, "-m", module, *arguments]
     path = os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as output:
         start = time.perf_counter()
         process = subprocess.Popen(
-            command, cwd=_ROOT, env=os.environ | {"PYTHONPATH": path}, stdout=said, stderr=said
+            command, cwd=_ROOT, env=os.environ | {"PYTHONPATH": path}, stdout=output, stderr=output
         )
-        # wait4 tells of this process alone; getrusage would give the largest of all stages. Linux
+        # wait4 counts this process alone; getrusage would give the largest of all stages. Linux
         # counts a child from its parent's size on, so this file imports no TensorFlow.
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - start
         if process.returncode:
-            said.seek(0)
-            tail = said.read().decode(errors="replace")[-2000:]
+            output.seek(0)
+            tail = output.read().decode(errors="replace")[-2000:]
             raise StageError(f"{' '.join(command)} ended with {process.returncode}:\n{tail}")
     kibibytes = usage.ru_maxrss if sys.platform != "darwin" else usage.ru_maxrss / 1024
     return Stage(seconds, kibibytes / 1024)

@@ -1,7 +1,7 @@
 """The search of settings: against the plain way, over workers, and in memory.
 
 `python -m benchmarks.search --part=plain --data_dir=DIR` (config `article` built there) times the
-whole command, from a store without activations, against Keras' own way of the same trials, see
+whole command, from an empty cache, against Keras' own way of the same trials, see
 `benchmarks.search_plain`; the peer runs a few epochs of three heads, scaled to all epochs of all
 trials, as the line says. `--part=workers` runs the same search with one process and with a chief
 and two workers, and measures the chief alone, see `benchmarks.search_chief`. `--part=memory` reads
@@ -24,16 +24,16 @@ from benchmarks.search_watch import Row, Sample, Watched, cold, fill, search
 
 # By part: trials, epochs, rounds.
 _USUAL = {"plain": (20, 100, 1), "workers": (12, 40, 3), "memory": (200, 2, 1)}
+_SPLITS = ("train", "validation")
 _AUGMENTATIONS = {"article": ("--augmentation=article", "--views=8"), "none": ()}
 
 
 def plain(values: flags.FlagValues) -> None:
     """Times the whole command and the plain way, with augmentation and without."""
-    from trainer.input_pipeline import dataset
+    from trainer.input_pipeline import dataset as dataset_lib
 
-    splits = dataset.open_dataset(values.dataset, values.data_dir, values.classes).splits
-    splits = {split: splits[split] for split in ("train", "validation")}
-    ours, seconds = _raced(values, splits)
+    dataset = dataset_lib.open_dataset(values.dataset, values.data_dir, values.classes)
+    ours, seconds = _raced(values, dataset)
     ratios = {
         f"plain, {peer}, over ours, {our}": harness.ratios(
             seconds[f"plain, {peer}"], seconds[f"ours, {our}"]
@@ -57,7 +57,7 @@ def plain(values: flags.FlagValues) -> None:
         peer=f"{values.peer_epochs} epochs of {len(three(ours['none'][0].rows))} heads, each behind"
         f" a batch that compiles, scaled to {values.trials} trials of {values.epochs} epochs; start"
         " and compiling of the peer are not counted, those of ours are",
-        images={split: len(images.labels) for split, images in splits.items()},
+        images={split: len(dataset.splits[split].labels) for split in _SPLITS},
         trials=values.trials,
         epochs=values.epochs,
         dataset=values.dataset,
@@ -66,7 +66,7 @@ def plain(values: flags.FlagValues) -> None:
 
 def _raced(
     values: flags.FlagValues,
-    splits: dict[str, "dataset.Images"],  # noqa: F821
+    dataset: "Dataset",  # noqa: F821
 ) -> tuple[dict[str, list[Watched]], dict[str, list[float]]]:
     """Our searches by augmentation, and the seconds of all sides."""
     ours: dict[str, list[Watched]] = {name: [] for name in _AUGMENTATIONS}
@@ -79,8 +79,8 @@ def _raced(
         return plain_seconds(values, folder, ours["article"][0].rows, name == "article")
 
     with tempfile.TemporaryDirectory() as folder:
-        for split, images in splits.items():
-            article_race.export(images, pathlib.Path(folder) / split)
+        for split in _SPLITS:
+            article_race.export(dataset, dataset.splits[split], pathlib.Path(folder) / split)
         sides = {f"ours, {name}": lambda name=name: our_seconds(name) for name in ours}
         sides |= {f"plain, {name}": lambda name=name: peer_seconds(name) for name in ours}
         return ours, harness.alternate(sides, values.rounds)
@@ -177,7 +177,7 @@ def memory(values: flags.FlagValues) -> None:
         figures={
             **{f"trials {a} to {b}, MiB": harness.spread(each) for (a, b), each in peaks.items()},
             "whole command, MiB": harness.spread(
-                [max(sample.peak for sample in one.samples) / 1024 for one in seen]
+                [max(sample.resident for sample in one.samples) / 1024 for one in seen]
             ),
             "growth, KiB a trial": harness.spread(growths),
             "seconds": harness.spread([one.seconds for one in seen]),

@@ -29,8 +29,8 @@ _METRICS = {
 }
 
 
-def asked(folder: pathlib.Path, trials: int) -> "roles.Search":  # noqa: F821
-    """A random search with the usual space, as its flags would describe it."""
+def described(folder: pathlib.Path, trials: int) -> "roles.Search":  # noqa: F821
+    """A random search with the usual space, begun in a folder."""
     from tuning import folder as folder_lib
     from tuning import roles, settings, space
 
@@ -39,10 +39,10 @@ def asked(folder: pathlib.Path, trials: int) -> "roles.Search":  # noqa: F821
     settings.define_flags(values)
     values(["search_chief", f"--max_trials={trials}", "--dataset=article"])
     searched = space.from_flags(values)
-    held = folder_lib.Folder(folder)
-    found = roles.Search(held, searched, settings.from_flags(values, searched), 60.0, 10)
-    held.begin(found.identity, overwrite=False)
-    return found
+    root = folder_lib.Folder(folder)
+    search = roles.Search(root, searched, settings.from_flags(values, searched), 60.0, 10)
+    root.begin(search.identity, overwrite=False)
+    return search
 
 
 def client(search: "roles.Search") -> "worker.Client":  # noqa: F821
@@ -60,52 +60,56 @@ def client(search: "roles.Search") -> "worker.Client":  # noqa: F821
 
 def run(line: "worker.Client") -> list[dict[str, float]]:  # noqa: F821
     """Runs all trials with the calls of KerasTuner's loop; seconds of each call, trial by trial."""
-    found = []
+    trials = []
     while True:
         seconds: dict[str, float] = {}
         trial = _timed(seconds, "create_trial", line.create_trial, line.tuner_id)
         if trial.status == "STOPPED":
-            return found
+            return trials
         if trial.status != "RUNNING":
             continue
         _timed(seconds, "get_trial", line.get_trial, trial.trial_id)
         _timed(seconds, "update_trial", line.update_trial, trial.trial_id, _METRICS)
         trial.status = "COMPLETED"
         _timed(seconds, "end_trial", line.end_trial, trial)
-        found.append(seconds)
+        trials.append(seconds)
 
 
 def _timed(seconds: dict[str, float], name: str, call: Callable, *arguments: Any) -> Any:
     begin = time.perf_counter()
-    found = call(*arguments)
+    answer = call(*arguments)
     seconds[name] = time.perf_counter() - begin
-    return found
+    return answer
 
 
-def milliseconds(found: list[dict[str, float]]) -> dict[str, float]:
+def milliseconds(trials: list[dict[str, float]]) -> dict[str, float]:
     """Medians over some trials: of a trial's calls together, and of each call."""
-    medians = {name: 1e3 * statistics.median(each[name] for each in found) for name in _CALLS}
-    whole = 1e3 * statistics.median(sum(each.values()) for each in found)
+    medians = {name: 1e3 * statistics.median(each[name] for each in trials) for name in _CALLS}
+    whole = 1e3 * statistics.median(sum(each.values()) for each in trials)
     return {name: harness.rounded(value) for name, value in {"trial": whole, **medians}.items()}
 
 
-def main(argv: list[str]) -> None:
-    """Serves, asks, prints."""
+def measure(trials: int) -> dict[str, dict[str, float]]:
+    """Serves a search, runs all its trials, and gives `milliseconds` of the first and last ones."""
     from tuning import work
 
     with tempfile.TemporaryDirectory() as folder:
-        search = asked(pathlib.Path(folder) / "search", flags.FLAGS.trials)
+        search = described(pathlib.Path(folder) / "search", trials)
         line = client(search)
         chief = threading.Thread(target=work.lead, args=(search, None), daemon=True)
         chief.start()
-        found = run(line)
+        timed = run(line)
         chief.join()
-    window = max(1, len(found) // 6)
-    shown = {
-        f"trials 1 to {window}": milliseconds(found[:window]),
-        f"trials {len(found) - window + 1} to {len(found)}": milliseconds(found[-window:]),
+    window = max(1, len(timed) // 6)
+    return {
+        f"trials 1 to {window}": milliseconds(timed[:window]),
+        f"trials {len(timed) - window + 1} to {len(timed)}": milliseconds(timed[-window:]),
     }
-    print(json.dumps({"milliseconds": shown}))
+
+
+def main(argv: list[str]) -> None:
+    """Flags -> one call."""
+    print(json.dumps({"milliseconds": measure(flags.FLAGS.trials)}))
 
 
 if __name__ == "__main__":

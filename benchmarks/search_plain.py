@@ -1,12 +1,13 @@
 """A search's trials as Keras' guides write them: the peer of `benchmarks.search`.
 
-Every trial runs each image through a frozen VGG16 in each epoch, in float32, with fresh
-augmentation and a validation behind every epoch. `python -m benchmarks.search_plain --folder=DIR
+Every trial runs each image through a frozen VGG16 in each epoch, in float32, with new
+augmented views and a validation behind every epoch. `python -m benchmarks.search_plain --folder=DIR
 --trials=64:1e-3,256:1e-4` times epochs of these heads and prints a line of JSON with their seconds.
 """
 
 import json
 import time
+from typing import Any
 
 from absl import app, flags
 
@@ -58,27 +59,41 @@ def seconds(model: "keras.Model", images: dict, epochs: int) -> list[float]:  # 
         images["train"], steps_per_epoch=1, validation_steps=1, verbose=0,
         validation_data=images["validation"],
     )  # fmt: skip
-    found: list[float] = []
+    taken: list[float] = []
 
     class Clock(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
             self.begin = time.perf_counter()
 
         def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-            found.append(time.perf_counter() - self.begin)
+            taken.append(time.perf_counter() - self.begin)
 
     model.fit(
         images["train"], validation_data=images["validation"], epochs=epochs, callbacks=[Clock()],
         verbose=0,
     )  # fmt: skip
-    return found
+    return taken
 
 
-def main(argv: list[str]) -> None:
-    """Times the heads and prints the seconds of their epochs."""
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines this command's flags."""
+    given = {"flag_values": values}
+    flags.DEFINE_string("folder", None, "Images: FOLDER/SPLIT/train/CLASS/*.png.", **given)
+    flags.DEFINE_list("trials", None, "Heads to time, each UNITS:LEARNING_RATE.", **given)
+    flags.mark_flags_as_required(["folder", "trials"], values)
+    flags.DEFINE_boolean("augment", True, "Whether with the article's augmentation.", **given)
+    flags.DEFINE_integer("classes", 4, "2, 3 or 4.", **given)
+    flags.DEFINE_integer("image_size", article_code.SIZE, "Pixels of a side.", **given)
+    flags.DEFINE_integer("batch_size", 32, "Images a step.", **given)
+    flags.DEFINE_integer("epochs", 2, "Epochs of each head to time.", lower_bound=1, **given)
+    flags.DEFINE_integer("seed", 1, "Of weights, order and augmentation.", **given)
+    flags.DEFINE_string("weights", "imagenet", "As in trainer.main.", **given)
+
+
+def measure(values: flags.FlagValues) -> dict[str, Any]:
+    """Times the heads that the flags name, and counts the images of each split."""
     import keras
 
-    values = flags.FLAGS
     keras.utils.set_random_seed(values.seed)
     base, images = article_code.base(values.weights, values.image_size), flows(values)
     timed = []
@@ -86,17 +101,14 @@ def main(argv: list[str]) -> None:
         units, rate = trial.split(":")
         model = network(base, int(units), float(rate), values.classes)
         timed.append({"head_units": int(units), "seconds": seconds(model, images, values.epochs)})
-    print(json.dumps({"timed": timed, "images": {k: f.samples for k, f in images.items()}}))
+    return {"timed": timed, "images": {split: each.samples for split, each in images.items()}}
+
+
+def main(argv: list[str]) -> None:
+    """Flags -> one call."""
+    print(json.dumps(measure(flags.FLAGS)))
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("folder", None, "Images: FOLDER/SPLIT/train/CLASS/*.png.", required=True)
-    flags.DEFINE_list("trials", None, "Heads to time, each UNITS:LEARNING_RATE.", required=True)
-    flags.DEFINE_boolean("augment", True, "Whether with the article's augmentation.")
-    flags.DEFINE_integer("classes", 4, "2, 3 or 4.")
-    flags.DEFINE_integer("image_size", article_code.SIZE, "Pixels of a side.")
-    flags.DEFINE_integer("batch_size", 32, "Images a step.")
-    flags.DEFINE_integer("epochs", 2, "Epochs of each head that are timed.", lower_bound=1)
-    flags.DEFINE_integer("seed", 1, "Of weights, order and augmentation.")
-    flags.DEFINE_string("weights", "imagenet", "As in trainer.main.")
+    define_flags()
     app.run(main)

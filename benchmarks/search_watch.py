@@ -5,7 +5,6 @@ import csv
 import dataclasses
 import json
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,10 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import psutil
 from absl import flags
+
+from benchmarks import article_race
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _ENDED = ("COMPLETED", "FAILED")
@@ -21,16 +23,19 @@ Row = dict[str, str]
 
 
 class Sample(NamedTuple):
-    """A look at a search: seconds since its start, trials begun and ended, memory of its process.
+    """A look at a search.
 
-    `resident` is what the process holds in KiB, `peak` the most that it has held.
+    Attributes:
+        at: Seconds since its start.
+        begun: Trials that have begun.
+        ended: Trials that have ended.
+        resident: KiB that its process holds in memory; 0 where it has just ended.
     """
 
     at: float
     begun: int
     ended: int
     resident: int
-    peak: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,23 +92,23 @@ def search(values: flags.FlagValues, *more: str, every: float = 0.1) -> Watched:
 def watch(command: Sequence[str], state: pathlib.Path, every: float) -> tuple[float, list[Sample]]:
     """Runs `python -m` to its end; its failure is this program's. Seconds, and what was seen."""
     samples, read = [], _Counts(state)
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as output:
         begin = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-m", *command], cwd=_ROOT, stdout=said, stderr=said
+            [sys.executable, "-m", *command], cwd=_ROOT, stdout=output, stderr=output
         )
         try:
             while process.poll() is None:
                 at = time.perf_counter() - begin
-                samples.append(Sample(at, *read(), *_resident(process.pid)))
+                samples.append(Sample(at, *read(), _resident(process.pid)))
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(every)
             seconds = time.perf_counter() - begin
         finally:
             process.kill()
         if process.returncode:
-            said.seek(0)
-            tail = said.read().decode(errors="replace")[-3000:]
+            output.seek(0)
+            tail = output.read().decode(errors="replace")[-3000:]
             sys.exit(f"{' '.join(command)} failed:\n{tail}")
     return seconds, samples
 
@@ -124,26 +129,21 @@ class _Counts:
         return self._counts
 
 
-def _resident(pid: int) -> tuple[int, int]:
-    """KiB that a process holds, and the most that it has held; 0 where it is gone."""
+def _resident(pid: int) -> int:
+    """KiB that a process holds; 0 where it is gone."""
     try:
-        lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0, 0
-    facts = dict(line.split(":", 1) for line in lines)
-    return tuple(int(facts.get(name, "0").split()[0]) for name in ("VmRSS", "VmHWM"))
+        return psutil.Process(pid).memory_info().rss // 1024
+    except psutil.Error:
+        return 0
 
 
 def fill(values: flags.FlagValues) -> None:
-    """Computes what the frozen part gives, which no later search has to."""
+    """Caches the activations, so that no later search computes them."""
     search(values, "--max_trials=1", "--epochs=1")
 
 
 def cold(values: flags.FlagValues, *more: str) -> Watched:
-    """A search from a store that has converted weights and nothing else."""
-    from trainer.config import cache_folder
-
+    """A search from a cache that has converted weights and nothing else."""
     with tempfile.TemporaryDirectory() as folder:
-        for kept in cache_folder(values.cache_dir).glob("*.npz"):
-            shutil.copy(kept, folder)
+        article_race.copy_weights(values.cache_dir, folder)
         return search(values, f"--cache_dir={folder}", *more)

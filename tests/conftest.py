@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.helpers.datasets import data_dir, tiny  # noqa: F401 - fixtures
+
 _REAL_IMAGES = pathlib.Path(__file__).parents[2] / "shared" / "data" / "manual"
 
 
@@ -25,15 +27,3 @@ def real_images() -> pathlib.Path:
     if not _REAL_IMAGES.is_dir():
         pytest.skip("the real images are not here (../shared/data/manual)")
     return _REAL_IMAGES
-
-
-@pytest.fixture(scope="session")
-def data_dir(tmp_path_factory) -> pathlib.Path:
-    """Holds `covid_tfds/tiny`, built once: some 100 synthetic images of 72 patients."""
-    import covid_tfds
-    from covid_tfds.config import CovidConfig
-
-    folder = tmp_path_factory.mktemp("data")
-    config = CovidConfig(name="tiny", images="phantom", patients=72)
-    covid_tfds.Builder(config=config, data_dir=folder).download_and_prepare()
-    return folder

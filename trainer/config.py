@@ -4,28 +4,52 @@ Imports neither TensorFlow nor the dataset, so that `--helpshort` answers at onc
 """
 
 import dataclasses
+import functools
 import json
+import math
+import numbers
+import os
 import pathlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from absl import flags
 
 from trainer.augmentation import presets
+from trainer.run.errors import ConfigError, RunError
+from trainer.run.files import expanded
 
-CLASSES = (2, 3, 4)
 BLOCKS = ("block1", "block2", "block3", "block4", "block5")
 NORMALIZATIONS = ("imagenet", "featurewise", "zca")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 MIN_IMAGE_SIZE = 32  # pixels; VGG16 halves an image five times
 CACHE_HELP = (
-    "Where converted weights and the frozen part's activations are kept. "
-    "Default: ~/.cache/covid_tfds."
+    "Folder of cached squares, activations and converted weights. Default: ~/.cache/covid_tfds."
 )
+HPARAMS_FILE = "best_hparams.json"
 
 
-class ConfigError(ValueError):
-    """A flag, or two flags together, that make no sense; the message says how to mend it."""
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """A part of a training with one set of trained layers and one optimizer.
+
+    Attributes:
+        name: "head" or "fine_tune".
+        first_block: The first block of VGG16 that is trained; None trains the head alone.
+        epochs: Numbers of its epochs, counted from 0 over the whole training.
+        learning_rate: Adam's rate.
+    """
+
+    name: str
+    first_block: str | None
+    epochs: range
+    learning_rate: float
+
+    @property
+    def frozen_until(self) -> str | None:
+        """Name of the last layer that stays as it is; None where all blocks are trained."""
+        frozen = BLOCKS[: BLOCKS.index(self.first_block)] if self.first_block else BLOCKS
+        return f"{frozen[-1]}_pool" if frozen else None
 
 
 def _option(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
@@ -36,11 +60,20 @@ def _option(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
 class Config:
     """A training run. One field is one flag; the field's help is the flag's.
 
+    Paths may be `pathlib` paths and begin with `~`; they are kept as expanded strings.
+
+        >>> Config(classes=2, epochs=12).epochs
+        12
+
     Raises:
-        ConfigError: A value out of bounds, or values that contradict each other.
+        ConfigError: A value of the wrong type or out of bounds, or values that contradict each
+            other.
     """
 
-    classes: int = _option(4, "2: healthy, covid19; 3: and bacterial; 4: and viral.")
+    classes: int = _option(
+        4,
+        "The first so many of the dataset: 2 are healthy and covid19, 3 add bacterial, 4 viral.",
+    )
     dataset: str = _option(
         "auto",
         "Config of covid_tfds that was built: full, article, article_grouped, phantom, folder or "
@@ -49,7 +82,8 @@ class Config:
     data_dir: str = _option("", "Where datasets are. Default: $TFDS_DATA_DIR or TFDS' own.")
     cache_dir: str = _option("", CACHE_HELP)
     cache_gib: float = _option(
-        20.0, "GiB the kept activations may take; the least recently used are removed first."
+        20.0,
+        "GiB that squares and activations may take; the least recently used go first.",
     )
     image_size: int = _option(150, "Pixels of a side of the square that images are scaled to.")
     batch_size: int = _option(32, "Images a step.")
@@ -75,8 +109,11 @@ class Config:
     )
     views: int = _option(
         8,
-        "Augmented views of each image, passed through the frozen part once, kept in --cache_dir "
-        "and taken in turn by the epochs. 0: a new view each epoch, through the whole network.",
+        "Augmented views of each image, passed through the frozen part once, cached and used in "
+        "turn by the epochs. 0: a new view each epoch, through the whole network.",
+    )
+    width: float = _option(
+        1.0, "Share of VGG16's channels, for quick trials; other than 1 needs --weights=none."
     )
     weights: str = _option(
         "imagenet", "imagenet, none (random), or a Keras file with VGG16's layers."
@@ -108,13 +145,16 @@ class Config:
 
     def __post_init__(self) -> None:
         """Checks every field, then the fields against each other."""
-        _require(self.classes in CLASSES, "classes", self.classes, "2, 3 or 4")
         for field in dataclasses.fields(self):
-            choices, value = field.metadata["choices"], getattr(self, field.name)
+            value, choices = _converted(field, getattr(self, field.name)), field.metadata["choices"]
+            object.__setattr__(self, field.name, value)
             if choices:
                 _require(value in choices, field.name, value, "one of " + ", ".join(choices))
+        for name in ("data_dir", "cache_dir", "weights"):
+            self._expand(name)
+        _require(self.classes >= 2, "classes", self.classes, "2 or more")
         try:
-            presets.ranges(self.augmentation)
+            _ = self.augmentation_ranges
         except ValueError:
             _require(False, "augmentation", self.augmentation, f"one of: {presets.SYNTAX}")
         low = MIN_IMAGE_SIZE
@@ -125,13 +165,20 @@ class Config:
             _require(0 < getattr(self, name) <= 1, name, getattr(self, name), "above 0, at most 1")
         for name in ("dropout", "label_smoothing"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 to below 1")
+        _require(0 < self.width <= 1, "width", self.width, "above 0, at most 1")
         _require(0 <= self.l2 <= 1, "l2", self.l2, "0 to 1")
         _require(self.early_stopping >= 0, "early_stopping", self.early_stopping, "0 or more")
-        _require(self.cache_gib >= 0, "cache_gib", self.cache_gib, "0 or more")
+        _require(0 <= self.cache_gib < math.inf, "cache_gib", self.cache_gib, "GiB, 0 or more")
         _require(0 <= self.views <= 1000, "views", self.views, "0 to 1000")
         _require(0 <= self.seed < 2**31, "seed", self.seed, "0 to 2147483647")
         _require(bool(self.dataset), "dataset", self.dataset, "a name, or auto")
         self._check_together()
+
+    def _expand(self, name: str) -> None:
+        try:
+            object.__setattr__(self, name, expanded(getattr(self, name)))
+        except RunError as error:
+            raise ConfigError(f"--{name} can't be used: {error}") from None
 
     def _check_together(self) -> None:
         if self.fine_tune_from == "none":
@@ -146,15 +193,43 @@ class Config:
                 f"--views={self.views} has no effect without --augmentation. "
                 "Add --augmentation=radiograph, or leave it out."
             )
+        if self.width != 1 and self.weights != "none":
+            raise ConfigError(
+                f"--width={self.width:g} leaves no place for weights of all of VGG16's channels. "
+                "Add --weights=none, or leave it out."
+            )
         if self.as_published and self.augmentation != "article":
             raise ConfigError(
                 f"--as_published reads validation through the article's augmentation, and "
                 f"--augmentation is {self.augmentation}. Add --augmentation=article."
             )
 
+    @functools.cached_property
+    def augmentation_ranges(self) -> presets.Ranges | None:
+        """How far views may stray from the image; None without augmentation."""
+        return presets.ranges(self.augmentation)
+
+    @property
+    def view_count(self) -> int:
+        """Views of an image: 1 without augmentation, 0 where every epoch makes a new one."""
+        return 1 if self.augmentation_ranges is None else self.views
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases in their order."""
+        head = Phase("head", None, range(self.epochs), self.learning_rate)
+        if self.fine_tune_from == "none":
+            return (head,)
+        later = range(self.epochs, self.epochs + self.fine_tune_epochs)
+        return head, Phase("fine_tune", self.fine_tune_from, later, self.fine_tune_learning_rate)
+
     def to_json(self) -> dict[str, Any]:
         """A JSON-able dictionary; `from_json` undoes it."""
         return dataclasses.asdict(self)
+
+    def to_flags(self) -> str:
+        """Lines for a `--flagfile` that repeats the run."""
+        return "".join(f"--{name}={value}\n" for name, value in self.to_json().items())
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Config":
@@ -163,6 +238,11 @@ class Config:
         Raises:
             ConfigError: A key that is no field, or a value out of bounds.
         """
+        if "normalisation" in values:
+            raise ConfigError(
+                "These settings are of release 1.0.0 (`normalisation` is `normalization` since "
+                "2.0.0). Train again: python -m trainer.main."
+            )
         unknown = values.keys() - {field.name for field in dataclasses.fields(cls)}
         if unknown:
             raise ConfigError(f"Unknown settings {sorted(unknown)}. Was the file written by hand?")
@@ -172,6 +252,27 @@ class Config:
     def read(cls, run_dir: pathlib.Path) -> "Config":
         """The config a run folder was trained with."""
         return cls.from_json(json.loads((run_dir / "config.json").read_text())["config"])
+
+
+def check_folds(config: Config, folds: int, repeats: int) -> None:
+    """Refuses too few folds or repeats, and settings that have no place with folds.
+
+    Raises:
+        ConfigError: The message says which.
+    """
+    _require(folds >= 2, "folds", folds, "2 or more")
+    _require(repeats >= 1, "repeats", repeats, "1 or more")
+    for name, why in (
+        ("early_stopping", "a fold would choose the epoch that it scores"),
+        ("as_published", "the article had no folds"),
+    ):
+        if getattr(config, name):
+            raise ConfigError(f"--{name} has no place with folds: {why}. Leave it out.")
+    if config.normalization != "imagenet":
+        raise ConfigError(
+            f"--normalization={config.normalization} is fitted to the images that are trained on, "
+            "which differ from fold to fold. Use --normalization=imagenet."
+        )
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS, *, without: Collection[str] = ()) -> None:
@@ -190,6 +291,12 @@ def define_flags(values: flags.FlagValues = flags.FLAGS, *, without: Collection[
         define[field.type](field.name, field.default, text, flag_values=values)
 
 
+def define_hparams_flag(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines `--hparams`, with which a training takes what a search found best."""
+    text = f"A search's {HPARAMS_FILE}: train as its best trial did. Flags beside it change that."
+    flags.DEFINE_string("hparams", "", text, flag_values=values)
+
+
 def define_run_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the two flags that say where a run goes."""
     flags.DEFINE_string(
@@ -199,7 +306,7 @@ def define_run_flags(values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def from_flags(values: flags.FlagValues) -> Config:
-    """The config that the parsed flags ask for.
+    """The config that the parsed flags describe.
 
     Raises:
         ConfigError: As for `Config`.
@@ -207,9 +314,68 @@ def from_flags(values: flags.FlagValues) -> Config:
     return Config(**{field.name: values[field.name].value for field in dataclasses.fields(Config)})
 
 
+def from_flags_and_hparams(values: flags.FlagValues) -> tuple[Config, dict[str, Any] | None]:
+    """The config of the flags over that of the search which `--hparams` names, if any.
+
+    Returns:
+        The config; and where it comes from, for config.json: the file, the search, its best trial's
+        values and score, and `changed`, the searched values that flags replaced. None without
+        `--hparams`.
+
+    Raises:
+        ConfigError: As for `Config`, or the file is not what a search writes.
+    """
+    if not values["hparams"].value:
+        return from_flags(values), None
+    best, origin = _read_hparams(pathlib.Path(expanded(values["hparams"].value)))
+    names = [field.name for field in dataclasses.fields(Config)]
+    given = {name: values[name].value for name in names if values[name].present}
+    changed = {
+        name: {"search": origin["values"][name], "flag": flag}
+        for name, flag in given.items()
+        if name in origin["values"] and origin["values"][name] != flag
+    }
+    return Config(**{**best, **given}), {**origin, "changed": changed}
+
+
+def _read_hparams(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        origin: Mapping[str, Any] = json.loads(path.read_text())
+        best, values = dict(origin["config"]), dict(origin["values"])
+        Config.from_json(best)
+    except OSError as error:
+        raise ConfigError(
+            f"--hparams={path} can't be read ({error.strerror}). Give the {HPARAMS_FILE} of a "
+            "search."
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"--hparams={path} is not what a search writes ({error}). Give the {HPARAMS_FILE} of a "
+            "search."
+        ) from None
+    rest = {name: value for name, value in origin.items() if name != "config"}
+    return best, {"file": str(path), **rest, "values": values}
+
+
 def cache_folder(cache_dir: str) -> pathlib.Path:
     """The folder that `--cache_dir` names, or the default."""
-    return pathlib.Path(cache_dir or "~/.cache/covid_tfds").expanduser()
+    return pathlib.Path(expanded(cache_dir or "~/.cache/covid_tfds"))
+
+
+def _converted(field: dataclasses.Field, value: Any) -> Any:
+    """The value as the field's own type, so that it can be written to JSON."""
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):  # a scalar of NumPy's
+        value = value.item()
+    if field.type is str and isinstance(value, (str, os.PathLike)):
+        return os.fspath(value)
+    if field.type is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return float(value)
+    if field.type is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    if field.type is bool and isinstance(value, (bool, numbers.Integral)) and value in (0, 1):
+        return bool(value)
+    wanted = {str: "text", float: "a number", int: "a whole number", bool: "True or False"}
+    _require(False, field.name, value, wanted[field.type])
 
 
 def _require(holds: bool, name: str, value: Any, wanted: str) -> None:

@@ -1,159 +1,136 @@
-"""Patient-grouped folds, and the out-of-fold predictions of a configuration."""
+"""Patient-grouped folds, and the out-of-fold predictions of a configuration.
+
+The images of train and validation are assigned to folds, stratified by class, no patient group in
+two; each fold is predicted by a network trained on the others. The test split is not opened. No
+epoch is chosen: what is scored is the last one, so that no fold scores what it chose. The frozen
+part is computed once for all folds and repeats.
+"""
 
 import contextlib
-import dataclasses
 import pathlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
-import tqdm
 from sklearn.model_selection import StratifiedGroupKFold
 
-from trainer import feeds, train
-from trainer.base import Base
 from trainer.config import Config
-from trainer.evaluation import baselines, metrics
-from trainer.input_pipeline import batches, dataset
+from trainer.evaluation import baselines, metrics, predictions, summary
+from trainer.input_pipeline.dataset import Images, joined
 from trainer.model import vgg16
 from trainer.run import files
 from trainer.run.errors import DivergedError, RunError
-from trainer.training import callbacks
-from trainer.training.setup import start
+from trainer.run.progress import progress
+from trainer.training.loop import TrainState, train_phases
+from trainer.training.setup import set_up
+from trainer.training.training import Training
+
+SPLITS = ("train", "validation")  # whose images make the folds
+ALL = "train and validation"  # name of them together
 
 
-@dataclasses.dataclass(frozen=True)
-class CrossValidation:
-    """Out-of-fold predictions of every image in every repeat.
-
-    Attributes:
-        images: The images, in the order of the arrays.
-        fold: int64 [repeats, n], the fold that holds an image.
-        probabilities: float32 [repeats, n, classes], by the network that did not see the fold.
-        scores: `dataset`, `n`, `patients`, `folds_n`, `repeats`; `pooled` (see `metrics.score`,
-            each image once a repeat, so that its numbers are means over repeats); `folds`, balanced
-            accuracy over folds and repeats: `mean`, `sd`, `min`, `values` [repeats][folds]; and
-            `floor`.
-    """
-
-    images: dataset.Images
-    fold: np.ndarray
-    probabilities: np.ndarray
-    scores: dict[str, Any]
-
-
-def deal(
-    labels: np.ndarray, groups: Sequence[str], folds: int, seed: int, class_names: Sequence[str]
-) -> np.ndarray:
-    """Deals images into folds, stratified by class, each group into one.
+def assign_folds(images: Images, folds: int, repeats: int, seed: int) -> np.ndarray:
+    """Assigns images to folds, stratified by class, each patient group to one.
 
     Args:
-        labels: int64 [n].
-        groups: n patient groups.
+        images: All images.
         folds: How many, from 2.
-        seed: Of the dealing.
-        class_names: For messages.
+        repeats: Assignments, from 1.
+        seed: Of the first; each has the next seed.
 
     Returns:
-        int64 [n], 0..folds-1.
+        int64 [repeats, n], 0..folds-1.
 
     Raises:
-        RunError: A class has fewer groups than there are folds, or a fold lacks a class.
+        RunError: A class has fewer groups than there are folds, or a fold has none of a class.
     """
-    for label in np.unique(labels).tolist():
-        count = len({g for g, each in zip(groups, labels, strict=True) if each == label})
+    for label, name in enumerate(images.class_names):
+        count = len(np.unique(images.group_numbers[images.labels == label]))
         if count < folds:
             raise RunError(
-                f"{folds} folds need as many patients of each class, and {class_names[label]} has "
-                f"{count}. Ask for fewer."
+                f"{folds} folds need as many patient groups of each class, and {name} has {count}. "
+                "Give fewer folds."
             )
+    return np.stack([_assigned(images, folds, seed + repeat) for repeat in range(repeats)])
+
+
+def _assigned(images: Images, folds: int, seed: int) -> np.ndarray:
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    fold = np.empty(len(labels), np.int64)
+    labels, fold = images.labels, np.empty(len(images), np.int64)
     with warnings.catch_warnings():
-        # It warns of classes with fewer images than folds; `count` above is stricter.
+        # It warns of classes with fewer images than folds; `assign_folds` is stricter.
         warnings.simplefilter("ignore", UserWarning)
-        for number, (_, held_out) in enumerate(splitter.split(labels, labels, groups)):
+        for number, (_, held_out) in enumerate(
+            splitter.split(labels, labels, images.group_numbers)
+        ):
             fold[held_out] = number
     for number in range(folds):
-        lacking = set(labels.tolist()) - set(labels[fold == number].tolist())
-        if lacking:
-            names = ", ".join(class_names[label] for label in sorted(lacking))
-            raise RunError(f"Fold {number + 1} of {folds} has no image of {names}. Ask for fewer.")
+        absent = set(labels.tolist()) - set(labels[fold == number].tolist())
+        if absent:
+            names = ", ".join(images.class_names[label] for label in sorted(absent))
+            raise RunError(
+                f"Fold {number + 1} of {folds} has no image of {names}. Give fewer folds."
+            )
     return fold
 
 
-def deals(images: dataset.Images, folds: int, repeats: int, seed: int) -> np.ndarray:
-    """`deal` once a repeat, with seed, seed + 1, ...: int64 [repeats, n].
-
-    Raises:
-        RunError: As for `deal`.
-    """
-    return np.stack(
-        [
-            deal(images.labels, images.groups, folds, seed + r, images.class_names)
-            for r in range(repeats)
-        ]
-    )
-
-
 def cross_validate(
-    config: Config, folds: int, repeats: int, run_dir: pathlib.Path | None = None
-) -> CrossValidation:
-    """Trains folds x repeats networks on kept activations.
+    config: Config, folds: int, repeats: int, folder: pathlib.Path | None = None
+) -> dict[str, Any]:
+    """Trains folds x repeats networks on cached activations, and writes and prints the scores.
 
     Args:
         config: What is trained; `epochs` of each phase are run to their end.
         folds: From 2.
-        repeats: From 1; repeat r deals, draws weights and orders images with seed + r. The views
-            are those of `config.seed` in all repeats.
-        run_dir: Where config.json, crossval.json and predictions.csv go; None writes nothing.
+        repeats: From 1; repeat r assigns folds, draws weights and orders images with seed + r. The
+            views are those of `config.seed` in all repeats.
+        folder: Where config.json, crossval.json and predictions.csv go; None writes nothing.
+
+    Returns:
+        What crossval.json holds (see `metrics.cross_validation_metrics`), and `dataset`.
 
     Raises:
-        RunError: As for `trainer.main`, or the images can't be dealt.
+        RunError: As for `train.train_and_evaluate`, or there are too few groups.
     """
-    started = start(config)
-    config = started.config
-    images = dataset.joined([started.images.splits[name] for name in ("train", "validation")])
-    fold = deals(images, folds, repeats, config.seed)
-    base = Base(config, started.model, started.jit)
-    with contextlib.closing(base):
-        train.keep_rows(base, {"train": images, "validation": images}, quiet=False)
-        probabilities = out_of_fold(base, images, fold)
-    found = {
-        "dataset": started.images.name,
-        "folds_n": folds,
-        "repeats": repeats,
-        **scores(images, fold, probabilities, images.class_names),
-        "floor": floors(images, fold[0], config.classes),
+    setup = set_up(config, splits=SPLITS)
+    with contextlib.closing(setup.opened):
+        images = joined([setup.dataset.splits[name] for name in SPLITS])
+        fold = assign_folds(images, folds, repeats, setup.config.seed)
+        training = Training(setup, setup.config, {ALL: images}, train=ALL, score=(ALL,))
+        probabilities = out_of_fold(training, fold)
+        small = setup.squares(images, baselines.SIZE)[..., 0]
+    table = as_predictions(images, fold, probabilities)
+    shortcuts = baselines.cross_validated(small, images.labels, fold[0], config.classes)
+    result = {
+        "dataset": {"name": setup.dataset.name, "synthetic": setup.dataset.synthetic},
+        **metrics.cross_validation_metrics(table, shortcuts),
     }
-    result = CrossValidation(images, fold, probabilities, found)
-    if run_dir:
-        files.write_json(run_dir / "config.json", started.facts)
-        files.write_json(run_dir / "crossval.json", found)
-        files.write_csv(run_dir / "predictions.csv", _rows(result, images.class_names))
+    if folder is not None:
+        setup.write_origin(folder)
+        predictions.write(folder / "predictions.csv", table)
+        files.write_json(folder / "crossval.json", result)
+        print(summary.cross_validation_summary(result, folder))
     return result
 
 
 def out_of_fold(
-    base: Base,
-    images: dataset.Images,
+    training: Training,
     fold: np.ndarray,
     *,
     seed: int | None = None,
     label: str = "folds",
-    follow: Sequence[keras.callbacks.Callback] = (),
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> np.ndarray:
     """Predicts every image by networks that did not see its fold.
 
     Args:
-        base: Of the configuration; its model's weights are where every fold begins.
-        images: All images.
-        fold: int64 [repeats, n], from `deals`.
-        seed: Repeat r trains with seed + r; the run's unless given.
+        training: Of the images `ALL`; its networks' weights are where every fold begins.
+        fold: int64 [repeats, n], of `assign_folds`.
+        seed: Repeat r trains with seed + r; the config's unless given.
         label: Of the progress bar; "" for none.
-        follow: Callbacks of every fold's training.
+        callbacks: Of every fold's training.
 
     Returns:
         float32 [repeats, n, classes], finite.
@@ -161,155 +138,48 @@ def out_of_fold(
     Raises:
         DivergedError: A network gives no finite probabilities any more.
     """
-    config, model = base.config, base.model
-    folds = fold.max() + 1
-    train.keep_rows(base, {"train": images, "validation": images}, quiet=True)
-    begin = {layer.name: layer.get_weights() for layer in base.trained().layers}
+    config, last = training.config, training.plan.phases[-1]
+    begin = training.trained_part.get_weights()
     out = np.full((*fold.shape, config.classes), np.nan, np.float32)
-    with tqdm.tqdm(
-        total=fold.shape[0] * folds, desc=label, unit=" folds", disable=not label
-    ) as bar:
-        for repeat, number in np.ndindex(fold.shape[0], folds):
-            for layer in base.trained().layers:
-                layer.set_weights(begin[layer.name])
+    with progress(fold.shape[0] * (fold.max() + 1), label, "folds") as shown:
+        for repeat, number in np.ndindex(fold.shape[0], fold.max() + 1):
             turn = (config.seed if seed is None else seed) + repeat
-            keras.utils.set_random_seed(turn)
-            vgg16.reset_head(model, turn)
             held_out = np.flatnonzero(fold[repeat] == number)
-            splits = {
-                "train": images.take(np.flatnonzero(fold[repeat] != number)),
-                "validation": images.take(held_out),
-            }
-            out[repeat, held_out] = _fold(base, splits, turn, follow)
+            training.trained_part.set_weights(begin)
+            keras.utils.set_random_seed(turn)
+            vgg16.reset_head(training.networks.trained, turn)
+            of_fold = training.on(np.flatnonzero(fold[repeat] != number))
+            train_phases(of_fold, TrainState(), callbacks, seed=turn)
+            out[repeat, held_out] = training.probabilities(last, ALL, held_out)
             if not np.isfinite(out[repeat, held_out]).all():
                 raise DivergedError(
                     "The network gives no finite probabilities any more. Lower the learning rate "
                     f"({config.learning_rate:g})."
                 )
-            bar.update()
+            shown.update(1)
     return out
 
 
-def _fold(
-    base: Base,
-    splits: Mapping[str, dataset.Images],
-    seed: int,
-    follow: Sequence[keras.callbacks.Callback],
-) -> np.ndarray:
-    """Trains on one split from the weights as they are, and predicts the other."""
-    config, labels = base.config, splits["train"].labels
-    source, epoch = feeds.Feeds(base, splits, seed=seed, quiet=True), 0
-    phases = train.phases(config)
-    for _, block, epochs, rate in phases:
-        vgg16.set_trainable(base.model, block)
-        feed = source.feed(block, range(epoch, epoch + epochs))
-        steps = epochs * -(-len(labels) // config.batch_size)
-        # Where rows find no room, all phases train one model: each its own weights, at its rate.
-        anew = len(phases) > 1 and feed.trained is base.model
-        _ready(feed.trained, config, rate, train.at_once(steps, feed.steps_at_once), anew)
-        # All epochs are one to Keras: nothing happens between them.
-        feed.trained.fit(
-            train.smoothed(feed.train, config),
-            steps_per_epoch=steps,
-            class_weight=train.class_weights(config, labels),
-            callbacks=list(follow),
-            shuffle=False,
-            verbose=0,
-        )
-        epoch += epochs
-    return callbacks.predict(feed.scored, feed.split("validation"))
-
-
-def _ready(model: keras.Model, config: Config, rate: float, steps_at_once: int, anew: bool) -> None:
-    """Compiles a part, or empties the optimizer it has: tracing again costs more than a fold."""
-    if anew or not model.compiled or model.steps_per_execution != steps_at_once:
-        train.compiled(model, config, rate, steps_at_once)
-        return
-    begin = {"dynamic_scale": getattr(model.optimizer, "initial_scale", 0.0)}  # float16 has one
-    for variable in model.optimizer.variables:
-        if variable.name != "learning_rate":  # all others begin at 0
-            variable.assign(keras.ops.full_like(variable, begin.get(variable.name, 0.0)))
-
-
-def scores(
-    images: dataset.Images, fold: np.ndarray, probabilities: np.ndarray, names: Sequence[str]
-) -> dict[str, Any]:
-    """What `CrossValidation.scores` holds of the network; arguments as there."""
-    repeats, n = fold.shape
-    # A patient's images of all repeats are drawn together: their mean is what is estimated.
-    pooled = metrics.score(
-        metrics.Predictions(
-            image_ids=[f"{r}/{image_id}" for r in range(repeats) for image_id in images.image_ids],
-            patients=images.groups * repeats,
-            sources=images.sources * repeats,
-            labels=np.tile(images.labels, repeats),
-            probabilities=probabilities.reshape(repeats * n, -1),
-        ),
-        names,
-    )
-    values = [
-        [each["balanced_accuracy"] for each in by_fold]
-        for by_fold in scores_by_fold(images.labels, fold, probabilities)
-    ]
-    return {
-        "n": n,
-        "patients": len(set(images.groups)),
-        "pooled": pooled,
-        "folds": {**_spread(values), "min": float(np.min(values)), "values": values},
-    }
-
-
-def scores_by_fold(
-    labels: np.ndarray, fold: np.ndarray, probabilities: np.ndarray
-) -> list[list[dict[str, float]]]:
-    """`callbacks.scores` of each fold's images, by repeat and fold.
+def as_predictions(
+    images: Images, fold: np.ndarray, probabilities: np.ndarray
+) -> predictions.Predictions:
+    """Out-of-fold probabilities as a table, one row an image and repeat.
 
     Args:
-        labels: int64 [n].
+        images: n images.
         fold: int64 [repeats, n].
         probabilities: float32 [repeats, n, classes].
     """
-    return [
-        [callbacks.scores(labels[at == k], found[at == k]) for k in range(at.max() + 1)]
-        for at, found in zip(fold, probabilities, strict=True)
-    ]
+    repeats, n = fold.shape
 
+    def column(name: str) -> np.ndarray:
+        return np.tile(getattr(images, name), repeats)
 
-def _spread(values: Sequence) -> dict[str, float]:
-    return {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1))}
-
-
-def floors(images: dataset.Images, fold: np.ndarray, classes: int) -> dict[str, Any]:
-    """Balanced accuracy of the linear model of 32 x 32 pixels over the same folds."""
-    small = batches.squares(images, baselines.FLOOR_SIZE)
-    found: dict[str, list[float]] = {"whole_image": [], "lungs_removed": []}
-    for number in range(fold.max() + 1):
-        seen, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        groups = [images.groups[i] for i in held_out]
-        scored = baselines.shortcut_floor(
-            (small[seen], images.labels[seen]),
-            {"fold": (small[held_out], images.labels[held_out], groups)},
-            classes,
-        )["fold"]
-        for view, values in found.items():
-            values.append(scored[view]["balanced_accuracy"]["value"])
-    return {view: {**_spread(values), "values": values} for view, values in found.items()}
-
-
-def _rows(result: CrossValidation, names: Sequence[str]) -> list[dict[str, Any]]:
-    images = result.images
-    return [
-        {
-            "image_id": images.image_ids[i],
-            "group": images.groups[i],
-            "source": images.sources[i],
-            "label": names[images.labels[i]],
-            "repeat": r,
-            "fold": int(result.fold[r, i]),
-            **{
-                f"p_{name}": f"{p:.6f}"
-                for name, p in zip(names, result.probabilities[r, i], strict=True)
-            },
-        }
-        for r, i in np.ndindex(*result.fold.shape)
-    ]
+    return predictions.Predictions(
+        **{name: column(name) for name in ("image_ids", "patients", "groups", "sources", "splits")},
+        labels=column("labels"),
+        probabilities=probabilities.reshape(repeats * n, -1),
+        class_names=images.class_names,
+        repeats=np.repeat(np.arange(repeats), n),
+        folds=fold.reshape(-1),
+    )

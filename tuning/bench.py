@@ -1,103 +1,118 @@
-"""What all trials of a search share: the images, VGG16, and the rows that its frozen part computed.
+"""What all trials of a search share: the images, VGG16, and the cached rows of its frozen part.
 
-Only train and validation are held: a trial can't reach the test split.
+Only train and validation are opened: a trial can't reach the test split.
 """
 
-import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 
 import keras
+import numpy as np
 
-from trainer import feeds, train
-from trainer.base import Base
+from trainer import cross_validation
 from trainer.config import Config
-from trainer.input_pipeline import dataset
-from trainer.model import vgg16
-from trainer.training.setup import Start, head, network, start
+from trainer.input_pipeline.dataset import Images, joined
+from trainer.training.setup import Setup, set_up
+from trainer.training.training import Training
 
-_OPEN = ("train", "validation")
+_OPEN = cross_validation.SPLITS
 
 
 class Bench:
-    """Opened once; gives each trial its network on rows that are kept.
+    """Opened once; gives each trial its training on cached rows.
 
     Attributes:
         images: Of train and validation, by split.
         name, fingerprint: Of the dataset.
     """
 
-    def __init__(self, started: Start, crossed: bool) -> None:
-        """Takes what the trainer opened, and whether folds are made of both splits' images."""
-        self.images: Mapping[str, dataset.Images] = {
-            split: started.images.splits[split] for split in _OPEN
-        }
-        self.name, self.fingerprint = started.images.name, started.images.fingerprint
-        self._jit, self._model = started.jit, started.model
-        self._weights, self._normalization = started.weights, started.normalization
-        self._crossed, self._epochs = crossed, started.config.epochs
-        self._shared: dict[str, tuple[Base, bool]] = {}
+    def __init__(self, setup: Setup, crossed: bool) -> None:
+        """Builds nothing yet.
+
+        Args:
+            setup: What the trainer opened.
+            crossed: Whether folds are made of both splits' images.
+        """
+        self._setup, self._crossed = setup, crossed
+        self.images: Mapping[str, Images] = {name: setup.dataset.splits[name] for name in _OPEN}
+        self.name, self.fingerprint = setup.dataset.name, setup.dataset.fingerprint
+        self._shared: dict[str, Training] = {}
 
     @classmethod
     def open(cls, config: Config, crossed: bool) -> "Bench":
-        """Opens dataset and weights for all trials.
+        """Opens dataset and weights for all trials, and forgets the test split.
 
         Raises:
-            RunError: As for `start`.
+            RunError: As for `set_up`.
         """
-        return cls(start(config), crossed)
+        setup = set_up(config, splits=_OPEN)
+        splits = {name: setup.dataset.splits[name] for name in _OPEN}
+        dataset = dataclasses.replace(setup.dataset, splits=splits)
+        return cls(dataclasses.replace(setup, dataset=dataset), crossed)
 
     @functools.cached_property
-    def everyone(self) -> dataset.Images:
+    def everyone(self) -> Images:
         """The images of both splits."""
-        return dataset.joined([self.images[split] for split in _OPEN])
+        return joined([self.images[split] for split in _OPEN])
 
     def crossed(self) -> "Bench":
-        """The same images and network for folds, whose images are those of both splits."""
-        if self._crossed:
-            return self
-        other = copy.copy(self)
-        other._crossed, other._shared = True, {}
-        return other
+        """The same images and networks for folds, whose images are those of both splits."""
+        return self if self._crossed else Bench(self._setup, True)
 
-    def base(self, config: Config, tell: Callable[[], None] = lambda: None) -> Base:
-        """A trial's network over its frozen part, whose rows are computed where they are lacking.
+    def squares(self, images: Images, size: int) -> np.ndarray:
+        """uint8 [n, size, size, 1]: see `Setup.squares`."""
+        return self._setup.squares(images, size)
 
-        `tell` is called while they are.
+    def training(self, config: Config, on_progress: Callable[[], None] = lambda: None) -> Training:
+        """A trial's training, its rows computed where they are missing.
 
         A trial that changes the head alone builds that head and no more; one that trains blocks, or
-        whose rows find no room, has a whole network of its own. `done` gives it back.
+        whose rows do not fit into the cache, has a whole network of its own.
+
+        Args:
+            config: Of the trial.
+            on_progress: Called while rows are computed.
         """
-        if config.fine_tune_from == "none" and feeds.views(config):
-            shared, kept = self._shared_base(config, tell)
-            if kept:
-                of_block5 = shared.part(None, shared.lowest).output
-                return shared.under(config, vgg16.build_head(of_block5, **head(config)))
-        base = self.bare(config, tell)
-        self._keep(base, quiet=True)
-        return base
+        if config.fine_tune_from == "none" and config.view_count:
+            shared = self._shared_training(config, on_progress)
+            if shared.plan.phases[0].train.compute is not None:
+                return shared.under(config)
+        return self.whole(config, on_progress, quiet=True)
 
-    def bare(self, config: Config, tell: Callable[[], None] = lambda: None) -> Base:
-        """A whole network of a trial's own, no rows computed yet."""
-        return Base(config, network(config, self._weights, self._normalization), self._jit, tell)
+    def whole(
+        self,
+        config: Config,
+        on_progress: Callable[[], None] = lambda: None,
+        *,
+        images: Mapping[str, Images] | None = None,
+        quiet: bool = False,
+    ) -> Training:
+        """A training with a whole network of its own.
 
-    def done(self, base: Base) -> None:
-        """Lets go of what belongs to a trial alone."""
-        if not any(base.shares(shared) for shared, _ in self._shared.values()):
-            base.close()
+        Args:
+            config: What is trained.
+            on_progress: Called while rows are computed.
+            images: Of `train` and `validation`, in place of all of them.
+            quiet: Whether to print nothing of what is computed.
+        """
+        every, train, score = self.images, "train", ("validation",)
+        if images is not None:
+            every = images
+        elif self._crossed:
+            name = cross_validation.ALL
+            every, train, score = {name: self.everyone}, name, (name,)
+        return Training(
+            self._setup, config, every, train=train, score=score, on_progress=on_progress,
+            quiet=quiet,
+        )  # fmt: skip
 
-    def _shared_base(self, config: Config, tell: Callable[[], None]) -> tuple[Base, bool]:
-        """The base under all heads of an augmentation, and whether its rows found room."""
+    def _shared_training(self, config: Config, on_progress: Callable[[], None]) -> Training:
+        """The training under all heads of an augmentation, with rows for the longest of them."""
         if config.augmentation not in self._shared:
-            longest = dataclasses.replace(config, epochs=self._epochs)
-            base = Base(longest, self._model, self._jit, tell)
-            self._shared[config.augmentation] = base, self._keep(base, quiet=False)
+            longest = dataclasses.replace(config, epochs=self._setup.config.epochs)
+            self._shared[config.augmentation] = self.whole(longest, on_progress)
         return self._shared[config.augmentation]
-
-    def _keep(self, base: Base, quiet: bool) -> bool:
-        everyone = {"train": self.everyone, "validation": self.everyone}
-        return train.keep_rows(base, everyone if self._crossed else self.images, quiet)
 
 
 def parameters(model: keras.Model) -> int:

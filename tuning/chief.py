@@ -20,7 +20,7 @@ from tuning.oracles import Kept
 # What workers say beside KerasTuner's messages, which have no room for it.
 SEARCH, DATASET, REASON = "search", "dataset", "reason-bin"
 _TICK = 0.2  # seconds
-_FAREWELL = 10.0  # seconds in which workers that wait for a trial are told that there is none
+_FAREWELL = 10.0  # seconds in which workers that wait for a trial hear that there is none
 
 
 class Servicer(oracle_chief.OracleServicer):
@@ -31,19 +31,24 @@ class Servicer(oracle_chief.OracleServicer):
     """
 
     def __init__(self, oracle: Kept, search: str) -> None:
-        """Takes the oracle, and the digest of the search that workers must be part of."""
+        """Has seen no worker yet.
+
+        Args:
+            oracle: Of the search.
+            search: Digest of the search that workers must be part of.
+        """
         super().__init__(oracle)
         self._search, self.seen = search, {}
 
     def CreateTrial(self, request: Any, context: grpc.ServicerContext) -> Any:
         """A trial, for a worker of the same search with the same images."""
-        said = dict(context.invocation_metadata())
-        if said.get(SEARCH) != self._search:
+        metadata = dict(context.invocation_metadata())
+        if metadata.get(SEARCH) != self._search:
             context.abort(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 "the chief's flags are others than this worker's. Start all with the same.",
             )
-        if not self.oracle.saw(said.get(DATASET, "")):
+        if not self.oracle.saw(metadata.get(DATASET, "")):
             context.abort(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 "this worker's images are others than those that the search has seen. Build the "
@@ -127,7 +132,7 @@ def _over(oracle: Kept, servicer: Servicer) -> bool:
 
 
 def _take_back(oracle: Kept, seen: dict[str, float], begun: float, timeout: float) -> None:
-    """Takes the trials of silent workers; who ran one before this chief began has time, too."""
+    """Takes trials back from silent workers; who ran one before this chief began has time, too."""
     now = time.monotonic()
     for tuner_id in {*oracle.ongoing_trials, *oracle.tuner_ids}:
         if now - seen.get(tuner_id, begun) > timeout:

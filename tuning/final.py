@@ -1,4 +1,4 @@
-"""The closing comparison: the best values against the trainer's defaults, on folds dealt anew.
+"""The closing comparison: the best values against the trainer's defaults, on new folds.
 
 The best of many trials looks better than it is on what chose it. So both are cross-validated on the
 images of train and validation, with other folds and seeds than the search's; the difference is
@@ -9,15 +9,14 @@ optimism stays; the test split, which is free of it, is opened by `trainer.main`
 import dataclasses
 from typing import Any
 
-import numpy as np
-
 from trainer import cross_validation
 from trainer.config import Config
-from trainer.evaluation import intervals
-from trainer.training import held_out
+from trainer.evaluation import baselines, intervals, metrics
+from trainer.run.text import estimate, number, table
 from tuning.bench import Bench
+from tuning.hypermodel import train_and_score
 
-_ANEW = 1000  # what is added to the search's seed
+_OTHER_SEED = 1000  # what is added to the search's seed
 
 
 def compare(bench: Bench, best: Config, default: Config, count: int) -> dict[str, Any]:
@@ -30,46 +29,47 @@ def compare(bench: Bench, best: Config, default: Config, count: int) -> dict[str
         count: Folds.
 
     Returns:
-        `best` and `default` (`balanced_accuracy` as in `evaluation.score`, and mean and sd over
-        folds), `difference` (see `intervals.paired_difference`), `floor`, `folds` and `seed`.
+        `best` and `default` (`balanced_accuracy` as in `metrics.score`, and mean and sd over
+        folds), `difference` (see `intervals.paired_difference`),
+        `shortcut_baseline`, `folds`, `groups` and `seed`.
 
     Raises:
-        RunError: The images can't be dealt.
+        RunError: The images can't be assigned to folds.
     """
     bench = bench.crossed()
-    images, seed = bench.everyone, best.seed + _ANEW
-    fold = cross_validation.deals(images, count, 1, seed)
-    names, right, found = images.class_names, {}, {}
+    images, seed = bench.everyone, best.seed + _OTHER_SEED
+    fold = cross_validation.assign_folds(images, count, 1, seed)
+    right, compared = {}, {}
     for side, config in (("best", best), ("default", default)):
-        base = bench.base(config)
-        predicted = cross_validation.out_of_fold(base, images, fold, seed=seed, label=f"{side:7s}")
-        bench.done(base)
-        scores = cross_validation.scores(images, fold, predicted, names)
-        found[side] = {
-            "balanced_accuracy": scores["pooled"]["balanced_accuracy"],
-            "folds": scores["folds"],
+        training = bench.training(config)
+        predicted = cross_validation.out_of_fold(training, fold, seed=seed, label=f"{side:7s}")
+        table = cross_validation.as_predictions(images, fold, predicted)
+        by_fold = [
+            each["balanced_accuracy"]
+            for each in metrics.scores_by_fold(images.labels, fold, predicted)[0]
+        ]
+        compared[side] = {
+            "balanced_accuracy": metrics.score(table)["balanced_accuracy"],
+            "by_fold": {**metrics.mean_and_sd(by_fold), "values": by_fold},
             "epochs": config.epochs,
         }
         right[side] = (predicted.argmax(axis=2) == images.labels).mean(axis=0)
-    _, patients = np.unique(images.groups, return_inverse=True)
+    small = bench.squares(images, baselines.SIZE)[..., 0]
     return {
-        **found,
+        **compared,
         "difference": intervals.paired_difference(
-            images.labels, patients, right["best"], right["default"]
+            images.labels, images.group_numbers, right["best"], right["default"]
         ),
-        "floor": cross_validation.floors(images, fold[0], best.classes),
+        "shortcut_baseline": baselines.cross_validated(small, images.labels, fold[0], best.classes),
         "folds": count,
+        "groups": len(set(images.groups)),
         "seed": seed,
     }
 
 
 def kept_epoch(bench: Bench, config: Config) -> float:
     """The epoch that validation chooses, as in a trial of one execution; from 1."""
-    base = bench.base(config)
-    try:
-        return held_out.train_and_score(base, bench.images, config.seed)["epoch"]
-    finally:
-        bench.done(base)
+    return train_and_score(bench.training(config), config.seed)["epoch"]
 
 
 def at_epoch(config: Config, epoch: float) -> Config:
@@ -82,30 +82,23 @@ def at_epoch(config: Config, epoch: float) -> Config:
     return dataclasses.replace(config, epochs=max(1, round(epoch)), early_stopping=0)
 
 
-def text(found: dict[str, Any]) -> str:
-    """The comparison on the screen."""
-
-    def estimate(of: dict[str, Any], sign: str = "") -> str:
-        return f"{of['value']:{sign}.3f} [{of['low']:{sign}.3f}, {of['high']:{sign}.3f}]"
-
-    lines = [
-        f"\nbalanced accuracy out of fold, {found['folds']} folds dealt anew, "
-        f"n = {found['difference']['n']} images (95 % over patients)"
-    ]
+def text(compared: dict[str, Any]) -> str:
+    """The comparison on the screen, at most 80 columns."""
+    difference = compared["difference"]
+    n = f"n = {difference['n']:,} images of {compared['groups']:,} patient groups"
+    rows = [[f"out of {compared['folds']} new folds", "balanced accuracy", "sd over folds"]]
     for side in ("best", "default"):
-        lines.append(
-            f"  {side:16s} {estimate(found[side]['balanced_accuracy'])}   "
-            f"sd over folds {found[side]['folds']['sd']:.3f}, {found[side]['epochs']} epochs"
-        )
-    lines.append(f"  {'difference':16s} {estimate(found['difference'], '+')}   paired")
-    for view, label in (
-        ("whole_image", "floor, whole image"),
-        ("lungs_removed", "floor, no lungs"),
-    ):
-        floor = found["floor"][view]
-        lines.append(f"  {label:16s} {floor['mean']:.3f}, sd {floor['sd']:.3f}")
-    if found["difference"]["high"] < 0:
+        of = compared[side]
+        label = f"  {side}, {of['epochs']} epochs"
+        rows.append([label, estimate(of["balanced_accuracy"]), number(of["by_fold"]["sd"])])
+    rows.append(["  difference, paired", estimate(difference, "+"), ""])
+    for key, label in (("full_image", "full image"), ("lungs_masked", "lungs masked")):
+        baseline = compared["shortcut_baseline"][key]
+        shown = [number(baseline["mean"]), number(baseline["sd"])]
+        rows.append([f"  shortcut baseline, {label}", *shown])
+    lines = ["", table(rows), f"  (95 % intervals over patient groups, {n})"]
+    if difference["high"] < 0:
         lines.append("  The defaults are better on folds that the search did not see: keep them.")
-    elif found["difference"]["low"] <= 0:
+    elif difference["low"] <= 0:
         lines.append("  The interval holds 0: the search has not shown a gain.")
     return "\n".join(lines)

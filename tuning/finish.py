@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from keras_tuner.errors import FailedTrialError
 
-from trainer import crossval
-from trainer.config import Config, ConfigError
-from trainer.judge import NOTICE
+from trainer import config as config_lib
+from trainer.config import Config
+from trainer.evaluation.metrics import NOTICE
 from trainer.run import files
-from trainer.run.errors import RunError
+from trainer.run.errors import ConfigError, RunError
 from tuning import final, plots, results, work
 from tuning.bench import Bench
 from tuning.hypermodel import failing
@@ -17,27 +17,27 @@ from tuning.oracles import COMPLETED
 from tuning.roles import Search
 
 
-def finish(asked: Search, bench: Bench | None, final_folds: int) -> bool:
+def finish(spec: Search, bench: Bench | None, final_folds: int) -> bool:
     """Prints, draws and writes what was found.
 
     Args:
-        asked: The search; all of its trials have ended.
+        spec: The search; all of its trials have ended.
         bench: Its images, where they are at hand.
         final_folds: Folds of the closing comparison; 0: none.
 
     Returns:
         Whether a trial finished.
     """
-    folder, space, settings = asked.folder, asked.space, asked.settings
-    oracle = work.reloaded(asked)
+    folder, space, settings = spec.folder, spec.space, spec.settings
+    oracle = work.reloaded(spec)
     found = results.write(folder, oracle, space, settings, results.facts(folder.root))
     print(results.leaderboard(found, space, settings))
     if found:
-        _draw(asked, found)
+        _draw(spec, found)
     best = results.best_of(found, settings)
     if best is not None and final_folds:
         config = space.config(oracle.trials[best["trial"]].hyperparameters.values)
-        print(_compared(asked, bench, found, (config, best.get("epoch")), final_folds))
+        print(_compared(spec, bench, found, (config, best.get("epoch")), final_folds))
     print(f"\nsearch folder: {folder.root}   (trials.csv, best_hparams.json, plots/)")
     if best is not None:
         print(f"train:  python -m trainer.main --hparams={folder.best}")
@@ -45,9 +45,9 @@ def finish(asked: Search, bench: Bench | None, final_folds: int) -> bool:
     return best is not None
 
 
-def _draw(asked: Search, found: Sequence[results.Row]) -> None:
+def _draw(spec: Search, found: Sequence[results.Row]) -> None:
     """The pictures of plots/."""
-    space, settings, config = asked.space, asked.settings, asked.space.config({})
+    space, settings, config = spec.space, spec.settings, spec.space.config({})
     axes = [plots.Axis(p.name, p.log, tuple(map(str, p.choices))) for p in space.parameters]
     points = [
         plots.Point(
@@ -60,34 +60,34 @@ def _draw(asked: Search, found: Sequence[results.Row]) -> None:
         for number, row in sorted(enumerate(found), key=lambda each: each[1]["rank"] or len(found))
     ]
     scored = f"{settings.folds} folds" if settings.folds else "the validation split"
-    said = {
+    common = {
         "objective": settings.objective,
         "direction": settings.direction,
         "title": f"{config.dataset}, {config.classes} classes, {settings.tuner}, on {scored}",
     }
-    folder = asked.folder.root / "plots"
+    folder = spec.folder.root / "plots"
     folder.mkdir(exist_ok=True)
-    plots.parallel_coordinates(points, axes, folder / "parallel_coordinates.png", **said)
-    plots.objective_by_parameter(points, axes, folder / "objective_by_parameter.png", **said)
-    plots.best_so_far(points, folder / "best_so_far.png", **said)
+    plots.parallel_coordinates(points, axes, folder / "parallel_coordinates.png", **common)
+    plots.objective_by_parameter(points, axes, folder / "objective_by_parameter.png", **common)
+    plots.best_so_far(points, folder / "best_so_far.png", **common)
 
 
 def _compared(
-    asked: Search,
+    spec: Search,
     bench: Bench | None,
     found: Sequence[results.Row],
     best: tuple[Config, float | None],
     count: int,
 ) -> str:
     """Makes the closing comparison and writes it; returns what to print, or why there is none."""
-    (config, epoch), default = best, asked.space.unsearched()
+    (config, epoch), default = best, spec.space.unsearched()
     try:
         if bench is None:
             raise RunError(
                 "a chief has no images. The same command without KerasTuner's variables, where the "
                 "images are, makes it, and trains no trial again."
             )
-        crossval.check_config(dataclasses.replace(config, early_stopping=0))
+        config_lib.check_folds(dataclasses.replace(config, early_stopping=0), count, 1)
         with failing():
             if epoch is not None:  # each ends where validation says, as trainer.main would
                 config = final.at_epoch(config, epoch)
@@ -96,7 +96,7 @@ def _compared(
             compared = final.compare(bench, config, default, count)
     except (ConfigError, RunError, FailedTrialError) as error:
         return f"\nNo closing comparison (--final_folds={count}): {error}"
-    files.write_json(asked.folder.root / "final.json", compared)
+    files.write_json(spec.folder.root / "final.json", compared)
     return final.text(compared)
 
 

@@ -4,14 +4,12 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trainer.config import ConfigError
-from trainer.hparams import FILE as BEST
+from trainer.config import HPARAMS_FILE as BEST
 from trainer.run import files, run_dir
-from trainer.run.errors import RunError
+from trainer.run.errors import ConfigError, RunError
 
 _IDENTITY, _LOCK = "search.json", ".lock"
 _CONTENTS = (
@@ -88,29 +86,27 @@ class Folder:
     def _check(self, identity: Mapping[str, Any]) -> None:
         before = json.loads((self.root / _IDENTITY).read_text())
         changed = [
-            f"--{name} is {_said(identity.get(name))}, and was {_said(before.get(name))}"
+            f"--{name} is {_shown(identity.get(name))}, and was {_shown(before.get(name))}"
             for name in sorted(before.keys() | identity.keys())
             if before.get(name) != identity.get(name)
         ]
         if changed:
             raise ConfigError(
                 f"{self.root} holds a search with other flags: {'; '.join(changed)}. Give the same "
-                "flags to go on, another --search_dir, or --overwrite to begin anew."
+                "flags to go on, another --search_dir, or --overwrite to begin again."
             )
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        with (self.root / _LOCK).open("w") as file:
-            until = time.monotonic() + _PATIENCE
-            while not files.locked(file):
-                if time.monotonic() > until:
-                    raise RunError(
-                        f"Another process searches in {self.root}. Wait for it or stop it, or "
-                        "give another --search_dir."
-                    )
-                time.sleep(0.2)
-            yield
+    def _locked(self) -> files.Lock:
+        try:
+            lock = files.Lock(self.root / _LOCK, wait=_PATIENCE)
+        except files.LockHeldError as error:
+            raise RunError(
+                f"Another process searches in {self.root}: it is {error.text}. Wait for it or stop "
+                "it, or give another --search_dir."
+            ) from None
+        lock.sign()
+        return lock
 
 
-def _said(value: Any) -> str:
+def _shown(value: Any) -> str:
     return "not given" if value is None else str(value)

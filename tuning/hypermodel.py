@@ -12,12 +12,17 @@ import keras_tuner
 import numpy as np
 import tensorflow as tf
 
-from trainer import cross_validation, train
-from trainer.config import Config, ConfigError
-from trainer.input_pipeline import dataset
+from trainer import cross_validation
+from trainer.config import Config
+from trainer.evaluation import metrics
+from trainer.input_pipeline.dataset import Images
+from trainer.model import vgg16
 from trainer.run import command
-from trainer.run.errors import DivergedError
-from trainer.training import held_out
+from trainer.run.errors import ConfigError, DivergedError
+from trainer.training.callbacks import EarlyStopping
+from trainer.training.loop import TrainState, train_phases
+from trainer.training.training import Training
+from trainer.training.validation import Validation
 from tuning.bench import Bench, parameters
 from tuning.pulse import Pulse
 from tuning.settings import Settings
@@ -30,7 +35,14 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
     """The trainer's network with the values of a trial."""
 
     def __init__(self, space: Space, settings: Settings, bench: Bench, pulse: Pulse) -> None:
-        """Takes what is searched, how, on what, and where to say that a trial goes on."""
+        """Assigns the folds, where there are any.
+
+        Args:
+            space: What is searched.
+            settings: How.
+            bench: On what.
+            pulse: Where each step is noted.
+        """
         super().__init__()
         self._space, self._settings, self._bench, self._pulse = space, settings, bench, pulse
         config = space.config({})
@@ -38,20 +50,20 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         if settings.folds:
             scored = bench.everyone
             repeats = settings.executions_per_trial
-            self._fold = cross_validation.deals(
+            self._fold = cross_validation.assign_folds(
                 bench.everyone, settings.folds, repeats, config.seed
             )
 
         self._counts = {
             "val_images": float(len(scored.labels)),
-            "val_patients": float(len(set(scored.groups))),
+            "val_groups": float(len(set(scored.groups))),
         }
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """The network of some values; see `Bench.base`. Raises as `fit` does."""
+        """The network of some values; see `Bench.training`. Raises as `fit` does."""
         with failing(), self._pulse.watched():
-            self._base = self._bench.base(self._space.config(hp.values), self._pulse.beat)
-        return self._base.model
+            self._training = self._bench.training(self._space.config(hp.values), self._pulse.beat)
+        return self._training.networks.trained
 
     def fit(
         self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
@@ -62,22 +74,19 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
             Means over folds and executions: `val_loss` (nats), `val_accuracy` and
             `val_balanced_accuracy`, each with its standard deviation under NAME_sd where there are
             several; without folds also `loss`, `accuracy` and `epoch` (see
-            `held_out.train_and_score`); `seconds`, `images_per_second` and `parameters`; and how
-            many images and patients were scored, `val_images` and `val_patients`.
+            `train_and_score`); `seconds`, `images_per_second` and `parameters`; and how
+            many images and patient groups were scored, `val_images` and `val_groups`.
 
         Raises:
             keras_tuner.errors.FailedTrialError: It diverged, or ran out of memory.
             RunError: Something is wrong that is wrong for every trial.
         """
         config, begin = self._space.config(hp.values), time.perf_counter()
-        try:
-            with failing(), self._pulse.watched():
-                found, images = self._measured(config)
-        finally:
-            self._bench.done(self._base)
+        with failing(), self._pulse.watched():
+            measured, images = self._measured(config)
         seconds = time.perf_counter() - begin
         return {
-            **_mean_and_sd(found),
+            **_mean_and_sd(measured),
             "seconds": seconds,
             "images_per_second": images / seconds,
             "parameters": float(parameters(model)),
@@ -85,7 +94,7 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         }
 
     def check_objective(self) -> None:
-        """Fits one batch, so that a metric that is not there is told before the search.
+        """Fits one batch, so that a metric that is not there is an error before the search.
 
         Raises:
             ConfigError: The objective is not among the metrics.
@@ -94,10 +103,9 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         if config.fine_tune_from != "none":
             config = dataclasses.replace(config, fine_tune_epochs=1)
         few = {s: _one_batch(images, config) for s, images in self._bench.images.items()}
-        base = self._bench.bare(config)
-        found = held_out.train_and_score(base, few, config.seed)
-        self._bench.done(base)
-        names = [name for name in found if not self._settings.folds or name.startswith(_PREFIX)]
+        training = self._bench.whole(config, images=few, quiet=True)
+        scores = train_and_score(training, config.seed)
+        names = [name for name in scores if not self._settings.folds or name.startswith(_PREFIX)]
         if self._settings.objective not in names:
             raise ConfigError(
                 f"--objective={self._settings.objective} is no metric of a trial. "
@@ -108,28 +116,55 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         """Metrics of each fold and execution, and how many images passed the trained part."""
         beat = _Beat(self._pulse)
         if self._fold is not None:
-            epochs = sum(epochs for _, _, epochs, _ in train.phases(config))
+            epochs = config.phases[-1].epochs.stop
             images = self._fold.size * (self._settings.folds - 1)
             return self._crossed([beat]), images * epochs
-        found = []
+        scores = []
         for execution in range(self._settings.executions_per_trial):
             if execution and config.fine_tune_from != "none":  # its blocks have been trained
-                self._bench.done(self._base)
-                self._base = self._bench.base(config)
-            seed = config.seed + execution
-            found.append(held_out.train_and_score(self._base, self._bench.images, seed, [beat]))
-        return found, len(self._bench.images["train"].labels) * beat.epochs
+                self._training = self._bench.training(config, self._pulse.beat)
+            scores.append(train_and_score(self._training, config.seed + execution, [beat]))
+        return scores, len(self._bench.images["train"].labels) * beat.epochs
 
-    def _crossed(self, follow: Sequence[keras.callbacks.Callback]) -> Sequence[Mapping[str, float]]:
-        images = self._bench.everyone
+    def _crossed(
+        self, callbacks: Sequence[keras.callbacks.Callback]
+    ) -> Sequence[Mapping[str, float]]:
+        labels = self._bench.everyone.labels
         predicted = cross_validation.out_of_fold(
-            self._base, images, self._fold, label="", follow=follow
+            self._training, self._fold, label="", callbacks=callbacks
         )
         return [
             {f"{_PREFIX}{name}": value for name, value in scores.items()}
-            for repeat in cross_validation.scores_by_fold(images.labels, self._fold, predicted)
+            for repeat in metrics.scores_by_fold(labels, self._fold, predicted)
             for scores in repeat
         ]
+
+
+def train_and_score(
+    training: Training, seed: int, callbacks: Sequence[keras.callbacks.Callback] = ()
+) -> dict[str, float]:
+    """Trains all phases with a new head and scores validation at each epoch's end.
+
+    Args:
+        training: Of `train`, with `validation` to score.
+        seed: Of the head's weights, of dropout and of the images' order.
+        callbacks: Further callbacks.
+
+    Returns:
+        Of the epoch that `trainer.main` would keep: `val_loss`, `val_accuracy`,
+        `val_balanced_accuracy`, the training's `loss` and `accuracy`, and `epoch`, from 1.
+
+    Raises:
+        DivergedError: The network gives no finite probabilities any more.
+    """
+    vgg16.reset_head(training.networks.trained, seed)
+    patience = training.config.early_stopping
+    stopping = [EarlyStopping(training.plan, patience)] if patience else []
+    best = train_phases(
+        training, TrainState(), [*stopping, *callbacks], seed=seed, evaluate=Validation(training)
+    ).best
+    names = ("loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy")
+    return {name: best.logs[name] for name in names} | {"epoch": best.epoch + 1}
 
 
 @contextlib.contextmanager
@@ -145,7 +180,7 @@ def failing() -> Iterator[None]:
 
 
 class _Beat(keras.callbacks.Callback):
-    """Says after each execution of steps that the trial goes on, and counts epochs."""
+    """Beats after each execution of steps, and counts epochs."""
 
     def __init__(self, pulse: Pulse) -> None:
         super().__init__()
@@ -159,19 +194,19 @@ class _Beat(keras.callbacks.Callback):
         self._pulse.beat()
 
 
-def _one_batch(images: dataset.Images, config: Config) -> dataset.Images:
+def _one_batch(images: Images, config: Config) -> Images:
     """As many images as a batch holds, and one of each class at least."""
     _, first = np.unique(images.labels, return_index=True)
     others = np.setdiff1d(np.arange(len(images.labels)), first)
     return images.take([*first, *others[: max(0, config.batch_size - len(first))]])
 
 
-def _mean_and_sd(found: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    found = list(found)
-    means = {name: statistics.fmean(each[name] for each in found) for name in found[0]}
-    if len(found) == 1:
+def _mean_and_sd(scores: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    scores = list(scores)
+    means = {name: statistics.fmean(each[name] for each in scores) for name in scores[0]}
+    if len(scores) == 1:
         return means
     of_validation = [name for name in means if name.startswith(_PREFIX)]
     return means | {
-        f"{name}_sd": statistics.stdev(each[name] for each in found) for name in of_validation
+        f"{name}_sd": statistics.stdev(each[name] for each in scores) for name in of_validation
     }

@@ -1,6 +1,5 @@
 """Searches for better values of the trainer's settings: `python -m tuning.main --classes=4`."""
 
-import importlib
 import os
 import pathlib
 import subprocess
@@ -10,8 +9,9 @@ import types
 from absl import flags
 
 from trainer import config as config_lib
-from trainer.config import ConfigError
 from trainer.run import command
+from trainer.run.errors import ConfigError
+from trainer.run.files import expanded
 from tuning import processes, space
 from tuning import roles as roles_lib
 from tuning import settings as settings_lib
@@ -31,46 +31,48 @@ def main(argv: list[str]) -> None:
     if role == "chief":  # TensorFlow would take all memory of the GPUs, and a chief trains nothing
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     config = searched.config({})
-    folder = Folder(pathlib.Path(FLAGS.search_dir or f"searches/{config.dataset}-{config.classes}"))
-    asked = Search(folder, searched, settings, FLAGS.worker_timeout, FLAGS.trial_attempts)
+    search_dir = expanded(FLAGS.search_dir or f"searches/{config.dataset}-{config.classes}")
+    folder = Folder(pathlib.Path(search_dir))
+    spec = Search(folder, searched, settings, FLAGS.worker_timeout, FLAGS.trial_attempts)
     with command.stopped(f"trials that ended are in {folder.root}; the same command goes on"):
         if role == "worker":
             processes.end_with_parent()
-            _import("work").work(asked)
+            _heavy()[0].work(spec)
         elif processes.supervised():
             processes.end_with_parent()
-            _import("work").lead(asked, processes.worker_ids(FLAGS.workers))
+            _heavy()[0].lead(spec, processes.worker_ids(FLAGS.workers))
         else:
-            folder.begin(asked.identity, overwrite=FLAGS.overwrite)
-            _search(asked, role)
+            folder.begin(spec.identity, overwrite=FLAGS.overwrite)
+            _search(spec, role)
 
 
-def _search(asked: Search, role: str) -> None:
+def _heavy() -> tuple[types.ModuleType, types.ModuleType]:
+    """The modules that need TensorFlow, `work` and `finish`: a wrong flag is refused before."""
+    with command.heavy_imports():
+        from tuning import finish, work
+    return work, finish
+
+
+def _search(spec: Search, role: str) -> None:
     """The whole search, from here."""
     if role == "chief":
-        _import("work").lead(asked, None)
+        _heavy()[0].lead(spec, None)
         bench = None  # a chief has no images
     elif FLAGS.workers > 1:
         processes.run(
             processes.again("--noretrain_best"),
-            asked.folder,
+            spec.folder,
             FLAGS.workers,
             split_cores=not FLAGS.deterministic,
         )
-        bench = _import("work").bench(asked) if FLAGS.final_folds else None
+        bench = _heavy()[0].bench(spec) if FLAGS.final_folds else None
     else:
-        bench = _import("work").bench(asked)
-        _import("work").alone(asked, bench)
-    if not _import("finish").finish(asked, bench, FLAGS.final_folds):
+        bench = _heavy()[0].bench(spec)
+        _heavy()[0].alone(spec, bench)
+    if not _heavy()[1].finish(spec, bench, FLAGS.final_folds):
         sys.exit(1)
     if FLAGS.retrain_best:
-        _retrain(asked.folder)
-
-
-def _import(name: str) -> types.ModuleType:
-    """A module that needs TensorFlow; a wrong flag is told before those seconds of importing."""
-    with command.no_greeting():
-        return importlib.import_module(f"tuning.{name}")
+        _retrain(spec.folder)
 
 
 def _retrain(folder: Folder) -> None:
@@ -114,7 +116,7 @@ def _define_flags() -> None:
     flags.DEFINE_string(
         "search_dir", "", "Folder of the search. Default: searches/DATASET-CLASSES."
     )
-    flags.DEFINE_boolean("overwrite", False, "Remove a search that is there and begin anew.")
+    flags.DEFINE_boolean("overwrite", False, "Remove a search that is there and begin again.")
     flags.DEFINE_integer("workers", 1, "Processes on this machine that run trials.")
     flags.DEFINE_float(
         "worker_timeout",

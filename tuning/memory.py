@@ -1,4 +1,4 @@
-"""A process that begins anew before its memory has climbed.
+"""A process that is replaced before its memory has climbed.
 
 TensorFlow keeps some 2 MiB of every function that was ever traced, and a trial traces two. A search
 survives being killed at any time, so the cure is to replace the process by itself between trials.
@@ -8,8 +8,9 @@ import contextlib
 import ctypes
 import gc
 import os
-import pathlib
 import sys
+
+import psutil
 
 from tuning import processes
 
@@ -28,22 +29,13 @@ class Memory:
         gc.collect()  # a model is full of cycles, and Python would wait for more of them
         with contextlib.suppress(OSError, AttributeError):  # glibc keeps what was freed
             ctypes.CDLL("libc.so.6").malloc_trim(0)
-        now = resident()
+        now = psutil.Process().memory_info().rss
         self._first = now if self._first is None else self._first
         return now - self._first > MOST
 
 
-def resident() -> int:
-    """Bytes of this process in memory; 0 where there is no /proc."""
-    try:
-        pages = pathlib.Path("/proc/self/statm").read_text().split()[1]
-    except OSError:
-        return 0
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
-
-def begin_anew() -> None:
+def replace_process() -> None:
     """Replaces this process by the command that started it; a search goes on where it is."""
-    print("Memory has climbed: the process begins anew and goes on.", flush=True)
+    print("Memory has climbed: the process is replaced and goes on.", flush=True)
     sys.stderr.flush()
     os.execv(sys.executable, processes.again())

@@ -153,10 +153,10 @@ class Kept:
         return found
 
     def _next(self, tuner_id: str) -> trial_lib.Trial:
-        """KerasTuner's answer; one without a trial leaves no trace, however often it is asked for.
+        """KerasTuner's answer; one without a trial leaves no trace, however often it is called.
 
         It says that a small space is exhausted when it has drawn what is known 21 times. Asked
-        again with further draws, it would find another trial now and then.
+        again with further draws, it would draw another trial now and then.
         """
         before = self._seed_state
         trial = super().create_trial(tuner_id)
@@ -238,7 +238,7 @@ class Bayesian(Kept, keras_tuner.oracles.BayesianOptimizationOracle):
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """As KerasTuner's, with draws that follow from the trial's number."""
-        # Its own generator begins anew in each process, and would propose after a kill what it
+        # Its own generator begins again in each process, and would propose after a kill what it
         # proposed before.
         self._random_state = np.random.RandomState(self.seed + len(self.trials))
         return super().populate_space(trial_id)

@@ -110,7 +110,7 @@ def parallel_coordinates(
         for point in by_merit:
             best = point is by_merit[-1]
             halo = [withStroke(linewidth=6, foreground="white")] if best else ()
-            label = _told(point) if best else "finished trial"
+            label = _best_label(point) if best else "finished trial"
             more = {"path_effects": halo, "zorder": 4} if best else {}
             more["linewidth"] = 4 if best else 0.9 if len(points) > MANY else 1.5
             end = scores.at(point.score)
@@ -210,7 +210,7 @@ def _draw_scores(
         best = good_first(points, direction)[0]
         place = next(x for x, point in dots if point is best)
         ring = {"marker": "o", "markersize": 13, "markeredgewidth": 2, "fillstyle": "none"}
-        axes.plot(place, best.score, ls="", color=BLACK, label=_told(best), zorder=5, **ring)
+        axes.plot(place, best.score, ls="", color=BLACK, label=_best_label(best), zorder=5, **ring)
     else:
         axes.set(yticks=(), ylim=(0, 1))
     if failed:
@@ -233,7 +233,7 @@ def _tallest(scale: Scale) -> int:
     return max(label.count("\n") + 1 for label in scale.labels)
 
 
-def _told(best: Point) -> str:
+def _best_label(best: Point) -> str:
     return f"best: trial {best.number}, {best.score:.4g}" + (f" ± {best.sd:.2g}" if best.sd else "")
 
 

@@ -1,4 +1,4 @@
-"""`--workers=N`: KerasTuner's chief and N workers on this machine, started anew when they die."""
+"""`--workers=N`: KerasTuner's chief and N workers on this machine, started again when they die."""
 
 import contextlib
 import dataclasses
@@ -13,8 +13,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
-from trainer.config import ConfigError
-from trainer.run.errors import RunError
+from trainer.run.errors import ConfigError, RunError
 from tuning.folder import Folder
 
 CHIEF = "chief"
@@ -117,7 +116,7 @@ def run(command: Sequence[str], folder: Folder, workers: int, *, split_cores: bo
             for process in processes:
                 _look_after(process, command)
             time.sleep(_TICK)
-        for process in processes[1:]:  # told by the chief that there is no more to do
+        for process in processes[1:]:  # the chief answers that there is no more to do
             process.wait()
     finally:
         started = [process for process in processes if process.running]
@@ -158,7 +157,7 @@ def _gpus() -> int:
 
 
 def _look_after(process: _Process, command: Sequence[str]) -> None:
-    """Starts a process anew that was killed; one that says why it ended ends the search."""
+    """Starts a process again that was killed; one that says why it ended ends the search."""
     status = process.running.poll()
     if status is None or (status == 0 and process.name != CHIEF):
         return
@@ -197,9 +196,9 @@ def _environment(name: str, port: int) -> dict[str, str]:
 
 def free_port() -> int:
     """A port of this machine that nobody listens on."""
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return asked.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def again(*more: str) -> list[str]:

@@ -9,8 +9,9 @@ from typing import Any
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from trainer.judge import NOTICE
+from trainer.evaluation.metrics import NOTICE
 from trainer.run import files, run_dir
+from trainer.run.text import counted, table, wrapped
 from tuning.folder import Folder
 from tuning.oracles import COMPLETED, FAILED, Kept
 from tuning.settings import Settings
@@ -173,13 +174,14 @@ def _domain(parameter: Parameter) -> hparams.HParam:
 
 
 def line(row: Row, best: Row | None, space: Space, settings: Settings) -> str:
-    """One trial in one line, and the best so far."""
+    """One trial, wrapped at 80 columns, and the best so far."""
     values = "  ".join(f"{p.name} {short(row[p.name])}" for p in space.parameters)
     if row["status"] != COMPLETED:
-        return f"trial {row['trial']}  FAILED: {row['reason']}  ({values})"
-    told = f"trial {row['trial']}  {settings.objective} {_score(row, settings)}  {values}"
-    told += f"  {row['seconds']:.1f} s"
-    return f"{told}  (best: trial {best['trial']}, {short(best[settings.objective])})"
+        return wrapped(f"trial {row['trial']}  FAILED: {row['reason']}  ({values})", indent=2)
+    text = f"trial {row['trial']}  {settings.objective} {_score(row, settings)}  {values}"
+    text += f"  {row['seconds']:.1f} s"
+    text += f"  (best: trial {best['trial']}, {short(best[settings.objective])})"
+    return wrapped(text, indent=2)
 
 
 def leaderboard(found: Sequence[Row], space: Space, settings: Settings) -> str:
@@ -195,17 +197,11 @@ def leaderboard(found: Sequence[Row], space: Space, settings: Settings) -> str:
         + [f"{row['seconds']:.1f}"]
         for row in order[:_SHOWN]
     ]
-    widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
-    table = [
-        "  ".join(text.rjust(width) for text, width in zip(each, widths, strict=True))
-        for each in (heads, *lines)
-    ]
-    images, patients = (int(order[0][f"val_{name}"]) for name in ("images", "patients"))
+    images, groups = (int(order[0][f"val_{name}"]) for name in ("images", "groups"))
     how = f"{settings.folds}-fold, patient-grouped" if settings.folds else "validation split"
-    counts = f"{len(order)} trials finished, {len(failed)} failed"
-    return "\n".join(
-        [f"\n{counts}; scores: {how}, n = {images} images of {patients} patients", *table]
-    )
+    counts = f"{counted(len(order), 'trial')} finished, {len(failed)} failed"
+    n = f"n = {counted(images, 'image')} of {counted(groups, 'patient group')}"
+    return "\n".join([f"\n{counts}", f"scores: {how}, {n}", table([heads, *lines], align=">>>")])
 
 
 def _score(row: Row, settings: Settings) -> str:

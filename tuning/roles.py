@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from trainer.config import ConfigError
+from trainer.run.errors import ConfigError
 from tuning import settings as settings_lib
 from tuning.folder import Folder
 from tuning.settings import Settings
@@ -56,10 +56,10 @@ def role(environment: Mapping[str, str] = os.environ) -> str:
     there = [name for name in _VARIABLES if name in environment]
     if not there:
         return "alone"
-    lacking = [name for name in _VARIABLES if not environment.get(name)]
-    if lacking:
+    missing = [name for name in _VARIABLES if not environment.get(name)]
+    if missing:
         raise ConfigError(
-            f"{', '.join(there)} is set, and {', '.join(lacking)} is not, or is empty. Set all "
+            f"{', '.join(there)} is set, and {', '.join(missing)} is not, or is empty. Set all "
             "three for a chief and workers, or none."
         )
     return "chief" if "chief" in environment["KERASTUNER_TUNER_ID"] else "worker"

@@ -32,9 +32,14 @@ class Tuner(base_tuner.BaseTuner):
         pulse: Pulse,
         check: Callable[[], None],
     ) -> None:
-        """Takes the oracle (a worker's has no state), what to train, where the state is.
+        """Has run no trial yet.
 
-        `check` is called before each trial, and may raise to end the search.
+        Args:
+            oracle: Of the search; a worker's has no state.
+            hypermodel: What is trained.
+            folder: Where the state is.
+            pulse: Where each step of a trial is noted.
+            check: Called before each trial; may raise to end the search.
         """
         self._folder, self._pulse, self._check = folder, pulse, check
         super().__init__(
@@ -72,7 +77,7 @@ class Tuner(base_tuner.BaseTuner):
             trial.message = trial.message.rpartition(_EXPECTED)[2].strip()
         self.oracle.end_trial(trial)
         if self._memory.has_climbed():
-            memory.begin_anew()
+            memory.replace_process()
 
     def pre_create_trial(self) -> None:
         """Looks whether to go on."""

@@ -1,6 +1,6 @@
 """How a search goes: a frozen record of its own flags, and every bound in one place.
 
-Imports neither TensorFlow nor KerasTuner, so that a wrong command line is told at once.
+Imports neither TensorFlow nor KerasTuner, so that a wrong command line is answered at once.
 """
 
 import dataclasses
@@ -10,8 +10,8 @@ from typing import Any
 
 from absl import flags
 
-from trainer import crossval
-from trainer.config import ConfigError
+from trainer import config as config_lib
+from trainer.run.errors import ConfigError
 from tuning.space import Space
 
 TUNERS = ("random", "hyperband", "bayesian", "grid")
@@ -100,7 +100,7 @@ def from_flags(values: flags.FlagValues, space: Space) -> Settings:
     if config.as_published:
         raise ConfigError("--as_published has no place here: the article searched nothing.")
     if folds:
-        crossval.check_config(config)
+        config_lib.check_folds(config, folds, executions)
     return Settings(
         tuner=tuner,
         max_trials=(
@@ -113,9 +113,9 @@ def from_flags(values: flags.FlagValues, space: Space) -> Settings:
     )
 
 
-def _direction(objective: str, asked: str) -> str:
-    if asked != "auto":
-        return asked
+def _direction(objective: str, given: str) -> str:
+    if given != "auto":
+        return given
     for ending, direction in (("loss", "min"), ("accuracy", "max")):
         if objective.endswith(ending):
             return direction

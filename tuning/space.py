@@ -12,7 +12,8 @@ from typing import Any
 from absl import flags
 
 from trainer import config as config_lib
-from trainer.config import Config, ConfigError
+from trainer.config import Config
+from trainer.run.errors import ConfigError
 
 # What can be searched, and where it is searched unless its flag says otherwise.
 USUAL = {
@@ -198,8 +199,8 @@ def from_flags(values: flags.FlagValues) -> Space:
     Raises:
         ConfigError: A flag can't be read, contradicts another, or the trainer refuses a value.
     """
-    asked = list(values["search"].value)
-    unknown = [name for name in asked if name not in USUAL]
+    named = list(values["search"].value)
+    unknown = [name for name in named if name not in USUAL]
     if unknown:
         raise ConfigError(
             f"--search names {', '.join(unknown)}, which can't be searched. "
@@ -211,14 +212,14 @@ def from_flags(values: flags.FlagValues) -> Space:
         found = parse(name, given) if given else None
         if isinstance(found, Parameter):
             parameters.append(found)
-        elif found is not None and name in asked:
+        elif found is not None and name in named:
             raise ConfigError(
                 f"--search asks for {name}, and --{name}={given} fixes it. Leave one of them out, "
                 f"or give a range such as {usual}."
             )
         elif found is not None:
             fixed[name] = found
-        elif name in (asked or _SEARCHED):
+        elif name in (named or _SEARCHED):
             parameters.append(parse(name, usual))
         else:
             fixed[name] = _FIELDS[name].default

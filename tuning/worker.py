@@ -35,9 +35,13 @@ class Client(oracle_client.OracleClient):
     """
 
     def __init__(self, oracle: Kept, search: str, dataset: str, timeout: float) -> None:
-        """Takes the local oracle (for its space), what to tell the chief, how long to look for it.
+        """Connects to the chief at KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT.
 
-        Where the chief is comes from KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT.
+        Args:
+            oracle: The local one, for its space.
+            search: Digest of the search, see `settings.digest`.
+            dataset: Fingerprint of this worker's images.
+            timeout: Seconds without a chief after which a call gives up.
         """
         self._oracle, self._timeout = oracle, timeout
         self._about = ((SEARCH, search), (DATASET, dataset))
@@ -84,7 +88,7 @@ class Client(oracle_client.OracleClient):
         """Tells the chief that a trial goes on, as long as it does; ends the process if not."""
         over = threading.Event()
 
-        def tell() -> None:
+        def report() -> None:
             request = protos.get_service().GetTrialRequest(trial_id=trial_id)
             while not over.wait(min(self._timeout / 4, _SIGN)):
                 if pulse.age() > self._timeout:
@@ -94,17 +98,17 @@ class Client(oracle_client.OracleClient):
                         file=sys.stderr,
                         flush=True,
                     )
-                    os._exit(HUNG)  # what hangs can't be asked to end
+                    os._exit(HUNG)  # what hangs can't end by itself
                 with contextlib.suppress(grpc.RpcError):
                     self.stub.GetTrial(request, timeout=_SIGN)
 
-        teller = threading.Thread(target=tell, daemon=True)
-        teller.start()
+        reporter = threading.Thread(target=report, daemon=True)
+        reporter.start()
         try:
             yield
         finally:
             over.set()
-            teller.join()
+            reporter.join()
 
     def _call(self, name: str, request: Any, metadata: tuple = ()) -> Any:
         """One call, made again while there is no chief.

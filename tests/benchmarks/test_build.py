@@ -7,7 +7,7 @@ from PIL import Image
 from benchmarks import build
 from covid_tfds import reading
 from tests.covid_tfds import made_sources
-from tests.covid_tfds.made_images import encoded, radiograph
+from tests.helpers.images import encoded, radiograph
 
 
 def test_the_limit_encodes_the_very_picture_that_the_build_stores():

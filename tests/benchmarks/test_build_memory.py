@@ -22,7 +22,7 @@ def test_every_image_has_a_row_and_a_patient_of_its_own(tmp_path):
 
 
 @pytest.mark.slow
-def test_it_runs_and_says_how_memory_grows():
+def test_the_line_has_how_memory_grows():
     line = build_memory.measure([100, 200], rounds=1, side=64)
     assert line["growth_kib_an_image"].keys() == {"from 100 to 200"}
     assert all(figure["median"] > 0 for figure in line["figures"].values())

@@ -13,9 +13,9 @@ def test_every_side_runs_once_a_round_and_the_first_one_changes():
     def side(name, figure):
         return lambda: order.append(name) or figure
 
-    found = harness.alternate({"a": side("a", 1), "b": side("b", 2), "c": side("c", 3)}, 4)
+    figures = harness.alternate({"a": side("a", 1), "b": side("b", 2), "c": side("c", 3)}, 4)
     assert "".join(order) == "abcbcacababc"
-    assert found == {"a": [1.0] * 4, "b": [2.0] * 4, "c": [3.0] * 4}
+    assert figures == {"a": [1.0] * 4, "b": [2.0] * 4, "c": [3.0] * 4}
 
 
 def test_spread_has_four_digits_and_the_number_of_rounds():
@@ -53,3 +53,5 @@ def test_the_line_is_json_and_says_whether_each_claim_is_met(capsys):
     assert line["claims"]["enough"]["met"] and not line["met"]
     assert {"tensorflow", "keras", "numpy", "pillow"} == line["versions"].keys()
     assert line["images"] == 7 and line["cores"] >= 1 and line["processor"]
+    assert line["load"] >= 0 and line["command"] and line["date"][:2] == "20"
+    assert line.keys() >= {"revision"}

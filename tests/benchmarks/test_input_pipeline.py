@@ -3,17 +3,23 @@
 import json
 
 from benchmarks import input_pipeline
-from tests.covid_tfds.made_images import encoded, radiograph
+from trainer.input_pipeline import dataset as dataset_lib
 
 
-def test_every_side_runs_and_the_last_line_is_json(capsys):
-    images = [encoded(radiograph(i, (100, 90))) for i in range(5)]
-    line = input_pipeline.run({"drawn": input_pipeline.as_images(images)}, size=32, rounds=1)
+def test_every_side_runs_and_the_last_line_is_json(data_dir, capsys):
+    dataset = dataset_lib.open_dataset("tiny", str(data_dir), 4)
+    line = input_pipeline.run(dataset, dataset.splits["train"].take(range(5)), size=32, rounds=1)
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert printed == json.loads(json.dumps(line))
-    assert printed["images"] == {"drawn": 5}
-    figures = printed["figures"]["drawn"]
+    assert printed["images"] == 5
+    figures = printed["figures"]
     assert all(figure["median"] > 0 for figure in figures.values())
     for claim in printed["claims"]:
-        one, other = claim.removeprefix("drawn: ").split(" / ")
+        one, other = claim.split(" / ")
         assert {one, other} <= figures.keys()
+    assert printed["claims"].keys() == printed["spreads"].keys()
+
+
+def test_few_of_many_are_taken_from_the_whole_length():
+    assert input_pipeline.evenly(range(10), 3) == [0, 3, 6]
+    assert input_pipeline.evenly(range(2), 3) == [0, 1]

@@ -1,7 +1,8 @@
-"""README's table: made of the recorded lines, the same each time, and clear about what is wrong."""
+"""The table of benchmarks: from recorded lines, the same each time, clear about what is wrong."""
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 from benchmarks import report
 
 ROOT = pathlib.Path(__file__).parents[2]
-README = "# Title\n\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\n\ntail\n"
+PAGE = "# Title\n\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\n\ntail\n"
 
 
 def line(name="one", measured=9.0, met=True):
@@ -42,29 +43,37 @@ def command(*arguments):
 
 
 def test_the_command_rewrites_what_is_between_the_markers_and_nothing_else(tmp_path):
-    lines, readme = written(tmp_path / "a.jsonl", line()), tmp_path / "README.md"
-    readme.write_text(README)
-    assert command(lines, f"--readme={readme}").returncode == 0
-    once = readme.read_text()
+    lines, page = written(tmp_path / "a.jsonl", line()), tmp_path / "benchmarks.md"
+    page.write_text(PAGE)
+    assert command(lines, f"--page={page}").returncode == 0
+    once = page.read_text()
     assert once.startswith("# Title\n\n<!-- benchmarks -->\n| benchmark |")
     assert once.endswith("\n<!-- /benchmarks -->\n\ntail\n") and "old" not in once
     row = "| `one` | speed of a\\|b | 8 | 9 [8.5, 9.5], 5 rounds | yes | reads |"
     assert row in once.splitlines()
     assert "EPYC, 2 cores (one); numpy 2.4.6." in once
-    assert command(lines, f"--readme={readme}").returncode == 0
-    assert readme.read_text() == once
+    assert command(lines, f"--page={page}").returncode == 0
+    assert page.read_text() == once
 
 
 def test_a_later_line_of_a_benchmark_replaces_the_earlier(tmp_path):
     first = written(tmp_path / "a.jsonl", line(measured=1.0), line("zwei"), line(measured=2.0))
     second = written(tmp_path / "b.jsonl", line("zwei", measured=3.0))
-    found = report.read([first, second])
-    assert [each["benchmark"] for each in found] == ["one", "zwei"]
-    assert [each["claims"]["speed of a|b"]["measured"] for each in found] == [2.0, 3.0]
+    read = report.read([first, second])
+    assert [each["benchmark"] for each in read] == ["one", "zwei"]
+    assert [each["claims"]["speed of a|b"]["measured"] for each in read] == [2.0, 3.0]
 
 
-def test_a_target_that_is_missed_is_said_aloud():
+def test_a_missed_target_is_bold():
     assert "| **no** |" in report.table([line(met=False)])
+
+
+def test_lines_of_release_1_are_shown_in_todays_words():
+    old = line() | {"bound": "films/s: a film takes 3 ms, and films wait; filming does not"}
+    old["claims"] = {"films/s of a head": {"target": 1.0, "measured": 2.0, "met": True}}
+    text = report.table([old])
+    assert "images/s of a head" in text
+    assert "images/s: an image takes 3 ms, and images wait; filming does not" in text
 
 
 def test_a_figure_without_rounds_stands_alone():
@@ -72,7 +81,7 @@ def test_a_figure_without_rounds_stands_alone():
     assert "| 8 | 9 | yes |" in report.table([plain])
 
 
-def test_two_machines_are_told_apart():
+def test_each_machine_is_listed_with_its_benchmarks():
     text = report.table([line(), line("two") | {"processor": "Xeon"}])
     assert "EPYC, 2 cores (one); Xeon, 2 cores (two); numpy 2.4.6." in text
 
@@ -100,7 +109,7 @@ def test_a_missing_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "readme",
+    "page",
     [
         "nothing",
         "<!-- benchmarks -->",
@@ -108,19 +117,24 @@ def test_a_missing_file_is_refused(tmp_path):
         "<!-- /benchmarks --> <!-- benchmarks -->",
     ],
 )
-def test_a_readme_without_its_markers_is_refused(readme):
+def test_a_page_without_its_markers_is_refused(page):
     with pytest.raises(report.ReportError, match="<!-- /benchmarks -->"):
-        report.rewrite(readme, "table")
+        report.rewrite(page, "table")
 
 
 def test_the_command_ends_with_a_message_and_no_traceback(tmp_path):
-    lines, readme = written(tmp_path / "a.jsonl", line()), tmp_path / "README.md"
-    readme.write_text("no markers")
-    ended = command(lines, f"--readme={readme}")
+    lines, page = written(tmp_path / "a.jsonl", line()), tmp_path / "benchmarks.md"
+    page.write_text("no markers")
+    ended = command(lines, f"--page={page}")
     assert ended.returncode == 1 and "It needs <!-- benchmarks --> once" in ended.stderr
-    assert "Traceback" not in ended.stderr and readme.read_text() == "no markers"
-    assert command(f"--readme={readme}").returncode != 0
+    assert "Traceback" not in ended.stderr and page.read_text() == "no markers"
+    assert command(f"--page={page}").returncode != 0
 
 
-def test_readme_has_the_markers():
-    report.rewrite((ROOT / "README.md").read_text(), "table")
+def test_the_recorded_lines_are_shown_without_old_words():
+    text = report.table(report.read([ROOT / "benchmarks" / "results.jsonl"]))
+    assert "images/s" in text and not re.search(r"\bfilms?\b", text)
+
+
+def test_the_page_of_benchmarks_has_the_markers():
+    report.rewrite((ROOT / "docs" / "benchmarks.md").read_text(), "table")

@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def test_as_few_patients_as_have_the_images():
-    patients, drawn = scale._patients(100)
+    patients, drawn = scale.patients_of(100)
     images = [phantom.patient(0, number).images for number in range(patients)]
     assert sum(images) == drawn and sum(images[:-1]) < 100 <= drawn
 
@@ -27,7 +27,7 @@ def test_the_peak_is_of_the_stage_alone(tmp_path):
         "from benchmarks import scale\n"
         "for name in ('large', 'small'): print(scale.stage(name, []).mebibytes)"
     )
-    said = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
@@ -35,11 +35,11 @@ def test_the_peak_is_of_the_stage_alone(tmp_path):
         text=True,
         check=True,
     )
-    large, small = map(float, said.stdout.split())
+    large, small = map(float, done.stdout.split())
     assert large > 400 > small
 
 
-def test_a_stage_that_fails_says_what_it_said(tmp_path, monkeypatch):
+def test_the_end_of_a_failed_stage_s_output_is_in_the_error(tmp_path, monkeypatch):
     (tmp_path / "broken.py").write_text("raise SystemExit('no such image')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(scale.StageError, match="no such image"):

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Iterable
 
 from covid_tfds.sources import article
-from tests.covid_tfds import made_images
+from tests.helpers import images as made_images
 
 HEADER = ("patientid", "offset", "sex", "age", "finding", "view", "modality", "folder", "filename",
           "doi", "url", "license")  # fmt: skip

@@ -21,7 +21,7 @@ from covid_tfds.covid_tfds_dataset_builder import HOMEPAGES
 from covid_tfds.errors import DatasetError
 from covid_tfds.sources import cohen
 from tests.covid_tfds import made_sources
-from tests.covid_tfds.made_images import decoded, encoded, radiograph
+from tests.helpers.images import decoded, encoded, radiograph
 
 
 class BuilderTest(tfds.testing.DatasetBuilderTestCase):

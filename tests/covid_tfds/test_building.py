@@ -19,7 +19,7 @@ from covid_tfds import building, verify
 from covid_tfds.config import CovidConfig
 from covid_tfds.errors import DatasetError
 from tests.covid_tfds import made_sources
-from tests.covid_tfds.made_images import encoded, radiograph
+from tests.helpers.images import encoded, radiograph
 
 ROOT = pathlib.Path(covid_tfds.__file__).parents[1]
 TFDS = [sys.executable, "-m", "tensorflow_datasets.scripts.cli.main"]

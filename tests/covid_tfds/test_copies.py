@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from covid_tfds import copies, reading
-from tests.covid_tfds.made_images import encoded, radiograph
+from tests.helpers.images import encoded, radiograph
 
 
 def thumbnails(*images: np.ndarray) -> np.ndarray:

@@ -16,8 +16,8 @@ from covid_tfds import patient_key
 from covid_tfds.config import CovidConfig
 from covid_tfds.errors import DatasetError
 from tests.covid_tfds import made_sources
-from tests.covid_tfds.made_images import encoded, radiograph
 from tests.covid_tfds.reading.made_files import dicom
+from tests.helpers.images import encoded, radiograph
 
 CLASSES = ("healthy", "covid19")
 

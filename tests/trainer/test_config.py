@@ -1,17 +1,23 @@
-"""Every bound is checked, flags contradict each other aloud, JSON goes both ways."""
+"""Bounds and types of every setting, phases, flags and JSON both ways, what a search found best."""
 
 import dataclasses
 import json
+import pathlib
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from absl import flags
 
-from trainer.config import Config, ConfigError
+from tests.helpers import commands
+from trainer import config as config_lib
+from trainer.config import Config, Phase, check_folds
+from trainer.run.errors import ConfigError
 
 BAD = {
-    "--classes is 5. Give 2, 3 or 4": {"classes": 5},
-    "--classes is 1": {"classes": 1},
+    "--classes is 1. Give 2 or more": {"classes": 1},
     "--image_size is 31. Give 32 to 1024": {"image_size": 31},
     "--image_size is 5000": {"image_size": 5000},
     "--batch_size is 0. Give 1 or more": {"batch_size": 0},
@@ -23,6 +29,11 @@ BAD = {
     "--head_units is 0": {"head_units": 0},
     "--dropout is 1.0. Give 0 to below 1": {"dropout": 1.0},
     "--dropout is -0.1": {"dropout": -0.1},
+    "--label_smoothing is 1.0": {"label_smoothing": 1.0},
+    "--l2 is -1.0. Give 0 to 1": {"l2": -1.0},
+    "--width is 0.0. Give above 0, at most 1": {"width": 0.0, "weights": "none"},
+    "--width is 1.5": {"width": 1.5, "weights": "none"},
+    "Add --weights=none, or leave it out": {"width": 0.5},
     "--pooling is 'mean'. Give one of flatten, average, max": {"pooling": "mean"},
     "--augmentation is 'strong'. Give one of: none, article, radiograph; radiograph takes any of "
     "+gamma, +noise, +cutout, +elastic behind it, each once": {"augmentation": "strong"},
@@ -39,36 +50,96 @@ BAD = {
     "--class_weights is 'yes'": {"class_weights": "yes"},
     "--early_stopping is -1": {"early_stopping": -1},
     "--seed is -1": {"seed": -1},
+    "--seed is 2147483648": {"seed": 2**31},
     "--dataset is ''": {"dataset": ""},
     "has no effect without --fine_tune_from": {"fine_tune_epochs": 9},
     "--fine_tune_learning_rate=0.5 has no effect": {"fine_tune_learning_rate": 0.5},
     "Add --augmentation=article": {"as_published": True},
     "--views=3 has no effect without --augmentation": {"views": 3},
-    "--cache_gib is -1.0. Give 0 or more": {"cache_gib": -1.0},
     "--views is -1": {"augmentation": "article", "views": -1},
+    "--cache_gib is -1.0. Give GiB, 0 or more": {"cache_gib": -1.0},
+    "--cache_gib is inf": {"cache_gib": float("inf")},
+    "--data_dir can't be used: The path $NOT_SET/x names the variable": {"data_dir": "$NOT_SET/x"},
 }
+
+# One value a field, none of them the default; together they are in order.
+OTHER = {
+    "classes": 3, "dataset": "phantom", "data_dir": "/data of mine", "cache_dir": "/a/c=d",
+    "cache_gib": 1.5, "image_size": 64, "batch_size": 5, "epochs": 7, "learning_rate": 2.5e-5,
+    "head_units": 12, "pooling": "max", "dropout": 0.0, "l2": 1e-6, "label_smoothing": 0.1,
+    "augmentation": "article", "normalization": "zca", "views": 0, "width": 0.25,
+    "weights": "none", "precision": "mixed_bfloat16", "autotune": True, "fine_tune_from": "block4",
+    "fine_tune_epochs": 3, "fine_tune_learning_rate": 1e-6, "class_weights": "balanced",
+    "early_stopping": 2, "seed": 0, "deterministic": True, "as_published": True,
+}  # fmt: skip
+
+
+def parsed(*arguments: str) -> flags.FlagValues:
+    """The trainer's flags, as a command line sets them."""
+    values = flags.FlagValues()
+    config_lib.define_flags(values)
+    config_lib.define_hparams_flag(values)
+    flags.DEFINE_multi_string("flagfile", [], "As absl's own.", flag_values=values)
+    values(["trainer.main", *values.read_flags_from_files(list(arguments), force_gnu=False)])
+    return values
 
 
 @pytest.mark.parametrize("message", BAD)
 def test_a_value_out_of_bounds_is_named_with_its_mend(message):
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError, match=re.escape(message)):
         Config(**BAD[message])
-    assert message in str(refused.value)
 
 
-def test_options_of_the_augmentation_go_with_views():
-    config = Config(augmentation="radiograph+noise+gamma", views=3)
-    assert (config.augmentation, config.views) == ("radiograph+noise+gamma", 3)
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"classes": 2.5}, "--classes is 2.5. Give a whole number"),
+        ({"classes": True}, "--classes is True. Give a whole number"),
+        ({"epochs": "many"}, "--epochs is 'many'. Give a whole number"),
+        ({"learning_rate": "1e-4"}, "--learning_rate is '1e-4'. Give a number"),
+        ({"dropout": None}, "--dropout is None. Give a number"),
+        ({"l2": True}, "--l2 is True. Give a number"),
+        ({"deterministic": "yes"}, "--deterministic is 'yes'. Give True or False"),
+        ({"deterministic": 2}, "--deterministic is 2. Give True or False"),
+        ({"pooling": 3}, "--pooling is 3. Give text"),
+        ({"data_dir": ["a"]}, "--data_dir is ['a']. Give text"),
+        ({"seed": np.array([1, 2])}, "Give a whole number"),
+    ],
+    ids=str,
+)
+def test_a_value_of_another_type_is_refused(values, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        Config(**values)
 
 
-def test_json_goes_both_ways():
-    config = Config(classes=2, learning_rate=3e-4, deterministic=True, fine_tune_from="block4")
-    assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config
+def test_what_can_be_taken_for_the_fields_type_becomes_it():
+    config = Config(
+        classes=np.int64(3), learning_rate=1, dropout=np.float64(0.25), deterministic=np.True_,
+        autotune=1, l2=np.float32(0.5), data_dir=pathlib.Path("data"), weights=pathlib.Path("w.h5"),
+        pooling=np.str_("max"),
+    )  # fmt: skip
+    assert json.loads(json.dumps(config.to_json())) == config.to_json()
+    types = {field.name: field.type for field in dataclasses.fields(Config)}
+    assert {name: type(value) for name, value in config.to_json().items()} == types
+    assert (config.classes, config.deterministic, config.data_dir) == (3, True, "data")
 
 
-def test_unknown_settings_are_refused():
-    with pytest.raises(ConfigError, match="colour"):
-        Config.from_json({"colour": "red"})
+def test_paths_are_expanded(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/a")
+    monkeypatch.setenv("SCRATCH", "/scratch")
+    config = Config(
+        data_dir="~/data", cache_dir=pathlib.Path("$SCRATCH/cache"), weights="~/vgg16.h5"
+    )
+    paths = (config.data_dir, config.cache_dir, config.weights)
+    assert paths == ("/home/a/data", "/scratch/cache", "/home/a/vgg16.h5")
+    assert Config(data_dir="gs://bucket/data").data_dir == "gs://bucket/data"
+    assert (Config().data_dir, Config().weights) == ("", "imagenet")
+
+
+def test_the_cache_has_a_default_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/a")
+    assert config_lib.cache_folder("") == pathlib.Path("/home/a/.cache/covid_tfds")
+    assert config_lib.cache_folder("~/c") == pathlib.Path("/home/a/c")
 
 
 def test_a_config_can_not_be_changed():
@@ -76,8 +147,125 @@ def test_a_config_can_not_be_changed():
         Config().classes = 2
 
 
-@pytest.mark.parametrize("command,more", [
-    ("main", ()), ("crossval", ("folds", "repeats")), ("features", ("list", "verify", "clear")),
+def test_without_fine_tuning_the_head_is_the_one_phase():
+    assert Config(epochs=3, learning_rate=0.1).phases == (Phase("head", None, range(3), 0.1),)
+
+
+def test_fine_tuning_is_a_phase_that_follows_the_head():
+    config = Config(epochs=3, fine_tune_from="block4", fine_tune_epochs=2)
+    head, tuned = config.phases
+    assert (head.name, list(head.epochs)) == ("head", [0, 1, 2])
+    assert (tuned.name, tuned.first_block) == ("fine_tune", "block4")
+    assert (list(tuned.epochs), tuned.learning_rate) == ([3, 4], 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("first_block", "frozen"),
+    [(None, "block5_pool"), ("block5", "block4_pool"), ("block2", "block1_pool"), ("block1", None)],
+)
+def test_a_phase_is_frozen_up_to_the_block_that_it_trains(first_block, frozen):
+    assert Phase("any", first_block, range(1), 0.1).frozen_until == frozen
+
+
+@pytest.mark.parametrize(
+    ("changes", "count", "rotation"),
+    [
+        ({}, 1, None),
+        ({"augmentation": "article"}, 8, 50),
+        ({"augmentation": "radiograph+noise", "views": 3}, 3, 10),
+        ({"augmentation": "article", "views": 0}, 0, 50),
+    ],
+    ids=str,
+)
+def test_augmentation_has_ranges_and_a_number_of_views(changes, count, rotation):
+    config = Config(**changes)
+    assert config.view_count == count
+    assert getattr(config.augmentation_ranges, "rotation", None) == rotation
+
+
+def test_json_goes_both_ways():
+    for config in (Config(), Config(**OTHER)):
+        assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_every_field_comes_back_from_a_flagfile(tmp_path):
+    default = Config()
+    assert OTHER.keys() == {field.name for field in dataclasses.fields(Config)}
+    assert all(getattr(default, name) != value for name, value in OTHER.items())
+    for config in (default, Config(**OTHER)):
+        (tmp_path / "flags.txt").write_text(config.to_flags())
+        assert config_lib.from_flags(parsed(f"--flagfile={tmp_path}/flags.txt")) == config
+
+
+def test_no_flags_are_the_defaults_and_each_flag_sets_its_field():
+    assert config_lib.from_flags(parsed()) == Config()
+    assert config_lib.from_flags(parsed("--noautotune", "--classes=2")) == Config(classes=2)
+    every = [f"--{name}={value}" for name, value in OTHER.items()]
+    assert config_lib.from_flags(parsed(*every)) == Config(**OTHER)
+
+
+def test_flags_can_be_left_out():
+    values = flags.FlagValues()
+    config_lib.define_flags(values, without=("views", "seed"))
+    names = {field.name for field in dataclasses.fields(Config)}
+    assert set(values) == names - {"views", "seed"}
+
+
+@pytest.mark.parametrize("recipe", ["article_2", "article_3", "article_4", "full_4"])
+def test_a_recipe_is_a_command_line_in_order(recipe):
+    path = pathlib.Path(config_lib.__file__).parent / "recipes" / f"{recipe}.flags"
+    config = config_lib.from_flags(parsed(f"--flagfile={path}"))
+    assert config.classes == int(recipe[-1])
+    assert config.dataset == ("full" if "full" in recipe else "article_grouped")
+
+
+def test_unknown_settings_are_refused():
+    with pytest.raises(ConfigError, match="colour"):
+        Config.from_json({"colour": "red"})
+
+
+def test_settings_of_release_1_are_refused_with_the_new_name():
+    with pytest.raises(ConfigError, match=r"1\.0\.0 .*`normalization` since 2\.0\.0\)\. Train"):
+        Config.from_json({"classes": 4, "normalisation": "zca"})
+
+
+@pytest.mark.parametrize("command", ["main", "crossval"])
+def test_a_flag_of_release_1_is_refused_with_the_new_name(command):
+    ended = commands.run(f"trainer.{command}", "--normalisation=zca")
+    assert (ended.status, ended.out) == (2, "")
+    assert "'normalisation'. Did you mean: normalization ?" in ended.err
+
+
+def test_a_run_folder_has_the_config_it_was_trained_with(tmp_path):
+    written = {"config": Config(**OTHER).to_json(), "precision": "float32"}
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    assert Config.read(tmp_path) == Config(**OTHER)
+
+
+@pytest.mark.parametrize(
+    ("changes", "folds", "repeats", "message"),
+    [
+        ({}, 1, 1, "--folds is 1. Give 2 or more"),
+        ({}, 5, 0, "--repeats is 0. Give 1 or more"),
+        ({"early_stopping": 1}, 5, 1, "--early_stopping has no place with folds: a fold would"),
+        ({"as_published": True, "augmentation": "article"}, 5, 1, "--as_published has no place"),
+        ({"normalization": "zca"}, 5, 1, "--normalization=zca is fitted to the images that are"),
+    ],
+)
+def test_what_has_no_place_with_folds_is_refused(changes, folds, repeats, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check_folds(Config(**changes), folds, repeats)
+
+
+def test_other_settings_go_with_folds():
+    kept = ("early_stopping", "as_published", "normalization")
+    check_folds(Config(**{k: v for k, v in OTHER.items() if k not in kept}), 2, 1)
+
+
+@pytest.mark.parametrize(("command", "more"), [
+    ("main", ("run_dir", "overwrite", "hparams")),
+    ("crossval", ("run_dir", "overwrite", "folds", "repeats")),
+    ("features", ("cache_dir", "list", "verify", "clear")),
 ])  # fmt: skip
 def test_help_lists_every_flag_and_needs_no_tensorflow(command, more):
     program = (
@@ -85,9 +273,119 @@ def test_help_lists_every_flag_and_needs_no_tensorflow(command, more):
         f"try: runpy.run_module('trainer.{command}', run_name='__main__')\n"
         "finally: print('heavy:', {'tensorflow', 'keras', 'covid_tfds'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
-                          timeout=60, check=False)  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "heavy: set()" in done.stdout
-    fields = () if command == "features" else [field.name for field in dataclasses.fields(Config)]
+    fields = () if command == "features" else OTHER
     for name in (*fields, *more):
         assert f"--{name}:" in done.stdout or f"--[no]{name}:" in done.stdout
+
+
+# What a search writes: its best trial, and a config without the folders of the machine.
+BEST = {
+    "values": {"head_units": 12, "learning_rate": 0.004},
+    "trial": "03",
+    "score": 0.75,
+    "dataset_fingerprint": "0123abcd",
+    "config": {
+        name: value
+        for name, value in dataclasses.asdict(
+            Config(head_units=12, learning_rate=0.004, dropout=0.25, dataset="phantom")
+        ).items()
+        if name not in ("data_dir", "cache_dir")
+    },
+}
+
+
+@pytest.fixture
+def best(tmp_path) -> pathlib.Path:
+    path = tmp_path / "best_hparams.json"
+    path.write_text(json.dumps(BEST))
+    return path
+
+
+def test_without_hparams_a_config_is_that_of_the_flags():
+    assert config_lib.from_flags_and_hparams(parsed("--classes=2")) == (Config(classes=2), None)
+
+
+def test_with_hparams_and_no_flag_the_best_trial_is_trained(best):
+    config, origin = config_lib.from_flags_and_hparams(parsed(f"--hparams={best}"))
+    assert config == Config(**BEST["config"])
+    rest = {name: value for name, value in BEST.items() if name != "config"}
+    assert origin == {"file": str(best), **rest, "changed": {}}
+
+
+def test_flags_win_and_those_of_searched_values_are_recorded(best):
+    given = ["--head_units=8", "--learning_rate=0.004", "--data_dir=here", "--dropout=0.5"]
+    config, origin = config_lib.from_flags_and_hparams(parsed(f"--hparams={best}", *given))
+    changes = {"head_units": 8, "data_dir": "here", "dropout": 0.5}
+    assert config == Config(**{**BEST["config"], **changes})
+    # The learning rate is the search's, and dropout was not searched.
+    assert origin["changed"] == {"head_units": {"search": 12, "flag": 8}}
+
+
+def test_a_flag_that_is_given_wins_even_where_it_is_the_default(best):
+    config, origin = config_lib.from_flags_and_hparams(
+        parsed(f"--hparams={best}", "--head_units=256")
+    )
+    assert config.head_units == Config().head_units == 256
+    assert origin["changed"]["head_units"]["flag"] == 256
+
+
+def tuned(best, **changes):
+    written = {**BEST, "config": {**BEST["config"], "fine_tune_from": "block5", **changes}}
+    best.write_text(json.dumps(written))
+
+
+def test_a_flag_that_contradicts_the_best_trial_is_refused(best):
+    tuned(best, fine_tune_epochs=2)
+    with pytest.raises(ConfigError, match="--fine_tune_epochs=2 has no effect"):
+        config_lib.from_flags_and_hparams(parsed(f"--hparams={best}", "--fine_tune_from=none"))
+
+
+def test_a_flag_may_rest_on_what_the_best_trial_has(best):
+    tuned(best)
+    config, _ = config_lib.from_flags_and_hparams(
+        parsed(f"--hparams={best}", "--fine_tune_epochs=1")
+    )
+    assert (config.fine_tune_from, config.fine_tune_epochs) == ("block5", 1)
+
+
+def test_the_path_of_hparams_is_expanded(best, monkeypatch):
+    monkeypatch.setenv("HOME", str(best.parent))
+    assert config_lib.from_flags_and_hparams(parsed("--hparams=~/best_hparams.json"))[1]
+
+
+WRONG = {
+    "can't be read (No such file or directory). Give the best_hparams.json of a search": None,
+    "is not what a search writes (Expecting value": "nonsense",
+    "is not what a search writes ('config')": "{}",
+    "is not what a search writes ('values')": '{"config": {}}',
+    "Unknown settings ['colour']": '{"config": {"colour": "red"}, "values": {}}',
+    "--image_size is 7. Give 32": '{"config": {"image_size": 7}, "values": {}}',
+    "--epochs is 'many'": '{"config": {"epochs": "many"}, "values": {}}',
+    "`normalization` since 2.0.0": '{"config": {"normalisation": "zca"}, "values": {}}',
+    "list indices must be integers": "[]",
+    "string indices must be integers": '"config"',
+    "'NoneType' object is not iterable": '{"config": {}, "values": null}',
+    "can't decode byte": b"\xff\xfe\xfa",
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_what_is_no_searchs_file_is_refused(message, tmp_path):
+    path = tmp_path / "best_hparams.json"
+    if WRONG[message] is not None:
+        content = WRONG[message]
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ConfigError) as refused:
+        config_lib.from_flags_and_hparams(parsed(f"--hparams={path}"))
+    assert str(refused.value).startswith(f"--hparams={path} ")
+    assert message in str(refused.value)
+
+
+def test_a_missing_file_ends_the_command_with_status_2_and_makes_no_folder(tmp_path):
+    ended = commands.run("trainer.main", f"--hparams={tmp_path}/none.json",
+                         f"--run_dir={tmp_path}/run")  # fmt: skip
+    assert ended.status == 2
+    assert f"--hparams={tmp_path}/none.json can't be read" in ended.err
+    assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,7 @@ import time
 
 from absl import app, flags
 
-from tests.tuning.killing import ranking, victims
+from tests.helpers.searches import processes_of, ranking
 
 ROOT = pathlib.Path(__file__).parents[2]
 _ROUNDS = flags.DEFINE_integer("rounds", 50, "Kills.")
@@ -62,7 +62,7 @@ def search(folder: pathlib.Path, tuner: str, workers: int, kills: int, rng: rand
         time.sleep(rng.uniform(0.5, 25))
         if process.poll() is not None:
             break
-        there = victims(process.pid)
+        there = processes_of(process.pid)
         part = rng.choice(sorted(there))
         try:
             os.kill(there[part], signal.SIGKILL)
@@ -92,17 +92,17 @@ def main(argv: list[str]) -> None:
                 truth[tuner] = ranking(root / f"undisturbed-{tuner}")
             folder = root / f"{number:03d}-{tuner}-{workers}"
             left = min(_PER_SEARCH, _ROUNDS.value - sum(kills.values()))
-            found = search(folder, tuner, workers, left, rng)
-            for part, count in found["killed"].items():
+            ended = search(folder, tuner, workers, left, rng)
+            for part, count in ended["killed"].items():
                 key = "single process" if workers == 1 else part.rstrip("0123456789")
                 kills[key] = kills.get(key, 0) + count
-            if not found["done"]:
+            if not ended["done"]:
                 problems.append(f"{folder.name}: hung or failed")
                 print(folder.with_suffix(".log").read_text()[-3000:], flush=True)
             elif ranking(folder) != truth[tuner]:
                 problems.append(f"{folder.name}: {ranking(folder)} is not {truth[tuner]}")
             number += 1
-            print(folder.name, found, problems or "as undisturbed", flush=True)
+            print(folder.name, ended, problems or "as undisturbed", flush=True)
     print(json.dumps({"kills": kills, "searches": number, "problems": problems}))
     sys.exit(bool(problems))
 

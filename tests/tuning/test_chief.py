@@ -11,7 +11,8 @@ import keras_tuner
 import pytest
 from keras_tuner.src.engine import trial as trial_lib
 
-from tests.tuning.test_oracles import ROOT, finished, measured, opened
+from tests.helpers.commands import ROOT
+from tests.helpers.searches import metrics_of, open_oracle, run_trials
 from trainer.run.errors import RunError
 from tuning import chief, processes, search, worker
 from tuning.folder import Folder
@@ -24,7 +25,7 @@ class Chief:
     """A chief in a thread, which can be stopped as if it were killed, but for its port."""
 
     def __init__(self, folder, port, trials=4, search="digest"):
-        self.oracle = opened("random", folder, trials=trials)
+        self.oracle = open_oracle("random", folder, trials=trials)
         self._stop, self.error = False, None
         self.thread = threading.Thread(target=self._serve, args=(port, search), daemon=True)
         self.thread.start()
@@ -53,19 +54,19 @@ class Chief:
 
 @pytest.fixture
 def port(monkeypatch):
-    found = processes.free_port()
+    number = processes.free_port()
     monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
-    monkeypatch.setenv("KERASTUNER_ORACLE_PORT", str(found))
+    monkeypatch.setenv("KERASTUNER_ORACLE_PORT", str(number))
     monkeypatch.setenv("KERASTUNER_TUNER_ID", "unnamed")
-    return found
+    return number
 
 
 def client(folder, search="digest", dataset="images", timeout=20.0):
-    return worker.Client(opened("random", folder / "nowhere"), search, dataset, timeout)
+    return worker.Client(open_oracle("random", folder / "nowhere"), search, dataset, timeout)
 
 
 class Named:
-    """A client under the name of a worker, as `finished` takes an oracle."""
+    """A client under the name of a worker, as `run_trials` takes an oracle."""
 
     def __init__(self, line, name):
         self._line, self._name = line, name
@@ -78,7 +79,7 @@ class Named:
 def test_two_workers_share_the_trials_and_the_chief_ends(tmp_path, port):
     lead = Chief(tmp_path, port, trials=12)
     workers = [
-        threading.Thread(target=finished, args=(Named(client(tmp_path), name),))
+        threading.Thread(target=run_trials, args=(Named(client(tmp_path), name),))
         for name in ("a", "b")
     ]
     for each in workers:
@@ -87,8 +88,8 @@ def test_two_workers_share_the_trials_and_the_chief_ends(tmp_path, port):
         each.join(30)
     assert lead.ended()
     (tmp_path / "alone").mkdir()
-    alone = opened("random", tmp_path / "alone", trials=12)
-    finished(alone)
+    alone = open_oracle("random", tmp_path / "alone", trials=12)
+    run_trials(alone)
     assert {i: t.hyperparameters.values for i, t in lead.oracle.trials.items()} == {
         i: t.hyperparameters.values for i, t in alone.trials.items()
     }
@@ -98,7 +99,7 @@ def test_two_workers_share_the_trials_and_the_chief_ends(tmp_path, port):
 def test_a_dead_workers_trial_is_given_away_and_the_chief_ends(tmp_path, port):
     lead, line = Chief(tmp_path, port), client(tmp_path)
     lost = line.create_trial("dead")  # and never heard of again
-    finished(Named(line, "alive"))  # comes to the end of the others before that is noticed
+    run_trials(Named(line, "alive"))  # comes to the end of the others before that is noticed
     assert lead.ended()
     assert lead.oracle.deaths == {lost.trial_id: 1}
     assert sorted(lead.oracle.trials) == ["0", "1", "2", "3"]
@@ -119,7 +120,7 @@ def test_a_worker_with_signs_of_life_keeps_its_trial(tmp_path, port):
 
 def test_the_chief_ends_when_the_last_worker_died_behind_the_last_trial(tmp_path, port):
     lead, line = Chief(tmp_path, port, trials=2), client(tmp_path)
-    finished(Named(line, "dead"), stop_after=2)  # does not ask whether there is more
+    run_trials(Named(line, "dead"), stop_after=2)  # does not ask whether there is more
     assert lead.ended()
 
 
@@ -130,10 +131,10 @@ def test_a_chief_that_comes_back_goes_on_and_no_call_is_lost(tmp_path, port):
     back = threading.Timer(1.0, lambda: chiefs.append(Chief(tmp_path, port)))
     chiefs: list[Chief] = []
     back.start()
-    line.update_trial(trial.trial_id, measured(trial))  # there is no chief now
+    line.update_trial(trial.trial_id, metrics_of(trial))  # there is no chief now
     trial.status = "COMPLETED"
     line.end_trial(trial)
-    finished(Named(line, "worker"))
+    run_trials(Named(line, "worker"))
     assert chiefs[0].ended()
     assert len(chiefs[0].oracle.end_order) == 4
 
@@ -175,7 +176,7 @@ def test_without_a_chief_a_worker_gives_up_after_its_timeout(tmp_path, port):
     assert 1.5 <= time.monotonic() - begin < 10
 
 
-def test_an_address_that_is_taken_is_told(tmp_path, port):
+def test_an_address_that_is_taken_is_an_error(tmp_path, port):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
         taken.listen()
@@ -184,7 +185,7 @@ def test_an_address_that_is_taken_is_told(tmp_path, port):
     assert "can't listen on" in str(other.error)
 
 
-def test_a_second_chief_is_told_that_the_address_is_taken(tmp_path, port):
+def test_a_second_chief_at_the_same_address_is_refused(tmp_path, port):
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
     first = Chief(tmp_path / "first", port)
@@ -213,7 +214,7 @@ class Orphaned(keras_tuner.HyperModel):
 def test_a_trial_that_ends_without_a_chief_has_not_failed(tmp_path, port):
     lead = Chief(tmp_path, port)
     line, pulse = client(tmp_path, timeout=1.5), Pulse()
-    tuner = search.Tuner(opened("random", tmp_path / "nowhere"), Orphaned(lead),
+    tuner = search.Tuner(open_oracle("random", tmp_path / "nowhere"), Orphaned(lead),
                          Folder(tmp_path / "worker"), pulse, lambda: None)  # fmt: skip
     tuner.work_for(line)
     with pytest.raises(RunError, match="No chief at"):
@@ -225,9 +226,11 @@ def test_a_hung_trial_ends_its_worker_with_a_status_of_its_own(tmp_path, port):
     Chief(tmp_path, port)
     program = f"""
         import pathlib, time
-        from tests.tuning.test_chief import client
+        from tests.helpers.searches import open_oracle
         from tuning.pulse import Pulse
-        line, pulse = client(pathlib.Path({str(tmp_path)!r}), timeout=1.0), Pulse()
+        from tuning.worker import Client
+        oracle, pulse = open_oracle("random", pathlib.Path({str(tmp_path / "nowhere")!r})), Pulse()
+        line = Client(oracle, "digest", "images", 1.0)
         trial = line.create_trial("hung")
         with line.alive(trial.trial_id, pulse), pulse.watched():
             time.sleep(60)

@@ -1,33 +1,35 @@
-"""What the closing comparison says of what it found."""
+"""The closing comparison: where its trainings end, what it prints, and why there may be none."""
 
 import pytest
 import tensorflow as tf
 
-from tests.tuning.ended import searched
-from tests.tuning.trials import opened
-from trainer import frozen
+from tests.helpers.searches import ended_search, open_trials
 from trainer.config import Config
+from trainer.input_pipeline import cache_folders
 from tuning import final, finish
 
 
-def found(low: float, high: float) -> dict:
-    estimate = {"value": (low + high) / 2, "low": low, "high": high, "n": 270}
-    side = {"balanced_accuracy": {"value": 0.8, "low": 0.7, "high": 0.9}, "folds": {"sd": 0.01},
+def comparison(low: float, high: float) -> dict:
+    difference = {"value": (low + high) / 2, "low": low, "high": high, "n": 270}
+    side = {"balanced_accuracy": {"value": 0.8, "low": 0.7, "high": 0.9}, "by_fold": {"sd": 0.01},
             "epochs": 7}  # fmt: skip
-    floor = {"mean": 0.7, "sd": 0.02}
-    return {"best": side, "default": side, "difference": estimate, "folds": 5,
-            "floor": {"whole_image": floor, "lungs_removed": floor}}  # fmt: skip
+    shortcut = {"mean": 0.7, "sd": 0.02}
+    return {"best": side, "default": side, "difference": difference, "folds": 5, "groups": 210,
+            "shortcut_baseline": {"full_image": shortcut, "lungs_masked": shortcut}}  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "verdict"),
+    ("low", "high", "conclusion"),
     [(0.01, 0.05, ""), (-0.02, 0.05, "has not shown a gain"), (-0.09, -0.01, "keep them")],
 )
-def test_the_verdict_follows_from_the_interval(low, high, verdict):
-    text = final.text(found(low, high))
-    assert f"[{low:+.3f}, {high:+.3f}]   paired" in text
+def test_the_conclusion_follows_from_the_interval(low, high, conclusion):
+    text = final.text(comparison(low, high))
+    (difference,) = [line for line in text.splitlines() if "difference, paired" in line]
+    assert f"[{low:+.3f}, {high:+.3f}]" in difference
+    assert "n = 270 images of 210 patient groups" in text
+    assert max(map(len, text.splitlines())) <= 80
     for words in ("has not shown a gain", "keep them"):
-        assert (words in text) == (words == verdict)
+        assert (words in text) == (words == conclusion)
 
 
 def test_a_fold_ends_where_the_search_kept_the_trial():
@@ -39,48 +41,54 @@ def test_a_fold_ends_where_the_search_kept_the_trial():
 
 
 def test_a_configuration_that_was_no_trial_ends_where_its_trial_would(quick):
-    asked = opened(*quick, "--epochs=6", "--learning_rate=1e-3:1e-2:log")
-    default = asked.space.unsearched()
-    hp = {"learning_rate": default.learning_rate}
-    assert final.kept_epoch(asked.bench, default) == asked(**hp)["epoch"]
+    trials = open_trials(*quick, "--epochs=6", "--learning_rate=1e-3:1e-2:log")
+    default = trials.space.unsearched()
+    values = {"learning_rate": default.learning_rate}
+    assert final.kept_epoch(trials.bench, default) == trials(**values)["epoch"]
 
 
 NONE = {
     "--final_folds=2): a chief has no images. The same command": (2, []),
-    "--final_folds=50): 50 folds need as many patients": (50, []),
+    "--final_folds=50): 50 folds need as many patient groups": (50, []),
     "--final_folds=2): --normalization=featurewise is fitted": (2, ["--normalization=featurewise"]),
 }
 
 
 @pytest.mark.parametrize("reason", NONE)
-def test_a_search_without_its_comparison_says_why_and_is_done(reason, quick, tmp_path, capsys):
+def test_a_search_without_its_comparison_names_the_reason_and_is_done(
+    reason, quick, tmp_path, capsys
+):
     count, flags = NONE[reason]
-    asked, _ = searched(tmp_path / "s", [0.5], *quick, *flags)
-    bench = opened(*quick).bench if count == 50 else None if "chief" in reason else object()
-    assert finish.finish(asked, bench, count)
-    said = capsys.readouterr().out
-    assert f"No closing comparison ({reason}" in said
-    assert "train:  python -m trainer.main --hparams=" in said
-    assert not (asked.folder.root / "final.json").exists()
+    spec, _ = ended_search(tmp_path / "s", [0.5], *quick, *flags)
+    bench = open_trials(*quick).bench if count == 50 else None if "chief" in reason else object()
+    assert finish.finish(spec, bench, count)
+    printed = capsys.readouterr().out
+    assert f"No closing comparison ({reason}" in printed
+    assert "train:  python -m trainer.main --hparams=" in printed
+    assert not (spec.folder.root / "final.json").exists()
 
 
 def test_a_comparison_whose_rows_find_no_room_passes_the_images(quick, tmp_path):
     """A head-only search whose rows fit, and its folds' rows, of both splits' views, do not."""
     flags = [*quick, "--learning_rate=1e-3:1e-2:log", "--augmentation=radiograph", "--views=2",
-             f"--cache_dir={tmp_path}", "--precision=float32"]  # fmt: skip
-    roomy = opened(*flags)
-    config = roomy.space.config({})
-    kept = roomy.bench.base(config)
-    assert not {layer.name for layer in kept.model.layers} & {"block1_conv1"}  # a head alone
-    images = {name: len(split.labels) for name, split in roomy.bench.images.items()}
-    row = frozen.bytes_a_row(kept.part(None, kept.lowest).output)
-    room = row * (2 * images["train"] + images["validation"] + 3)
-    tight = opened(*flags, f"--cache_gib={room / 2**30}", f"--cache_dir={tmp_path / 'tight'}")
+             "--epochs=1"]  # fmt: skip
+
+    def opened(folder, *room):
+        return open_trials(*flags, f"--cache_dir={tmp_path / folder}", *room)
+
+    def frozen(bench, config) -> bool:
+        """Whether it reads what the frozen part made."""
+        return bench.training(config).plan.phases[0].train.compute is not None
+
+    roomy = opened("roomy")
+    assert frozen(roomy.bench, roomy.space.config({}))
+    used = sum(entry.bytes for entry in cache_folders.entries(tmp_path / "roomy"))
+    tight = opened("tight", f"--cache_gib={(used + 600) / 2**30}")
     config = tight.space.config({})
-    base = tight.bench.base(config)
-    assert not {layer.name for layer in base.model.layers} & {"block1_conv1"}
-    found = final.compare(tight.bench, config, config, 2)
-    assert found["difference"]["value"] == 0
+    assert frozen(tight.bench, config)
+    crossed = tight.bench.crossed()
+    assert not frozen(crossed, config)
+    assert final.compare(crossed, config, config, 2)["difference"]["value"] == 0
 
 
 def test_a_comparison_that_runs_out_of_memory_leaves_the_search_finished(
@@ -90,6 +98,6 @@ def test_a_comparison_that_runs_out_of_memory_leaves_the_search_finished(
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nmore")
 
     monkeypatch.setattr(final, "compare", full)
-    asked, _ = searched(tmp_path / "s", [0.5], *quick)
-    assert finish.finish(asked, object(), 2)
+    spec, _ = ended_search(tmp_path / "s", [0.5], *quick)
+    assert finish.finish(spec, object(), 2)
     assert "(--final_folds=2): Out of memory: OOM when allocating\n" in capsys.readouterr().out

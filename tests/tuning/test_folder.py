@@ -8,14 +8,13 @@ import sys
 
 import pytest
 
-from tests.tuning import asking
-from trainer.config import ConfigError
-from trainer.run.errors import RunError
+from tests.helpers import searches
+from trainer.run.errors import ConfigError, RunError
 from tuning import folder as folder_lib
 from tuning.folder import Folder
 
 BEGUN = ["--head_units=64:512:log2", "--dropout=0.2", "--seed=4"]
-SAME = asking.identity(*BEGUN)
+SAME = searches.identity(*BEGUN)
 # Says that it owns the folder, and keeps it until its end.
 OWNER = (
     "import pathlib, sys; from tuning.folder import Folder\n"
@@ -25,7 +24,7 @@ OWNER = (
 )
 # Is killed while it writes the state.
 WRITER = (
-    "import os, pathlib, signal, sys; from trainer.run import files as run_folder\n"
+    "import os, pathlib, signal, sys; from trainer.run import files\n"
     "with files.written_whole(pathlib.Path(sys.argv[1]) / 'state.json') as beside:\n"
     "    beside.write_text('{'); os.kill(os.getpid(), signal.SIGKILL)"
 )
@@ -34,7 +33,7 @@ WRITER = (
 @pytest.fixture
 def begun(tmp_path) -> Folder:
     folder = Folder(tmp_path / "deep" / "search")
-    folder.begin(asking.identity(*BEGUN), overwrite=False)
+    folder.begin(searches.identity(*BEGUN), overwrite=False)
     return folder
 
 
@@ -73,7 +72,7 @@ def owner(folder: Folder, identity: dict = SAME) -> subprocess.Popen:
 def test_the_same_flags_go_on(begun):
     before = filled(begun)
     contents = {path: path.read_bytes() for path in before}
-    begun.begin(asking.identity(*reversed(BEGUN)), overwrite=False)
+    begun.begin(searches.identity(*reversed(BEGUN)), overwrite=False)
     assert {path: path.read_bytes() for path in files(begun)} == contents
 
 
@@ -99,13 +98,13 @@ CHANGED = {
 def test_changed_flags_are_named(message, begun):
     before = filled(begun)
     with pytest.raises(ConfigError) as refused:
-        begun.begin(asking.identity(*BEGUN, *CHANGED[message]), overwrite=False)
+        begun.begin(searches.identity(*BEGUN, *CHANGED[message]), overwrite=False)
     assert message in str(refused.value)
     assert files(begun) == before
 
 
 def test_before_the_first_trial_other_flags_begin_another_search(begun, hasty):
-    other = asking.identity(*BEGUN, "--epochs=3")
+    other = searches.identity(*BEGUN, "--epochs=3")
     begun.begin(other, overwrite=False)
     with begun.owned(other):
         pass
@@ -130,12 +129,12 @@ def test_a_flag_that_the_program_did_not_have_is_named(begun):
     del older["seed"]
     path.write_text(json.dumps(older))
     with pytest.raises(ConfigError, match="--seed is 4, and was not given"):
-        begun.begin(asking.identity(*BEGUN), overwrite=False)
+        begun.begin(searches.identity(*BEGUN), overwrite=False)
 
 
-def test_overwrite_removes_what_a_search_left_and_begins_anew(begun):
+def test_overwrite_removes_what_a_search_left_and_begins_again(begun):
     filled(begun)
-    now = asking.identity("--seed=5")
+    now = searches.identity("--seed=5")
     begun.begin(now, overwrite=True)
     assert files(begun) == {begun.root / "search.json", begun.root / ".lock"}
     assert json.loads((begun.root / "search.json").read_text()) == now
@@ -148,7 +147,7 @@ def test_foreign_files_are_never_removed(overwrite, tmp_path):
     folder.state.unlink()
     (tmp_path / "thesis.doc").write_text("years of work")
     with pytest.raises(ConfigError, match=r"--search_dir .*(\(thesis\.doc\)|is not empty)"):
-        folder.begin(asking.identity(), overwrite=overwrite)
+        folder.begin(searches.identity(), overwrite=overwrite)
     assert files(folder) == before | {tmp_path / "thesis.doc"}
 
 
@@ -156,14 +155,14 @@ def test_a_search_without_its_flags_is_not_taken_for_another(tmp_path):
     folder = Folder(tmp_path)
     before = filled(folder)
     with pytest.raises(ConfigError, match="is not empty"):
-        folder.begin(asking.identity(), overwrite=False)
+        folder.begin(searches.identity(), overwrite=False)
     assert files(folder) == before
 
 
-def test_a_folder_that_can_not_be_made_is_told(tmp_path):
+def test_a_folder_that_can_not_be_made_is_an_error(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(ConfigError, match="can't be written"):
-        Folder(tmp_path / "file" / "search").begin(asking.identity(), overwrite=False)
+        Folder(tmp_path / "file" / "search").begin(searches.identity(), overwrite=False)
 
 
 @pytest.mark.parametrize("name", ["plots/lungs.png", "logs/ward.log", "trials.csv"])
@@ -173,14 +172,14 @@ def test_nothing_is_removed_without_overwrite(name, tmp_path):
     path.parent.mkdir(exist_ok=True)
     path.write_text("years of work")
     with pytest.raises(ConfigError, match="is not empty"):
-        Folder(tmp_path).begin(asking.identity(), overwrite=False)
+        Folder(tmp_path).begin(searches.identity(), overwrite=False)
     assert path.exists()
 
 
 def test_overwrite_removes_what_a_killed_process_left(begun):
     done = subprocess.run([sys.executable, "-c", WRITER, str(begun.root)], check=False)
     assert done.returncode == -signal.SIGKILL
-    begun.begin(asking.identity("--seed=5"), overwrite=True)
+    begun.begin(searches.identity("--seed=5"), overwrite=True)
     assert files(begun) == {begun.root / "search.json"}
 
 
@@ -211,7 +210,7 @@ def test_a_search_that_goes_on_is_not_overwritten(begun, hasty):
     first = owner(begun)
     try:
         with pytest.raises((RunError, ConfigError), match="Another process searches in"):
-            begun.begin(asking.identity(*BEGUN), overwrite=True)
+            begun.begin(searches.identity(*BEGUN), overwrite=True)
             with begun.owned(SAME):
                 pass
         assert begun.state.exists()

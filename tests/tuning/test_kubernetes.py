@@ -4,16 +4,19 @@ import re
 
 import pytest
 
-from tests.tuning.test_deploy import DEPLOY, VARIABLES
+from tests.helpers.commands import ROOT
+
+DEPLOY = ROOT / "tuning" / "deploy"
+VARIABLES = {"KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT"}
 
 
 @pytest.fixture(scope="module")
 def manifest() -> dict[tuple[str, str], dict]:
     yaml = pytest.importorskip("yaml", reason="PyYAML is not installed (pip install -e '.[dev]')")
     documents = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
-    found = {(one["kind"], one["metadata"]["name"]): one for one in documents}
-    assert len(found) == len(documents), "two of one name"
-    return found
+    by_name = {(one["kind"], one["metadata"]["name"]): one for one in documents}
+    assert len(by_name) == len(documents), "two of one name"
+    return by_name
 
 
 def spec(manifest: dict, job: str) -> dict:

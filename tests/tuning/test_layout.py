@@ -6,9 +6,15 @@ import math
 import numpy as np
 import pytest
 
-from tests.tuning.test_plots import ONE, VIEWS, scored
 from tuning import layout
-from tuning.plots import Axis
+from tuning.plots import Axis, Point
+
+VIEWS = Axis("augmentation", False, ("none", "radiograph+gamma+noise", "article"))
+ONE = Axis("optimizer", False, ("adam",))
+
+
+def scored(*scores):
+    return [Point(number, {"x": number}, score, None) for number, score in enumerate(scores)]
 
 
 def test_good_trials_come_first():
@@ -68,7 +74,7 @@ def test_the_scale_of_an_axis(axis, values, expected):
     if not axis.choices and len(labels) > 1:
         taken = [scale.at(value) for value in values]
         assert max(taken) - min(taken) > 0.4  # the axis is not mostly empty
-        # A label says the number at its place.
+        # A label is the number at its place.
         read = [scale.at(float(label)) for label in labels]
         np.testing.assert_allclose(read, places, atol=1e-3)
 

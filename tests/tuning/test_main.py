@@ -11,23 +11,14 @@ import time
 
 import pytest
 
-from tests.tuning.ended import searched
-from tests.tuning.killing import ranking, victims
-from trainer.config import ConfigError
+from tests.helpers import commands, searches
+from tests.helpers.searches import ended_search, processes_of, ranking
 from trainer.input_pipeline import dataset
+from trainer.run.errors import ConfigError
 from tuning import processes, roles
 
-ROOT = pathlib.Path(__file__).parents[2]
 CHIEF = {"KERASTUNER_TUNER_ID": "chief", "KERASTUNER_ORACLE_IP": "127.0.0.1",
          "KERASTUNER_ORACLE_PORT": "1"}  # fmt: skip
-
-
-def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "tuning.main", *arguments], cwd=ROOT, text=True,
-                          env={**os.environ, **environment}, capture_output=True, timeout=300,
-                          check=False)  # fmt: skip
-
-
 WRONG = {
     "are no flags": (["grid"], {}),
     "Unknown command line flag 'max_trial'": (["--max_trial=3"], {}),
@@ -43,13 +34,19 @@ WRONG = {
 }
 
 
+def command(*arguments: str) -> commands.Ended:
+    return commands.run("tuning.main", *arguments)
+
+
 @pytest.mark.parametrize("message", WRONG)
-def test_a_wrong_command_line_exits_with_2_and_no_traceback(message, tmp_path):
+def test_a_wrong_command_line_exits_with_2_and_no_traceback(message, tmp_path, monkeypatch):
     flags, environment = WRONG[message]
-    done = command(*flags, f"--search_dir={tmp_path / 'search'}", **environment)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    done = command(*flags, f"--search_dir={tmp_path / 'search'}")
+    assert done.status == 2
+    assert message in done.err
+    assert "Traceback" not in done.err
     assert not (tmp_path / "search").exists()
 
 
@@ -78,10 +75,9 @@ def test_workers_share_cores_and_gpus(monkeypatch):
 @pytest.fixture(scope="module")
 def tiny(data_dir, tmp_path_factory) -> list[str]:
     """A search of some seconds."""
-    cache = tmp_path_factory.mktemp("cache")
-    return ["--dataset=tiny", f"--data_dir={data_dir}", f"--cache_dir={cache}", "--weights=none",
-            "--image_size=32", "--batch_size=16", "--epochs=2", "--max_trials=3", "--seed=3",
-            "--head_units=4:16:log2", "--deterministic"]  # fmt: skip
+    return [*searches.QUICK, f"--data_dir={data_dir}", "--batch_size=16", "--max_trials=3",
+            f"--cache_dir={tmp_path_factory.mktemp('cache')}", "--seed=3",
+            "--head_units=4:16:log2"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -94,71 +90,71 @@ def whole(tiny, tmp_path_factory):
 
 def test_a_search_ends_with_leaderboard_comparison_and_a_trained_network(whole):
     _, folder, done = whole
-    assert done.returncode == 0, done.stderr
-    for words in ("3 trials finished, 0 failed; scores: 2-fold, patient-grouped, n = 85 images",
-                  "balanced accuracy out of fold, 2 folds dealt anew", "paired",
-                  "floor, no lungs"):  # fmt: skip
-        assert words in done.stdout
+    assert done.status == 0, done.err
+    for words in ("3 trials finished, 0 failed\nscores: 2-fold, patient-grouped, n = 85 images",
+                  "out of 2 new folds", "difference, paired",
+                  "shortcut baseline, lungs masked"):  # fmt: skip
+        assert words in done.out
     best = json.loads((folder / "best_hparams.json").read_text())
     retrained = json.loads((folder / "retrained" / "config.json").read_text())
     assert {n: retrained["config"][n] for n in best["values"]} == best["values"]
     assert retrained["hparams"]["file"] == str(folder / "best_hparams.json")
     assert retrained["hparams"]["changed"] == {}
+    assert retrained["hparams"]["dataset_fingerprint"] == retrained["dataset"]["fingerprint"]
     final = json.loads((folder / "final.json").read_text())
     difference = [final[side]["balanced_accuracy"]["value"] for side in ("best", "default")]
     assert final["difference"]["value"] == pytest.approx(difference[0] - difference[1])
     assert len(list((folder / "plots").iterdir())) == 3
-    assert "other images" not in done.stdout
 
 
 def test_a_finished_search_trains_nothing_again(whole):
     flags, folder, _ = whole
     before = (folder / "state.json").read_bytes()
     done = command(*flags, "--final_folds=0")
-    assert done.returncode == 0, done.stderr
-    assert "3 trials have ended" in done.stdout
+    assert done.status == 0, done.err
+    assert "3 trials have ended" in done.out
     assert (folder / "state.json").read_bytes() == before
 
 
 def test_other_flags_in_the_same_folder_are_named(whole):
     flags, _, _ = whole
     done = command(*flags, "--epochs=3", "--dropout=0.1")
-    assert done.returncode == 2
-    assert "--dropout is 0.1, and was 0.5; --epochs is 3, and was 2" in done.stderr
+    assert done.status == 2
+    assert "--dropout is 0.1, and was 0.5; --epochs is 3, and was 2" in done.err
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_metric_that_is_not_there_is_told_before_the_search(workers, tiny, tmp_path):
+def test_a_metric_that_is_not_there_is_refused_before_the_search(workers, tiny, tmp_path):
     done = command(*tiny, "--objective=val_auc", "--direction=max", f"--workers={workers}",
                    f"--search_dir={tmp_path / 'search'}")  # fmt: skip
-    assert done.returncode == 2
-    assert "--objective=val_auc is no metric of a trial. Choose from: " in done.stderr
-    assert "val_balanced_accuracy" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.status == 2
+    assert "--objective=val_auc is no metric of a trial. Choose from: " in done.err
+    assert "val_balanced_accuracy" in done.err
+    assert "Traceback" not in done.err
     assert not (tmp_path / "search" / "state.json").exists()
 
 
 def test_a_search_without_a_finished_trial_exits_with_1(tiny, data_dir, tmp_path):
     images = dataset.open_dataset("tiny", str(data_dir), 4).fingerprint
-    searched(tmp_path / "search", [None], *tiny, "--max_trials=1", images=images)
+    ended_search(tmp_path / "search", [None], *tiny, "--max_trials=1", images=images)
     done = command(*tiny, "--max_trials=1", f"--search_dir={tmp_path / 'search'}")
-    assert done.returncode == 1
-    assert "No trial finished; 1 failed. The last: Out of memory" in done.stdout
-    assert "Traceback" not in done.stderr
+    assert done.status == 1
+    assert "No trial finished; 1 failed. The last: Out of memory" in done.out
+    assert "Traceback" not in done.err
 
 
-def test_a_process_whose_memory_climbed_begins_anew_and_goes_on(tiny, tmp_path):
-    """With the least growth taken for too much; what is begun anew is the command itself."""
+def test_a_process_whose_memory_climbed_is_replaced_and_goes_on(tiny, tmp_path):
+    """With the least growth taken for too much; what takes its place is the command itself."""
     folder, flags = tmp_path / "search", [*tiny, "--max_trials=2", "--final_folds=0"]
     program = (
         "import runpy; from tuning import memory; memory.MOST = -1;"
         "runpy.run_module('tuning.main', run_name='__main__', alter_sys=True)"
     )
     done = subprocess.run([sys.executable, "-c", program, *flags, f"--search_dir={folder}",
-                           "--overwrite"], cwd=ROOT, capture_output=True, text=True, timeout=300,
-                          check=False)  # fmt: skip
+                           "--overwrite"], cwd=commands.ROOT, capture_output=True, text=True,
+                          timeout=300, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Memory has climbed: the process begins anew and goes on.") == 1
+    assert done.stdout.count("Memory has climbed: the process is replaced and goes on.") == 1
     assert "1 trials have ended" in done.stdout
     rows = ranking(folder)
     assert [row[2] for row in rows] == ["COMPLETED"] * 2
@@ -175,7 +171,7 @@ def killed_search(flags: list[str], folder: pathlib.Path, workers: int, parts: l
 
     def start():
         with log.open("ab") as file:
-            return subprocess.Popen(line, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
+            return subprocess.Popen(line, cwd=commands.ROOT, stdout=file, stderr=subprocess.STDOUT)
 
     process = start()
     for part in parts:
@@ -190,7 +186,7 @@ def killed_search(flags: list[str], folder: pathlib.Path, workers: int, parts: l
         time.sleep(rng.uniform(0, 0.3))
         if process.poll() is not None:
             break
-        os.kill(victims(process.pid)[part], signal.SIGKILL)
+        os.kill(processes_of(process.pid)[part], signal.SIGKILL)
         if part == "parent":
             process.wait()
             process = start()
@@ -202,7 +198,7 @@ def killed_search(flags: list[str], folder: pathlib.Path, workers: int, parts: l
 def undisturbed(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed") / "search"
     done = command(*tiny, f"--search_dir={folder}", "--final_folds=0")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.err
     return ranking(folder)
 
 
@@ -211,7 +207,8 @@ def test_a_killed_search_ends_as_an_undisturbed_one(tiny, undisturbed, tmp_path)
     assert ranking(tmp_path / "search") == undisturbed
 
 
+@pytest.mark.slow
 def test_killed_workers_chief_and_parent_change_nothing(tiny, undisturbed, tmp_path):
-    said = killed_search(tiny, tmp_path / "search", 2, ["worker0", "chief", "parent"])
-    assert "worker0 died (SIGKILL); it is started again." in said
+    log = killed_search(tiny, tmp_path / "search", 2, ["worker0", "chief", "parent"])
+    assert "worker0 died (SIGKILL); it is started again." in log
     assert ranking(tmp_path / "search") == undisturbed

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from tests.trainer.test_plots import TITLE, check_picture, saved
+from tests.helpers.pictures import TITLE, check_picture, saved
 from trainer.evaluation.plots import GREY
 from tuning import layout, plots
 from tuning.plots import Axis, Point
@@ -33,7 +33,7 @@ def drawn(monkeypatch):
 def trials(n, failed=(), sd=True):
     """n trials, in an order other than that they started in."""
     rng = np.random.default_rng(n)
-    found = []
+    points = []
     for number in range(n):
         values = {
             "learning_rate": float(10 ** rng.uniform(-4.9, -2.1)),
@@ -48,8 +48,8 @@ def trials(n, failed=(), sd=True):
         }
         score, spread = float(rng.uniform(0.6, 0.95)), float(rng.uniform(0.005, 0.02))
         ok = number not in failed
-        found.append(Point(number, values, score if ok else None, spread if sd and ok else None))
-    return found[::-1]
+        points.append(Point(number, values, score if ok else None, spread if sd and ok else None))
+    return points[::-1]
 
 
 def scored(*scores):
@@ -68,8 +68,8 @@ def footer(points):
     return f"{good} trial{'' if good == 1 else 's'} finished, {failed} failed"
 
 
-def said(axes):
-    """The labels of the legend, each of which says something once."""
+def legend_labels(axes):
+    """The labels of the legend, each of which stands there once."""
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
     assert len(set(texts)) == len(texts)
     return texts
@@ -168,11 +168,11 @@ def test_parallel_coordinates(drawn, tmp_path, n, failed, axes, direction):
     labels = ["failed trial"] * bool(bad) + ["finished trial"] * (len(finished) > 1)
     if not finished:
         assert figure.get_suptitle() == "Trials by parameter: no trial finished"
-        assert said(legend) == labels and not plot.child_axes
+        assert legend_labels(legend) == labels and not plot.child_axes
         return
     assert figure.get_suptitle() == "Trials by parameter"
     best = best_of(points, direction)
-    assert said(legend) == [*labels, named_best(best)]
+    assert legend_labels(legend) == [*labels, named_best(best)]
     thick = finished[-1]
     assert list(thick.get_ydata())[:-1] == places(best)
     for line in finished[:-1]:
@@ -199,8 +199,8 @@ def test_parallel_axes_are_named_and_ticked_in_words(drawn, tmp_path):
     points, path = trials(20), tmp_path / "parallel.png"
     named = {"objective": "val_loss", "direction": "min", "title": TITLE}
     plots.parallel_coordinates(points, (RATE, VIEWS, BATCH), path, **named)
-    told = {(text.xy[0], text.get_text()) for text in drawn[0].axes[0].texts}
-    assert told == {
+    texts = {(text.xy[0], text.get_text()) for text in drawn[0].axes[0].texts}
+    assert texts == {
         *((0, x) for x in ("learning_rate\n(log)", "1e-05", "1e-04", "1e-03", "1e-02")),
         *((1, x) for x in ("augmentation", "none", "radiograph+\ngamma+noise", "article")),
         *((2, x) for x in ("batch_size\n(log)", "64", "128", "256")),
@@ -219,8 +219,10 @@ def test_many_long_choices_stay_apart(drawn, tmp_path):
     for draw in (plots.parallel_coordinates, plots.objective_by_parameter):
         draw(points, axes, tmp_path / "long.png", **named)
         check_picture(tmp_path / "long.png", drawn[-1], footer(points))
-    told = {text.get_text() for text in drawn[0].axes[0].texts}
-    assert told >= {f"radiograph+\ngamma+noise+\ncutout+elastic_\n{number}" for number in range(14)}
+    texts = {text.get_text() for text in drawn[0].axes[0].texts}
+    assert texts >= {
+        f"radiograph+\ngamma+noise+\ncutout+elastic_\n{number}" for number in range(14)
+    }
     apart(drawn[1].axes[1].get_xticklabels())
 
 
@@ -246,7 +248,7 @@ def test_objective_by_parameter_has_a_panel_each(drawn, tmp_path, count):
         apart(panel.get_xticklabels())
     best = named_best(best_of(points, "max"))
     bars = "finished trial (bar: standard deviation)"
-    assert set(said(legend)) == {best, bars, "failed trial"}
+    assert set(legend_labels(legend)) == {best, bars, "failed trial"}
 
 
 @pytest.mark.parametrize("sd", [True, False])
@@ -303,7 +305,7 @@ def test_of_equal_scores_the_first_is_best(drawn, tmp_path, direction):
     for draw in (plots.parallel_coordinates, plots.objective_by_parameter):
         draw(points, (RATE, ONE), tmp_path / "equal.png", **named)
         check_picture(tmp_path / "equal.png", drawn[-1], "6 trials finished, 0 failed")
-        assert "best: trial 5, 0.75" in said(drawn[-1].axes[-1])
+        assert "best: trial 5, 0.75" in legend_labels(drawn[-1].axes[-1])
     plot = drawn[0].axes[0]
     drawn_last = [line.get_ydata()[-1] for line in lines(plot, "finished trial")]
     assert drawn_last == [0.5] * 5

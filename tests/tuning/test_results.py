@@ -5,11 +5,13 @@ import json
 import pathlib
 
 import pytest
+from absl import flags
 from keras_tuner.src.engine import trial as trial_lib
 from tensorboard.backend.event_processing import event_accumulator
 
-from tests.tuning.test_oracles import SPACE, opened
-from trainer import hparams
+from tests.helpers.searches import SPACE, open_oracle
+from trainer import config as config_lib
+from trainer.config import Config
 from tuning import results
 from tuning.folder import Folder
 from tuning.settings import Settings
@@ -22,7 +24,7 @@ SCORED = [(0.5, 0.9), (0.8, 0.7), None, (0.8, 0.6)]
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     folder = Folder(tmp_path_factory.mktemp("search"))
-    oracle = opened("random", folder.root)
+    oracle = open_oracle("random", folder.root)
     for scored in SCORED:
         trial = oracle.create_trial("one")
         if scored is None:
@@ -31,7 +33,7 @@ def searched(tmp_path_factory):
         else:
             ended = trial
             ended.status = "COMPLETED"
-            counts = {"val_images": 54.0, "val_patients": 43.0, "seconds": 1.5}
+            counts = {"val_images": 54.0, "val_groups": 43.0, "seconds": 1.5}
             metrics = {"val_accuracy": scored[0], "val_loss": scored[1], **counts}
             oracle.update_trial(trial.trial_id, metrics)
         oracle.end_trial(ended)
@@ -65,34 +67,43 @@ def test_the_table_holds_values_metrics_and_the_reason_of_a_failure(searched):
 
 def test_the_trainer_reads_the_best_values(searched):
     folder, oracle, _, _ = searched
-    found = hparams.read(folder.best)
+    given = flags.FlagValues()
+    config_lib.define_flags(given)
+    config_lib.define_hparams_flag(given)
+    given(["main", f"--hparams={folder.best}"])
+    config, origin = config_lib.from_flags_and_hparams(given)
     values = oracle.trials["3"].hyperparameters.values
-    assert found.origin["values"] == values
-    assert {name: found.config[name] for name in values} == values
-    assert found.config["epochs"] == 9
-    assert (found.origin["trial"], found.origin["score"]) == ("3", 0.8)
-    assert (found.origin["trials"], found.origin["failed"]) == (3, 1)
-    assert "data_dir" not in found.config
-    assert json.loads(folder.best.read_text())["search_dir"] == str(folder.root)
+    assert config == Config(epochs=9, **values)
+    assert (origin["values"], origin["changed"]) == (values, {})
+    assert (origin["trial"], origin["score"]) == ("3", 0.8)
+    assert (origin["trials"], origin["failed"]) == (3, 1)
+    written = json.loads(folder.best.read_text())
+    assert "data_dir" not in written["config"]
+    assert written["search_dir"] == str(folder.root)
 
 
-def test_the_leaderboard_says_n_and_how_it_was_scored(searched):
+def test_the_leaderboard_names_n_and_how_it_was_scored(searched):
     text = results.leaderboard(searched[3], SPACE, SETTINGS)
-    assert "3 trials finished, 1 failed; scores: validation split, n = 54 images of 43" in text
-    ranks = [line.split()[:2] for line in text.splitlines()[3:]]
-    assert ranks == [["1", "3"], ["2", "1"], ["3", "0"]]
+    _, counts, scores, _, *lines = text.splitlines()
+    assert counts == "3 trials finished, 1 failed"
+    assert scores == "scores: validation split, n = 54 images of 43 patient groups"
+    assert [line.split()[:2] for line in lines] == [["1", "3"], ["2", "1"], ["3", "0"]]
+    assert max(map(len, text.splitlines())) <= 80
     failed = [row for row in searched[3] if row["status"] == "FAILED"]
     assert "No trial finished; 1 failed. The last: Out of memory" in results.leaderboard(
         failed, SPACE, SETTINGS
     )
 
 
-def test_a_line_a_trial(searched):
+def test_a_trial_is_printed_with_the_best_so_far(searched):
     _, _, _, rows = searched
-    assert "trial 2  FAILED: Out of memory: 9 GiB" in results.line(rows[2], None, SPACE, SETTINGS)
-    told = results.line(rows[1], rows[3], SPACE, SETTINGS)
-    assert told.startswith("trial 1  val_accuracy 0.800  head_units ")
-    assert told.endswith("1.5 s  (best: trial 3, 0.800)")
+    failed = results.line(rows[2], None, SPACE, SETTINGS)
+    assert "trial 2  FAILED: Out of memory: 9 GiB" in failed
+    text = results.line(rows[1], rows[3], SPACE, SETTINGS)
+    assert max(map(len, [*failed.splitlines(), *text.splitlines()])) <= 80
+    words = text.split()
+    assert words[:5] == ["trial", "1", "val_accuracy", "0.800", "head_units"]
+    assert words[-6:] == ["1.5", "s", "(best:", "trial", "3,", "0.800)"]
 
 
 def test_tensorboard_has_one_row_a_finished_trial_written_once(searched):
@@ -117,6 +128,6 @@ def test_values_are_short(value, text):
 
 
 def test_nothing_is_written_before_a_trial_was_begun(tmp_path: pathlib.Path):
-    oracle = opened("random", tmp_path)
+    oracle = open_oracle("random", tmp_path)
     assert results.write(Folder(tmp_path), oracle, SPACE, SETTINGS, {}) == []
     assert not list(tmp_path.iterdir())

@@ -3,8 +3,8 @@
 import keras_tuner
 import pytest
 
-from tests.trainer.test_command import interrupted_within_tensorflow
-from tests.tuning.test_oracles import opened
+from tests.helpers.interrupts import interrupted_within_tensorflow
+from tests.helpers.searches import open_oracle
 from trainer.run import command
 from tuning import search
 from tuning.folder import Folder
@@ -17,11 +17,11 @@ class Interrupted(keras_tuner.HyperModel):
 
 
 def test_a_trial_that_the_user_stops_has_not_failed(tmp_path):
-    oracle = opened("random", tmp_path)
+    oracle = open_oracle("random", tmp_path)
     tuner = search.Tuner(oracle, Interrupted(), Folder(tmp_path), Pulse(), lambda: None)
     with pytest.raises(SystemExit) as ended, command.stopped("all is kept"):
         search.run(tuner)
     assert ended.value.code == 130
     assert len(oracle.trials) == 1
-    went_on = opened("random", tmp_path)
+    went_on = open_oracle("random", tmp_path)
     assert went_on.create_trial("again").trial_id == next(iter(oracle.trials))

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from tests.tuning import asking
-from trainer.config import Config, ConfigError
+from tests.helpers import commands, searches
+from trainer.config import Config
+from trainer.run.errors import ConfigError
 from tuning import settings
 from tuning.settings import Settings
 from tuning.space import USUAL
@@ -35,25 +36,25 @@ WRONG = {
 @pytest.mark.parametrize("message", WRONG)
 def test_what_is_out_of_bounds_or_has_no_effect_is_refused(message):
     with pytest.raises(ConfigError) as refused:
-        asking.asked(*WRONG[message])
+        searches.parsed(*WRONG[message])
     assert message in str(refused.value)
 
 
 def test_what_folds_forbid_a_single_split_allows():
-    _, found = asking.asked("--early_stopping=2", "--normalization=zca")
-    assert found == Settings("random", 20, "val_balanced_accuracy", "max", 0, 1)
+    _, settings_ = searches.parsed("--early_stopping=2", "--normalization=zca")
+    assert settings_ == Settings("random", 20, "val_balanced_accuracy", "max", 0, 1)
 
 
 @pytest.mark.parametrize(
     ("tuner", "trials"), [("random", 20), ("bayesian", 20), ("grid", 0), ("hyperband", 0)]
 )
 def test_trials_of_a_tuner_without_a_number(tuner, trials):
-    assert asking.asked(f"--tuner={tuner}")[1].max_trials == trials
+    assert searches.parsed(f"--tuner={tuner}")[1].max_trials == trials
 
 
 @pytest.mark.parametrize("tuner", ["random", "bayesian", "grid"])
 def test_trials_of_a_tuner_with_a_number(tuner):
-    assert asking.asked(f"--tuner={tuner}", "--max_trials=3")[1].max_trials == 3
+    assert searches.parsed(f"--tuner={tuner}", "--max_trials=3")[1].max_trials == 3
 
 
 @pytest.mark.parametrize(
@@ -65,12 +66,12 @@ def test_trials_of_a_tuner_with_a_number(tuner):
         ("val_balanced_accuracy", "max"),
     ],
 )
-def test_the_direction_follows_from_the_name_unless_it_is_asked_for(objective, direction):
+def test_the_direction_follows_from_the_name_unless_a_flag_gives_it(objective, direction):
     name = f"--objective={objective}"
-    assert asking.asked(name)[1].direction == direction
+    assert searches.parsed(name)[1].direction == direction
     for other in ("min", "max"):
-        assert asking.asked(name, f"--direction={other}")[1].direction == other
-    assert asking.asked("--objective=epoch", "--direction=min")[1].direction == "min"
+        assert searches.parsed(name, f"--direction={other}")[1].direction == other
+    assert searches.parsed("--objective=epoch", "--direction=min")[1].direction == "min"
 
 
 # Identity
@@ -91,6 +92,7 @@ CHANGED = {  # flag: another value, and what it needs beside it
     "normalization": ("zca", []),
     "views": ("3", ["--augmentation=article"]),
     "weights": ("none", []),
+    "width": ("0.5", ["--weights=none"]),
     "precision": ("float32", []),
     "autotune": ("true", []),
     "fine_tune_epochs": ("9", TUNED),
@@ -114,27 +116,29 @@ def test_every_flag_matters_or_is_known_not_to():
 @pytest.mark.parametrize("flag", CHANGED)
 def test_a_search_with_another_flag_is_another_search(flag):
     value, beside = CHANGED[flag]
-    before, now = asking.identity(*beside), asking.identity(*beside, f"--{flag}={value}")
+    before, now = searches.identity(*beside), searches.identity(*beside, f"--{flag}={value}")
     assert {name for name in now if now[name] != before[name]} == {flag}
     assert settings.digest(before) != settings.digest(now)
 
 
 def test_where_a_search_runs_does_not_make_it_another():
-    now = asking.identity(*(f"--{name}={value}" for name, value in ELSEWHERE.items()))
-    assert now == asking.identity()
+    now = searches.identity(*(f"--{name}={value}" for name, value in ELSEWHERE.items()))
+    assert now == searches.identity()
 
 
-def test_the_same_search_may_be_said_in_two_ways():
-    said = asking.identity(f"--learning_rate={USUAL['learning_rate']}", "--tuner=random",
+def test_the_same_search_may_be_given_in_two_ways():
+    one = searches.identity(f"--learning_rate={USUAL['learning_rate']}", "--tuner=random",
                            "--search=head_units", "--direction=max", "--max_trials=20",
                            f"--head_units={USUAL['head_units']}")  # fmt: skip
-    assert said == asking.identity()
-    turned = dict(reversed(said.items()))
-    assert settings.digest(turned) == settings.digest(said)
+    assert one == searches.identity()
+    turned = dict(reversed(one.items()))
+    assert settings.digest(turned) == settings.digest(one)
 
 
 def test_ranges_that_differ_in_their_seventh_digit_are_two_searches():
-    one, other = (asking.identity(f"--l2=1e-3:{end}:linear") for end in ("0.1234567", "0.1234568"))
+    one, other = (
+        searches.identity(f"--l2=1e-3:{end}:linear") for end in ("0.1234567", "0.1234568")
+    )
     assert one != other
 
 
@@ -151,13 +155,10 @@ COMMANDS = {
 
 @pytest.mark.parametrize("message", COMMANDS)
 def test_a_wrong_command_line_exits_with_2_and_no_traceback(message, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "tuning.main", f"--search_dir={tmp_path}/s", *COMMANDS[message]],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    done = commands.run("tuning.main", f"--search_dir={tmp_path}/s", *COMMANDS[message])
+    assert done.status == 2
+    assert message in done.err
+    assert "Traceback" not in done.err
     assert not (tmp_path / "s").exists()
 
 

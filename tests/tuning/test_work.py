@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.tuning import asking
+from tests.helpers import searches
 from trainer.run.errors import RunError
 from tuning import oracles, work
 from tuning.folder import Folder
@@ -11,11 +11,11 @@ from tuning.roles import Search
 
 def begun(root):
     """A process of a search, without its images: its oracle, and what looks whether to go on."""
-    space, settings = asking.asked("--max_trials=30")
-    asked = Search(Folder(root), space, settings, timeout=60.0, attempts=3)
-    asked.folder.begin(asked.identity, overwrite=False)
-    told = work._Told(asked)
-    return work._resumed(asked, told, ()), told
+    space, settings = searches.parsed("--max_trials=30")
+    spec = Search(Folder(root), space, settings, timeout=60.0, attempts=3)
+    spec.folder.begin(spec.identity, overwrite=False)
+    reporter = work._Reporter(spec)
+    return work._resumed(spec, reporter, ()), reporter
 
 
 def end(oracle, *statuses):
@@ -30,24 +30,24 @@ def end(oracle, *statuses):
 
 
 def test_a_search_whose_trials_all_fail_ends_and_may_be_tried_again(tmp_path):
-    oracle, told = begun(tmp_path)
+    oracle, reporter = begun(tmp_path)
     end(oracle, *[oracles.FAILED] * 4)
-    told.check()
+    reporter.check()
     end(oracle, oracles.FAILED)
     with pytest.raises(RunError, match=r"All of the 5 trials so far failed; the last: Out of mem"):
-        told.check()
-    oracle, told = begun(tmp_path)  # the cause is mended, perhaps
-    told.check()
+        reporter.check()
+    oracle, reporter = begun(tmp_path)  # the cause is mended, perhaps
+    reporter.check()
     end(oracle, *[oracles.FAILED] * 4)
-    told.check()
+    reporter.check()
     end(oracle, oracles.FAILED)
     with pytest.raises(RunError, match="All of the 10 trials"):
-        told.check()
+        reporter.check()
 
 
 def test_a_finished_trial_keeps_the_search_going_whatever_fails_later(tmp_path):
-    oracle, told = begun(tmp_path)
+    oracle, reporter = begun(tmp_path)
     end(oracle, oracles.COMPLETED)
-    oracle, told = begun(tmp_path)
+    oracle, reporter = begun(tmp_path)
     end(oracle, *[oracles.FAILED] * 9)
-    told.check()
+    reporter.check()

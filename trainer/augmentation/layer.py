@@ -51,16 +51,21 @@ def augment(
 
 
 class Augmentation(keras.layers.Layer):
-    """`augment` as a layer: images and their draws in, views out.
+    """`augment` as a layer of two inputs, the images and their random numbers.
 
-    Takes [batch, height, width, 1] in 0..255, uint8 or float, and float32 [batch, DRAWS] in [0, 1);
-    gives float32 of the images' shape and range. Nothing is drawn here, so a view is the same in
-    any batch, order and process.
+    Nothing is drawn here, so a view is the same in any batch, order and process.
+
+        >>> layer = augmentation("radiograph")
+        >>> views = layer(images, uniform_draws(image_ids, view=0, seed=1))
     """
 
     def __init__(self, ranges: Ranges) -> None:
-        """Takes how far each parameter may stray."""
-        # float32 whatever the policy: bfloat16 cannot tell a coordinate of 149.2 from 149.
+        """Has no weights.
+
+        Args:
+            ranges: How far each parameter may stray.
+        """
+        # float32 whatever the policy: in bfloat16 a coordinate of 149.2 is 149.
         super().__init__(name="augmentation", dtype="float32")
         self.ranges = ranges
         self._augment = _compiled(functools.partial(augment, ranges=ranges))
@@ -78,7 +83,15 @@ class Augmentation(keras.layers.Layer):
             )
 
     def call(self, images: keras.KerasTensor, draws: keras.KerasTensor) -> keras.KerasTensor:
-        """The view of each image that its draws describe."""
+        """Makes the view of each image that its draws describe.
+
+        Args:
+            images: [batch, height, width, 1] in 0..255, uint8 or float.
+            draws: float32 [batch, DRAWS] in [0, 1).
+
+        Returns:
+            float32 [batch, height, width, 1] in 0..255.
+        """
         return self._augment(ops.cast(images, "float32"), draws)
 
     def compute_output_shape(self, images_shape: tuple, draws_shape: tuple) -> tuple:
@@ -109,10 +122,10 @@ def augmentation(flag: str) -> Augmentation | None:
 
 
 def _compiled(function: Callable[..., keras.KerasTensor]) -> Callable[..., keras.KerasTensor]:
-    """Compiles with XLA on TensorFlow, where a model that resizes cannot be compiled as a whole.
+    """Compiles with XLA on TensorFlow, whether or not the model around it is compiled.
 
-    Fused, the warp and the exposure are one pass over the pixels in place of some thirty. JAX
-    compiles the whole training step anyway.
+    Fused, the warp and the exposure are one pass over the pixels in place of some thirty, while
+    VGG16 is slower under XLA on a CPU. JAX compiles the whole training step anyway.
     """
     if keras.backend.backend() != "tensorflow":
         return function

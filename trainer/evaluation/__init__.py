@@ -1,5 +1,8 @@
 """From probabilities to everything that is said of them; imports nothing of training.
 
-Read `metrics` (numbers with their n), `intervals` (95 % over patients), `baselines` (what a model
-that hardly sees the lungs gets), `plots`, `summary` (the last lines of a run).
+Read `predictions` (the table that all else is computed from), `metrics` (every number of a run or
+of a cross-validation), `intervals` (95 % over patient groups), `baselines` (what a linear model
+that hardly sees the lungs gets), `confounding` (class against source), `article` (how the 2020
+article read its numbers), `history` and `images_used` (the run's other tables), `summary` (the
+last lines on the screen), `plots`.
 """

@@ -1,114 +1,189 @@
-"""The shortcut floor: what a classifier that barely sees the lungs gets on the same splits.
+"""The shortcut baseline: what a classifier that hardly sees the lungs gets on the same images.
 
-A linear model of 32x32 grey pixels cannot read an image. What it scores comes from exposure,
-framing, age, markers and borders, and with the lungs blacked out from these alone. A network has to
-be far above both numbers before its own number says anything about lungs. Research use, not for
+A linear model of 32 x 32 grey pixels cannot read a radiograph. What it scores comes from exposure,
+framing, age, markers and borders, and with the lungs masked from these alone. A network has to be
+far above both numbers before its own number shows anything about lungs. Research use, not for
 diagnosis.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from trainer.evaluation.metrics import Predictions, score
+from trainer.evaluation.metrics import loss_and_accuracy, mean_and_sd, score
+from trainer.evaluation.predictions import Predictions
 
-FLOOR_SIZE = 32
-REMOVED_SHARE = 0.7
+SIZE = 32  # pixels of a side
+MASKED_SHARE = 0.7
+# Of more images than this, so many are fitted to: 1,024 weights a class are settled by then, and
+# the memory of a run does not grow with its dataset.
+MOST_FITTED = 10_000
+_SCORED_AT_ONCE = 4096  # images
 
-Split = tuple[np.ndarray, np.ndarray, list[str]]
+Split = tuple[np.ndarray, np.ndarray, Sequence[str]]
 
 
-def lungs_removed(images: np.ndarray) -> np.ndarray:
+def lungs_masked(squares: np.ndarray) -> np.ndarray:
     """Blacks out the central 70 % of the height and of the width (22 of 32 pixels).
 
     Args:
-      images: uint8 [n, 32, 32], 0..255.
+        squares: uint8 [n, 32, 32], 0..255.
 
     Returns:
-      A copy, the same shape and type; the 5-pixel frame is untouched.
+        A copy of the same shape and type; the 5-pixel frame is untouched.
 
     Raises:
-      ValueError: another shape or type.
+        ValueError: The squares have another shape or type.
     """
-    _check_images(images)
-    hidden = round(FLOOR_SIZE * REMOVED_SHARE)
-    first = (FLOOR_SIZE - hidden) // 2
-    blacked = images.copy()
-    blacked[:, first : first + hidden, first : first + hidden] = 0
-    return blacked
+    _check_squares(squares)
+    hidden = round(SIZE * MASKED_SHARE)
+    first = (SIZE - hidden) // 2
+    masked = squares.copy()
+    masked[:, first : first + hidden, first : first + hidden] = 0
+    return masked
 
 
-def shortcut_floor(
-    train: tuple[np.ndarray, np.ndarray], splits: Mapping[str, Split], n_classes: int
-) -> dict:
-    """Fits the floor's model on the train images and scores it on other splits.
-
-    Logistic regression with C = 0.01 on standardised pixels, once on whole images, once on images
-    with `lungs_removed`. Balanced accuracy is what is reported, so classes are weighed equally
-    when fitting too. Deterministic.
+def fitted_images(n: int) -> np.ndarray:
+    """int64, ascending: the indices of the train images that are fitted to, evenly spaced.
 
     Args:
-      train: images uint8 [n, 32, 32], 0..255, and labels int [n], 0..n_classes-1.
-      splits: by name: images uint8 [m, 32, 32], labels int [m], m patient keys.
-      n_classes: number of classes; train must hold at least two of them.
+        n: Train images.
+    """
+    return np.linspace(0, n - 1, min(n, MOST_FITTED)).round().astype(np.int64)
+
+
+# What the two baselines see of an image.
+_INPUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "full_image": np.copy,
+    "lungs_masked": lungs_masked,
+}
+
+
+def shortcut_baseline(
+    train_squares: np.ndarray,
+    train_labels: np.ndarray,
+    splits: Mapping[str, Split],
+    classes: int,
+) -> dict[str, dict[str, Any]]:
+    """Fits the linear models on the train images and scores them on other splits.
+
+    Logistic regression with C = 0.01 on standardised pixels, once on full images, once on images
+    with the lungs masked. Balanced accuracy is what is reported, so classes are weighed equally
+    when fitting, too. Deterministic.
+
+    Args:
+        train_squares: uint8 [n, 32, 32], 0..255.
+        train_labels: int [n], 0..classes-1; at least two classes occur.
+        splits: By name: squares uint8 [m, 32, 32], labels int [m], m patient groups.
+        classes: Number of classes.
 
     Returns:
-      {split: {"whole_image": {"balanced_accuracy": E}, "lungs_removed": {"balanced_accuracy": E}}},
-      E with its interval over patients as in `evaluation.score`.
+        {split: {"full_image": {"balanced_accuracy": E}, "lungs_masked": {"balanced_accuracy":
+        E}}}, E with its interval over patient groups as in `metrics.score`.
 
     Raises:
-      ValueError: images of another shape or type, labels that do not fit, fewer than two classes in
-        train, or an empty split.
+        ValueError: Squares have another shape or type, labels do not fit, train has fewer than two
+            classes, or a split is empty.
     """
-    images, labels = train
-    _check_images(images)
+    _check_train(train_squares, train_labels, classes)
+    results: dict[str, dict[str, Any]] = {name: {} for name in splits}
+    for name, see in _INPUTS.items():
+        model = _fitted(see(train_squares), train_labels)
+        for split, (squares, labels, groups) in splits.items():
+            _check_squares(squares)
+            if len(squares) == 0:
+                raise ValueError(
+                    f"The split {split!r} has no image. Leave it out, or pass at least one."
+                )
+            estimate = _scored(_probabilities(model, see(squares), classes), labels, groups)
+            results[split][name] = {"balanced_accuracy": estimate}
+    return results
+
+
+def cross_validated(
+    squares: np.ndarray, labels: np.ndarray, fold: np.ndarray, classes: int
+) -> dict[str, dict[str, Any]]:
+    """Balanced accuracy of the linear models, each fold scored by models of the other folds.
+
+    Args:
+        squares: uint8 [n, 32, 32], 0..255.
+        labels: int64 [n], 0..classes-1.
+        fold: int64 [n], 0..folds-1; groups are in one fold each.
+        classes: Number of classes.
+
+    Returns:
+        `full_image` and `lungs_masked`: `mean` and `sd` over the folds, and their `values`.
+
+    Raises:
+        ValueError: As for `shortcut_baseline`.
+    """
+    results: dict[str, dict[str, Any]] = {}
+    for name, see in _INPUTS.items():
+        seen, values = see(squares), []
+        for number in range(fold.max() + 1):
+            out = fold == number
+            _check_train(squares[~out], labels[~out], classes)
+            kept = np.flatnonzero(~out)[fitted_images(np.count_nonzero(~out))]
+            probabilities = _probabilities(_fitted(seen[kept], labels[kept]), seen[out], classes)
+            values.append(loss_and_accuracy(labels[out], probabilities)["balanced_accuracy"])
+        results[name] = {**mean_and_sd(values), "values": values}
+    return results
+
+
+def _check_squares(squares: np.ndarray) -> None:
+    if squares.ndim != 3 or squares.shape[1:] != (SIZE, SIZE) or squares.dtype != np.uint8:
+        raise ValueError(
+            f"The squares are {squares.dtype} {squares.shape}, expected uint8 [n, {SIZE}, {SIZE}]. "
+            "Resize the grey images with antialiasing before."
+        )
+
+
+def _check_train(squares: np.ndarray, labels: np.ndarray, classes: int) -> None:
+    _check_squares(squares)
     present = np.unique(labels).tolist()
-    if len(labels) != len(images) or len(present) < 2 or not set(present) <= set(range(n_classes)):
+    if len(labels) != len(squares) or len(present) < 2 or not set(present) <= set(range(classes)):
         raise ValueError(
-            f"The train split has {len(images)} images and {len(labels)} labels of the classes "
-            f"{present}. Pass one label per image, at least two classes, all in 0..{n_classes - 1}."
-        )
-    views = {"whole_image": np.copy, "lungs_removed": lungs_removed}
-    floors: dict = {name: {} for name in splits}
-    for view, see in views.items():
-        model = make_pipeline(
-            StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=1000)
-        )
-        model.fit(_pixels(see(images)), labels)
-        for name, split in splits.items():
-            floors[name][view] = {"balanced_accuracy": _scored(model, see, split, n_classes)}
-    return floors
-
-
-def _check_images(images: np.ndarray) -> None:
-    if images.ndim != 3 or images.shape[1:] != (FLOOR_SIZE, FLOOR_SIZE) or images.dtype != np.uint8:
-        raise ValueError(
-            f"The images are {images.dtype} {images.shape}, expected uint8 [n, {FLOOR_SIZE}, "
-            f"{FLOOR_SIZE}]. Resize the grey images with antialiasing before."
+            f"The train split has {len(squares)} images and {len(labels)} labels of the classes "
+            f"{present}. Pass one label per image, at least two classes, all in 0..{classes - 1}."
         )
 
 
-def _pixels(images: np.ndarray) -> np.ndarray:
+def _fitted(squares: np.ndarray, labels: np.ndarray) -> Pipeline:
+    model = make_pipeline(
+        StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=1000)
+    )
+    return model.fit(_pixels(squares), labels)
+
+
+def _pixels(squares: np.ndarray) -> np.ndarray:
     """float32 [n, 1024], 0..255; standardised inside the model."""
-    return images.reshape(len(images), -1).astype(np.float32)
+    return squares.reshape(len(squares), -1).astype(np.float32)
 
 
-def _scored(
-    model: Pipeline, see: Callable[[np.ndarray], np.ndarray], split: Split, n_classes: int
-) -> dict:
-    """Balanced accuracy of a fitted model on one split, an E of `evaluation.score`."""
-    images, labels, patients = split
-    _check_images(images)
-    if len(images) == 0:
-        raise ValueError("A split has no image. Leave it out, or pass at least one.")
-    # A class that train lacks has no column in the model; here it has probability 0.
-    probabilities = np.zeros((len(images), n_classes), dtype=np.float32)
-    probabilities[:, model.classes_] = model.predict_proba(_pixels(see(images)))
-    n = len(images)
-    predictions = Predictions([str(i) for i in range(n)], patients, [""] * n, labels, probabilities)
-    return score(predictions, [str(c) for c in range(n_classes)])["balanced_accuracy"]
+def _probabilities(model: Pipeline, squares: np.ndarray, classes: int) -> np.ndarray:
+    """float32 [n, classes]. A class that train does not have is no column of the model: 0."""
+    probabilities = np.zeros((len(squares), classes), dtype=np.float32)
+    for first in range(0, len(squares), _SCORED_AT_ONCE):
+        part = slice(first, first + _SCORED_AT_ONCE)
+        probabilities[part, model.classes_] = model.predict_proba(_pixels(squares[part]))
+    return probabilities
+
+
+def _scored(probabilities: np.ndarray, labels: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
+    """The balanced accuracy, an E of `metrics.score`."""
+    n, classes = probabilities.shape
+    predictions = Predictions(
+        image_ids=[str(i) for i in range(n)],
+        patients=groups,
+        groups=groups,
+        sources=[""] * n,
+        splits=[""] * n,
+        labels=labels,
+        probabilities=probabilities,
+        class_names=[str(c) for c in range(classes)],
+    )
+    return score(predictions)["balanced_accuracy"]

@@ -1,185 +1,87 @@
-"""Numbers from predictions: each with its n and a 95 % interval that respects patients.
+"""Every number of a run or a cross-validation, computed from predictions.csv.
 
 Ranges used throughout: probabilities, accuracies, areas and Cramer's V are shares in 0..1; the loss
-is in nats. A patient, not an image, is the independent unit: the images of one patient look alike,
-so an interval that counts images claims more than the data hold. Research use, not for diagnosis.
+is in nats. Intervals are over patient groups, see `intervals`. Research use, not for diagnosis.
 """
 
-from __future__ import annotations
-
-import collections
-import csv
-import dataclasses
 import itertools
-import math
-import os
+import json
+import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import confusion_matrix, recall_score
 
-from trainer.evaluation.intervals import estimates, wilson
-from trainer.run.files import written_whole
+from trainer.evaluation import article, history, images_used
+from trainer.evaluation.confounding import confounding
+from trainer.evaluation.intervals import SMALLEST_PROBABILITY, estimates, wilson
+from trainer.evaluation.predictions import Predictions, read
+from trainer.run.files import write_json
 
+NOTICE = "Research use, not for diagnosis."
 PREVALENCES = (0.01, 0.05, 0.2)
 CALIBRATION_BINS = 10
 CLASS_SCORES = ("sensitivity", "specificity", "ppv", "roc_auc", "pr_auc")
-
-# Cramer's V from which class and source count as confounded. In the plainest case (two classes, two
-# sources, all four margins equal) guessing the class from the source alone is right in (1 + V) / 2
-# of the images: at .3 that is 65 % without a look at the image, 15 points above chance, and
-# more than what separates the published systems. It is also the customary border of a "medium"
-# association (Cohen 1988, w = .3).
-CONFOUNDED_FROM = 0.3
+BASELINED = ("validation", "test")  # the splits that have a shortcut baseline
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Predictions:
-    """Every scored image of one split, once, in the dataset's order.
-
-    Attributes:
-      image_ids: n distinct names.
-      patients: n patient-group keys, the unit of resampling.
-      sources: n names of where each image comes from.
-      labels: int [n], 0..classes-1, the true class.
-      probabilities: float32 [n, classes], 0..1, rows sum to 1 (2 classes: columns 1-p and p).
-
-    Raises:
-      ValueError: no image, lengths that differ, a repeated image id, a label out of range, or rows
-        that are not probabilities.
-    """
-
-    image_ids: list[str]
-    patients: list[str]
-    sources: list[str]
-    labels: np.ndarray
-    probabilities: np.ndarray
-
-    def __post_init__(self) -> None:
-        """Refuses what cannot be scored; a `Predictions` that exists is sound."""
-        _check_shapes(self)
-        _check_values(self)
-
-    @property
-    def predicted(self) -> np.ndarray:
-        """The most probable class, int64 [n]; of equals the first."""
-        return np.argmax(self.probabilities, axis=1)
-
-
-def _check_shapes(predictions: Predictions) -> None:
-    probabilities, labels = predictions.probabilities, predictions.labels
-    if np.ndim(probabilities) != 2 or np.shape(probabilities)[1] < 2:
-        raise ValueError(
-            f"probabilities have shape {np.shape(probabilities)}, expected [n, classes] with at "
-            "least 2 classes. For a sigmoid output p, pass the columns 1 - p and p."
-        )
-    n = len(probabilities)
-    if n == 0:
-        raise ValueError("There is no image to score. Pass at least one prediction per split.")
-    names = ("image_ids", "patients", "sources", "labels")
-    lengths = {name: len(getattr(predictions, name)) for name in names}
-    if np.ndim(labels) != 1 or set(lengths.values()) != {n}:
-        raise ValueError(
-            f"{n} rows of probabilities, but labels of shape {np.shape(labels)} and lengths "
-            f"{lengths}. Pass one image id, patient, source and label for each row."
-        )
-
-
-def _check_values(predictions: Predictions) -> None:
-    probabilities, labels = predictions.probabilities, predictions.labels
-    repeated = [i for i, k in collections.Counter(predictions.image_ids).items() if k > 1]
-    if repeated:
-        raise ValueError(
-            f"{len(repeated)} image ids occur more than once, for example {repeated[:3]}. "
-            "Score every image once: no repeat, no padding of the last batch."
-        )
-    classes = probabilities.shape[1]
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(
-            f"labels are {labels.dtype} in {labels.min()}..{labels.max()}, expected integers in "
-            f"0..{classes - 1}, one for each column of probabilities. Leave out other images."
-        )
-    if not np.isfinite(probabilities).all():
-        bad = predictions.image_ids[int(np.argmin(np.isfinite(probabilities).all(axis=1)))]
-        raise ValueError(
-            f"The probabilities of image {bad!r} are not finite. The training diverged: lower "
-            "the learning rate, or train in float32."
-        )
-    sums = probabilities.sum(axis=1, dtype=np.float64)
-    worst = int(np.argmax(np.abs(sums - 1)))
-    if abs(sums[worst] - 1) > 1e-3 or probabilities.min() < 0:
-        raise ValueError(
-            f"Rows of probabilities must be at least 0 and sum to 1, but the least value is "
-            f"{probabilities.min():.4g} and the row of image {predictions.image_ids[worst]!r} sums "
-            f"to {sums[worst]:.4g}. Pass the output after the softmax (or 1 - p and p), in float32."
-        )
-
-
-def score(
-    predictions: Predictions, class_names: Sequence[str], *, seed: int = 0, resamples: int = 2000
-) -> dict:
-    """All numbers of one split, ready for JSON.
+def score(predictions: Predictions, *, seed: int = 0, resamples: int = 2000) -> dict[str, Any]:
+    """All numbers of a table of predictions, ready for JSON.
 
     Every estimate E is {"value", "low", "high", "n", "interval"}: n counts the images of its
-    denominator (for ppv the images called so), low and high bound 95 %, `interval` names the
-    method, see `resampling`.
+    denominator (for ppv the images that were called so), low and high bound 95 %, `interval` names
+    the method, see `intervals`.
 
     Args:
-      predictions: the split.
-      class_names: one name per column of the probabilities.
-      seed: of the resampling; the same seed gives the same numbers.
-      resamples: bootstrap draws of the patients.
+        predictions: The rows of one split, or of all repeats of a cross-validation: the rows of a
+            group are drawn together, so that repeats narrow no interval.
+        seed: Of the resampling; the same seed gives the same numbers.
+        resamples: Bootstrap draws of the groups, at least 1.
 
     Returns:
-      n, patients, accuracy E, balanced_accuracy E (mean sensitivity of the classes present), loss
-      E (cross-entropy in nats), confusion [[int]] (rows are the truth), classes {name: n,
-      patients, sensitivity E, specificity E, ppv E, roc_auc E, pr_auc E, ppv_at_prevalence {"0.01",
-      "0.05", "0.2"}}, calibration {ece, bins}, patients_for_5_points. Areas are of one class
-      against the rest. ppv_at_prevalence is Bayes' rule on the two values without their
-      intervals: a measured specificity of 1 gives 1 at any prevalence. What the images cannot
-      define (a class that is absent, ppv with no positive call) has the value None, never NaN.
+        n (images), patients, groups, accuracy E, balanced_accuracy E (mean sensitivity of the
+        classes present), loss E (cross-entropy in nats), confusion [[int]] (rows are the truth),
+        classes {name: n, patients, groups, sensitivity E, specificity E, ppv E, roc_auc E, pr_auc
+        E, ppv_at_prevalence {"0.01", "0.05", "0.2"}}, calibration {ece, bins},
+        patients_for_5_points. Areas are of one class against the rest. ppv_at_prevalence is Bayes'
+        rule on the two values without their intervals: a measured specificity of 1 gives 1 at any
+        prevalence. What the images cannot define (a class that is absent, ppv with no positive
+        call) has the value None, never NaN.
 
     Raises:
-      ValueError: the names do not fit the classes, or `resamples` is below 1.
+        ValueError: `resamples` is below 1.
     """
-    _check_names(predictions, class_names)
     if resamples < 1:
         raise ValueError(f"resamples is {resamples}. Pass at least 1; 2000 is the default.")
-    labels, probabilities = predictions.labels, predictions.probabilities
-    keys, patients = np.unique(np.asarray(predictions.patients, dtype=str), return_inverse=True)
-    found = estimates(labels, probabilities, patients, seed=seed, resamples=resamples)
-    confusion = confusion_matrix(labels, predictions.predicted, labels=range(len(class_names)))
+    labels, names = predictions.labels, predictions.class_names
+    groups = np.unique(np.asarray(predictions.groups), return_inverse=True)[1]
+    patients = np.unique(np.asarray(predictions.patients), return_inverse=True)[1]
+    measured = estimates(labels, predictions.probabilities, groups, seed=seed, resamples=resamples)
     classes = {}
-    for c, name in enumerate(class_names):
-        own = {score_name: found[score_name, c] for score_name in CLASS_SCORES}
+    for c, name in enumerate(names):
+        own = {key: measured[key, c] for key in CLASS_SCORES}
         own["ppv_at_prevalence"] = {str(p): _ppv_at(p, own) for p in PREVALENCES}
-        images = labels == c
-        classes[name] = {
-            "n": int(images.sum()),
-            "patients": len(np.unique(patients[images])),
-            **own,
-        }
+        classes[name] = {**_counts(patients, groups, labels == c), **own}
     return {
-        "n": len(labels),
-        "patients": len(keys),
-        **{key: found[key] for key in ("accuracy", "balanced_accuracy", "loss")},
-        "confusion": confusion.tolist(),
+        **_counts(patients, groups, np.full(len(labels), True)),
+        **{key: measured[key] for key in ("accuracy", "balanced_accuracy", "loss")},
+        "confusion": confusion_matrix(
+            labels, predictions.predicted, labels=range(len(names))
+        ).tolist(),
         "classes": classes,
         "calibration": {"ece": _expected_calibration_error(predictions), "bins": CALIBRATION_BINS},
-        "patients_for_5_points": patients_for_5_points(found["accuracy"]["value"]),
+        "patients_for_5_points": patients_for_5_points(measured["accuracy"]["value"]),
     }
 
 
-def _check_names(predictions: Predictions, class_names: Sequence[str]) -> None:
-    classes = predictions.probabilities.shape[1]
-    if len(set(class_names)) != classes or len(class_names) != classes:
-        raise ValueError(
-            f"{classes} columns of probabilities, but the class names are {list(class_names)}. "
-            "Pass one distinct name per column, in the labels' order."
-        )
+def _counts(patients: np.ndarray, groups: np.ndarray, rows: np.ndarray) -> dict[str, int]:
+    """Images, patients and groups of some rows (bool [n])."""
+    people, held = (len(np.unique(each[rows])) for each in (patients, groups))
+    return {"n": int(rows.sum()), "patients": people, "groups": held}
 
 
-def _ppv_at(prevalence: float, scores: dict) -> float | None:
+def _ppv_at(prevalence: float, scores: Mapping[str, Any]) -> float | None:
     """Bayes' rule: the share of positive calls that are right where the class is this frequent."""
     sensitivity, specificity = scores["sensitivity"]["value"], scores["specificity"]["value"]
     if sensitivity is None or specificity is None:
@@ -192,9 +94,8 @@ def _expected_calibration_error(predictions: Predictions) -> float:
     """Mean gap of confidence and accuracy over equal bins of confidence (Guo et al. 2017), 0..1."""
     confidence = predictions.probabilities.max(axis=1).astype(np.float64)
     gap = (predictions.predicted == predictions.labels) - confidence
-    bins = np.ceil(np.minimum(confidence, 1) * CALIBRATION_BINS).astype(
-        int
-    )  # (0, .1], (.1, .2] ...
+    # Bins are (0, .1], (.1, .2] and so on.
+    bins = np.ceil(np.minimum(confidence, 1) * CALIBRATION_BINS).astype(np.int64)
     return float(np.abs(np.bincount(bins, weights=gap)).sum() / len(gap))
 
 
@@ -202,7 +103,7 @@ def patients_for_5_points(accuracy: float) -> int:
     """The fewest independent patients whose Wilson interval is +-5 points wide or narrower.
 
     Args:
-      accuracy: the measured share of right calls, 0..1.
+        accuracy: The measured share of right calls, 0..1.
     """
     for n in itertools.count(1):
         low, high = wilson(accuracy * n, n)
@@ -210,111 +111,143 @@ def patients_for_5_points(accuracy: float) -> int:
             return n
 
 
-def as_published(predictions: Predictions, batch_size: int) -> dict:
-    """The article's misreading of the test accuracy, an E of `score` to print beside the right one.
-
-    Its notebooks ran ceil(n / batch_size) steps of a generator that gave one image a step, in the
-    order of a directory reader (class, then name). So 2, 3 and 4 images made the published figures.
+def loss_and_accuracy(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """The numbers of an epoch or a fold, without intervals.
 
     Args:
-      predictions: the test split.
-      batch_size: of the training, 10 in the article.
-
-    Raises:
-      ValueError: `batch_size` is below 1.
-    """
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}. Pass the training's batch size, at least 1.")
-    n = math.ceil(len(predictions.labels) / batch_size)
-    listed = np.lexsort((np.asarray(predictions.image_ids), predictions.labels))[:n]
-    right = int((predictions.predicted == predictions.labels)[listed].sum())
-    low, high = wilson(right, n)
-    return {"value": right / n, "low": low, "high": high, "n": n, "interval": "Wilson 95 %, images"}
-
-
-def _contingency(labels: Sequence[int], sources: Sequence[str]) -> tuple[np.ndarray, ...]:
-    """Counts [classes present, sources present], the class numbers and the source names."""
-    if len(labels) != len(sources) or len(labels) == 0:
-        raise ValueError(
-            f"{len(labels)} labels and {len(sources)} sources. Pass one source per label, not none."
-        )
-    classes, rows = np.unique(np.asarray(labels), return_inverse=True)
-    names, columns = np.unique(np.asarray(sources, dtype=str), return_inverse=True)
-    table = np.zeros((len(classes), len(names)), dtype=np.int64)
-    np.add.at(table, (rows, columns), 1)
-    return table, classes, names
-
-
-def cramers_v(labels: Sequence[int], sources: Sequence[str]) -> float:
-    """Association of class and source (Cramer 1946, uncorrected), 0..1.
-
-    1 when the class determines the source; 0 when they are independent, and by definition when
-    there is one source or one class only.
-
-    Raises:
-      ValueError: no label, or lengths that differ.
-    """
-    table = _contingency(labels, sources)[0]
-    if min(table.shape) < 2:
-        return 0.0
-    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
-    chi_squared = ((table - expected) ** 2 / expected).sum()
-    return float(min(1.0, np.sqrt(chi_squared / table.sum() / (min(table.shape) - 1))))
-
-
-def confounding(labels: Sequence[int], sources: Sequence[str], class_names: Sequence[str]) -> dict:
-    """Whether the source gives the class away (pitfall P1), ready for JSON.
+        labels: int64 [n], 0..classes-1.
+        probabilities: float32 [n, classes], finite, 0..1.
 
     Returns:
-      {"table": {class: {source: images}}, "cramers_v": 0..1, "verdict"}. The verdict is
-      "one source"; "CONFOUNDED" where V reaches `CONFOUNDED_FROM` or a whole class has its
-      sources for itself; else "not confounded".
-
-    Raises:
-      ValueError: no label, lengths that differ, or a label without a name.
+        `loss` (cross-entropy in nats), `accuracy` and `balanced_accuracy` (mean sensitivity of the
+        classes present).
     """
-    table, classes, names = _contingency(labels, sources)
-    if classes[0] < 0 or classes[-1] >= len(class_names):
-        raise ValueError(
-            f"Labels {classes.tolist()} do not fit the class names {list(class_names)}. "
-            "Pass one name per label, in the labels' order."
-        )
-    v = cramers_v(labels, sources)
-    # One class with a source to itself makes V at least 1 / sqrt(min(classes, sources) - 1), which
-    # is under .3 from 13 classes and sources on, however surely that class is given away.
-    shared = table[:, (table > 0).sum(axis=0) > 1].sum(axis=1)
-    alone = len(classes) > 1 and bool((shared == 0).any())
-    verdict = "CONFOUNDED" if v >= CONFOUNDED_FROM or alone else "not confounded"
-    rows = dict(zip(classes.tolist(), table.tolist(), strict=True))
+    predicted = probabilities.argmax(axis=1)
+    of_truth = np.clip(probabilities[np.arange(len(labels)), labels], SMALLEST_PROBABILITY, 1)
     return {
-        "table": {
-            name: dict(zip(names.tolist(), rows.get(c, [0] * len(names)), strict=True))
-            for c, name in enumerate(class_names)
-        },
-        "cramers_v": v,
-        "verdict": "one source" if len(names) == 1 else verdict,
+        "loss": float(-np.log(of_truth).mean()),
+        "accuracy": float((predicted == labels).mean()),
+        # As balanced_accuracy_score, which warns of calls of a class that is absent.
+        "balanced_accuracy": float(
+            recall_score(labels, predicted, labels=np.unique(labels), average="macro")
+        ),
     }
 
 
-def write_predictions(
-    path: str | os.PathLike, splits: Mapping[str, Predictions], class_names: Sequence[str]
-) -> None:
-    """Writes the run folder's predictions.csv: one row per scored image, split after split.
+def run_metrics(run_dir: pathlib.Path, baselines: Mapping[str, Any]) -> dict[str, Any]:
+    """Computes all numbers of a run from what is in its folder, and writes metrics.json.
 
-    Columns: split, image_id, patient, source, label and predicted (class names), p_<class>
-    (float32 in as many digits as bring the same float32 back).
+    Args:
+        run_dir: Holds config.json, history.csv, images_used.csv and predictions.csv.
+        baselines: Of `baselines.shortcut_baseline`, for validation and test.
+
+    Returns:
+        What metrics.json holds: `dataset` (name, fingerprint, synthetic, train_images,
+        train_patients, train_groups, train_classes {class: images},
+        groups_in_more_than_one_split), `best_epoch` and `epochs`, `splits` {split: `score` and
+        its `shortcut_baseline`}, `confounding` of train, `control` (the score of images of the
+        COVID-19 source without COVID-19, never trained on) where the dataset has such images,
+        `as_published` where the flag of that name is on, and `notice`.
+    """
+    setup = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
+    epochs = history.read(run_dir / "history.csv")
+    table = read(run_dir / "predictions.csv")
+    train = _train(run_dir / "images_used.csv")
+    names = table.class_names
+    labels = [names.index(name) for name in train["label"]]
+    counts = np.bincount(labels, minlength=len(names)).tolist()
+    result: dict[str, Any] = {
+        "dataset": {
+            **{key: setup["dataset"][key] for key in ("name", "fingerprint", "synthetic")},
+            "train_images": len(labels),
+            "train_patients": len(set(train["patient"])),
+            "train_groups": len(set(train["group"])),
+            "train_classes": dict(zip(names, counts, strict=True)),
+            "groups_in_more_than_one_split": setup["dataset"]["groups_in_more_than_one_split"],
+        },
+        "best_epoch": history.best_epoch(epochs),
+        "epochs": len(epochs),
+        "splits": {
+            split: {**score(table.of_split(split)), "shortcut_baseline": baselines[split]}
+            for split in BASELINED
+        },
+        "confounding": confounding(labels, train["source"], names),
+        "notice": NOTICE,
+    }
+    if "control" in table.split_names:
+        result["control"] = score(table.of_split("control"))
+    if setup["config"]["as_published"]:
+        result["as_published"] = article.as_published(
+            epochs, table.of_split("test"), setup["config"]["batch_size"]
+        )
+    write_json(run_dir / "metrics.json", result)
+    return result
+
+
+def _train(path: pathlib.Path) -> dict[str, list[str]]:
+    """The columns of images_used.csv, of the train split."""
+    columns = images_used.read(path)
+    rows = [i for i, split in enumerate(columns["split"]) if split == "train"]
+    return {name: [values[i] for i in rows] for name, values in columns.items()}
+
+
+def cross_validation_metrics(
+    predictions: Predictions, baselines: Mapping[str, Any]
+) -> dict[str, Any]:
+    """All numbers of a cross-validation, ready for JSON.
+
+    Args:
+        predictions: The out-of-fold predictions of every image in every repeat.
+        baselines: Of `baselines.cross_validated`.
+
+    Returns:
+        `n` (images), `patients`, `groups`, `folds` and `repeats` (their numbers); `pooled`
+        (`score` of all rows: its numbers are means over repeats); `by_fold`, the balanced accuracy
+        over folds and repeats: `mean`, `sd`, `min`, `values` [repeats][folds];
+        `shortcut_baseline`; `notice`.
 
     Raises:
-      ValueError: the number of names differs from the number of classes.
+        ValueError: The predictions have no repeats or no folds.
     """
-    for predictions in splits.values():
-        _check_names(predictions, class_names)
-    head = ["split", "image_id", "patient", "source", "label", "predicted"]
-    with written_whole(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(head + [f"p_{name}" for name in class_names])
-        for split, p in splits.items():
-            for i, image_id in enumerate(p.image_ids):
-                names = (class_names[p.labels[i]], class_names[p.predicted[i]])
-                shares = [str(share) for share in p.probabilities[i]]
-                writer.writerow([split, image_id, p.patients[i], p.sources[i], *names, *shares])
+    if predictions.repeats is None or predictions.folds is None:
+        raise ValueError("The predictions have no repeats and folds. Pass those of folds.")
+    repeats = np.unique(predictions.repeats)
+    values = []
+    for repeat in repeats:
+        rows = predictions.repeats == repeat
+        fold, labels = predictions.folds[rows], predictions.labels[rows]
+        (folds,) = scores_by_fold(labels, fold[None], predictions.probabilities[rows][None])
+        values.append([each["balanced_accuracy"] for each in folds])
+    pooled = score(predictions)
+    return {
+        "n": pooled["n"] // len(repeats),
+        "patients": pooled["patients"],
+        "groups": pooled["groups"],
+        "folds": int(predictions.folds.max()) + 1,
+        "repeats": len(repeats),
+        "pooled": pooled,
+        "by_fold": {**mean_and_sd(values), "min": float(np.min(values)), "values": values},
+        "shortcut_baseline": baselines,
+        "notice": NOTICE,
+    }
+
+
+def scores_by_fold(
+    labels: np.ndarray, fold: np.ndarray, probabilities: np.ndarray
+) -> list[list[dict[str, float]]]:
+    """`loss_and_accuracy` of each fold's images, by repeat and fold.
+
+    Args:
+        labels: int64 [n], 0..classes-1.
+        fold: int64 [repeats, n], 0..folds-1; each fold holds an image.
+        probabilities: float32 [repeats, n, classes].
+    """
+    return [
+        [loss_and_accuracy(labels[at == k], shares[at == k]) for k in range(at.max() + 1)]
+        for at, shares in zip(fold, probabilities, strict=True)
+    ]
+
+
+def mean_and_sd(values: Sequence) -> dict[str, float]:
+    """Mean and sample standard deviation (n - 1) of at least 2 numbers, of any shape."""
+    return {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1))}

@@ -1,28 +1,30 @@
-"""Pictures of a run: learning curves, confusion matrix, ROC curves and a gallery of images.
+"""Plots of a run: learning curves, confusion matrix, ROC curves and a gallery of images.
 
-Each function draws one PNG, whole or not at all, with a footer that says what was measured on how
-many images and that it is for research use. `title` names the dataset and the model, and says
-"synthetic" when the images are phantoms. Colours are those of Okabe and Ito (2008), told apart by
-colour-blind eyes; line styles, marks and words repeat what a colour says.
+Each function draws one PNG, whole or not at all, with a footer that names what was measured on how
+many images, and that it is for research use. `title` names the dataset, and has the word
+"synthetic" where the images are phantoms. Colours are those of Okabe and Ito (2008), which
+colour-blind readers can distinguish; line styles, marks and words repeat what a colour shows.
 """
-
-from __future__ import annotations
 
 import itertools
 import math
 import os
+import pathlib
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from sklearn.metrics import roc_curve
+from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay, roc_curve
 
-from trainer.evaluation.metrics import Predictions, score
+from trainer.evaluation import history as history_lib
+from trainer.evaluation.predictions import Predictions, read
 from trainer.run.files import written_whole
+from trainer.run.text import counted, estimate, shortened
 
 NOTICE = "research use, not for diagnosis"
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -31,7 +33,46 @@ CLASS_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE, BLACK)
 LINE_STYLES = ("-", "--", "-.", ":")
 DOTS_PER_INCH = 120
 GALLERY_IMAGES = 16
-LONGEST_NAME = 16  # characters of a class name that fit over an image
+
+Gallery = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def gallery_sample(n: int, seed: int) -> np.ndarray:
+    """The images that a run's gallery shows, drawn at random.
+
+    Args:
+        n: The number of images of the split, at least 1.
+        seed: Of the run.
+
+    Returns:
+        int64 [at most 16], distinct, 0..n-1.
+    """
+    return np.random.default_rng(seed).permutation(n)[:GALLERY_IMAGES]
+
+
+def draw_run(run_dir: pathlib.Path, metrics: Mapping[str, Any], images: Gallery | None) -> None:
+    """Draws all plots of a run into its folder plots/.
+
+    Args:
+        run_dir: Holds history.csv and predictions.csv.
+        metrics: Of `metrics.run_metrics`.
+        images: Images of the test split for the gallery, of `gallery_sample`: uint8 [m,
+            height, width], 0..255, labels int [m], probabilities float [m, classes]; None for no
+            gallery.
+    """
+    folder = run_dir / "plots"
+    folder.mkdir(exist_ok=True)
+    data, scores = metrics["dataset"], metrics["splits"]["test"]
+    title = data["name"] + (" (synthetic images)" if data["synthetic"] else "")
+    test = read(run_dir / "predictions.csv").of_split("test")
+    names = test.class_names
+    curves(history_lib.read(run_dir / "history.csv"), folder / "curves.png", title=title)
+    of_test = f"{title}, test"
+    confusion_matrix(scores["confusion"], names, folder / "confusion.png", title=of_test)
+    roc(test, scores, folder / "roc.png", title=of_test)
+    if images is not None:
+        gallery(*images, names, folder / "gallery.png", total=scores["n"],
+                title=f"{of_test}, images drawn at random")  # fmt: skip
 
 
 def new_figure(width: float, height: float, heading: str, title: str, count: str) -> Figure:
@@ -71,23 +112,19 @@ def save(figure: Figure, path: str | os.PathLike) -> None:
         figure.savefig(beside, format="png")
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
-
-
 def curves(history: Sequence[dict], path: str | os.PathLike, *, title: str) -> None:
     """Draws accuracy and loss over the epochs, train beside validation.
 
     Args:
-      history: one row per epoch with epoch (int, rising through both phases), phase ("head" or
-        "fine_tune"), loss and val_loss (at least 0), accuracy, val_accuracy and
-        val_balanced_accuracy (0..1), and kept (True at the epoch whose weights were kept). A
-        number that is None or not finite leaves a gap.
-      path: of the PNG.
-      title: names dataset and model, for the footer.
+        history: One row per epoch with epoch (int, rising through both phases), phase ("head" or
+            "fine_tune"), loss and val_loss (at least 0), accuracy, val_accuracy and
+            val_balanced_accuracy (0..1), and best (True at the epoch whose weights the run ended
+            with). A number that is missing or not finite leaves a gap.
+        path: Of the PNG.
+        title: Names the dataset, for the footer.
 
     Raises:
-      ValueError: no row, or epochs that do not rise.
+        ValueError: No row, or epochs that do not rise.
     """
     epochs = [row["epoch"] for row in history]
     if not epochs or any(b <= a for a, b in itertools.pairwise(epochs)):
@@ -95,8 +132,7 @@ def curves(history: Sequence[dict], path: str | os.PathLike, *, title: str) -> N
             f"The history's epochs are {epochs[:8]}. Pass at least one row, and number the "
             "epochs of the head and of fine-tuning in one rising sequence."
         )
-    count = f"{len(epochs)} epoch{'s' * (len(epochs) > 1)}"
-    figure = new_figure(10, 4.8, "Learning curves", title, count)
+    figure = new_figure(10, 4.8, "Learning curves", title, counted(len(epochs), "epoch"))
     accuracy, loss, legend = panels_and_legend(figure, 2)
     _curve(accuracy, history, "accuracy", "train", BLUE, "-")
     _curve(accuracy, history, "val_accuracy", "validation", VERMILLION, "--")
@@ -104,10 +140,10 @@ def curves(history: Sequence[dict], path: str | os.PathLike, *, title: str) -> N
     _curve(loss, history, "loss", "train", BLUE, "-")
     _curve(loss, history, "val_loss", "validation", VERMILLION, "--")
     accuracy.set(ylabel="accuracy", ylim=(0, 1.05))
-    losses = [row[key] for row in history for key in ("loss", "val_loss")]
-    highest = max((x for x in losses if x is not None and math.isfinite(x)), default=0) or 1
+    losses = [_number(row, key) for row in history for key in ("loss", "val_loss")]
+    highest = max(filter(math.isfinite, losses), default=0) or 1
     loss.set(ylabel="loss (cross-entropy, nats)", ylim=(0, 1.1 * highest))
-    # Epochs are kept by balanced accuracy, so that is the curve the ring belongs on.
+    # The best epoch has the highest balanced accuracy, so that is the curve the ring belongs on.
     for axes, key in ((accuracy, "val_balanced_accuracy"), (loss, "val_loss")):
         _mark_epochs(axes, history, key)
     draw_legend(legend, accuracy, columns=5)
@@ -118,19 +154,25 @@ def _curve(
     axes: Axes, history: Sequence[dict], key: str, label: str, colour: str, style: str
 ) -> None:
     """Draws one number of the history; single epochs would be invisible without their dots."""
-    values = [math.nan if row[key] is None else row[key] for row in history]
+    values = [_number(row, key) for row in history]
     dots = "o" if len(history) <= 20 else ""
     epochs = [row["epoch"] for row in history]
     axes.plot(epochs, values, style, marker=dots, markersize=4, color=colour, label=label)
 
 
+def _number(row: dict, key: str) -> float:
+    """A number of the history; NaN, which leaves a gap, where it is missing."""
+    value = row.get(key)
+    return math.nan if value is None else value
+
+
 def _mark_epochs(axes: Axes, history: Sequence[dict], key: str) -> None:
-    """Marks the kept epoch on the curve `key`, and where fine-tuning starts."""
+    """Marks the best epoch on the curve `key`, and where fine-tuning starts."""
     for row in history:
-        if row["kept"] and row[key] is not None:
+        if row.get("best") and row.get(key) is not None:
             ring = {"marker": "o", "markersize": 13, "markeredgewidth": 2, "fillstyle": "none"}
-            axes.plot(row["epoch"], row[key], ls="", color=BLACK, label="kept epoch", **ring)
-    phases = [row["phase"] for row in history]
+            axes.plot(row["epoch"], row[key], ls="", color=BLACK, label="best epoch", **ring)
+    phases = [row.get("phase") for row in history]
     if "fine_tune" in phases:
         first = history[phases.index("fine_tune")]["epoch"]
         axes.axvline(first - 0.5, color=GREY, linewidth=1, label="fine-tuning starts")
@@ -150,13 +192,13 @@ def confusion_matrix(
     """Draws counts and shares of each true class (rows) by predicted class (columns).
 
     Args:
-      confusion: int [classes, classes], rows are the truth.
-      class_names: one per row.
-      path: of the PNG.
-      title: names dataset and model, for the footer.
+        confusion: int [classes, classes], rows are the truth.
+        class_names: One per row.
+        path: Of the PNG.
+        title: Names the dataset, for the footer.
 
     Raises:
-      ValueError: the matrix does not fit the names.
+        ValueError: The matrix does not fit the names.
     """
     save(_draw_confusion(confusion, class_names, title), path)
 
@@ -167,7 +209,7 @@ def confusion_figure(
     """The picture of `confusion_matrix` as uint8 [height, width, 3] RGB, for TensorBoard.
 
     Raises:
-      ValueError: the matrix does not fit the names.
+        ValueError: The matrix does not fit the names.
     """
     canvas = FigureCanvasAgg(_draw_confusion(confusion, class_names, title))
     canvas.draw()
@@ -184,56 +226,65 @@ def _draw_confusion(
             f"The confusion matrix has shape {counts.shape}, the class names are "
             f"{list(class_names)}. Pass one row and one column per name."
         )
-    totals = counts.sum(axis=1, keepdims=True)
-    shares = counts / np.maximum(totals, 1)
+    totals = counts.sum(axis=1)
+    shares = counts / np.maximum(totals, 1)[:, None]
     size = 3.2 + 0.85 * classes
-    figure = new_figure(size + 0.8, size, "Confusion matrix", title, f"n = {counts.sum()} images")
+    count = f"n = {counted(counts.sum(), 'image')}"
+    figure = new_figure(size + 0.8, size, "Confusion matrix", title, count)
     axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    names = [_short(name) for name in class_names]
-    rows = [f"{name}\nn = {n}" for name, n in zip(names, totals[:, 0], strict=True)]
+    names = [shortened(name) for name in class_names]
+    display = ConfusionMatrixDisplay(shares, display_labels=names)
+    display.plot(ax=axes, cmap="Blues", colorbar=False, im_kw={"vmin": 0, "vmax": 1})
+    # The display writes the shares alone, in colours that fit the matrix' own range of them.
+    for cell, text in np.ndenumerate(display.text_):
+        share = f"\n{shares[cell]:.0%}" if totals[cell[0]] else ""
+        text.set(text=f"{counts[cell]}{share}", color="white" if shares[cell] > 0.6 else BLACK)
     axes.set_xticks(range(classes), names, rotation=30, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(classes), rows)
+    axes.set_yticklabels([f"{name}\nn = {n}" for name, n in zip(names, totals, strict=True)])
     axes.set(xlabel="predicted class (images, share of the row)", ylabel="true class")
-    for (row, column), count in np.ndenumerate(counts):
-        share = f"\n{shares[row, column]:.0%}" if totals[row, 0] else ""
-        colour = "white" if shares[row, column] > 0.6 else BLACK
-        axes.text(column, row, f"{count}{share}", ha="center", va="center", color=colour)
     return figure
 
 
 def roc(
-    predictions: Predictions, class_names: Sequence[str], path: str | os.PathLike, *, title: str
+    predictions: Predictions,
+    scores: Mapping[str, Any],
+    path: str | os.PathLike,
+    *,
+    title: str,
 ) -> None:
-    """Draws one ROC curve per class against the rest, with areas and intervals of `score`.
+    """Draws one ROC curve per class against the rest, with areas and intervals.
 
     Args:
-      predictions: the split.
-      class_names: one per column of the probabilities.
-      path: of the PNG.
-      title: names dataset, split and model, for the footer.
-
-    Raises:
-      ValueError: the names do not fit the classes.
+        predictions: The rows of one split.
+        scores: Of `metrics.score`, for these predictions.
+        path: Of the PNG.
+        title: Names the dataset and the split, for the footer.
     """
-    scores = score(predictions, class_names)
-    n, patients = scores["n"], scores["patients"]
-    count = f"n = {n} images of {patients} patients"
-    height = 6.8 + 0.22 * len(class_names)
-    figure = new_figure(6.4, height, "ROC curves, each class against the rest", title, count)
+    names = predictions.class_names
+    count = f"n = {counted(scores['n'], 'image')} of {counted(scores['groups'], 'patient group')}"
+    height = 6.8 + 0.22 * len(names)
+    figure = new_figure(
+        6.4, height, "ROC curves, each class against the rest [95 % interval]", title, count
+    )
     axes, legend = panels_and_legend(figure, 1)
-    for c, name in enumerate(class_names):
+    for c, name in enumerate(names):
         area = scores["classes"][name]["roc_auc"]
-        label = f"{_short(name)} ({scores['classes'][name]['n']} images): {_area(area)}"
-        points = ([], [])  # an area that is undefined still gets its line in the legend
+        held = counted(scores["classes"][name]["n"], "image")
+        points = np.empty((2, 0))  # an area that is undefined still gets its line in the legend
         if area["value"] is not None:
-            positive = predictions.labels == c
-            points = roc_curve(positive, predictions.probabilities[:, c])[:2]
+            points = roc_curve(predictions.labels == c, predictions.probabilities[:, c])[:2]
         # Thinner and thinner, so that curves that coincide all show.
-        width = 4 - 2 * c / len(class_names)
+        width = 4 - 2 * c / len(names)
         style = {"linestyle": LINE_STYLES[c % 4], "color": CLASS_COLOURS[c % 7], "linewidth": width}
-        axes.plot(*points, label=label, clip_on=False, **style)
-    axes.plot((0, 1), (0, 1), color=GREY, linewidth=1, label="chance: AUC 0.5")
+        RocCurveDisplay(fpr=points[0], tpr=points[1]).plot(
+            ax=axes,
+            name=f"{shortened(name)} ({held}): {_area(area)}",
+            curve_kwargs={**style, "clip_on": False},
+            plot_chance_level=c == len(names) - 1,
+            chance_level_kw={"color": GREY, "linestyle": "-", "linewidth": 1,
+                             "label": "chance: AUC 0.5"},
+        )  # fmt: skip
+    axes.get_legend().remove()  # it would hide curves
     axes.set(xlabel="1 - specificity (false-positive rate)", ylabel="sensitivity")
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.grid(alpha=0.3)
@@ -241,10 +292,8 @@ def roc(
     save(figure, path)
 
 
-def _area(area: dict) -> str:
-    if area["value"] is None:
-        return "AUC undefined"
-    return f"AUC {area['value']:.3f}, 95 % interval {area['low']:.3f} to {area['high']:.3f}"
+def _area(area: Mapping[str, Any]) -> str:
+    return "AUC undefined" if area["value"] is None else f"AUC {estimate(area)}"
 
 
 def gallery(
@@ -255,19 +304,21 @@ def gallery(
     path: str | os.PathLike,
     *,
     title: str,
+    total: int | None = None,
 ) -> None:
     """Draws up to 16 images, each with the predicted class, its probability and the truth.
 
     Args:
-      images: uint8 [height, width] each, 0..255, sizes may differ; the first 16 are drawn.
-      labels: int, the true class of each image.
-      probabilities: float [images, classes], 0..1.
-      class_names: one per class.
-      path: of the PNG.
-      title: names dataset, split and model, for the footer.
+        images: uint8 [height, width] each, 0..255, sizes may differ; the first 16 are drawn.
+        labels: int, the true class of each image.
+        probabilities: float [images, classes], 0..1.
+        class_names: One per class.
+        path: Of the PNG.
+        title: Names the dataset and the split, for the footer.
+        total: Number of images of the split, where `images` are a sample of it.
 
     Raises:
-      ValueError: no image, lengths that differ, or an image that is not uint8 [height, width].
+        ValueError: No image, lengths that differ, or an image that is not uint8 [height, width].
     """
     if not len(images) == len(labels) == len(probabilities) > 0:
         raise ValueError(
@@ -283,7 +334,7 @@ def gallery(
     columns = min(4, shown)
     rows = math.ceil(shown / columns)
     width, height = max(5.5, 2.3 * columns), 2.7 * rows + 0.8
-    count = f"n = {len(images)}, {shown} shown"
+    count = f"n = {total or len(images)}, {shown} shown"
     figure = new_figure(width, height, "Images and predictions", title, count)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels[shown:]:
@@ -300,8 +351,8 @@ def _draw_image(axes: Axes, image: np.ndarray, truth: str, called: str, probabil
     axes.imshow(image, cmap="gray", vmin=0, vmax=255)
     axes.set_xticks([])
     axes.set_yticks([])
-    verdict = f"✗ truth: {_short(truth)}" if wrong else "✓ right"
+    comment = f"✗ truth: {shortened(truth)}" if wrong else "✓ right"
     colour = VERMILLION if wrong else BLACK
-    axes.set_title(f"{_short(called)} {probability:.2f}\n{verdict}", fontsize=9, color=colour)
+    axes.set_title(f"{shortened(called)} {probability:.2f}\n{comment}", fontsize=9, color=colour)
     for spine in axes.spines.values():
         spine.set(color=colour, linewidth=3 if wrong else 0.8, linestyle="--" if wrong else "-")

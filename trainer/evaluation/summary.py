@@ -1,108 +1,153 @@
-"""The last screen of a run: what was trained on what, how well, and where things are."""
+"""The last screen of a run and of a cross-validation, at most 80 columns wide."""
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trainer.config import Config
+from trainer.evaluation import article
+from trainer.evaluation.metrics import NOTICE
+from trainer.run.text import counted, estimate, number, score, shortened, table, wrapped
 
-# A. Y. Xu 2020: last epoch's validation accuracy, mean over the last 10 epochs of training and
-# validation accuracy, printed test accuracy and the number of images behind it.
-_ARTICLE = {2: (0.8125, 0.961, 0.931, 1.0, 2), 3: (0.75, 0.929, 0.848, 1.0, 3),
-            4: (0.66, 0.79, 0.66, 0.5, 4)}  # fmt: skip
+_BASELINES = {
+    "full_image": "shortcut baseline, full image",
+    "lungs_masked": "shortcut baseline, lungs masked",
+}
+_EXPLAINED = (
+    "Shortcut baseline: the balanced accuracy of a linear model of 32 x 32 pixels, which hardly "
+    "sees the lungs. A network has to be far above it."
+)
+_FILES = "metrics.json, predictions.csv, model.keras, plots/"
+_LISTED = 5  # groups in more than one split that are named
 
 
-def text(config: Config, result: dict[str, Any], run_dir: pathlib.Path) -> str:
-    """The screen, some 30 lines of at most 100 columns."""
-    return "\n".join(_lines(config, result, run_dir))
+def run_summary(metrics: Mapping[str, Any], run_dir: pathlib.Path) -> str:
+    """What was trained on what, how well it does, and where things are.
+
+    Args:
+        metrics: Of `metrics.run_metrics`.
+        run_dir: Of the run.
+
+    Returns:
+        Some 35 lines of at most 80 columns (a path may be longer).
+    """
+    parts = [_trained(metrics), _scores(metrics["splits"]), _classes(metrics["splits"]["test"])]
+    if "as_published" in metrics:
+        parts.append("\n".join(article.lines(metrics)))
+    parts += ["\n".join(_warnings(metrics)), _places(run_dir, _FILES, curves=True)]
+    return "\n" + "\n\n".join(filter(None, parts))
 
 
-def _lines(config: Config, result: dict[str, Any], run_dir: pathlib.Path) -> Iterator[str]:
-    data, splits = result["dataset"], result["splits"]
+def _trained(metrics: Mapping[str, Any]) -> str:
+    data = metrics["dataset"]
+    classes = ", ".join(f"{name}\u00a0{count}" for name, count in data["train_classes"].items())
+    train = (
+        f"trained on {counted(data['train_images'], 'image')} of "
+        f"{counted(data['train_groups'], 'patient group')}: {classes}"
+    )
+    return "\n".join(
+        [
+            _heading(data, counted(len(data["train_classes"]), "class", "classes")),
+            wrapped(train, indent=2),
+            f"best epoch {metrics['best_epoch']} of {metrics['epochs']}, chosen on validation",
+        ]
+    )
+
+
+def _heading(data: Mapping[str, Any], what: str) -> str:
     synthetic = " (synthetic images)" if data["synthetic"] else ""
-    classes = ", ".join(f"{name} {count}" for name, count in data["train_classes"].items())
-    yield f"\n{data['name']}{synthetic}, {config.classes} classes"
-    yield f"trained on {data['train_images']} images of {data['train_groups']} patients: {classes}"
-    yield f"kept epoch {result['kept_epoch']} of {result['epochs']}, chosen on validation\n"
-    heads = [f"{name}, n = {s['n']} of {s['patients']} patients" for name, s in splits.items()]
-    yield " " * 18 + "".join(f"{head:>34s}" for head in heads)
-    for key in ("balanced_accuracy", "accuracy", "loss"):
-        yield _row(key.replace("_", " "), [s[key] for s in splits.values()])
-    for view, label in (
-        ("whole_image", "floor, whole image"),
-        ("lungs_removed", "floor, no lungs"),
-    ):
-        yield _row(label, [s["floor"][view]["balanced_accuracy"] for s in splits.values()])
-    yield "(95 % intervals; floor: balanced accuracy of a linear model of 32 x 32 pixels)\n"
-    yield f"{'test, per class':22s}{'sensitivity':>20s}{'specificity':>20s}{'ROC AUC':>8s}{'n':>6s}"
-    for name, scores in splits["test"]["classes"].items():
-        cells = "".join(f"{estimate(scores[k]):>20s}" for k in ("sensitivity", "specificity"))
-        area = scores["roc_auc"]["value"]
-        yield f"  {name:20s}{cells}{number(area):>8s}{scores['n']:6d}"
-    yield ""
-    if "as_published" in result:
-        yield from _as_published(config, result)
-    yield from _warnings(result)
-    yield f"\nrun folder: {run_dir}   (plots/, metrics.json, predictions.csv, model.keras)"
-    yield f"watch:      tensorboard --logdir={run_dir}"
-    yield result["notice"]
+    return wrapped(f"{data['name']}{synthetic}, {what}")
 
 
-def _warnings(result: dict[str, Any]) -> Iterator[str]:
-    confounding = result["confounding"]
-    if confounding["verdict"] == "CONFOUNDED":
-        yield (
-            f"CONFOUNDED: class and source go together in train (Cramer's V "
-            f"{confounding['cramers_v']:.2f}).\n  A network may tell the source from the disease; "
-            "compare with the floor without lungs."
+def _scores(splits: Mapping[str, Mapping[str, Any]]) -> str:
+    """Balanced accuracy with its n, then everything that is compared with it, split by split."""
+    first = [
+        [name, score(each["balanced_accuracy"], each["n"], each["groups"])]
+        for name, each in splits.items()
+    ]
+    rows = [["", *splits]]
+    for key in ("accuracy", "loss"):
+        rows.append([key, *(estimate(each[key]) for each in splits.values())])
+    for key, label in _BASELINES.items():
+        baselines = [each["shortcut_baseline"][key] for each in splits.values()]
+        rows.append([label, *(estimate(each["balanced_accuracy"]) for each in baselines)])
+    return "\n".join(
+        [
+            "balanced accuracy, with its 95 % interval over patient groups",
+            table(first, align="<<", indent=2),
+            "",
+            table(rows, align="<<<", indent=2),
+            wrapped(f"  {_EXPLAINED}", indent=2),
+        ]
+    )
+
+
+def _classes(test: Mapping[str, Any]) -> str:
+    rows = [["test, by class", "n", "sensitivity", "specificity", "ROC AUC"]]
+    for name, each in test["classes"].items():
+        shares = [estimate(each[key]) for key in ("sensitivity", "specificity")]
+        area = number(each["roc_auc"]["value"])
+        rows.append([f"  {shortened(name)}", str(each["n"]), *shares, area])
+    return table(rows, align="<><<>")
+
+
+def _warnings(metrics: Mapping[str, Any]) -> Iterator[str]:
+    test = metrics["splits"]["test"]
+    if metrics["confounding"]["confounded"]:
+        yield wrapped(
+            "CONFOUNDED: in train, class and source go together (Cramer's V "
+            f"{metrics['confounding']['cramers_v']:.2f}). A network may recognize the source "
+            "instead of the disease: compare with the shortcut baselines.",
+            indent=2,
         )
-    if "control" in result:
-        control = result["control"]
-        kept_apart = estimate(control["classes"]["covid19"]["specificity"])
-        yield (
-            f"control, n = {control['n']} of {control['patients']} patients: other pneumonias of "
-            f"the COVID-19 source.\n  Not called covid19: {kept_apart} (1 where lungs are read)."
+    if "control" in metrics and "covid19" in metrics["control"]["classes"]:
+        control = metrics["control"]
+        share = control["classes"]["covid19"]["specificity"]
+        yield "control: other pneumonias of the COVID-19 source, the share not called covid19"
+        yield f"  {score(share, control['n'], control['groups'])}"
+        yield "  (1 if the network reads the lungs, low if it recognizes the source)"
+    if shared := metrics["dataset"]["groups_in_more_than_one_split"]:
+        listed = [f"{group} in {' and '.join(splits)}" for group, splits in shared.items()]
+        more = f"; and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+        yield wrapped(
+            "LEAK: the dataset has patient groups in more than one split, as it was published: "
+            f"{'; '.join(listed[:_LISTED])}{more}. The scores are too high.",
+            indent=2,
         )
-    if leaks := result["dataset"]["groups_in_more_than_one_split"]:
-        listed = "; ".join(f"{group} in {' and '.join(s)}" for group, s in leaks.items())
-        yield f"LEAK, as published: {listed}. These numbers are too good."
-    needed = result["splits"]["test"]["patients_for_5_points"]
-    if needed > result["splits"]["test"]["patients"]:
-        yield f"For +-5 points at this accuracy a test needs {needed} patients."
+    if (needed := test["patients_for_5_points"]) > test["groups"]:
+        yield f"For an interval of +-5 points at this accuracy a test needs {needed} patients."
 
 
-def _as_published(config: Config, result: dict[str, Any]) -> Iterator[str]:
-    """This run read the article's way, beside what the article printed."""
-    old = result["as_published"]
-    last, train_10, validation_10, test, images = _ARTICLE[config.classes]
-    right = result["splits"]
-    yield f"{'as published':34s}{'this run':>9s}{'article':>9s}   {'as it should be read':s}"
-    rows = (
-        ("train accuracy, last 10 epochs", old["train_accuracy_last_10"], train_10, ""),
-        ("validation accuracy, last 10", old["validation_accuracy_last_10"], validation_10, ""),
-        ("validation accuracy, last epoch", old["validation_accuracy_last_epoch"], last,
-         estimate(right["validation"]["accuracy"])),
-        (f"test accuracy, first {old['test_accuracy']['n']} images", old["test_accuracy"]["value"],
-         test, f"{estimate(right['test']['accuracy'])}, n = {right['test']['n']}"),
-    )  # fmt: skip
-    for label, ours, article, should in rows:
-        yield f"  {label:32s}{number(ours):>9s}{number(article):>9s}   {should}".rstrip()
-    yield f"  (the article's test accuracy was of {images} images)\n"
+def _places(run_dir: pathlib.Path, files: str, *, curves: bool) -> str:
+    lines = [f"run folder: {run_dir}", f"            {files}"]
+    if curves:
+        lines.append(f"curves:     tensorboard --logdir={run_dir}")
+    return "\n".join([*lines, NOTICE])
 
 
-def _row(label: str, estimates: list[dict]) -> str:
-    return f"{label:18s}" + "".join(f"{estimate(e):>34s}" for e in estimates)
+def cross_validation_summary(metrics: Mapping[str, Any], run_dir: pathlib.Path) -> str:
+    """The pooled score with its interval, the spread over folds, the shortcut baselines.
 
+    Args:
+        metrics: Of `metrics.cross_validation_metrics`, and `dataset` (name, synthetic) with it.
+        run_dir: Of the cross-validation.
 
-def estimate(value: dict) -> str:
-    """E.g. `.871 [.843, .897]`."""
-    if value["value"] is None:
-        return "not defined"
-    return f"{number(value['value'])} [{number(value['low'])}, {number(value['high'])}]"
-
-
-def number(value: float | None) -> str:
-    """Three decimals without the leading zero."""
-    if value is None:
-        return "-"
-    return f"{value:.3f}".removeprefix("0") if value < 1 else f"{value:.3f}"
+    Returns:
+        Some 15 lines of at most 80 columns (a path may be longer).
+    """
+    how = f"{counted(metrics['folds'], 'fold')} x {counted(metrics['repeats'], 'repeat')}"
+    pooled, by_fold = metrics["pooled"]["balanced_accuracy"], metrics["by_fold"]
+    rows = [["over folds and repeats", "mean", "sd", "min"]]
+    rows.append(["  network", *(number(by_fold[key]) for key in ("mean", "sd", "min"))])
+    for key, label in _BASELINES.items():
+        baseline = metrics["shortcut_baseline"][key]
+        shown = (baseline["mean"], baseline["sd"], min(baseline["values"]))
+        rows.append([f"  {label}", *map(number, shown)])
+    explained = wrapped(f"  {_EXPLAINED} It has the folds of the first repeat.", indent=2)
+    parts = [
+        _heading(metrics["dataset"], how),
+        "balanced accuracy out of fold, with its 95 % interval over patient groups\n"
+        f"  {score(pooled, metrics['n'], metrics['groups'])}",
+        f"{table(rows)}\n{explained}",
+        _places(run_dir, "crossval.json, predictions.csv", curves=False),
+    ]
+    return "\n" + "\n\n".join(parts)

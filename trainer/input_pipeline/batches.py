@@ -1,139 +1,173 @@
-"""Stored images -> batches, with tf.data.
+"""Cached rows -> batches, with tf.data: one kind of batch whatever stage the rows are of.
 
-Images wait encoded in memory (`dataset.Images`). Where their squares fit into `MEMORY` they are
-decoded once, on all cores, and every epoch gathers whole batches from them; above it each batch is
-decoded in its turn, several batches at a time. Both roads give the same pixels, to training,
-evaluation and kept features alike. Held at most: the squares, twice while they are made, and the
-few batches that are in hand; many epochs hold no more than one.
+Up to `MEMORY` the rows are held as one tensor; above it each batch is read from the disk in its
+turn, where the system's cache keeps what was read last. Both give the same batches.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from trainer.input_pipeline import decode
-from trainer.input_pipeline.dataset import Images
+from trainer.input_pipeline.cache import CachedRows
+from trainer.input_pipeline.decode import CORES
 
-# Bytes of squares held; 5,000 images of 150 px are a twentieth of it.
-MEMORY = 2 * 2**30
-
+MEMORY = 2 * 2**30  # bytes of rows that are held
 AHEAD = 4  # batches made while one is worked on
 
-# The random numbers of the augmentation, float32 [batch, draws], of images in an epoch: from its
-# number and int32 [batch] rows.
+# The random numbers of the views that are made on the device, float32 [batch, DRAWS], of an epoch:
+# from its number and int64 [batch] indices of images.
 Draws = Callable[[int, np.ndarray], np.ndarray]
 
 
-def orders(count: int, epochs: range, seed: int, batch_size: int) -> tf.data.Dataset:
+class Rows:
+    """Rows of one stage, of some images and views, to be gathered from.
+
+    Attributes:
+        views: Numbers of the views.
+        count: Number of the images.
+    """
+
+    def __init__(self, cached: CachedRows, digests: np.ndarray, views: Sequence[int]) -> None:
+        """Reads nothing yet.
+
+        Args:
+            cached: The stage, open; all the rows are there.
+            digests: uint8 [n, 16], of the images.
+            views: Numbers of the views; (0,) where rows are of the images as they are.
+        """
+        self._cached, self._digests, self.views = cached, digests, tuple(views)
+        self.count = len(digests)
+
+    @property
+    def held(self) -> bool:
+        """Whether they are held in memory."""
+        return len(self.views) * self.count * self._cached.spec.row_bytes <= MEMORY
+
+    def read(self, view: int, at: np.ndarray) -> np.ndarray:
+        """Rows of one view of the images with some indices, [len(at), *shape], from the disk."""
+        return self._cached.read(self._digests[at], int(view))
+
+    def reader(self) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+        """`read` for tf.data: from an int64 [] position in `views` and int64 [batch] indices."""
+        if self.held:
+            held, count = self._tensor, self.count
+            return lambda position, at: tf.gather(held, position * count + at)
+        views, spec = tf.constant(self.views, tf.int64), self._cached.spec
+
+        def read(position: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
+            rows = tf.numpy_function(self.read, [views[position], at], spec.dtype, stateful=False)
+            return tf.ensure_shape(rows, (None, *spec.shape))
+
+        return read
+
+    @functools.cached_property
+    def _tensor(self) -> tf.Tensor:
+        spec, count = self._cached.spec, self.count
+        rows = np.empty(
+            (len(self.views) * count, *spec.shape), tf.as_dtype(spec.dtype).as_numpy_dtype
+        )
+        for i, view in enumerate(self.views):
+            rows[i * count : (i + 1) * count] = self.read(view, np.arange(count))
+        # On the host: a GPU's memory is for the network, and the gathering is the host's work.
+        with tf.device("CPU"):
+            return tf.constant(rows)
+
+
+def orders(
+    at: np.ndarray, epochs: range, seed: int, batch_size: int, skip: int = 0
+) -> tf.data.Dataset:
     """Which images make which batch; an epoch's order depends on the seed and its number alone.
 
-    What reads the images is mapped over all epochs at once, so that it does not stop where one ends
+    What reads the rows is mapped over all epochs at once, so that it does not stop where one ends
     and the next begins.
 
     Args:
-        count: Images of an epoch.
+        at: int64 [n], indices of the images of an epoch.
         epochs: Numbers of the epochs, counted over the whole run.
         seed: Of the orders.
         batch_size: Images a batch; the last batch of an epoch may be smaller.
+        skip: Batches of the first epoch to leave out.
 
     Returns:
-        The batches of all epochs in turn, (epoch int64 [], rows int32 [batch]).
+        The batches of all epochs in turn, (epoch int64 [], indices int64 [batch]).
     """
+    indices = tf.constant(at, tf.int64)
 
     def one(epoch: tf.Tensor) -> tf.data.Dataset:
         number = tf.cast(epoch, tf.int32)
-        order = tf.random.experimental.stateless_shuffle(tf.range(count), [seed, number])
-        starts = tf.data.Dataset.range(0, count, batch_size)  # slices cost less than batching does
+        order = tf.random.experimental.stateless_shuffle(indices, [seed, number])
+        first = tf.where(epoch == epochs.start, tf.constant(skip * batch_size, tf.int64), 0)
+        # Slices cost less than batching does.
+        starts = tf.data.Dataset.range(first, len(at), batch_size)
         return starts.map(lambda start: (epoch, order[start : start + batch_size]))
 
     return tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one)
 
 
 def train_batches(
-    images: Images,
+    rows: Rows,
+    labels: np.ndarray,
     *,
-    image_size: int,
+    at: np.ndarray,
     batch_size: int,
     seed: int,
     epochs: range,
+    skip: int = 0,
+    view_count: int = 1,
     draws: Draws | None = None,
 ) -> tf.data.Dataset:
-    """Images in a new order each epoch.
+    """Rows in a new order each epoch.
 
     Args:
-        images: Images of the train split.
-        image_size: Pixels of a side.
+        rows: Of any stage.
+        labels: int64 [n], of all images of `rows`.
+        at: int64, indices of the images to train on.
         batch_size: Images a batch; the last batch of an epoch may be smaller.
         seed: Of the order.
         epochs: Numbers of the epochs, counted over the whole run.
-        draws: Gives the random numbers of the augmentation.
+        skip: Batches of the first epoch to leave out.
+        view_count: Epoch e takes view e mod `view_count`, if it is one of `rows`.
+        draws: Gives the random numbers of views that are made on the device.
 
     Returns:
-        Batches of (uint8 [batch, image_size, image_size, 1] in 0..255, int64 [batch]); with
-        `draws`, of ((images, float32 [batch, draws]), labels).
-
-    Raises:
-        RunError: An image is damaged (above `MEMORY` when its batch is asked for, as an error of
-            tf.data with the same message).
+        Batches of (rows [batch, *shape], int64 [batch]); with `draws`, of
+        ((rows, float32 [batch, draws]), labels).
     """
-    read, labels = _reader(images, image_size), tf.constant(images.labels)
-    width = 0 if draws is None else draws(0, np.arange(1)).shape[1]
-
-    def batch(epoch: tf.Tensor, rows: tf.Tensor) -> tuple:
-        if draws is None:
-            return read(rows), tf.gather(labels, rows)
-        numbers = tf.numpy_function(draws, [epoch, rows], tf.float32, stateful=False)
-        return (read(rows), tf.ensure_shape(numbers, (None, width))), tf.gather(labels, rows)
-
-    made = orders(len(images.encoded), epochs, seed, batch_size)
-    return made.map(batch, decode.CORES, deterministic=True).prefetch(AHEAD)
-
-
-def evaluation_batches(images: Images, *, image_size: int, batch_size: int) -> tf.data.Dataset:
-    """Every image once, in stored order, no random op.
-
-    Returns:
-        Batches of (uint8 [batch, image_size, image_size, 1] in 0..255, int64 [batch]); the last
-        may be smaller.
-
-    Raises:
-        RunError: As for `train_batches`.
-    """
-    read, labels = _reader(images, image_size), tf.constant(images.labels)
-    rows = tf.data.Dataset.from_tensor_slices(tf.range(len(images.encoded))).batch(batch_size)
-    stored = rows.map(
-        lambda row: (read(row), tf.gather(labels, row)), decode.CORES, deterministic=True
+    truth, read = tf.constant(labels, tf.int64), rows.reader()
+    place = tf.constant(
+        [rows.views.index(view) if view in rows.views else 0 for view in range(max(view_count, 1))],
+        tf.int64,
     )
-    return stored.prefetch(AHEAD)
+    width = 0 if draws is None else draws(epochs.start, at[:1]).shape[1]
+
+    def batch(epoch: tf.Tensor, which: tf.Tensor) -> tuple:
+        inputs = read(place[epoch % len(place)], which)
+        if draws is not None:
+            numbers = tf.numpy_function(draws, [epoch, which], tf.float32, stateful=False)
+            inputs = inputs, tf.ensure_shape(numbers, (None, width))
+        return inputs, tf.gather(truth, which)
+
+    made = orders(at, epochs, seed, batch_size, skip)
+    if draws is not None or not rows.held:
+        # Python makes them, which waits for the disk and for hashes: several batches side by side.
+        return made.map(batch, CORES, deterministic=True).prefetch(AHEAD)
+    # One thread of its own: a head's step takes all cores, and handing a batch from thread to
+    # thread costs more than gathering it (1.1 times the images/s of a head on two cores).
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = 1
+    return made.map(batch).prefetch(AHEAD).with_options(options)
 
 
-def pixels(images: Images, image_size: int) -> np.ndarray:
-    """All images as uint8 [n, image_size, image_size, 1], 0..255, in stored order."""
-    return squares(images, image_size)[..., None]
+def ordered_batches(rows: Rows, at: np.ndarray, batch_size: int) -> tf.data.Dataset:
+    """The first view of some images, each once, in their order: batches of [batch, *shape].
 
-
-def squares(images: Images, size: int) -> np.ndarray:
-    """All images as uint8 [n, size, size], 0..255, in stored order."""
-    return decode.squares(images.encoded, size, images.image_ids)
-
-
-def _reader(images: Images, size: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    """From int32 [batch] rows to uint8 [batch, size, size, 1]."""
-    if len(images.encoded) * size**2 <= MEMORY:
-        # On the host: a GPU's memory is for the network, and the gathering is the host's work.
-        with tf.device("CPU"):
-            kept = tf.constant(pixels(images, size))
-        return lambda rows: tf.gather(kept, rows)
-
-    def decode_rows(rows: np.ndarray) -> np.ndarray:
-        return np.stack(
-            [decode.square(images.encoded[i], size, images.image_ids[i]) for i in rows.tolist()]
-        )[..., None]
-
-    def read(rows: tf.Tensor) -> tf.Tensor:
-        # Python waits while Pillow works, so batches are decoded side by side.
-        decoded = tf.numpy_function(decode_rows, [rows], tf.uint8, stateful=False)
-        return tf.ensure_shape(decoded, [None, size, size, 1])
-
-    return read
+    Args:
+        rows: Of any stage.
+        at: int64, indices of images.
+        batch_size: Images a batch; the last one may be smaller.
+    """
+    order = tf.data.Dataset.from_tensor_slices(tf.constant(at, tf.int64)).batch(batch_size)
+    read = rows.reader()
+    return order.map(lambda which: read(tf.constant(0, tf.int64), which)).prefetch(1)

@@ -1,65 +1,87 @@
-"""Which prepared dataset a run reads, and what it knows of every image."""
+"""A prepared dataset as arrays: what is known of every image, without its pixels."""
 
 import dataclasses
 import functools
 import hashlib
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import covid_tfds
 from covid_tfds.splits import shared_between
-from trainer import features
 from trainer.run.errors import RunError
 
-_JUDGED = ("train", "validation", "test")
+_SCORED = ("train", "validation", "test")
 _PREFERENCE = ("full", "article", "phantom")
 _HOW_TO_BUILD = "Build it: tfds build covid_tfds --config={name} --manual_dir=DIR{where} (BUILD.md)"
-_READ = 256  # images read at a time
+_READ, _READ_ENCODED = 1024, 64  # examples read at a time, without and with their images
 _OLDEST = tfds.core.Version("2.0.0")  # what the trainer reads
-# The one dataset that is known to tear patients apart and is kept so, to retell the article.
+# The one dataset that has patients in two splits and is kept so, to repeat the article.
 _AS_PUBLISHED = "article"
+_TEXT = np.dtypes.StringDType()
+# One file of a split after the other, so that an image's place is the same in every pass.
+_IN_ORDER = tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Images:
-    """What is known of the images of one split that belong to the run's classes, in stored order.
+    """What is known of some images, in stored order; some 300 bytes each.
 
     Attributes:
-        image_ids, patients, groups, sources: One string an image.
+        image_ids: NumPy strings [n], distinct.
+        patients: Strings [n], the person as the source names one.
+        groups: Strings [n]; the images of a group are kept in one split.
+        sources: Strings [n].
+        splits: Strings [n], where each is stored.
+        places: int64 [n], where in its split each is stored, from 0.
         labels: int64 [n], index into `class_names`.
-        encoded: PNG bytes of each image.
+        sha256: uint8 [n, 32], of the size and the pixels.
         class_names: Names of the run's classes.
     """
 
-    image_ids: list[str]
-    patients: list[str]
-    groups: list[str]
-    sources: list[str]
+    image_ids: np.ndarray
+    patients: np.ndarray
+    groups: np.ndarray
+    sources: np.ndarray
+    splits: np.ndarray
+    places: np.ndarray
     labels: np.ndarray
-    encoded: list[bytes]
+    sha256: np.ndarray
     class_names: tuple[str, ...]
 
+    def __len__(self) -> int:
+        """How many images there are."""
+        return len(self.labels)
+
     @functools.cached_property
-    def keys(self) -> list[str]:
-        """Each image's name in the feature store (see `features.image_keys`)."""
-        return features.image_keys(self.image_ids, self.encoded)
+    def digests(self) -> np.ndarray:
+        """uint8 [n, 16]: the name of each image in the cache, of its id and its pixels.
 
-    def take(self, at: Sequence[int]) -> "Images":
+        The id counts, since the augmented views of an image are drawn by it.
+        """
+        pairs = zip(self.image_ids, self.sha256, strict=True)
+        named = [
+            hashlib.blake2b(f"{name}\n".encode() + sha.tobytes(), digest_size=16).digest()
+            for name, sha in pairs
+        ]
+        return np.frombuffer(b"".join(named), np.uint8).reshape(-1, 16)
+
+    @functools.cached_property
+    def group_numbers(self) -> np.ndarray:
+        """int64 [n]: the group of each image as a number from 0."""
+        return np.unique(self.groups, return_inverse=True)[1]
+
+    def take(self, at: Sequence[int] | np.ndarray) -> "Images":
         """The images with the given indices, in that order."""
-        columns = {name: [getattr(self, name)[i] for i in at] for name in _COLUMNS}
-        taken = Images(
-            **columns, labels=self.labels[np.asarray(at, int)], class_names=self.class_names
-        )
-        if "keys" in vars(self):  # folds are taken from the same images over and over
-            vars(taken)["keys"] = [self.keys[i] for i in at]
-        return taken
+        at = np.asarray(at, np.int64)
+        return dataclasses.replace(self, **{name: getattr(self, name)[at] for name in _COLUMNS})
 
 
-_COLUMNS = ("image_ids", "patients", "groups", "sources", "encoded")  # lists, one entry an image
+_COLUMNS = tuple(field.name for field in dataclasses.fields(Images) if field.name != "class_names")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +96,7 @@ class Dataset:
         fingerprint: Of the stored dataset and of the classes that are kept of it.
         class_names: Names of the run's classes.
         leaks: Groups in more than one of train, validation and test, with the splits.
+        builder: What reads it.
     """
 
     name: str
@@ -83,6 +106,45 @@ class Dataset:
     fingerprint: str
     class_names: tuple[str, ...]
     leaks: dict[str, list[str]]
+    builder: tfds.core.DatasetBuilder
+
+    def encoded(self, images: Images) -> Iterator[tuple[int, bytes]]:
+        """Reads images from the disk, one after the other.
+
+        Args:
+            images: Of this dataset, of any splits.
+
+        Yields:
+            The index of an image in `images`, and its PNG file's bytes; split by split, in stored
+            order.
+
+        Raises:
+            RunError: The files can't be read, or hold other images than when the dataset was
+                opened.
+        """
+        try:
+            for split in sorted(set(images.splits)):
+                yield from self._encoded(images, split)
+        except tf.errors.OpError as error:
+            reason = error.message.partition("\n")[0]
+            raise RunError(
+                f"{self.name} can't be read ({reason}). If it was built again meanwhile, start the "
+                "run again; else build it again: BUILD.md."
+            ) from None
+
+    def _encoded(self, images: Images, split: str) -> Iterator[tuple[int, bytes]]:
+        wanted = np.flatnonzero(images.splits == split)
+        index_at = dict(zip(images.places[wanted].tolist(), wanted.tolist(), strict=True))
+        batches = _examples(self.builder, split, ("image_id", "image"), _READ_ENCODED)
+        stored = (pair for each in batches for pair in zip(*each.values(), strict=True))
+        for place, (image_id, encoded) in enumerate(stored):
+            if place in index_at:
+                index = index_at[place]
+                if image_id.decode() != images.image_ids[index]:
+                    raise RunError(
+                        f"{self.name} was built again while it was read. Start the run again."
+                    )
+                yield index, encoded
 
 
 def open_dataset(choice: str, data_dir: str, classes: int) -> Dataset:
@@ -104,23 +166,24 @@ def open_dataset(choice: str, data_dir: str, classes: int) -> Dataset:
         covid_tfds.Builder(config="phantom", data_dir=root).download_and_prepare()
     builder = _builder(root, name, data_dir)
     names = _class_names(builder, classes)
-    splits = {s: _images(builder, s, names) for s in sorted(builder.info.splits)}
+    splits = {split: _images(builder, split, names) for split in sorted(builder.info.splits)}
     _check(builder.info.full_name, splits, names)
     leaks = _leaks(splits)
     if leaks and name != _AS_PUBLISHED:
         shown = "\n".join(f"  {group}: {', '.join(where)}" for group, where in leaks.items())
         raise RunError(
             f"{builder.info.full_name} has groups in more than one split:\n{shown}\n"
-            "A model tested on patients it has seen proves nothing. Build the dataset anew."
+            "A model tested on patients it has seen proves nothing. Build the dataset again."
         )
     return Dataset(
         name=builder.info.full_name,
         why=why,
-        synthetic="phantom" in set(splits["train"].sources),
+        synthetic="phantom" in splits["train"].sources,
         splits=splits,
         fingerprint=_fingerprint(builder, names),
         class_names=names,
         leaks=leaks,
+        builder=builder,
     )
 
 
@@ -179,34 +242,48 @@ def _class_names(builder: tfds.core.DatasetBuilder, classes: int) -> tuple[str, 
 
 
 def _images(builder: tfds.core.DatasetBuilder, split: str, class_names: tuple[str, ...]) -> Images:
-    """Reads one split once. The images stay encoded: 5,000 of them are some 200 MB."""
-    stored = builder.as_dataset(
-        split=split,
-        decoders={"image": tfds.decode.SkipDecoding()},
-        read_config=tfds.ReadConfig(try_autocache=False),
-    )
-    keys = ("image_id", "patient", "group", "source", "label", "image")
-    columns = {key: [] for key in keys}
-    # By the batch, since handing an example to Python costs more than reading it.
-    kept = stored.map(lambda example: {key: example[key] for key in keys}).batch(_READ)
-    for batch in kept.as_numpy_iterator():
-        wanted = batch["label"] < len(class_names)
-        for key in keys:
-            columns[key].extend(batch[key][wanted].tolist())
-    texts = {key: [text.decode() for text in columns[key]] for key in keys[:4]}
+    """Reads what is known of the images of a split, in one pass without pixels."""
+    texts = ("image_id", "patient", "group", "source")
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in (*texts, "image_sha256", "label")}
+    for batch in _examples(builder, split, columns, _READ):
+        for name in texts:
+            columns[name].append(np.array([text.decode() for text in batch[name]], _TEXT))
+        digits = b"".join(batch["image_sha256"]).decode()
+        sha256 = np.frombuffer(bytes.fromhex(digits), np.uint8).reshape(-1, 32)
+        columns["image_sha256"].append(sha256)
+        columns["label"].append(batch["label"])
+    stored = {name: np.concatenate(parts) for name, parts in columns.items() if parts}
+    labels = stored.pop("label", np.zeros(0, np.int64))
+    kept = np.flatnonzero(labels < len(class_names))
+    text = {name: stored.get(name, np.zeros(0, _TEXT))[kept] for name in texts}
+    sha256 = stored.get("image_sha256", np.zeros((0, 32), np.uint8))[kept]
     return Images(
-        image_ids=texts["image_id"],
-        patients=texts["patient"],
-        groups=texts["group"],
-        sources=texts["source"],
-        labels=np.array(columns["label"], np.int64),
-        encoded=columns["image"],
+        image_ids=text["image_id"],
+        patients=text["patient"],
+        groups=text["group"],
+        sources=text["source"],
+        splits=np.full(len(kept), split, _TEXT),
+        places=kept,
+        labels=labels[kept],
+        sha256=sha256,
         class_names=class_names,
     )
 
 
+def _examples(
+    builder: tfds.core.DatasetBuilder, split: str, names: Iterable[str], batch: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """Batches of some features of a split's examples, in stored order; images stay encoded."""
+    skipped = {"image": tfds.decode.SkipDecoding()} if "image" in names else None
+    partial = tfds.decode.PartialDecoding(dict.fromkeys(names, True), decoders=skipped)
+    stored = builder.as_dataset(split=split, decoders=partial, read_config=_IN_ORDER)
+    # By the batch, since handing an example to Python costs more than reading it.
+    batches = stored.batch(batch).as_numpy_iterator()
+    return ({name: each[name] for name in names} for each in batches)
+
+
 def _check(name: str, splits: dict[str, Images], class_names: tuple[str, ...]) -> None:
-    for split in _JUDGED:
+    for split in _SCORED:
         held = set(splits[split].labels.tolist()) if split in splits else set()
         missing = [each for i, each in enumerate(class_names) if i not in held]
         # A user's own test split may lack a class; a classifier can't learn one from nothing.
@@ -218,8 +295,8 @@ def _check(name: str, splits: dict[str, Images], class_names: tuple[str, ...]) -
 
 
 def _leaks(splits: dict[str, Images]) -> dict[str, list[str]]:
-    judged = [(g, split) for split in _JUDGED for g in splits[split].groups]
-    return shared_between([group for group, _ in judged], [split for _, split in judged])
+    scored = [(group, split) for split in _SCORED for group in splits[split].groups]
+    return shared_between([group for group, _ in scored], [split for _, split in scored])
 
 
 def _fingerprint(builder: tfds.core.DatasetBuilder, class_names: tuple[str, ...]) -> str:
@@ -230,11 +307,10 @@ def _fingerprint(builder: tfds.core.DatasetBuilder, class_names: tuple[str, ...]
 
 def joined(parts: Sequence[Images]) -> Images:
     """The images of several splits, one after the other."""
-    columns = {name: [e for part in parts for e in getattr(part, name)] for name in _COLUMNS}
-    labels = np.concatenate([part.labels for part in parts])
-    return Images(**columns, labels=labels, class_names=parts[0].class_names)
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}
+    return Images(**columns, class_names=parts[0].class_names)
 
 
-def class_counts(labels: Sequence[int], classes: int) -> list[int]:
+def class_counts(labels: np.ndarray, classes: int) -> list[int]:
     """Images of each class."""
     return np.bincount(labels, minlength=classes).tolist()

@@ -1,77 +1,85 @@
-"""Encoded images -> uint8 squares, on all cores.
-
-Pillow decodes and scales, as it did when the dataset was built; tf.image.resize, antialiased, is
-slow on one channel. Both give the same pixels, but for the rounding to whole grey levels.
-"""
+"""PNG bytes -> uint8 squares, on all cores."""
 
 import concurrent.futures
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
 
+from trainer.input_pipeline import resize
+from trainer.input_pipeline.dataset import Dataset, Images
 from trainer.run.errors import RunError
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-_CHUNK = 32  # images a thread takes at a time
+_BATCH = 256  # images read, then decoded, at a time
 
 
-def square(image: bytes, size: int, name: str = "?") -> np.ndarray:
-    """One image as a square.
+def pixels(encoded: bytes, name: str) -> np.ndarray:
+    """Decodes an image.
 
     Args:
-        image: A PNG file's bytes.
-        size: Pixels of a side.
+        encoded: A PNG file's bytes.
         name: What to call the image when it is damaged.
 
     Returns:
-        uint8 [size, size], 0..255.
+        uint8 [height, width], 0..255.
 
     Raises:
         RunError: The bytes are no whole PNG file.
     """
     try:
-        with Image.open(io.BytesIO(image), formats=["PNG"]) as image:
-            # The same filter as the model's own Resizing, which then has nothing left to do.
-            return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+        with Image.open(io.BytesIO(encoded), formats=["PNG"]) as image:
+            return np.asarray(image)
     except (OSError, SyntaxError, ValueError) as error:
         raise RunError(
-            f"The image {name} can't be decoded ({error}). Build the dataset anew: BUILD.md."
+            f"The image {name} can't be decoded ({error}). Build the dataset again: BUILD.md."
         ) from None
 
 
-def squares(images: Sequence[bytes], size: int, names: Sequence[str]) -> np.ndarray:
-    """Images as squares, decoded on all cores.
+def squares(
+    dataset: Dataset, images: Images, sizes: Sequence[int]
+) -> Iterator[tuple[np.ndarray, dict[int, np.ndarray]]]:
+    """Squares of some images; each image is read and decoded once for all sizes.
 
     Args:
-        images: n PNG files' bytes.
-        size: Pixels of a side.
-        names: n names, for the message about a damaged image.
+        dataset: Where the images are stored.
+        images: Of the dataset.
+        sizes: Pixels of a side, one or more.
 
-    Returns:
-        uint8 [n, size, size], 0..255, in the images' order.
+    Yields:
+        Batches of indices int64 [batch] into `images`, and by size uint8 [batch, size, size, 1],
+        0..255 (see `resize.square`).
 
     Raises:
         RunError: An image is no whole PNG file.
     """
-    kept = np.empty((len(images), size, size), np.uint8)
 
-    def fill(i: int) -> None:
-        kept[i] = square(images[i], size, names[i])
-
-    in_chunks(len(images), fill)
-    return kept
-
-
-def in_chunks(count: int, work: Callable[[int], None]) -> None:
-    """Runs work(0) to work(count - 1) in as many threads as there are cores."""
-
-    def chunk(first: int) -> None:
-        for i in range(first, min(first + _CHUNK, count)):
-            work(i)
+    def made(item: tuple[int, bytes]) -> list[np.ndarray]:
+        index, encoded = item
+        decoded = pixels(encoded, images.image_ids[index])
+        return [resize.square(decoded, size)[..., None] for size in sizes]
 
     with concurrent.futures.ThreadPoolExecutor(CORES) as pool:
-        # A list, since an error only shows when its result is asked for.
-        list(pool.map(chunk, range(0, count, _CHUNK)))
+        for batch in _batched(dataset.encoded(images)):
+            done = list(pool.map(made, batch))
+            at = np.array([index for index, _ in batch])
+            yield (
+                at,
+                {
+                    size: np.stack(each)
+                    for size, each in zip(sizes, zip(*done, strict=True), strict=True)
+                },
+            )
+
+
+def _batched(stream: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    batch = []
+    for item in stream:
+        batch.append(item)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -133,7 +133,7 @@ def normalized(grey: keras.KerasTensor, fitted: Normalization) -> keras.KerasTen
             f"{height} x {width}. Fit it at the model's image size."
         )
     x = keras.layers.Reshape((pixels,), dtype="float32", name="whiten_flatten")(grey)
-    # Names that begin with "whiten" tell `backbone.set_trainable` to leave them be.
+    # `vgg16.set_trainable` never frees layers whose names begin with "whiten".
     for name, kernel in (
         ("whiten_analyse", fitted.basis * (fitted.gains / fitted.deviation)),
         ("whiten_synthesise", fitted.basis.T),

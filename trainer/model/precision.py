@@ -1,42 +1,75 @@
-"""Which precision, with or without XLA, passes images through the frozen part fastest, here.
+"""The precision of the arithmetic: what the hardware does well, or what is measured to be fastest.
 
 `--precision=auto` goes by what the processor says of itself; `--autotune` measures.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 
-from trainer import frozen
-from trainer.config import PRECISIONS
+from trainer.config import BLOCKS, PRECISIONS
 from trainer.model import vgg16
 from trainer.model.weights import Weights
+from trainer.run.errors import RunError
 
 _BATCH = 16  # images
 _SECONDS = 1.0  # of measuring each candidate, after its first batch, which compiles
 
 
 @dataclasses.dataclass(frozen=True)
-class Trial:
-    """One candidate.
+class Precision:
+    """How the network computes.
 
     Attributes:
         policy: Keras' dtype policy.
         jit: Whether XLA compiles the frozen part.
-        images_per_second: Through VGG16 up to its last pooling, median of the batches.
+        reason: Why, in words.
     """
 
     policy: str
     jit: bool
-    images_per_second: float
+    reason: str
+
+
+def choose(precision: str, image_size: int, *, autotune: bool) -> Precision:
+    """Chooses the precision of a run.
+
+    Args:
+        precision: "auto", "float32", "mixed_bfloat16" or "mixed_float16".
+        image_size: Pixels of a side.
+        autotune: Whether to measure for some seconds.
+
+    Returns:
+        The precision, and why.
+
+    Raises:
+        RunError: There is no such precision, or this machine can't compute in it.
+    """
+    try:
+        policy, reason = choose_precision(precision)
+    except ValueError as error:
+        raise RunError(str(error)) from None
+    return _measured(precision, image_size) if autotune else Precision(policy, False, reason)
+
+
+@contextlib.contextmanager
+def global_policy(policy: str) -> Iterator[None]:
+    """Sets Keras' global dtype policy for a block; afterwards it is what it was."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def candidates(precision: str) -> list[str]:
-    """The policies worth measuring: the one asked for, or all that this hardware may do well."""
+    """The policies worth measuring: the one that is named, or all that may be fast here."""
     if precision != "auto":
         return [precision]
     every = [policy for policy in PRECISIONS if policy != "auto"]
@@ -44,41 +77,28 @@ def candidates(precision: str) -> list[str]:
     return every if gpu_capability() is not None else every[:2]
 
 
-def trials(precision: str, image_size: int) -> list[Trial]:
-    """Measures every candidate, the fastest first; leaves the global policy as it was.
-
-    Args:
-        precision: Of the flag.
-        image_size: Pixels of a side.
-    """
-    before = keras.config.dtype_policy()
-    try:
-        found = [
-            Trial(policy, jit, _images_per_second(policy, jit, image_size))
-            for policy in candidates(precision)
-            for jit in (False, True)
-        ]
-    finally:
-        keras.config.set_dtype_policy(before)
-    return sorted(found, key=lambda trial: -trial.images_per_second)
-
-
-def text(found: Sequence[Trial]) -> str:
-    """One line: what was picked, and what it was picked from."""
-    all_of_them = ", ".join(
-        f"{trial.policy}{' with XLA' if trial.jit else ''} {trial.images_per_second:,.0f}"
-        for trial in found
+def _measured(precision: str, image_size: int) -> Precision:
+    """The fastest candidate, with and without XLA."""
+    speeds = {
+        (policy, jit): _images_per_second(policy, jit, image_size)
+        for policy in candidates(precision)
+        for jit in (False, True)
+    }
+    order = sorted(speeds, key=speeds.get, reverse=True)
+    listed = ", ".join(
+        f"{policy}{' with XLA' if jit else ''} {speeds[policy, jit]:,.0f}" for policy, jit in order
     )
-    return f"measured, images/s through the frozen part: {all_of_them}"
+    return Precision(*order[0], f"measured, images/s through the frozen part: {listed}")
 
 
 def _images_per_second(policy: str, jit: bool, image_size: int) -> float:
-    keras.config.set_dtype_policy(policy)
-    model = vgg16.build_model(
-        classes=2, image_size=image_size, head_units=1, dropout=0.0, pooling="average",
-        weights=Weights(None, "", "random numbers"),
-    )  # fmt: skip
-    part = frozen.part(model, None, frozen.cut(None), jit=jit)
+    """Through VGG16 up to its last pooling, median of the batches."""
+    with global_policy(policy):
+        model = vgg16.build_model(
+            classes=2, image_size=image_size, head_units=1, dropout=0.0, pooling="average",
+            weights=Weights(None, "", "random numbers"),
+        )  # fmt: skip
+        part = vgg16.part(model, vgg16.SQUARE, f"{BLOCKS[-1]}_pool", jit=jit)
     images = np.random.default_rng(0).uniform(0, 255, (_BATCH, image_size, image_size, 1))
     images = images.astype(np.float32)
     part.predict_on_batch(images)
@@ -134,7 +154,7 @@ def precision_for(
             "Use --precision=auto."
         )
     if choice != "auto":
-        return choice, "as asked for"
+        return choice, "as --precision says"
     if gpu_capability is not None:
         if gpu_capability >= 8:
             return "mixed_bfloat16", f"GPU of compute capability {gpu_capability}"
@@ -162,11 +182,11 @@ def gpu_capability() -> float | None:
     if keras.backend.backend() == "jax":
         import jax
 
-        found = [d.compute_capability for d in jax.devices() if d.platform == "gpu"]
-        return min(map(float, found), default=None)
+        capabilities = [d.compute_capability for d in jax.devices() if d.platform == "gpu"]
+        return min(map(float, capabilities), default=None)
     import tensorflow as tf
 
     details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
     # Other makers' GPUs report no capability: float32 for them.
-    found = [detail.get("compute_capability", (0, 0)) for detail in details]
-    return float("{}.{}".format(*min(found))) if found else None
+    capabilities = [detail.get("compute_capability", (0, 0)) for detail in details]
+    return float("{}.{}".format(*min(capabilities))) if capabilities else None

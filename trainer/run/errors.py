@@ -1,4 +1,8 @@
-"""What the trainer says when its user has to mend something."""
+"""Errors that the user can mend: a message instead of a traceback."""
+
+
+class ConfigError(ValueError):
+    """A flag, or two flags together, that make no sense; the message says how to mend it."""
 
 
 class RunError(Exception):

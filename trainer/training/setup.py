@@ -1,52 +1,72 @@
-"""What every training starts from: the dataset, the precision, the weights, the network."""
+"""What a training starts from: the dataset, the precision, the weights, squares, networks, rows."""
 
+import contextlib
 import dataclasses
+import pathlib
 import sys
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from trainer.augmentation import layer
 from trainer.config import Config, cache_folder
-from trainer.input_pipeline import batches, dataset
-from trainer.model import normalization, precision, vgg16
+from trainer.evaluation import baselines
+from trainer.input_pipeline import cache_folders, stages
+from trainer.input_pipeline import dataset as dataset_lib
+from trainer.input_pipeline.dataset import Dataset, Images
+from trainer.model import normalization, precision
 from trainer.model import weights as weights_lib
-from trainer.run import run_dir
+from trainer.model.normalization import Normalization
+from trainer.model.precision import Precision
+from trainer.model.weights import Weights
+from trainer.run import files, run_dir
 from trainer.run.errors import RunError
 
 
 @dataclasses.dataclass(frozen=True)
-class Start:
-    """Opened, chosen and built, before the first step.
+class Setup:
+    """Opened and chosen, before a network is built.
 
     Attributes:
-        config: As asked for, with the dataset's name in place of `auto`.
-        images: The dataset.
-        model: The network, nothing trained.
-        weights: What its convolutions started from.
+        config: The run, with the dataset's name in place of `auto`.
+        dataset: The dataset.
+        precision: How the network computes.
+        weights: What its convolutions start from.
         normalization: What was fitted on the train images, if anything.
-        jit: Whether XLA compiles the frozen part.
-        facts: What config.json holds.
+        opened: The cache.
+        origin: What config.json holds.
     """
 
     config: Config
-    images: dataset.Dataset
-    model: keras.Model
-    weights: weights_lib.Weights
-    normalization: normalization.Normalization | None
-    jit: bool
-    facts: dict[str, Any]
+    dataset: Dataset
+    precision: Precision
+    weights: Weights
+    normalization: Normalization | None
+    opened: stages.OpenStages
+    origin: dict[str, Any]
+
+    def squares(self, images: Images, size: int) -> np.ndarray:
+        """uint8 [n, size, size, 1], 0..255: the squares of images that `set_up` cached."""
+        return self.opened.rows(stages.square_stage(size)).read(images.digests, 0)
+
+    def write_origin(self, folder: pathlib.Path) -> None:
+        """Writes config.json, and flags.txt, a `--flagfile` that repeats the run."""
+        files.write_json(folder / "config.json", self.origin)
+        with files.written_whole(folder / "flags.txt") as beside:
+            beside.write_text(self.config.to_flags())
 
 
-def start(config: Config, **facts: Any) -> Start:
-    """Opens the dataset, chooses the precision, fetches the weights and builds the network.
+def set_up(config: Config, *, splits: Collection[str] | None = None, **origin: Any) -> Setup:
+    """Opens the dataset, chooses the precision, fetches the weights and caches the squares.
 
-    Prints a line on each. Seeds everything and sets Keras' global precision.
+    Prints a line on each. Seeds everything, and sets Keras' global policy.
 
     Args:
         config: The run.
-        facts: What else config.json is to hold.
+        splits: Those whose images are read; all unless given.
+        origin: What else config.json is to hold.
 
     Raises:
         RunError: The dataset or the weights are missing, or the precision can't be had.
@@ -54,66 +74,77 @@ def start(config: Config, **facts: Any) -> Start:
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    images = dataset.open_dataset(config.dataset, config.data_dir, config.classes)
-    print(f"Dataset {images.name}: {images.why}.")
-    if (
-        facts.get("hparams", {}).get("dataset_fingerprint", images.fingerprint)
-        != images.fingerprint
-    ):
+    dataset = dataset_lib.open_dataset(config.dataset, config.data_dir, config.classes)
+    print(f"Dataset {dataset.name}: {dataset.why}.")
+    searched = (origin.get("hparams") or {}).get("dataset_fingerprint", dataset.fingerprint)
+    if searched != dataset.fingerprint:
         print("The search of --hparams saw other images than these; its values may not suit them.")
-    config = dataclasses.replace(config, dataset=images.name.split("/")[1])
-    policy, jit, reason = _precision(config)
-    print(f"Precision {policy}: {reason}.")
-    keras.config.set_dtype_policy(policy)
-    weights = weights_lib.vgg16_weights(config.weights, cache_folder(config.cache_dir))
+    config = dataclasses.replace(config, dataset=dataset.name.split("/")[1])
+    chosen = precision.choose(config.precision, config.image_size, autotune=config.autotune)
+    print(f"Precision {chosen.policy}: {chosen.reason}.")
+    keras.config.set_dtype_policy(chosen.policy)
+    cache_dir = cache_folder(config.cache_dir)
+    weights = weights_lib.vgg16_weights(config.weights, cache_dir)
     print(f"Weights: {weights.source}.", flush=True)
-    if layer.flips(config.augmentation):
-        print(f"Augmentation {config.augmentation} flips images: hearts change sides. Is it meant?")
-    fitted = _normalization(config, images)
-    facts |= {
+    ranges = config.augmentation_ranges
+    if ranges is not None and (ranges.flip_x or ranges.flip_y):
+        print(
+            f"Augmentation {config.augmentation} flips images, so that hearts change sides. "
+            "radiograph does not."
+        )
+    if old := cache_folders.old_release(cache_dir):
+        print(old)
+    origin = _origin(config, dataset, chosen, weights, origin)
+    with contextlib.ExitStack() as closed:
+        opened = closed.enter_context(contextlib.closing(stages.OpenStages(cache_dir)))
+        setup = Setup(config, dataset, chosen, weights, None, opened, origin)
+        read = dataset_lib.joined([dataset.splits[name] for name in splits or dataset.splits])
+        _cache_squares(config, dataset, read, opened)
+        if config.normalization != "imagenet":
+            squares = setup.squares(dataset.splits["train"], config.image_size)[..., 0]
+            fitted = normalization.fit(config.normalization, squares)
+            setup = dataclasses.replace(setup, normalization=fitted)
+        closed.pop_all()  # all went well: the caller closes it
+    return setup
+
+
+def _cache_squares(
+    config: Config, dataset: Dataset, images: Images, opened: stages.OpenStages
+) -> None:
+    """The squares of the network's size, and those of the shortcut baseline.
+
+    Raises:
+        RunError: They do not fit into the cache, which they have to: all else is read from them.
+    """
+    squares = [stages.square_stage(size) for size in sorted({config.image_size, baselines.SIZE})]
+    needed = sum(opened.missing(each, images, (0,)) * each.spec.row_bytes for each in squares)
+    if needed and not cache_folders.make_room(
+        opened.cache_dir, needed, int(config.cache_gib * 2**30)
+    ):
+        raise RunError(
+            f"The squares of {len(images):,} images take {needed / 2**30:.2g} GiB and do not "
+            f"fit into {opened.cache_dir} (--cache_gib={config.cache_gib:g}). Give more, make room "
+            "on the disk, or give another --cache_dir."
+        )
+    stages.fill_squares(dataset, images, squares, opened)
+
+
+def _origin(
+    config: Config, dataset: Dataset, chosen: Precision, weights: Weights, origin: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What config.json holds."""
+    return {
+        **{name: value for name, value in origin.items() if value is not None},
         "config": config.to_json(),
         "command": sys.argv,
-        "dataset": {"name": images.name, "fingerprint": images.fingerprint},
+        "dataset": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "synthetic": dataset.synthetic,
+            "class_names": list(dataset.class_names),
+            "groups_in_more_than_one_split": dataset.leaks,
+        },
         "weights": {"source": weights.source, "sha256": weights.sha256},
-        "precision": policy,
+        "precision": chosen.policy,
         **run_dir.provenance(),
     }
-    model = network(config, weights, fitted)
-    return Start(config, images, model, weights, fitted, jit, facts)
-
-
-def network(
-    config: Config, weights: weights_lib.Weights, fitted: normalization.Normalization | None
-) -> keras.Model:
-    """Builds the network of a config; all that is random in it follows from the config's seed."""
-    keras.utils.set_random_seed(config.seed)
-    model = vgg16.build_model(
-        image_size=config.image_size, weights=weights, normalization=fitted, **head(config)
-    )
-    vgg16.reset_head(model, config.seed)
-    return model
-
-
-def head(config: Config) -> dict[str, Any]:
-    """What `backbone` builds a head from, by argument."""
-    names = ("classes", "head_units", "dropout", "pooling", "l2")
-    return {name: getattr(config, name) for name in names}
-
-
-def _precision(config: Config) -> tuple[str, bool, str]:
-    """The policy, whether to compile with XLA, and the reason in words."""
-    try:
-        policy, reason = precision.choose_precision(config.precision)
-    except ValueError as error:
-        raise RunError(str(error)) from None
-    if not config.autotune:
-        return policy, False, reason
-    found = precision.trials(config.precision, config.image_size)
-    return found[0].policy, found[0].jit, precision.text(found)
-
-
-def _normalization(config: Config, images: dataset.Dataset) -> normalization.Normalization | None:
-    if config.normalization == "imagenet":
-        return None
-    squares = batches.squares(images.splits["train"], config.image_size)
-    return normalization.fit(config.normalization, squares)

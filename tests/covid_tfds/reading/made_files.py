@@ -12,7 +12,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 from covid_tfds.reading import read_image
-from tests.covid_tfds.made_images import radiograph
+from tests.helpers.images import radiograph
 
 GREY = radiograph(7, (120, 100))
 TWELVE = GREY.astype(np.uint16) * 16 + 15

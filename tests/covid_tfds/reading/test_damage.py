@@ -24,7 +24,6 @@ from pydicom.uid import (
 
 from covid_tfds import reading
 from covid_tfds.reading import Unusable
-from tests.covid_tfds.made_images import encoded, radiograph
 from tests.covid_tfds.reading.made_files import (
     GREY,
     TWELVE,
@@ -35,6 +34,7 @@ from tests.covid_tfds.reading.made_files import (
     written,
 )
 from tests.covid_tfds.reading.test_dicom_pixels import JPEG, encapsulated
+from tests.helpers.images import encoded, radiograph
 
 RGB = np.stack([TWELVE] * 3, -1)
 

@@ -11,7 +11,6 @@ from PIL import Image
 
 from covid_tfds import reading
 from covid_tfds.reading import grey
-from tests.covid_tfds.made_images import radiograph
 from tests.covid_tfds.reading.made_files import (
     GREY,
     SIGNED,
@@ -23,6 +22,7 @@ from tests.covid_tfds.reading.made_files import (
     unmarked,
     with_marker,
 )
+from tests.helpers.images import radiograph
 
 FULL = GREY.astype(np.uint16) * 257
 UNIT = (GREY / 255).astype(np.float32)

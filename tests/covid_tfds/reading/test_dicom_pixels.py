@@ -25,7 +25,6 @@ from pydicom.uid import (
 from covid_tfds import reading
 from covid_tfds.reading import dicom as dicom_files
 from covid_tfds.reading import dicom_pixels
-from tests.covid_tfds.made_images import encoded
 from tests.covid_tfds.reading.made_files import (
     GREY,
     SIGNED,
@@ -38,6 +37,7 @@ from tests.covid_tfds.reading.made_files import (
     with_marker,
     written,
 )
+from tests.helpers.images import encoded
 
 RGB = np.stack([GREY] * 3, -1)
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from covid_tfds import reading
-from tests.covid_tfds.made_images import decoded, encoded, radiograph
 from tests.covid_tfds.reading.made_files import GREY, assert_alike, chunk, pixels
+from tests.helpers.images import decoded, encoded, radiograph
 
 RGB = Image.fromarray(GREY).convert("RGB")
 

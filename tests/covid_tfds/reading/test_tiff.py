@@ -9,8 +9,8 @@ import tifffile
 from PIL import Image
 
 from covid_tfds import reading
-from tests.covid_tfds.made_images import encoded, radiograph
 from tests.covid_tfds.reading.made_files import GREY, SIGNED, TWELVE, assert_alike, pixels, tiff
+from tests.helpers.images import encoded, radiograph
 
 UNIT = (GREY / 255).astype(np.float32)
 RGB = np.stack([TWELVE] * 3, -1)

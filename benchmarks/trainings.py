@@ -1,0 +1,58 @@
+"""A training that is ready to begin: what several benchmarks time, and the flags that describe it.
+
+Training itself is not here: a benchmark runs `Training.steps` on `Training.batches`.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from absl import flags
+
+from trainer import config as config_lib
+from trainer.config import Config
+
+_SHARED = ("dataset", "data_dir", "cache_dir", "image_size", "weights", "width", "seed")
+_OTHERS = Config.__dataclass_fields__.keys() - set(_SHARED)
+
+
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines `--rounds`, and the flags of `trainer.main` that say which images and network."""
+    config_lib.define_flags(values, without=_OTHERS)
+    flags.DEFINE_integer("rounds", 5, "Rounds in alternation.", lower_bound=1, flag_values=values)
+
+
+def from_flags(values: flags.FlagValues, **more: Any) -> Config:
+    """The config of the flags of `define_flags`, and of some more fields.
+
+    Raises:
+        ConfigError: As for `Config`.
+    """
+    return Config(**{name: values[name].value for name in _SHARED}, **more)
+
+
+@contextlib.contextmanager
+def ready(
+    config: Config, *, most: int | None = None, score: Sequence[str] = ()
+) -> Iterator[tuple["Setup", "Training"]]:  # noqa: F821
+    """Opens the dataset and computes all rows that a training reads; closes the cache afterwards.
+
+    Args:
+        config: Of the training.
+        most: Images that are trained on, cut to whole batches, since a part of one costs nearly as
+            much and would blur a rate; all of the train split unless given.
+        score: Splits whose rows are cached, too.
+
+    Yields:
+        What was opened, and the training.
+    """
+    from trainer.training.setup import set_up
+    from trainer.training.training import Training
+
+    setup = set_up(config, splits=("train", *score))
+    with contextlib.closing(setup.opened):
+        config, images = setup.config, dict(setup.dataset.splits)
+        if most is not None:
+            whole = min(most, len(images["train"])) // config.batch_size * config.batch_size
+            images["train"] = images["train"].take(range(whole))
+        yield setup, Training(setup, config, images, train="train", score=score)

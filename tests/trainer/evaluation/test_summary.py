@@ -1,0 +1,120 @@
+"""The claims of the last screens: at most 80 columns, nothing left out, one format of a score."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from tests.helpers.predictions import baseline, joined, make, random_predictions, run_folder
+from trainer.evaluation.metrics import cross_validation_metrics, run_metrics
+from trainer.evaluation.summary import NOTICE, cross_validation_summary, run_summary
+
+RUN = pathlib.Path("runs/a")
+
+
+def shown(folder, **more):
+    run_folder(folder, **more)
+    metrics = run_metrics(folder, baseline())
+    text = run_summary(metrics, RUN)
+    assert max(map(len, text.split("\n"))) <= 80
+    return metrics, text
+
+
+def test_the_summary_of_a_run_holds_what_a_reader_has_to_know(tmp_path):
+    metrics, text = shown(tmp_path)
+    assert "full (synthetic images), 4 classes\n" in text
+    assert "trained on 120 images of 30 patient groups: healthy 30, covid19 30," in text
+    assert "best epoch 11 of 12" in text
+    for split, scores in metrics["splits"].items():
+        value, low, high = (scores["balanced_accuracy"][key] for key in ("value", "low", "high"))
+        line = next(line for line in text.split("\n") if line.startswith(f"  {split}"))
+        interval = f"{value:.3f} [{low:.3f}, {high:.3f}]"
+        assert line.endswith(f"  {interval}, n = 80 images of 40 patient groups")
+        accuracy = scores["accuracy"]
+        assert f"{accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]" in text
+    for label in ("shortcut baseline, full image", "shortcut baseline, lungs masked"):
+        line = next(line for line in text.split("\n") if label in line)
+        assert line.split("  ")[-2:] == ["0.500 [0.400, 0.600]"] * 2
+    assert "linear model of 32 x 32 pixels" in text
+    by_class = text[text.index("test, by class") :].split("\n")
+    for name, scores in metrics["splits"]["test"]["classes"].items():
+        line = next(line for line in by_class if line.startswith(f"  {name} "))
+        assert line.split()[1] == str(scores["n"])
+        assert line.endswith(f"{scores['roc_auc']['value']:.3f}")
+    assert "tensorboard --logdir=runs/a" in text
+    assert text.endswith(NOTICE)
+
+
+def test_warnings_come_where_there_is_something_to_warn_of(tmp_path):
+    metrics, text = shown(tmp_path, control=True, shared={"g7": ["train", "test"]})
+    assert "CONFOUNDED" in text and "(Cramer's V 1.00)" in text
+    assert "n = 6 images of 6 patient groups" in text
+    assert "g7 in train and test. The scores" in text.replace("\n  ", " ")
+    needed = metrics["splits"]["test"]["patients_for_5_points"]
+    assert f"a test needs {needed} patients" in text
+    metrics["confounding"]["confounded"] = False
+    metrics["dataset"]["groups_in_more_than_one_split"] = {}
+    metrics["splits"]["test"]["patients_for_5_points"] = 40
+    del metrics["control"]
+    text = run_summary(metrics, RUN)
+    for word in ("CONFOUNDED", "LEAK", "control", "a test needs"):
+        assert word not in text
+
+
+def test_of_many_shared_groups_some_are_named(tmp_path):
+    shared = {f"group {i}": ["train", "validation", "test"] for i in range(40)}
+    _, text = shown(tmp_path, shared=shared)
+    assert "group 4 in train and validation and test; and 35 more" in text.replace("\n  ", " ")
+
+
+def test_the_articles_reading_fits(tmp_path):
+    _, text = shown(tmp_path, as_published=True, classes=2)
+    assert "accuracy as published" in text
+
+
+def test_long_names_of_many_classes_fit(tmp_path):
+    run_folder(tmp_path)
+    metrics = run_metrics(tmp_path, baseline())
+    metrics["dataset"]["train_classes"] = {f"a rather long class name {i}": 12345 for i in range(9)}
+    each = metrics["splits"]["test"]["classes"]["viral"]
+    metrics["splits"]["test"]["classes"] = dict.fromkeys(metrics["dataset"]["train_classes"], each)
+    for scores in metrics["splits"].values():
+        scores |= {"n": 12345, "groups": 12345}
+    text = run_summary(metrics, RUN)
+    assert max(map(len, text.split("\n"))) <= 80
+    assert "a rather long class name 8 12345" in text.replace("\n  ", " ")
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_is_not_defined_is_no_number(tmp_path):
+    run_folder(tmp_path)
+    metrics = run_metrics(tmp_path, baseline())
+    nothing = {"value": None, "low": None, "high": None, "n": 0, "interval": "undefined"}
+    metrics["splits"]["test"]["classes"]["viral"] |= {"sensitivity": nothing, "roc_auc": nothing}
+    line = next(x for x in run_summary(metrics, RUN).split("\n") if x.startswith("  viral "))
+    assert "not defined" in line and line.endswith("-")
+
+
+def test_the_summary_of_a_cross_validation(tmp_path):
+    n = 60
+    tables = [
+        make(np.arange(n) % 3, random_predictions(n, 3, seed=r).probabilities) for r in (0, 1)
+    ]
+    table = joined(*tables, repeats=np.repeat([0, 1], n), folds=[*(np.arange(n) // 3 % 5)] * 2)
+    shortcut = {"mean": 0.5, "sd": 0.03, "values": [0.47, 0.53]}
+    baselines = {"full_image": shortcut, "lungs_masked": shortcut}
+    metrics = cross_validation_metrics(table, baselines)
+    metrics["dataset"] = {"name": "full", "synthetic": False}
+    text = cross_validation_summary(metrics, RUN)
+    assert max(map(len, text.split("\n"))) <= 80
+    assert "full, 5 folds x 2 repeats\n" in text
+    pooled, by_fold = metrics["pooled"]["balanced_accuracy"], metrics["by_fold"]
+    assert (
+        f"  {pooled['value']:.3f} [{pooled['low']:.3f}, {pooled['high']:.3f}], "
+        "n = 60 images of 60 patient groups\n"
+    ) in text
+    rows = {line.strip()[:12]: line.split() for line in text.split("\n")}
+    spread = [f"{by_fold[key]:.3f}" for key in ("mean", "sd", "min")]
+    assert rows["network      "[:12]][-3:] == spread
+    assert rows["shortcut bas"][-3:] == ["0.500", "0.030", "0.470"]
+    assert text.endswith(NOTICE)

@@ -1,0 +1,89 @@
+"""PNG bytes -> squares."""
+
+import types
+
+import numpy as np
+import pytest
+
+from tests.helpers import datasets
+from tests.helpers.images import encoded, radiograph
+from trainer.input_pipeline import decode, resize
+from trainer.run.errors import RunError
+
+
+class Stored:
+    """What `decode.squares` needs of a dataset: a stream of encoded images."""
+
+    def __init__(self, files: list[bytes]) -> None:
+        self._files = files
+
+    def encoded(self, images):
+        return ((int(place), self._files[place]) for place in images.places)
+
+
+def squares(files: list[bytes], sizes: tuple[int, ...]) -> dict[int, np.ndarray]:
+    """All squares of files, in their order."""
+    images = datasets.made([0] * len(files))
+    batches = list(decode.squares(Stored(files), images, sizes))
+    order = np.concatenate([at for at, _ in batches])
+    assert sorted(order) == list(range(len(files)))
+    return {size: np.concatenate([made[size] for _, made in batches])[np.argsort(order)]
+            for size in sizes}  # fmt: skip
+
+
+def test_pixels_come_back_as_they_were_stored():
+    image = radiograph(0, (70, 50))
+    np.testing.assert_array_equal(decode.pixels(encoded(image), "a"), image)
+
+
+@pytest.mark.parametrize("damage", [b"", b"no image", encoded(radiograph(3))[:900]])
+def test_a_damaged_image_is_named(damage):
+    with pytest.raises(RunError, match=r"The image image1 can't be decoded .* Build the dataset"):
+        squares([encoded(radiograph(0)), damage], (40,))
+
+
+def test_a_jpeg_is_no_image_of_a_dataset():
+    with pytest.raises(RunError, match="The image old can't be decoded"):
+        decode.pixels(encoded(radiograph(0), "JPEG"), "old")
+
+
+def test_squares_of_all_sizes_are_those_that_resizing_gives():
+    images = [radiograph(i, (100 + 7 * i, 90)) for i in range(5)]
+    made = squares([encoded(image) for image in images], (32, 64))
+    for size, batch in made.items():
+        assert batch.shape == (5, size, size, 1)
+        assert batch.dtype == np.uint8
+        for square, image in zip(batch, images, strict=True):
+            np.testing.assert_array_equal(square[..., 0], resize.square(image, size))
+
+
+def test_an_image_is_decoded_once_for_all_sizes(monkeypatch):
+    decoded, pixels = [], decode.pixels
+    monkeypatch.setattr(
+        decode, "pixels", lambda data, name: decoded.append(name) or pixels(data, name)
+    )
+    squares([encoded(radiograph(i)) for i in range(6)], (32, 40, 64))
+    assert sorted(decoded) == [f"image{i}" for i in range(6)]
+
+
+def test_squares_do_not_depend_on_cores_and_batches(monkeypatch):
+    files = [encoded(radiograph(i)) for i in range(70)]
+    once = squares(files, (40,))[40]
+    monkeypatch.setattr(decode, "CORES", 1)
+    monkeypatch.setattr(decode, "_BATCH", 16)
+    np.testing.assert_array_equal(squares(files, (40,))[40], once)
+
+
+def test_few_encoded_images_are_read_ahead(monkeypatch):
+    monkeypatch.setattr(decode, "_BATCH", 4)
+    read = []
+    files = [encoded(radiograph(i)) for i in range(12)]
+
+    def stream(images):
+        for i, file in enumerate(files):
+            read.append(i)
+            yield i, file
+
+    stored = types.SimpleNamespace(encoded=stream)
+    next(decode.squares(stored, datasets.made([0] * 12), (40,)))
+    assert len(read) == 4

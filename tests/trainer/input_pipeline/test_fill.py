@@ -1,0 +1,162 @@
+"""Filling: nothing is computed twice, nothing is lost, and every row is what its stage makes."""
+
+import errno
+import fcntl
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from tests.helpers import commands, filling
+from tests.helpers.filling import IMAGES, ROWS
+from trainer.augmentation.random import uniform_draws
+from trainer.input_pipeline import cache_files
+from trainer.input_pipeline.fill import fill
+from trainer.input_pipeline.stages import OpenStages
+from trainer.run.errors import RunError
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """The cache, opened again by each call."""
+    every = []
+
+    def again():
+        every.append(OpenStages(tmp_path / "cache"))
+        return every[-1]
+
+    yield again
+    for each in every:
+        each.close()
+
+
+def filled(opened: OpenStages, **arguments) -> int:
+    return fill(filling.planned(opened), IMAGES, opened, **arguments)
+
+
+def check_rows(opened: OpenStages) -> None:
+    """Every row is what its stage makes of the image and the view."""
+    train, score = filling.chains()
+    for name, chain, views in (("train", train, (0, 1)), ("validation", score, (0,))):
+        images = IMAGES[name]
+        for view in views:
+            draws = uniform_draws(images.image_ids, view, 1) if chain[1].augmented else None
+            lower = filling.lower(filling.squares(name), draws)
+            got = opened.rows(chain[1]).read(images.digests, view)
+            np.testing.assert_array_equal(got, lower)
+            top = opened.rows(chain[2]).read(images.digests, view)
+            np.testing.assert_array_equal(top, filling.upper(lower, None))
+
+
+def test_every_row_is_computed_once_and_right(opened):
+    assert filled(opened()) == ROWS
+    check_rows(opened())
+    assert filled(opened()) == 0
+
+
+def test_a_new_image_and_a_new_view_compute_themselves_only(opened, monkeypatch):
+    few = {**IMAGES, "train": IMAGES["train"].take(range(199))}
+    with monkeypatch.context() as patched:
+        patched.setattr(filling, "IMAGES", few)
+        first = opened()
+        assert fill(filling.planned(first), few, first) == ROWS - 4
+    assert filled(opened()) == 4  # two stages of two views
+    check_rows(opened())
+
+
+def test_a_damaged_row_is_computed_again(opened, tmp_path):
+    first = opened()
+    filled(first)
+    stage = filling.chains()[0][2]
+    path = first.rows(stage).folder / "rows.bin"
+    data = bytearray(path.read_bytes())
+    data[5] ^= 1
+    path.write_bytes(data)
+    assert filled(opened()) == 1
+    check_rows(opened())
+    assert filled(opened()) == 0
+
+
+def test_a_full_disk_is_a_sentence_and_nothing_is_lost(opened, monkeypatch):
+    writes, write = [], cache_files.write
+
+    def until_full(*arguments):
+        writes.append(1)
+        if len(writes) > 14:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(*arguments)
+
+    cache = opened()
+    filling.planned(cache)  # the squares are there
+    with monkeypatch.context() as patched:
+        patched.setattr(cache_files, "write", until_full)
+        with pytest.raises(RunError, match=r"No space left on device\)\. Make room on that disk"):
+            filled(cache)
+    left = filled(opened())
+    assert 0 < left < ROWS  # 14 writes are 7 batches
+    check_rows(opened())
+
+
+def test_progress_is_reported_for_each_batch(opened):
+    calls = []
+    filled(opened(), on_progress=lambda: calls.append(1))
+    # 64 rows a batch: 200 images are 4 batches, 70 are 2; two views of two stages.
+    assert len(calls) == 2 * (2 * 4 + 2)
+
+
+def test_while_another_process_fills_progress_is_reported_too(opened):
+    cache = opened()
+    filling.planned(cache)
+    folder = cache.rows(filling.chains()[0][1]).folder
+    waited = []
+    with (folder / "filling").open("a") as theirs:
+        fcntl.flock(theirs, fcntl.LOCK_EX)
+
+        def release():
+            waited.append(1)
+            fcntl.flock(theirs, fcntl.LOCK_UN)
+
+        assert filled(cache, on_progress=release) == ROWS
+    assert waited
+    check_rows(cache)
+
+
+# Processes
+
+
+def rows_of(log) -> list[int]:
+    return [int(line) for line in log.read_text().split()] if log.exists() else []
+
+
+def test_a_killed_fill_goes_on(opened, tmp_path):
+    log = tmp_path / "log"
+    with commands.started("tests.helpers.filling", str(tmp_path / "cache"), str(log)) as process:
+        while len(rows_of(log)) < 4:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    begun = rows_of(log)
+    assert sum(begun) < ROWS
+    left = filled(opened())
+    # The last batch may be lost that it began with, and no other.
+    assert left in (ROWS - sum(begun), ROWS - sum(begun[:-1]))
+    check_rows(opened())
+
+
+def test_two_processes_compute_nothing_twice(opened, tmp_path):
+    logs = [tmp_path / name for name in ("one", "two")]
+    cache = str(tmp_path / "cache")
+    with (
+        commands.started("tests.helpers.filling", cache, str(logs[0])) as one,
+        commands.started("tests.helpers.filling", cache, str(logs[1])) as two,
+    ):
+        for process in (one, two):
+            printed = process.communicate(timeout=300)
+            assert process.returncode == 0, printed
+    assert sum(rows_of(logs[0])) + sum(rows_of(logs[1])) == ROWS
+    assert filled(opened()) == 0
+    check_rows(opened())

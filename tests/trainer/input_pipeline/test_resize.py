@@ -1,0 +1,225 @@
+import itertools
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from trainer.input_pipeline.resize import square, squared, weights
+
+# Reductions by 2, 1.5 and 4, which give exact halves; enlarging; long and thin; one pixel. 1,024 to
+# 150 and 587 to 32 have sums within a float's error of a half.
+SHAPES = [
+    (300, 300), (225, 225), (600, 448), (224, 224), (320, 411), (97, 61), (33, 401), (1, 1),
+    (1024, 587),
+]  # fmt: skip
+POLICIES = ["float32", "mixed_bfloat16", "mixed_float16", "bfloat16", "float16"]
+
+
+@pytest.fixture
+def policy():
+    before = keras.config.dtype_policy()
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy(before)
+
+
+def _noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(height * width).integers(0, 256, (height, width), dtype="uint8")
+
+
+def _smooth(height: int, width: int) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    image = 127.5 + 60 * np.sin(y / 17) * np.cos(x / 23) + 60 * np.cos((x + 2 * y) / 61)
+    return image.round().astype("uint8")
+
+
+def _ramp(height: int, width: int) -> np.ndarray:
+    return np.add.outer(np.arange(height), np.arange(width)).astype("uint8")
+
+
+def _checkerboard(height: int, width: int) -> np.ndarray:
+    return (np.indices((height, width)).sum(axis=0) % 2 * 255).astype("uint8")
+
+
+PATTERNS = [_noise, _smooth, _ramp, _checkerboard]
+
+
+def _model(size: int, **kwargs) -> keras.Model:
+    images = keras.Input((None, None, 1), **kwargs)
+    return keras.Model(images, squared(images, size))
+
+
+def _by_model(model: keras.Model, image: np.ndarray) -> np.ndarray:
+    return np.asarray(model(image[None, ..., None]))[0, ..., 0]
+
+
+def _full_precision(image: np.ndarray, size: int) -> np.ndarray:
+    layer = keras.layers.Resizing(size, size, "bilinear", antialias=True, dtype="float32")
+    return np.asarray(layer(image[None, ..., None].astype("float32")))[0, ..., 0]
+
+
+@pytest.mark.parametrize("size", [32, 150, 224])
+@pytest.mark.parametrize("length", [1, 31, 150, 151, 224, 300, 411, 1300, 5000])
+def test_weights_are_multiples_of_a_2048th_of_which_each_row_sums_to_1(length, size):
+    rows = weights(length, size)
+    assert rows.shape == (size, length)
+    assert rows.dtype == np.float32
+    assert (rows >= 0).all()
+    assert (rows.sum(axis=1) == 1).all()
+    assert (rows * 2048 == np.round(rows * 2048)).all()
+
+
+def test_weights_of_the_same_length_are_the_identity():
+    assert (weights(150, 150) == np.eye(150)).all()
+
+
+def test_weights_of_half_the_length_are_the_triangle():
+    inner = weights(8, 4)[1]
+    assert inner.tolist() == [0, 1 / 8, 3 / 8, 3 / 8, 1 / 8, 0, 0, 0]
+
+
+@pytest.mark.parametrize("size", [32, 150])
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_both_forms_give_the_same_pixels(pattern, size):
+    model = _model(size)
+    for shape in SHAPES:
+        image = pattern(*shape)
+        assert (_by_model(model, image) == square(image, size)).all(), shape
+
+
+def test_both_forms_give_the_same_pixels_at_any_length():
+    model = _model(32)
+    for length in range(1, 400, 7):
+        image = _noise(length, 401 - length)
+        assert (_by_model(model, image) == square(image, 32)).all(), length
+
+
+def test_a_compiled_model_gives_the_same_pixels():
+    """XLA knows the sides, and folds what follows from them by arithmetic of its own."""
+    import tensorflow as tf
+
+    model = _model(150)
+    compiled = tf.function(model, jit_compile=True)
+    for shape in ((300, 300), (1024, 587)):
+        image = _noise(*shape)
+        by_model = compiled(tf.constant(image[None, ..., None], "float32"))
+        assert (by_model.numpy()[0, ..., 0] == square(image, 150)).all(), shape
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_the_model_resizes_in_float32_under_any_policy(name, policy):
+    policy(name)
+    model = _model(64)
+    assert model.output.dtype == "float32"
+    image = _noise(211, 150)
+    assert (_by_model(model, image) == square(image, 64)).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "float32"])
+def test_the_model_takes_images_of_any_type(dtype):
+    image = _noise(211, 150)
+    model = _model(64, dtype=dtype)
+    assert (_by_model(model, image.astype(dtype)) == square(image, 64)).all()
+
+
+def test_the_model_resizes_each_image_of_a_batch_as_alone():
+    images = np.stack([pattern(211, 150) for pattern in PATTERNS])
+    by_model = _model(64).predict(images[..., None], verbose=0)
+    assert by_model.shape == (4, 64, 64, 1)
+    assert (by_model[..., 0] == np.stack([square(image, 64) for image in images])).all()
+
+
+def test_the_model_resizes_a_batch_of_none():
+    assert _model(64)(np.zeros((0, 90, 70, 1), "float32")).shape == (0, 64, 64, 1)
+
+
+def test_the_model_has_operations_of_keras_alone():
+    operations = _model(64).operations
+    assert {type(one).__module__.partition(".")[0] for one in operations} == {"keras"}
+    assert [type(one).__name__ for one in operations if isinstance(one, keras.Layer)] == [
+        "InputLayer"
+    ]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_pixels_of_an_image_that_has_the_size_stay_as_they_are(pattern):
+    image = pattern(150, 150)
+    assert (square(image, 150) == image).all()
+    assert (_by_model(_model(150), image) == image).all()
+
+
+def test_a_square_shares_no_memory_with_its_image():
+    image = _noise(150, 150)
+    assert not np.shares_memory(square(image, 150), image)
+
+
+@pytest.mark.parametrize("grey", [0, 1, 77, 128, 254, 255])
+def test_a_constant_image_stays_constant(grey):
+    for shape in SHAPES:
+        assert (square(np.full(shape, grey, "uint8"), 150) == grey).all(), shape
+
+
+@pytest.mark.parametrize("pattern", [_noise, _smooth])
+def test_squares_are_those_of_keras_within_the_rounding(pattern):
+    """A half of a level from rounding, and what the two grids cost."""
+    for shape, size in itertools.product(SHAPES, (32, 150)):
+        image = pattern(*shape)
+        precise = _full_precision(image, size)
+        assert np.abs(square(image, size) - precise).max() < 0.7, (shape, size)
+        other = (square(image, size) != np.floor(precise + 0.5)).mean()
+        assert other < 0.05, (shape, size)
+
+
+@pytest.mark.parametrize("pattern", [_noise, _smooth])
+def test_squares_are_those_of_pillow_within_a_level(pattern):
+    for shape, size in itertools.product(SHAPES, (32, 150)):
+        image = pattern(*shape)
+        pillow = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+        assert np.abs(square(image, size) - pillow.astype(int)).max() <= 1, (shape, size)
+
+
+def test_an_image_that_is_no_row_major_array_is_resized_all_the_same():
+    image = _noise(301, 200)
+    assert (square(np.asfortranarray(image), 150) == square(image, 150)).all()
+    assert (square(image[::-1, ::-1], 150) == square(image[::-1, ::-1].copy(), 150)).all()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((9, 9), "float32"), np.zeros((9, 9, 1), "uint8"), np.zeros((0, 9), "uint8")],
+    ids=["float", "channel", "empty"],
+)
+def test_what_is_no_image_is_refused(image):
+    with pytest.raises(ValueError, match=r"Give it uint8 of shape \[height, width\]"):
+        square(image, 150)
+
+
+_ON_JAX = """
+import sys
+import keras, numpy as np
+from trainer.input_pipeline.resize import squared
+assert keras.backend.backend() == "jax"
+images = np.load(sys.argv[1])
+results = {}
+for name, image in images.items():
+    x = keras.Input((None, None, 1))
+    model = keras.Model(x, squared(x, 150))
+    results[name] = model.predict(image[None, ..., None], verbose=0)[0, ..., 0]
+np.savez(sys.argv[2], **results)
+"""
+
+
+def test_the_jax_backend_gives_the_same_pixels(tmp_path):
+    pytest.importorskip("jax")
+    images = {f"{h} x {w}": _noise(h, w) for h, w in SHAPES}
+    np.savez(tmp_path / "images.npz", **images)
+    subprocess.run(
+        [sys.executable, "-c", _ON_JAX, tmp_path / "images.npz", tmp_path / "squares.npz"],
+        env=os.environ | {"KERAS_BACKEND": "jax"}, check=True,
+    )  # fmt: skip
+    squares = np.load(tmp_path / "squares.npz")
+    for name, image in images.items():
+        assert (squares[name] == square(image, 150)).all(), name

@@ -1,0 +1,119 @@
+"""What the user's Keras is set to does not leak into the trainer, and is as it was afterwards."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import pytest
+
+from trainer.run import libraries
+
+# A command that trains: what it sees of Keras, and one prediction, on the last line.
+COMMAND = """
+from trainer.run import command
+def main(argv):
+    with command.heavy_imports():
+        import tensorflow as tf
+        from tensorboard.plugins.hparams import api
+    import keras, numpy as np
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)])
+    shape = model.predict(np.zeros([2, 8, 8, 3]), batch_size=1, verbose=0).shape
+    config = keras.config
+    print(config.backend(), config.image_data_format(), config.floatx(), config.epsilon(),
+          config.dtype_policy().name, tf.keras.__version__ == keras.__version__, shape)
+command.run(main)
+"""
+NEEDED = "tensorflow channels_last float32 1e-07 float32 True (2, 6, 6, 2)\n"
+
+
+def run(folder, environment: dict[str, str], settings: str = "") -> subprocess.CompletedProcess:
+    if settings:
+        (folder / "keras.json").write_text(settings)
+    return subprocess.run(
+        [sys.executable, "-c", COMMAND], capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "KERAS_HOME": str(folder), **environment},
+    )  # fmt: skip
+
+
+def test_variables_of_other_programs_are_replaced_and_named(tmp_path):
+    given = {
+        "KERAS_BACKEND": "jax",
+        "TF_USE_LEGACY_KERAS": "1",
+        "KERAS_MAX_EPOCHS": "1",
+        "KERAS_MAX_STEPS_PER_EPOCH": "1",
+    }
+    done = run(tmp_path, given)
+    assert done.stdout == NEEDED
+    assert done.stderr.splitlines() == [
+        "KERAS_BACKEND=jax is set; tensorflow is used.",
+        "KERAS_MAX_EPOCHS=1 is set; it is ignored.",
+        "KERAS_MAX_STEPS_PER_EPOCH=1 is set; it is ignored.",
+        "TF_USE_LEGACY_KERAS=1 is set; 0 is used.",
+    ]
+
+
+def test_settings_of_the_users_file_are_replaced_and_named(tmp_path):
+    given = {"backend": "jax", "image_data_format": "channels_first", "floatx": "float16",
+             "epsilon": 1e-3}  # fmt: skip
+    done = run(tmp_path, {}, json.dumps(given))
+    assert done.stdout == NEEDED
+    assert done.stderr.splitlines() == [
+        "Keras is set to image_data_format=channels_first; channels_last is used.",
+        "Keras is set to floatx=float16; float32 is used.",
+        "Keras is set to epsilon=0.001; 1e-07 is used.",
+    ]
+    assert json.loads((tmp_path / "keras.json").read_text()) == given
+
+
+def test_settings_that_keras_can_not_use_are_a_sentence(tmp_path):
+    done = run(tmp_path, {}, '{"floatx": "float8"}')
+    assert done.returncode == 1
+    start = f"Keras can't use its settings in {tmp_path}/keras.json (Invalid `floatx` configuration"
+    assert done.stderr.startswith(start)
+    assert done.stderr.endswith("Mend or remove the file.\n")
+    assert "Traceback" not in done.stderr
+
+
+def test_keras_on_another_backend_in_this_process_is_a_sentence(monkeypatch):
+    """As in a notebook that has imported it before; here it is on TensorFlow."""
+    monkeypatch.setattr(keras.config, "backend", lambda: "jax")
+    with pytest.raises(libraries.RunError, match="Keras runs on jax in this process"):
+        libraries.import_keras()
+
+
+def test_global_settings_are_as_they_were_after_a_call_from_python():
+    before = keras.config.dtype_policy()
+    keras.config.set_image_data_format("channels_first")
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    keras.config.set_max_epochs(3)
+    try:
+        with pytest.raises(ZeroDivisionError), libraries.keras_settings():
+            assert keras.config.image_data_format() == "channels_last"
+            assert keras.config.dtype_policy().name == "float32"
+            assert keras.config.max_epochs() is None
+            keras.config.set_dtype_policy("mixed_float16")
+            _ = 1 / 0
+        assert keras.config.image_data_format() == "channels_first"
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+        assert keras.config.max_epochs() == 3
+    finally:
+        keras.config.set_image_data_format("channels_last")
+        keras.config.set_dtype_policy(before)
+        keras.config.set_max_epochs(None)
+
+
+def test_a_greeting_is_dropped_and_an_error_is_not(tmp_path):
+    program = (
+        "import os; from trainer.run import libraries\n"
+        "with libraries.no_greeting():\n    os.write(2, b'greeting')\n    1 / 0"
+    )
+    level = {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    for environment, shown in ((level, False), ({"TF_CPP_MIN_LOG_LEVEL": "0"}, True)):
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=False,
+            env={**os.environ, **environment},
+        )  # fmt: skip
+        assert "ZeroDivisionError" in done.stderr
+        assert done.stderr.startswith("greeting") is shown

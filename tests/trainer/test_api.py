@@ -1,0 +1,139 @@
+"""The trainer from Python, and in a notebook."""
+
+import pathlib
+import signal
+
+import keras
+import nbclient
+import nbformat
+import numpy as np
+import pytest
+
+import trainer
+from tests.helpers.trainings import quick
+
+CONFIG = {"precision": "mixed_bfloat16"}
+LOGS: list[set[str]] = []  # names of the numbers that a user's callback got, one entry an epoch
+
+
+@pytest.fixture(scope="module")
+def run(data_dir, tmp_path_factory) -> trainer.Run:
+    """A run of someone whose Keras has settings of its own, with a callback."""
+    policy, handler = keras.config.dtype_policy(), signal.getsignal(signal.SIGINT)
+    noted = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: LOGS.append(set(logs)))
+    keras.config.set_epsilon(1e-5)
+    try:
+        folder = tmp_path_factory.mktemp("api") / "run"
+        done = trainer.fit(quick(data_dir, **CONFIG), folder, callbacks=[noted])
+        assert keras.config.epsilon() == 1e-5
+    finally:
+        keras.config.set_epsilon(1e-7)
+    assert keras.config.dtype_policy() == policy
+    assert signal.getsignal(signal.SIGINT) is handler
+    return done
+
+
+def test_a_run_has_its_metrics_history_predictions_and_config(run, data_dir):
+    scores = run.metrics["splits"]["test"]["balanced_accuracy"]
+    assert 0 <= scores["low"] <= scores["value"] <= scores["high"] <= 1
+    assert [row["epoch"] for row in run.history] == [1, 2]
+    assert run.predictions.split_names[:2] == ["validation", "test"]
+    np.testing.assert_allclose(run.predictions.probabilities.sum(axis=1), 1, atol=1e-5)
+    assert run.config == quick(data_dir, **CONFIG)
+
+
+def test_loading_gives_the_same_run(run):
+    again = trainer.load(str(run.path))
+    assert again == run
+    assert again.metrics == run.metrics
+    assert again.history == run.history
+
+
+def test_a_second_run_does_not_replace_the_first(run, data_dir):
+    before = (run.path / "metrics.json").read_bytes()
+    with pytest.raises(trainer.ConfigError, match=r"is not empty.*--overwrite"):
+        trainer.fit(quick(data_dir), run.path)
+    assert (run.path / "metrics.json").read_bytes() == before
+
+
+def test_overwriting_replaces_what_a_run_left_and_nothing_else(data_dir, tmp_path):
+    (tmp_path / "history.csv").write_text("epoch\n1\n2\n3\n")
+    assert len(trainer.fit(quick(data_dir, epochs=1), tmp_path, overwrite=True).history) == 1
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(trainer.ConfigError, match=r"did not write \(notes\.txt\)"):
+        trainer.fit(quick(data_dir), tmp_path, overwrite=True)
+
+
+def test_a_folder_that_can_not_be_made_fails_before_anything_is_opened(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(trainer.ConfigError, match="can't be written"):
+        trainer.fit(trainer.Config(dataset="not_built"), tmp_path / "file" / "run")
+
+
+def test_a_missing_dataset_is_one_sentence_and_leaves_no_folder(tmp_path):
+    config = trainer.Config(dataset="not_built", data_dir=tmp_path)
+    with pytest.raises(trainer.RunError, match="--dataset=not_built is not built in"):
+        trainer.fit(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("missing", ["", "a file"])
+def test_loading_what_is_no_run_is_one_sentence(missing, tmp_path):
+    if missing:
+        (tmp_path / "history.csv").write_text("epoch\n1\n")
+    with pytest.raises(trainer.RunError, match="holds no run that has ended"):
+        trainer.load(tmp_path)
+
+
+def test_loading_a_run_of_release_1_0_0_names_the_way_on(tmp_path):
+    (tmp_path / "metrics.json").write_text("{}")
+    (tmp_path / "predictions.csv").write_text("split,film_id,patient\n")
+    with pytest.raises(trainer.RunError, match=r"release 1\.0\.0.*python -m trainer\.main"):
+        trainer.load(tmp_path)
+
+
+def test_callbacks_are_called_with_the_epochs_numbers(run):
+    assert len(LOGS) == len(run.history)
+    for logs in LOGS:
+        assert {"loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy"} <= logs
+
+
+def test_cross_validation_has_metrics_and_predictions_and_no_history(data_dir, tmp_path):
+    crossed = trainer.cross_validate(quick(data_dir, epochs=1), 2, 2, tmp_path / "folds")
+    assert (crossed.metrics["folds"], crossed.metrics["repeats"]) == (2, 2)
+    assert sorted(set(crossed.predictions.repeats)) == [0, 1]
+    assert crossed.history == []
+    with pytest.raises(trainer.ConfigError, match="--folds is 1"):
+        trainer.cross_validate(quick(data_dir), 1)
+
+
+def test_public_names_are_listed_and_others_are_errors():
+    assert set(trainer.__all__) <= set(dir(trainer))
+    assert all(getattr(trainer, name) for name in trainer.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'train_it'"):
+        _ = trainer.train_it
+
+
+CELLS = (
+    "import trainer",
+    "config = trainer.Config(classes=4, dataset='tiny', data_dir={data!r}, cache_dir={cache!r}, "
+    "image_size=32, width=0.1, weights='none', epochs=1)",
+    "run = trainer.fit(config, {run!r})",
+    "run.metrics['splits']['test']['balanced_accuracy']['value']",
+    "try:\n    trainer.fit(config, {run!r})\nexcept ValueError as error:\n    print(error)",
+)
+
+
+def test_a_notebook_runs_from_its_first_cell_to_its_last(data_dir, tmp_path):
+    """No cell ends the kernel, and a mistake is an exception that the notebook can catch."""
+    folders = {"data": str(data_dir), "cache": str(tmp_path / "cache"), "run": str(tmp_path / "r")}
+    cells = [nbformat.v4.new_code_cell(cell.format(**folders)) for cell in CELLS]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    root = pathlib.Path(__file__).parents[2]
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": root}}).execute()
+    value = float(notebook.cells[3].outputs[0]["data"]["text/plain"])
+    assert (
+        value
+        == trainer.load(tmp_path / "r").metrics["splits"]["test"]["balanced_accuracy"]["value"]
+    )
+    assert "is not empty" in notebook.cells[4].outputs[0]["text"]

@@ -1,0 +1,141 @@
+"""What a run shows and writes at its epochs' ends."""
+
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer.config import Phase
+from trainer.evaluation import article, history
+from trainer.input_pipeline.plan import PhasePlan, Plan
+from trainer.input_pipeline.stages import square_stage
+from trainer.training import callbacks
+
+STAGE = square_stage(32)
+PHASES = (Phase("head", None, range(4), 1e-3), Phase("fine_tune", "block5", range(4, 8), 1e-4))
+PLAN = Plan(tuple(PhasePlan(phase, STAGE, STAGE, ()) for phase in PHASES), (), 0, 0)
+
+
+def logs(best: bool, **changes) -> dict:
+    return {"loss": 0.5, "accuracy": 0.8, "val_loss": 0.7, "val_balanced_accuracy": 0.6,
+            "images_per_second": 1234.0, "input_wait": 0.01, "best": best, **changes}  # fmt: skip
+
+
+def model(rate: float = 1e-3):
+    optimizer = types.SimpleNamespace(learning_rate=rate)
+    return types.SimpleNamespace(stop_training=False, optimizer=optimizer)
+
+
+@pytest.mark.parametrize(
+    "best,ends",
+    [([True, False, False, False], 2), ([True, False, True, False], None), ([True] * 4, None),
+     ([False] * 4, 1)],
+)  # fmt: skip
+def test_early_stopping_counts_from_the_best_epoch_or_the_phases_start(best, ends):
+    stopping = callbacks.EarlyStopping(PLAN, 2)
+    stopping.set_model(model())
+    for epoch, each in enumerate(best):
+        stopping.on_epoch_end(epoch, logs(each))
+        if stopping.model.stop_training:
+            break
+    assert (epoch if stopping.model.stop_training else None) == ends
+
+
+def test_a_phase_is_given_its_own_patience():
+    stopping = callbacks.EarlyStopping(PLAN, 2)
+    stopping.set_model(model())
+    stopping.on_epoch_end(0, logs(True))
+    stopping.on_epoch_end(4, logs(False))  # the first of fine-tuning
+    assert not stopping.model.stop_training
+    stopping.on_epoch_end(5, logs(False))
+    assert stopping.model.stop_training
+
+
+def test_history_is_written_after_every_epoch_and_marks_the_best_alone(tmp_path):
+    path = tmp_path / "history.csv"
+    written = callbacks.History(path, PLAN)
+    for epoch, best in ((0, True), (1, False), (2, True), (4, False)):
+        written.on_epoch_end(epoch, logs(best))
+        assert len(history.read(path)) == len(written.rows)
+    rows = history.read(path)
+    assert [row["best"] for row in rows] == [False, False, True, False]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 5]
+    assert [row["phase"] for row in rows] == ["head"] * 3 + ["fine_tune"]
+    assert history.best_epoch(rows) == 3
+
+
+def progress(epochs, waited: float = 0.01, **changes):
+    shown = callbacks.Progress(PLAN, 68, 16, lambda plan: f"Advice on {plan.phase.name}.")
+    for epoch in epochs:
+        shown.on_epoch_begin(epoch)
+        shown.on_train_batch_end(3)
+        shown.on_train_batch_end(4)  # the last one holds 4 images
+        shown.on_epoch_end(epoch, logs(True, input_wait=waited, **changes))
+    shown.on_train_end()
+
+
+def test_progress_counts_images_and_prints_a_line_a_phase(capsys):
+    progress(range(8))
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
+        f"{phase}: 1,234 images/s; the device waited for input 1.0% of the time."
+        for phase in ("head", "fine_tune")
+    ]
+    lines = err.splitlines()
+    assert sum("100 %, 272 of 272 images" in line for line in lines) == 2
+    assert "epoch 8, loss 0.500, validation 0.700, balanced accuracy 0.600" in lines[-1]
+
+
+def test_much_waiting_gets_advice(capsys):
+    progress(range(4), waited=0.5)
+    assert "50.0% of the time. Advice on head." in capsys.readouterr().out
+
+
+def test_the_first_epoch_counts_only_where_it_is_alone(capsys):
+    shown = callbacks.Progress(PLAN, 68, 16, lambda plan: "")
+    for epoch, speed in ((0, 1.0), (1, 100.0), (4, 7.0)):
+        shown.on_epoch_begin(epoch)
+        shown.on_epoch_end(epoch, logs(True, images_per_second=speed))
+    shown.on_train_end()
+    out = capsys.readouterr().out
+    assert "head: 100 images/s" in out and "fine_tune: 7 images/s" in out
+
+
+def test_tensorboard_has_the_numbers_the_rate_and_each_best_epochs_confusion(tmp_path):
+    writer = tf.summary.create_file_writer(str(tmp_path))
+    scored = types.SimpleNamespace(confusion=np.eye(2, dtype=int))
+    board = callbacks.TensorBoard(writer, scored, ("healthy", "covid19"))
+    board.set_model(model(0.25))
+    board.on_epoch_end(0, logs(True))
+    board.on_epoch_end(1, logs(False))
+    writer.close()
+    values = {}
+    for path in tmp_path.glob("events*"):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                values[value.tag, event.step] = value
+    assert ("validation/confusion", 1) in values and ("validation/confusion", 2) not in values
+    for step in (1, 2):
+        assert tf.make_ndarray(values["train/learning_rate", step].tensor) == 0.25
+        assert tf.make_ndarray(values["validation/loss", step].tensor) == pytest.approx(0.7)
+        assert tf.make_ndarray(values["train/loss", step].tensor) == pytest.approx(0.5)
+
+
+def test_published_validation_reads_the_view_of_the_epoch_without_the_last_batch():
+    truth, read = np.array([0, 1, 2, 3, 0, 0, 0]), []
+
+    def logits_of_view(epoch, name, at):
+        read.append((epoch, name, at.tolist()))
+        return np.eye(4, dtype=np.float32)[[0, 1, 2, 0, 0, 0, 0]][at]
+
+    training = types.SimpleNamespace(
+        images={"validation": types.SimpleNamespace(labels=truth)},
+        config=types.SimpleNamespace(batch_size=2),
+        logits_of_view=logits_of_view,
+    )
+    numbers, count = {}, article.validation_images(7, 2)
+    callbacks.PublishedValidation(training).on_epoch_end(6, numbers)
+    assert 4 <= count < 7
+    assert read == [(6, "validation", list(range(count)))]
+    assert numbers == {"published_val_accuracy": (count - 1) / count}

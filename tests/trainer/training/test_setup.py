@@ -1,0 +1,126 @@
+"""What a training starts from."""
+
+import dataclasses
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from tests.helpers.trainings import quick
+from trainer.config import Config
+from trainer.evaluation import baselines
+from trainer.input_pipeline import decode, resize
+from trainer.run.errors import RunError
+from trainer.training import setup as setup_lib
+from trainer.training.setup import set_up
+
+
+@pytest.fixture(autouse=True)
+def policy():
+    before = keras.config.dtype_policy()
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+@pytest.fixture
+def made(data_dir, tmp_path):
+    opened = []
+
+    def make(arguments=None, **changes):
+        opened.append(set_up(quick(data_dir, tmp_path / "cache", **changes), **(arguments or {})))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.opened.close()
+
+
+def test_squares_of_the_network_and_of_the_baseline_are_cached(made, tiny):
+    setup = made(image_size=40)
+    images = setup.dataset.splits["test"]
+    for size in (40, baselines.SIZE):
+        squares = setup.squares(images, size)
+        assert (squares.dtype, squares.shape) == (np.uint8, (len(images), size, size, 1))
+        for index, encoded in list(tiny.encoded(images))[:3]:
+            wanted = resize.square(decode.pixels(encoded, ""), size)
+            np.testing.assert_array_equal(squares[index, ..., 0], wanted)
+
+
+def test_only_the_splits_that_are_read_are_decoded(made):
+    setup = made({"splits": ("train", "validation")})
+    setup.squares(setup.dataset.splits["validation"], 32)
+    with pytest.raises(KeyError):
+        setup.squares(setup.dataset.splits["test"], 32)
+
+
+def test_a_line_is_printed_on_each_choice(made, capsys):
+    made(augmentation="article")
+    out = capsys.readouterr().out
+    assert "Dataset covid_tfds/tiny/2.0.0: as --dataset asks." in out
+    assert "Precision float32: as --precision says." in out
+    assert "Weights: random numbers." in out
+    assert "flips images, so that hearts change sides" in out
+    made(augmentation="radiograph")
+    assert "flips" not in capsys.readouterr().out
+
+
+def test_what_an_earlier_release_cached_is_one_sentence(made, tmp_path, capsys):
+    folder = tmp_path / "cache" / "features" / ("0" * 16)
+    folder.mkdir(parents=True)
+    (folder / "0-0.shard").write_bytes(b"1")
+    made()
+    assert "of release 1.0.0" in capsys.readouterr().out
+
+
+def test_keras_policy_is_that_of_the_run(made):
+    made(precision="mixed_bfloat16")
+    assert keras.config.dtype_policy().name == "mixed_bfloat16"
+
+
+@pytest.mark.parametrize("normalization", ["featurewise", "zca"])
+def test_normalization_is_fitted_on_the_train_images(made, monkeypatch, normalization):
+    fitted, fit = [], setup_lib.normalization.fit
+    monkeypatch.setattr(
+        setup_lib.normalization,
+        "fit",
+        lambda kind, squares: fitted.append(squares) or fit(kind, squares),
+    )
+    setup = made(normalization=normalization)
+    assert setup.normalization is not None
+    wanted = setup.squares(setup.dataset.splits["train"], 32)[..., 0]
+    np.testing.assert_array_equal(fitted[0], wanted)
+    assert made().normalization is None
+
+
+def test_the_origin_holds_all_that_a_run_depends_on(made, tmp_path):
+    setup = made({"hparams": {"file": "a.json"}, "other": None}, dataset="tiny")
+    setup.write_origin(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written["hparams"] == {"file": "a.json"} and "other" not in written
+    assert Config.read(tmp_path) == setup.config
+    assert written["dataset"]["fingerprint"] == setup.dataset.fingerprint
+    assert written["dataset"]["synthetic"] is True
+    assert written["weights"]["source"] == "random numbers"
+    assert (tmp_path / "flags.txt").read_text() == setup.config.to_flags()
+
+
+def test_a_search_of_other_images_is_pointed_out(made, capsys):
+    same = made().dataset.fingerprint
+    for fingerprint, other in ((same, False), ("0" * 64, True)):
+        made({"hparams": {"dataset_fingerprint": fingerprint}})
+        assert ("saw other images" in capsys.readouterr().out) is other
+
+
+def test_auto_becomes_the_datasets_own_name(data_dir, tmp_path):
+    shutil.copytree(data_dir / "covid_tfds" / "tiny", tmp_path / "covid_tfds" / "article")
+    config = dataclasses.replace(quick(tmp_path, tmp_path / "cache"), dataset="auto")
+    setup = set_up(config)
+    setup.opened.close()
+    assert setup.config.dataset == "tiny"  # as it was built
+
+
+def test_squares_that_do_not_fit_into_the_cache_are_an_error(made):
+    with pytest.raises(RunError, match=r"squares of 100 images .* do not fit .*--cache_gib=1e-06"):
+        made(cache_gib=1e-6)

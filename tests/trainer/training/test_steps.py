@@ -1,0 +1,220 @@
+"""Steps train as Keras' `fit` does, and measure what they wait for."""
+
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.python.framework import config as tf_config
+
+from trainer.training.steps import Steps
+
+IMAGES, BATCH, EPOCHS = 27, 8, 5  # 4 batches an epoch, the last one of 3 images: 20 steps
+STEPS = -(-IMAGES // BATCH)
+RATE = 1e-2
+
+
+class Counted(keras.layers.Layer):
+    """Changes nothing, and counts how often it is traced."""
+
+    count = 0
+
+    def call(self, inputs):
+        type(self).count += 1
+        return inputs
+
+
+def network(classes: int, l2: float = 0.0, seed: int = 3) -> keras.Model:
+    """From 6 numbers to logits; with two classes, those of one unit beside 0."""
+    keras.utils.set_random_seed(seed)
+    penalty = keras.regularizers.L2(l2) if l2 else None
+    inputs = keras.Input((6,))
+    x = keras.layers.Dense(8, "relu", kernel_regularizer=penalty)(inputs)
+    x = keras.layers.Dense(1 if classes == 2 else classes, kernel_regularizer=penalty)(x)
+    x = keras.layers.Activation("linear", dtype="float32", name="last")(x)
+    if classes == 2:
+        x = keras.layers.Concatenate(dtype="float32")([keras.ops.zeros_like(x), x])
+    return keras.Model(inputs, x)
+
+
+def data(classes: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(IMAGES, 6)).astype(np.float32), rng.integers(0, classes, IMAGES)
+
+
+def epochs(classes: int, count: int = EPOCHS):
+    return iter(tf.data.Dataset.from_tensor_slices(data(classes)).batch(BATCH).repeat(count))
+
+
+def trained(steps: Steps, classes: int, class_weights=None) -> list[dict[str, float]]:
+    """Runs all epochs; some steps by one call, some by several. The means of each."""
+    batches, means = epochs(classes), []
+    steps.reset(class_weights or [1.0] * classes)
+    for _ in range(EPOCHS):
+        steps.start_epoch()
+        steps.run(batches, STEPS - 1)
+        steps.run(batches, 1)
+        means.append(steps.means())
+    return means
+
+
+def fitted(model: keras.Model, classes: int, smoothing: float, class_weights: list[float]):
+    """Keras' own training of the same steps: one sigmoid unit where there are two classes."""
+    inputs, labels = data(classes)
+    # Keras divides by the number of images: weights whose mean is 1 in every batch.
+    weights = np.take(class_weights, labels)
+    for first in range(0, IMAGES, BATCH):
+        weights[first : first + BATCH] /= weights[first : first + BATCH].mean()
+    if classes == 2:
+        model = keras.Model(model.input, model.get_layer("last").output)
+        loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=smoothing)
+        targets = labels[:, None].astype(np.float32)
+    else:
+        loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
+        targets = keras.utils.to_categorical(labels, classes)
+    model.compile(keras.optimizers.Adam(RATE), loss)
+    return model.fit(inputs, targets, batch_size=BATCH, epochs=EPOCHS, shuffle=False, verbose=0,
+                     sample_weight=weights).history["loss"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "classes,l2,smoothing,weighted",
+    [
+        (2, 0.0, 0.0, False),
+        (2, 0.0, 0.2, False),
+        (2, 0.03, 0.2, True),
+        (4, 0.0, 0.0, False),
+        (4, 0.03, 0.0, False),
+        (4, 0.0, 0.2, True),
+    ],
+)
+def test_twenty_steps_equal_those_of_keras_fit(classes, l2, smoothing, weighted):
+    class_weights = [0.4, 2.5, 1.0, 1.7][:classes] if weighted else [1.0] * classes
+    ours, theirs = network(classes, l2), network(classes, l2)
+    before = ours.get_weights()
+    steps = Steps(ours, RATE, classes=classes, label_smoothing=smoothing)
+    means = trained(steps, classes, class_weights)
+    losses = fitted(theirs, classes, smoothing, class_weights)
+    for one, other, old in zip(ours.get_weights(), theirs.get_weights(), before, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+        assert np.abs(one - old).max() > 0.05
+    np.testing.assert_allclose([each["loss"] for each in means], losses, atol=1e-5)
+
+
+def test_accuracy_is_the_share_of_all_images_of_the_epoch():
+    model = network(4)
+    steps = Steps(model, 1e-30, classes=4)  # nothing moves
+    inputs, labels = data(4)
+    right = (model.predict(inputs, verbose=0).argmax(axis=1) == labels).mean()
+    assert [each["accuracy"] for each in trained(steps, 4)] == pytest.approx([right] * EPOCHS)
+
+
+def test_frozen_layers_stay_as_they_are():
+    model = network(4)
+    model.layers[1].trainable = False
+    before = model.get_weights()
+    trained(Steps(model, RATE, classes=4), 4)
+    still = [np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
+    assert still == [True, True, False, False]
+
+
+def test_reset_gives_the_same_training_again():
+    model = network(4)
+    begin, steps = model.get_weights(), Steps(model, RATE, classes=4)
+    ends = []
+    for _ in range(2):
+        model.set_weights(begin)
+        means = trained(steps, 4, [1.0, 2.0, 1.0, 1.0])
+        steps.optimizer.learning_rate = 1e-5  # as a callback does
+        ends.append((means, [each.tobytes() for each in model.get_weights()]))
+    assert ends[0] == ends[1]
+    model.set_weights(begin)
+    assert trained(steps, 4) != ends[0][0]  # the class weights are those of the last reset
+
+
+def test_steps_are_traced_once_whatever_the_number_of_images():
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, keras.layers.Dense(4)(Counted()(inputs)))
+    steps, Counted.count = Steps(model, RATE, classes=4), 0
+    for count in (27, 26, 8):
+        part = tuple(each[:count] for each in data(4))
+        steps.reset([1.0] * 4)
+        steps.run(iter(tf.data.Dataset.from_tensor_slices(part).batch(BATCH)), -(-count // BATCH))
+    assert Counted.count == 1
+
+
+@pytest.fixture
+def float16():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+def test_float16_scales_its_loss_and_trains_as_float32_does(float16):
+    ours = network(4)
+    steps = Steps(ours, RATE, classes=4)
+    assert isinstance(steps.optimizer, keras.optimizers.LossScaleOptimizer)
+    means = trained(steps, 4)
+    keras.config.set_dtype_policy("float32")
+    theirs = network(4)
+    wanted = trained(Steps(theirs, RATE, classes=4), 4)
+    for one, other in zip(means, wanted, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-2)
+    for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-2)
+
+
+def test_float16_skips_a_step_that_overflows_and_begins_again_with_its_scale(float16):
+    model = network(4)
+    steps = Steps(model, RATE, classes=4)
+    steps.reset([1.0] * 4)
+    before, scale = model.get_weights(), float(steps.optimizer.dynamic_scale)
+    assert scale > 1
+    large = (np.full((4, 6), 6e4, np.float32), np.arange(4))
+    steps.run(iter(tf.data.Dataset.from_tensors(large)), 1)
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert float(steps.optimizer.dynamic_scale) == scale / 2
+    steps.reset([1.0] * 4)
+    assert float(steps.optimizer.dynamic_scale) == scale
+
+
+def test_a_rate_that_is_lowered_counts_in_float16_too(float16):
+    model = network(4)
+    steps = Steps(model, RATE, classes=4)
+    trained(steps, 4)
+    steps.optimizer.learning_rate = 0.0
+    before = model.get_weights()
+    steps.run(epochs(4), STEPS)
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_what_a_slow_dataset_takes_was_waited_for(deterministic):
+    slept = []
+
+    def slow():
+        for inputs, label in zip(*data(4), strict=True):
+            begin = time.time()
+            time.sleep(0.01)
+            slept.append(time.time() - begin)
+            yield inputs, label
+
+    signature = (tf.TensorSpec([6]), tf.TensorSpec([], tf.int64))
+    batches = tf.data.Dataset.from_generator(slow, output_signature=signature).batch(BATCH)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    try:
+        steps = Steps(network(4), RATE, classes=4, deterministic=deterministic)
+        steps.start_epoch()
+        assert steps.waited == 0
+        steps.run(iter(batches), STEPS)
+    finally:
+        tf_config.disable_op_determinism()
+    assert len(slept) == IMAGES
+    assert steps.waited >= sum(slept)
+    steps.start_epoch()
+    assert steps.waited == 0

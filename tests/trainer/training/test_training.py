@@ -1,0 +1,249 @@
+"""A training's rows: what is computed, and that they train as the images themselves do."""
+
+import contextlib
+import dataclasses
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.helpers import trainings
+from trainer.augmentation import random
+from trainer.augmentation.layer import Augmentation
+from trainer.input_pipeline import batches, cache_folders
+from trainer.input_pipeline.stages import OpenStages, square_stage
+from trainer.model import vgg16
+from trainer.training import training as training_lib
+from trainer.training.loop import TrainState, train_phases
+from trainer.training.steps import Steps
+
+SQUARES_ONLY = 1e-4  # GiB: 100 squares of 1 KiB fit, and hardly anything else
+VIEWS = {"augmentation": "radiograph", "views": 2}
+
+
+@pytest.fixture
+def ready(data_dir, tmp_path):
+    """Trainings of the tiny network with a cache of their own, closed at the end."""
+    with contextlib.ExitStack() as opened:
+
+        def make(images=None, **changes):
+            config = trainings.quick(data_dir, tmp_path / "cache", **changes)
+            return opened.enter_context(trainings.training(config, images))
+
+        yield make
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Rows that each training computes from now on."""
+    counts, fill = [], training_lib.fill
+
+    def counted(*arguments):
+        counts.append(fill(*arguments))
+        return counts[-1]
+
+    monkeypatch.setattr(training_lib, "fill", counted)
+    return counts
+
+
+def test_what_is_cached_is_not_computed_again(ready, computed, tiny):
+    train, scored = (sum(len(tiny.splits[name]) for name in names)
+                     for names in (("train",), ("validation", "test")))  # fmt: skip
+    ready(**VIEWS, epochs=3)
+    ready(**VIEWS, epochs=3)
+    ready(**VIEWS | {"views": 3}, epochs=3)
+    ready(**VIEWS | {"views": 8}, epochs=2)  # of which two are used
+    ready(**VIEWS | {"views": 1}, epochs=3)
+    assert computed == [2 * train + scored, 0, train, 0, 0]
+
+
+def test_a_new_image_computes_itself_only(ready, computed, tiny):
+    fewer = {**tiny.splits, "train": tiny.splits["train"].take(range(1, 68))}
+    ready(fewer, **VIEWS)
+    ready(**VIEWS)
+    assert computed[1] == 2
+
+
+def test_rows_are_what_the_network_computes_of_the_augmented_views(ready):
+    training = ready(**VIEWS)
+    images, some = training.images["train"].take([7, 3, 11]), np.array([7, 3, 11])
+    squares = training._opened.rows(square_stage(32)).read(images.digests, 0)
+    part = vgg16.part(training.networks.trained, vgg16.SQUARE, "block5_pool")
+    plan = training.plan.phases[0]
+    rows = training.rows(plan.train, "train", plan.views)
+    for view in (0, 1):
+        draws = random.uniform_draws(images.image_ids, view, training.config.seed)
+        views = Augmentation(training.config.augmentation_ranges)(squares, draws)
+        wanted = np.asarray(part.predict_on_batch(views))
+        np.testing.assert_allclose(rows.read(view, some), wanted, atol=1e-4, rtol=1e-5)
+    assert np.abs(rows.read(0, some) - rows.read(1, some)).max() > 1e-2
+
+
+def test_a_later_cut_goes_on_from_the_earlier_one(ready):
+    tuned = {**trainings.TUNED, "fine_tune_from": "block4"}
+    rows = []
+    for changes in ({}, tuned):
+        training = ready(**VIEWS, **changes)
+        plan = training.plan.phases[0]
+        rows.append(training.rows(plan.train, "train", plan.views).read(1, np.arange(9)))
+        names = {each.key["name"] for each in cache_folders.entries(training._opened.cache_dir)}
+        below = {"block3_pool"} if changes else set()
+        assert names == {"square", "block5_pool"} | below
+        training._opened.close()
+        for each in cache_folders.entries(training._opened.cache_dir):
+            if each.key["name"] != "square":
+                cache_folders.remove(each.folder)
+    np.testing.assert_allclose(*rows, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{}, VIEWS], ids=["images", "augmented views"])
+@pytest.mark.parametrize("tuned", [{}, {**trainings.TUNED, "fine_tune_from": "block4"}],
+                         ids=["head", "fine-tuned"])  # fmt: skip
+def test_training_from_activations_equals_training_from_squares(ready, changes, tuned):
+    """The same views, order and steps: only what the frozen part does again is spared."""
+    ends = []
+    for gib in (SQUARES_ONLY, 1.0):
+        training = ready(**changes, **tuned, epochs=3, cache_gib=gib)
+        stages = {plan.train.spec.name for plan in training.plan.phases}
+        assert (stages == {"square"}) is (gib < 1)
+        before = training.networks.trained.get_weights()
+        train_phases(training, TrainState(), seed=1)
+        ends.append(training.networks.trained.get_weights())
+        training._opened.close()
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+    assert max(np.abs(a - b).max() for a, b in zip(before, ends[0], strict=True)) > 5e-3
+
+
+def test_a_cache_without_room_is_described(ready, capsys):
+    ready(cache_gib=SQUARES_ONLY, **VIEWS)
+    printed = capsys.readouterr().out
+    assert "GiB of activations do not fit into the cache (--cache_gib=0.0001)" in printed
+
+
+def test_what_is_cached_and_what_is_to_compute_is_described(ready, capsys, tiny):
+    count = sum(map(len, tiny.splits.values()))
+    ready()
+    ready()
+    lines = [line for line in capsys.readouterr().out.splitlines() if "to compute" in line]
+    assert lines == [
+        f"Activations up to block5_pool: 0 of {count} are cached, {count} to compute.",
+        f"Activations up to block5_pool: {count} of {count} are cached, 0 to compute.",
+    ]
+
+
+@pytest.mark.parametrize("views", [0, 3])
+def test_views_are_taken_in_turn(ready, views):
+    """Equal views give equal losses at a rate that moves hardly anything."""
+    training, losses = ready(augmentation="article", views=views, epochs=4, learning_rate=1e-7), []
+    keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda e, logs: losses.append(logs["loss"]))
+    train_phases(training, TrainState(), [keep], seed=1)
+    for a, b in itertools.combinations(range(4), 2):
+        assert (abs(losses[a] - losses[b]) < 3e-4) == ((b - a) % (views or 4) == 0)
+
+
+def test_as_many_views_as_epochs_are_new_views_in_each(ready):
+    drawn = {}
+    for views in (0, 3):
+        training = ready(augmentation="radiograph", views=views, epochs=3)
+        drawn[views] = np.stack([training._draws(epoch, np.arange(9)) for epoch in range(3)])
+    np.testing.assert_array_equal(drawn[0], drawn[3])
+    assert len(np.unique(drawn[0][:, 0, 0])) == 3
+
+
+def test_rows_of_bfloat16_are_trained_on_and_scored_ones_are_float32(ready):
+    plan = ready(precision="mixed_bfloat16").plan.phases[0]
+    assert (plan.train.spec.dtype, plan.score.spec.dtype) == ("bfloat16", "float32")
+
+
+def test_probabilities_are_those_of_the_served_network_in_the_order_of_the_images(ready):
+    training = ready(precision="mixed_bfloat16")
+    images, plan = training.images["validation"], training.plan.phases[0]
+    squares = training._opened.rows(square_stage(32)).read(images.digests, 0)
+    wanted = np.asarray(training.networks.served.predict_on_batch(squares.astype(np.float32)))
+    every = training.probabilities(plan, "validation")
+    np.testing.assert_allclose(every, wanted, atol=1e-5)
+    some = np.array([5, 0, 5])
+    np.testing.assert_allclose(training.probabilities(plan, "validation", some), wanted[some],
+                               atol=1e-5)  # fmt: skip
+    assert wanted.std(axis=0).max() > 1e-3
+
+
+def test_scored_rows_may_be_too_many_to_hold(ready, monkeypatch):
+    training = ready()
+    plan = training.plan.phases[0]
+    held = training.probabilities(plan, "validation")
+    monkeypatch.setattr(batches, "MEMORY", 0)
+    np.testing.assert_array_equal(training.probabilities(plan, "validation"), held)
+
+
+def test_some_images_alone_are_trained_on(ready):
+    training = ready(class_weights="balanced")
+    at = np.flatnonzero(training.labels < 2)
+    other = training.on(at)
+    assert other.steps_per_epoch == -(-len(at) // 16)
+    plan = other.plan.phases[0]
+    truth = np.concatenate([t for _, t in other.batches(plan, range(1), 1).as_numpy_iterator()])
+    assert sorted(truth) == sorted(training.labels[at])
+    assert len(training.train_at) == 68
+    counts = np.bincount(other.labels, minlength=4)
+    wanted = [len(at) / (4 * max(count, 1)) for count in counts]
+    assert other.class_weights == pytest.approx(wanted)
+    assert np.dot(other.class_weights[:2], counts[:2]) == pytest.approx(len(at) / 2)
+
+
+def test_all_folds_share_one_traced_step(ready, monkeypatch):
+    traces, step = [], Steps._step
+
+    @tf.autograph.experimental.do_not_convert
+    def counted(self, *arguments):
+        traces.append(1)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Steps, "_step", counted)
+    training = ready()
+    for at in (np.arange(0, 50), np.arange(20, 68), np.arange(1, 64)):
+        train_phases(training.on(at), TrainState(), seed=1)
+    assert len(traces) == 1
+
+
+def test_the_trained_part_begins_where_the_lowest_phase_does(ready):
+    names = [layer.name for layer in ready().trained_part.layers]
+    assert "block5_conv1" not in names and "head" in names
+    tuned = ready(**trainings.TUNED).trained_part
+    assert "block5_conv1" in [layer.name for layer in tuned.layers]
+    assert "block4_conv1" not in [layer.name for layer in tuned.layers]
+    all_blocks = ready(**{**trainings.TUNED, "fine_tune_from": "block1"}).trained_part
+    assert "block1_conv1" in [layer.name for layer in all_blocks.layers]
+
+
+def test_advice_is_on_what_the_phase_reads(ready, monkeypatch):
+    cached, made = ready(**VIEWS), ready(augmentation="radiograph", views=0)
+    assert "--batch_size" in cached.advice(cached.plan.phases[0])
+    monkeypatch.setattr(batches, "MEMORY", 0)
+    assert "fewer --views" in cached.advice(cached.plan.phases[0])
+    assert "--views=8" in made.advice(made.plan.phases[0])
+
+
+def test_the_least_recently_used_stage_makes_room(ready, data_dir, tmp_path):
+    first = ready()
+    row_bytes = first.plan.phases[0].train.spec.row_bytes
+    first._opened.close()
+    old = next(each.folder for each in cache_folders.entries(tmp_path / "cache")
+               if each.key["name"] == "block5_pool")  # fmt: skip
+    squares = sum(each.bytes for each in cache_folders.entries(tmp_path / "cache")
+                  if each.key["name"] == "square")  # fmt: skip
+    gib = (squares + 100 * row_bytes + 5_000) / 2**30
+    second = ready(seed=2, cache_gib=gib)
+    assert second.plan.phases[0].train.spec.name == "block5_pool"
+    assert not old.exists()
+
+
+def test_the_stages_of_a_run_stay_while_it_lasts(ready):
+    training = ready()
+    folders = [training._opened.rows(stage).folder for stage in training._chains.train]
+    assert not any(cache_folders.remove(folder) for folder in folders)
+    assert dataclasses.is_dataclass(training.plan)
+    assert isinstance(training._opened, OpenStages)

@@ -1,0 +1,44 @@
+"""Images_used.csv: every image that a run was given, those it was trained on, too."""
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+
+from trainer.run.files import written_whole
+
+COLUMNS = ("image_id", "patient", "group", "source", "split", "label", "image_sha256")
+
+
+def write(path: str | os.PathLike, columns: Mapping[str, Sequence[str]]) -> None:
+    """Writes images_used.csv, whole or not at all.
+
+    Args:
+        path: Of the file.
+        columns: One sequence of n strings for each of `COLUMNS`: label is a class name,
+            image_sha256 the digest of the pixels in hexadecimal digits.
+
+    Raises:
+        ValueError: Columns are missing or not known, or their lengths differ.
+    """
+    if set(columns) != set(COLUMNS):
+        raise ValueError(f"The columns are {sorted(columns)}. Pass exactly {', '.join(COLUMNS)}.")
+    with written_whole(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(zip(*(columns[name] for name in COLUMNS), strict=True))
+
+
+def read(path: str | os.PathLike) -> dict[str, list[str]]:
+    """Reads what `write` wrote: the columns, each a list of n strings.
+
+    Raises:
+        ValueError: The file has other columns.
+    """
+    with open(path, newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    if tuple(header) != COLUMNS:
+        raise ValueError(
+            f"{path} has the columns {header}, expected {', '.join(COLUMNS)}. "
+            "Restore the file as the run wrote it."
+        )
+    return {name: [row[i] for row in rows] for i, name in enumerate(COLUMNS)}

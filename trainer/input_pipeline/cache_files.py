@@ -1,0 +1,102 @@
+"""The files of a cache folder: opened under its locks, read and written at an offset.
+
+An error of the machine becomes a sentence, and is never taken for a damaged row.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from trainer.run import files
+from trainer.run.errors import RunError
+
+_MEND = {
+    errno.EMFILE: "Raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "Close other programs",
+    errno.ENOSPC: "Make room on that disk",
+    errno.EDQUOT: "Make room in your quota",
+    errno.EFBIG: "Raise the limit of a file's size (ulimit -f)",
+}
+
+
+class CacheError(RunError):
+    """The machine does not let a cache folder be read or written, or a row of it is damaged."""
+
+
+@contextlib.contextmanager
+def machine_errors(folder: Path) -> Iterator[None]:
+    """Makes an error of the machine a sentence about a cache folder.
+
+    Raises:
+        CacheError: In place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        mend = _MEND.get(error.errno, "See to it that it can be read and written")
+        raise CacheError(
+            f"The cache folder {folder} can't be used ({error.strerror or error}). {mend}, or give "
+            "another --cache_dir; the rows that were computed so far stay."
+        ) from error
+
+
+def open_for_use(folder: Path) -> IO[str]:
+    """Opens a folder's lock for sharing and notes the time; the folder is made where it is not."""
+    used = folder / "used"
+    while True:  # until no other process evicted it between the lines
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+        with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as opened:
+            lock = opened.enter_context(used.open("a"))
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            if os.path.samestat(os.fstat(lock.fileno()), used.stat()):
+                os.utime(used)
+                opened.pop_all()
+                return lock
+
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[bool]:
+    """Whether no process has the folder open; none can open it meanwhile."""
+    path = folder / "used"  # not there if a process was killed while it made the folder
+    with open(os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)) as lock:
+        free = files.locked(lock)
+        # Another process may have evicted the folder and a third have made it again before that.
+        yield free and os.path.samestat(os.fstat(lock.fileno()), path.stat())
+
+
+def open_file(path: Path) -> IO[bytes]:
+    """Opens a file for reading and writing anywhere, made if it is not there."""
+    path.touch()
+    return path.open("r+b", buffering=0)
+
+
+def read(file: IO[bytes], buffers: list[np.ndarray], offset: int) -> int:
+    """Fills buffers of bytes from a file; returns how many bytes there were."""
+    rest = [memoryview(buffer) for buffer in buffers if len(buffer)]
+    done = 0
+    while rest:
+        got = os.preadv(file.fileno(), rest, offset + done)
+        if not got:
+            break
+        done += got
+        while rest and got >= len(rest[0]):
+            got -= len(rest.pop(0))
+        if got:
+            rest[0] = rest[0][got:]
+    return done
+
+
+def write(file: IO[bytes], data: np.ndarray | bytes, offset: int) -> None:
+    """Writes all bytes of `data`."""
+    rest = memoryview(data).cast("B") if len(data) else memoryview(b"")
+    while rest:
+        written = os.pwrite(file.fileno(), rest, offset)
+        rest, offset = rest[written:], offset + written

@@ -1,0 +1,117 @@
+"""The stages of a run's data: image -> square -> activations at a cut. Each is a pure function.
+
+A chain is a tuple of stages, each computed from the one before; the first is the square. Where
+there is augmentation, one stage of the chain draws it: its rows, and those of the stages above,
+are of augmented views.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from trainer.input_pipeline import decode, resize
+from trainer.input_pipeline.cache import CachedRows, Spec
+from trainer.input_pipeline.dataset import Dataset, Images
+from trainer.run.progress import progress
+
+# From rows of the stage below, [batch, ...], and float32 [batch, DRAWS] where views are drawn here.
+Compute = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stage:
+    """One stage.
+
+    Attributes:
+        spec: Name, shape and dtype of its rows, and all that they depend on.
+        compute: Makes its rows; None for squares, which are made of encoded images.
+        augmented: Whether its rows are of augmented views.
+        seed: Of the views that are drawn here; None where none are.
+    """
+
+    spec: Spec
+    compute: Compute | None = None
+    augmented: bool = False
+    seed: int | None = None
+
+
+Chain = tuple[Stage, ...]
+
+
+def square_stage(size: int) -> Stage:
+    """Squares of so many pixels a side, uint8 [size, size, 1] in 0..255."""
+    depends_on = {"resize": resize.FORMULA, "image_size": size}
+    return Stage(Spec("square", (size, size, 1), "uint8", depends_on))
+
+
+class OpenStages:
+    """The cache folders of the stages in use, each opened once and held until `close`.
+
+    Attributes:
+        cache_dir: Where they are.
+    """
+
+    def __init__(self, cache_dir: Path) -> None:
+        """Opens nothing yet.
+
+        Args:
+            cache_dir: The folder of all stages.
+        """
+        self.cache_dir = cache_dir
+        self._open: dict[str, CachedRows] = {}
+
+    def rows(self, stage: Stage) -> CachedRows:
+        """The open folder of a stage.
+
+        Raises:
+            CacheError: The machine does not let it.
+        """
+        name = stage.spec.folder_name()
+        if name not in self._open:
+            self._open[name] = CachedRows(self.cache_dir, stage.spec)
+        return self._open[name]
+
+    def missing(self, stage: Stage, images: Images, views: Sequence[int]) -> int:
+        """How many rows of some images and views are not cached."""
+        rows = self.rows(stage)
+        return sum(len(rows.missing(images.digests, view)) for view in views)
+
+    def close(self) -> None:
+        """Lets other processes evict the folders."""
+        for rows in self._open.values():
+            rows.close()
+        self._open.clear()
+
+
+def fill_squares(
+    dataset: Dataset, images: Images, stages: Sequence[Stage], opened: OpenStages
+) -> None:
+    """Caches the squares that are missing, of one size or of several; one decoding serves all.
+
+    Args:
+        dataset: Where the images are stored.
+        images: Of the dataset, of any splits.
+        stages: Of `square_stage`.
+        opened: The cache.
+
+    Raises:
+        RunError: An image is damaged, or the cache can't be written.
+    """
+    rows = {stage.spec.shape[0]: opened.rows(stage) for stage in stages}
+    for each in rows.values():
+        each.check(images.digests, 0)
+    missing = {size: each.missing(images.digests, 0) for size, each in rows.items()}
+    wanted = np.unique(np.concatenate([*missing.values(), np.zeros(0, np.int64)]))
+    if not len(wanted):
+        return
+    few = images.take(wanted)
+    with progress(len(few), "decoding") as bar:
+        for at, squares in decode.squares(dataset, few, tuple(rows)):
+            for size, each in rows.items():
+                # By the batch: another process may fill the same folder, and neither waits long.
+                with each.filling():
+                    new = each.missing(few.digests[at], 0)
+                    each.append(few.digests[at[new]], 0, squares[size][new])
+            bar.update(len(at))

@@ -1,0 +1,87 @@
+"""Text for the screen: one table maker, one format of a score, lines of at most 80 columns."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+WIDTH = 80  # columns of a terminal
+
+
+def table(rows: Sequence[Sequence[str]], *, align: str = "<", indent: int = 0) -> str:
+    """Lays out a table, each column as wide as its widest cell, two spaces between columns.
+
+    Args:
+        rows: Cells of each row, the header among them; rows may end early.
+        align: One letter per column, "<" (left) or ">" (right); columns beyond are right-aligned.
+        indent: Spaces before each line.
+
+    Returns:
+        The lines, joined by line breaks, without spaces at their ends.
+
+    Example:
+        >>> print(table([["class", "n"], ["healthy", "105"]]))
+        class      n
+        healthy  105
+    """
+    columns = max(map(len, rows), default=0)
+    align = align.ljust(columns, ">")
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(columns)]
+    lines = (
+        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, align, widths))  # noqa: B905 (rows may end early)
+        for row in rows
+    )
+    return "\n".join((" " * indent + line).rstrip() for line in lines)
+
+
+def wrapped(text: str, *, indent: int = 0) -> str:
+    """Breaks a paragraph into lines of at most `WIDTH` columns.
+
+    Args:
+        text: The paragraph. A word that is longer than a line (a path) keeps a line of its own; a
+            no-break space (U+00A0) becomes a space at which no line ends.
+        indent: Spaces before each line but the first.
+    """
+    lines = textwrap.fill(
+        text,
+        WIDTH,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return lines.replace("\u00a0", " ")
+
+
+def shortened(name: str, most: int = 16) -> str:
+    """The name, cut to `most` letters with an ellipsis where it is longer."""
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def counted(n: int, noun: str, plural: str = "") -> str:
+    """`1 image`, `2 images`; `plural` where it is not the noun and an s."""
+    return f"{n} {noun if n == 1 else plural or f'{noun}s'}"
+
+
+def number(value: float | None, sign: str = "") -> str:
+    """Three decimals, `0.838`; `-` where there is none. `sign` is "+" for differences."""
+    return "-" if value is None else f"{value:{sign}.3f}"
+
+
+def estimate(value: Mapping[str, Any], sign: str = "") -> str:
+    """An estimate with its 95 % interval, `0.838 [0.802, 0.872]`; `not defined` without a value.
+
+    Args:
+        value: With "value", "low" and "high"; None where there is none.
+        sign: "+" shows the signs, for differences.
+    """
+    if value["value"] is None:
+        return "not defined"
+    if value["low"] is None:
+        return f"{number(value['value'], sign)} [no interval]"
+    low, high = number(value["low"], sign), number(value["high"], sign)
+    return f"{number(value['value'], sign)} [{low}, {high}]"
+
+
+def score(value: Mapping[str, Any], images: int, groups: int) -> str:
+    """The one line of a score: `0.838 [0.802, 0.872], n = 632 images of 446 patient groups`."""
+    counts = f"n = {counted(images, 'image')} of {counted(groups, 'patient group')}"
+    return f"{estimate(value)}, {counts}"

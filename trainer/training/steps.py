@@ -1,0 +1,121 @@
+"""Training steps of one part of a network: gradients, the optimizer, the running means."""
+
+import time
+from collections.abc import Iterator, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.training.adam import Adam
+
+
+class Steps:
+    """Steps that train what is free in a part of a network.
+
+    They are traced once, and serve every fold: `reset` brings the optimizer back to its beginning.
+
+    Attributes:
+        optimizer: Keras' optimizer, or its wrapper that scales float16's loss.
+    """
+
+    def __init__(
+        self,
+        part: keras.Model,
+        learning_rate: float,
+        *,
+        classes: int,
+        label_smoothing: float = 0.0,
+        deterministic: bool = False,
+    ) -> None:
+        """Traces nothing yet.
+
+        Args:
+            part: From the inputs of a batch to logits [batch, classes]; what of it is trainable
+                now is trained.
+            learning_rate: Above 0.
+            classes: How many.
+            label_smoothing: Share of each label that is spread evenly over all classes, 0..1.
+            deterministic: Whether TensorFlow is bound to deterministic operations.
+        """
+        self._part, self._variables = part, part.trainable_variables
+        adam = Adam(learning_rate)
+        scaled = keras.config.dtype_policy().name == "mixed_float16"
+        self.optimizer = keras.optimizers.LossScaleOptimizer(adam) if scaled else adam
+        self.optimizer.build(self._variables)
+        self._begin = [variable.numpy() for variable in self.optimizer.variables]
+        self._weights = tf.Variable(tf.ones(classes), trainable=False)
+        self._smoothing, self._classes = label_smoothing, classes
+        # TensorFlow's own clock costs nothing, but counts as chance; Python's costs .4 ms a batch.
+        self._clock = _python_clock if deterministic else tf.timestamp
+        with tf.device("CPU"):
+            self._waited = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self._sums = tf.Variable(tf.zeros(3), trainable=False)  # loss, right, images
+        self._run = tf.function(self._steps)
+
+    def reset(self, class_weights: Sequence[float]) -> None:
+        """Brings the optimizer back to its beginning: no moments, the first learning rate.
+
+        Args:
+            class_weights: Weight of each class in the loss, from now on.
+        """
+        self._weights.assign(class_weights)
+        for variable, value in zip(self.optimizer.variables, self._begin, strict=True):
+            variable.assign(value)
+
+    def start_epoch(self) -> None:
+        """Begins the means of an epoch."""
+        self._sums.assign(tf.zeros(3))
+        self._waited.assign(0.0)
+
+    def run(self, batches: Iterator, count: int) -> None:
+        """Runs some steps, one a batch.
+
+        Args:
+            batches: An iterator of a tf.data.Dataset of (inputs, int64 [batch] labels).
+            count: How many steps; as many batches have to be left.
+        """
+        self._run(batches, tf.constant(count))
+
+    def means(self) -> dict[str, float]:
+        """`loss` (with the penalty of L2) and `accuracy` of the epoch so far, over its images."""
+        loss, right, images = self._sums.numpy().tolist()
+        return {"loss": loss / images, "accuracy": right / images}
+
+    @property
+    def waited(self) -> float:
+        """Seconds that the device waited for input in the epoch so far."""
+        return float(self._waited.numpy())
+
+    def _steps(self, batches: Iterator, count: tf.Tensor) -> None:
+        for _ in tf.range(count):
+            # TensorFlow orders what shares a variable; a clock shares none.
+            with tf.control_dependencies([self._sums.read_value()]), tf.device("CPU"):
+                before = self._clock()
+            with tf.control_dependencies([before]):
+                inputs, labels = next(batches)
+            with tf.control_dependencies([labels]), tf.device("CPU"):
+                self._waited.assign_add(self._clock() - before)
+            self._step(inputs, labels)
+
+    @tf.autograph.experimental.do_not_convert
+    def _step(self, inputs: tf.Tensor | tuple, labels: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            logits = tf.cast(self._part(inputs, training=True), tf.float32)
+            spread = self._smoothing / self._classes
+            targets = tf.one_hot(labels, self._classes, 1 - self._smoothing + spread, spread)
+            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+            weights = tf.gather(self._weights, labels)
+            # Over the sum of the weights: right for a batch of any size, and for parts of one.
+            loss = tf.reduce_sum(weights * losses) / tf.reduce_sum(weights)
+            loss += sum(self._part.losses)
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, [variable.value for variable in self._variables])
+        self.optimizer.apply(gradients, self._variables)
+        count = tf.cast(tf.shape(labels)[0], tf.float32)
+        right = tf.cast(tf.argmax(logits, axis=1) == labels, tf.float32)
+        self._sums.assign_add([loss * count, tf.reduce_sum(right), count])
+
+
+def _python_clock() -> tf.Tensor:
+    return tf.ensure_shape(tf.numpy_function(lambda: np.float64(time.time()), [], tf.float64), [])

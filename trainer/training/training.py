@@ -1,0 +1,277 @@
+"""One training, ready to begin: the networks, the plan, the rows that it reads, its steps."""
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.augmentation import random
+from trainer.augmentation.layer import Augmentation
+from trainer.config import Config
+from trainer.input_pipeline import cache_folders
+from trainer.input_pipeline.batches import Rows, ordered_batches, train_batches
+from trainer.input_pipeline.dataset import Images, class_counts
+from trainer.input_pipeline.fill import fill
+from trainer.input_pipeline.plan import Demand, PhasePlan, Plan, make_plan
+from trainer.input_pipeline.stages import Stage
+from trainer.model.chains import make_chains
+from trainer.model.networks import Networks, build, build_heads
+from trainer.training.setup import Setup
+from trainer.training.steps import Steps
+
+_SCORED_AT_ONCE = 256  # images a step where nothing is trained
+_STEPS_PER_CALL = 32  # of a head, whose step takes milliseconds
+
+# What to change where the device waits for input.
+_LARGER_BATCHES = "Give a larger --batch_size: any batch costs the host some .2 ms."
+_FEWER_VIEWS = "The cached rows are read from the disk in every epoch: give fewer --views."
+_CACHED_VIEWS = "Give --views=8, for example, or a smaller --image_size."
+
+
+class Training:
+    """A training of one configuration, its rows cached.
+
+    Attributes:
+        config: What is trained.
+        networks: The networks, which the training changes.
+        plan: What each phase reads.
+        images: By name.
+        train_at: int64, indices of the images to train on; all of them unless `on` chose some.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        config: Config,
+        images: Mapping[str, Images],
+        *,
+        train: str,
+        score: Iterable[str],
+        networks: Networks | None = None,
+        on_progress: Callable[[], None] = lambda: None,
+        quiet: bool = False,
+    ) -> None:
+        """Builds the networks, plans, makes room in the cache, and computes the missing rows.
+
+        Args:
+            setup: What was opened.
+            config: What is trained; differs from the setup's in what concerns networks alone.
+            images: By name.
+            train: Name of the images that are trained on.
+            score: Names of the images that are scored.
+            networks: In place of new ones of the config.
+            on_progress: Called whenever rows were computed, or are waited for.
+            quiet: Whether to print nothing of the plan.
+
+        Raises:
+            RunError: The cache can't be used.
+        """
+        self.config, self.images = config, dict(images)
+        self.networks = networks or build(
+            config, setup.precision, setup.weights, setup.normalization
+        )
+        self._opened, self._train = setup.opened, train
+        self._precision = setup.precision
+        self._chains = chains = make_chains(config, self.networks, setup.precision)
+        extra = ("validation",) if config.as_published else ()
+        self._demand = Demand(
+            config.phases, chains.train, chains.score, (train, *extra), tuple(score),
+            config.view_count,
+        )  # fmt: skip
+        self.plan = self._planned()
+        if not quiet:
+            print(describe(self.plan, config, self.images), flush=True)
+        fill(self.plan, self.images, self._opened, on_progress)
+        self.train_at = np.arange(len(self.images[train]))
+        self._steps: dict[str, Steps] = {}
+        self._rows: dict[tuple[str, str, tuple[int, ...]], Rows] = {}
+        self._scored: dict[tuple[str, str], list[tf.Tensor]] = {}
+
+    def _planned(self) -> Plan:
+        opened, limit = self._opened, int(self.config.cache_gib * 2**30)
+
+        def missing(stage: Stage, name: str, views: tuple[int, ...]) -> int:
+            return opened.missing(stage, self.images[name], views)
+
+        # Opened by the count, the stages that are to stay are not evicted.
+        room = cache_folders.room(opened.cache_dir, limit)
+        plan = make_plan(self._demand, missing, room)
+        cache_folders.make_room(opened.cache_dir, plan.missing_bytes, limit)
+        return plan
+
+    def on(self, train_at: np.ndarray) -> "Training":
+        """The same training on some of the images: rows, networks and traced steps are shared."""
+        other = copy.copy(self)
+        other.train_at = train_at
+        return other
+
+    def under(self, config: Config) -> "Training":
+        """The same rows under another head, which is all that is built.
+
+        Args:
+            config: Differs in what concerns the head alone, and trains no longer than this one.
+        """
+        other = copy.copy(self)
+        other.networks = build_heads(config, self._precision, self.networks)
+        other.config, other._steps = config, {}
+        other._demand = dataclasses.replace(self._demand, phases=config.phases)
+        other.plan = other._planned()
+        return other
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64, of the images that are trained on."""
+        return self.images[self._train].labels[self.train_at]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch, the last one perhaps smaller."""
+        return -(-len(self.train_at) // self.config.batch_size)
+
+    def steps_per_call(self, plan: PhasePlan) -> int:
+        """Steps that are run before the program is asked what comes next."""
+        return _STEPS_PER_CALL if plan.train is self._chains.train[-1] else 1
+
+    @property
+    def trained_part(self) -> keras.Model:
+        """From the lowest stage that any phase trains from: all layers that are ever trained."""
+        below = min((plan.phase.frozen_until or "") for plan in self.plan.phases)
+        return self.networks.logits(below or self._chains.train[0].spec.name)
+
+    @property
+    def class_weights(self) -> list[float]:
+        """Weight of each class in the loss."""
+        classes = self.config.classes
+        if self.config.class_weights == "none":
+            return [1.0] * classes
+        counts = class_counts(self.labels, classes)
+        return [len(self.labels) / (classes * max(count, 1)) for count in counts]
+
+    def steps(self, plan: PhasePlan) -> Steps:
+        """The steps of a phase, with its layers free; the same object each time."""
+        config, phase = self.config, plan.phase
+        self.networks.train_from(phase.first_block)
+        if phase.name not in self._steps:
+            part = self.networks.logits(plan.train.spec.name)
+            if self._augments(plan):
+                augment = Augmentation(config.augmentation_ranges)
+                part = self.networks.augmented_logits(augment, config.image_size)
+            self._steps[phase.name] = Steps(
+                part, phase.learning_rate, classes=config.classes,
+                label_smoothing=config.label_smoothing, deterministic=config.deterministic,
+            )  # fmt: skip
+        return self._steps[phase.name]
+
+    def logits_of_view(self, epoch: int, name: str, at: np.ndarray) -> np.ndarray:
+        """What the network that is trained gives of the view that an epoch trains on.
+
+        Args:
+            epoch: Its number.
+            name: Of images whose views the plan has.
+            at: int64, indices of the images.
+
+        Returns:
+            float32 [len(at), classes].
+        """
+        plan = self.plan.phase_of(epoch)
+        rows = self.rows(plan.train, name, plan.views or (0,))
+        part = self.networks.logits(plan.train.spec.name)
+        if not self._augments(plan):
+            return np.asarray(part.predict_on_batch(rows.read(self._view(epoch), at)))
+        draws = random.uniform_draws(
+            self.images[name].image_ids[at], self._view(epoch), self.config.seed
+        )
+        views = Augmentation(self.config.augmentation_ranges)(rows.read(0, at), draws)
+        return np.asarray(part.predict_on_batch(views))
+
+    def _view(self, epoch: int) -> int:
+        """The view that an epoch trains on: of a fixed number, or one of its own."""
+        return int(epoch) % self.config.view_count if self.config.view_count else int(epoch)
+
+    def _augments(self, plan: PhasePlan) -> bool:
+        """Whether a phase makes its views on the device, batch by batch."""
+        return not plan.views and self.config.augmentation_ranges is not None
+
+    def batches(self, plan: PhasePlan, epochs: range, seed: int, skip: int = 0) -> tf.data.Dataset:
+        """The batches of some epochs of a phase; see `batches.train_batches`."""
+        rows = self.rows(plan.train, self._train, plan.views or (0,))
+        return train_batches(
+            rows, self.images[self._train].labels, at=self.train_at,
+            batch_size=self.config.batch_size, seed=seed, epochs=epochs, skip=skip,
+            view_count=self.config.view_count if plan.views else 1,
+            draws=self._draws if self._augments(plan) else None,
+        )  # fmt: skip
+
+    def _draws(self, epoch: int, at: np.ndarray) -> np.ndarray:
+        # With a fixed number of views the same views, though the cache could not take their rows.
+        ids = self.images[self._train].image_ids[at]
+        return random.uniform_draws(ids, self._view(epoch), self.config.seed)
+
+    def rows(self, stage: Stage, name: str, views: tuple[int, ...]) -> Rows:
+        """Cached rows of some images; the same object each time, so that they are held once."""
+        key = (stage.spec.folder_name(), name, views)
+        if key not in self._rows:
+            digests = self.images[name].digests
+            self._rows[key] = Rows(self._opened.rows(stage), digests, views)
+        return self._rows[key]
+
+    def probabilities(self, plan: PhasePlan, name: str, at: np.ndarray | None = None) -> np.ndarray:
+        """What the served network gives of images as they are.
+
+        Args:
+            plan: Of the phase whose stage is read.
+            name: Of the images.
+            at: int64, indices of some of them; all unless given.
+
+        Returns:
+            float32 [n, classes]; rows sum to 1.
+        """
+        part = self.networks.probabilities(plan.score.spec.name)
+        each = self._in_order(plan, name) if at is None else self._batches(plan, name, at)
+        return np.concatenate([np.asarray(part.predict_on_batch(batch)) for batch in each])
+
+    def _in_order(self, plan: PhasePlan, name: str) -> Iterable[tf.Tensor]:
+        """All batches of some images; those that are held are made once."""
+        key = (plan.score.spec.folder_name(), name)
+        every = self._batches(plan, name, np.arange(len(self.images[name])))
+        if not self.rows(plan.score, name, (0,)).held:
+            return every
+        if key not in self._scored:
+            # Opening a pipeline costs as much as some steps of a head.
+            self._scored[key] = list(every)
+        return self._scored[key]
+
+    def _batches(self, plan: PhasePlan, name: str, at: np.ndarray) -> tf.data.Dataset:
+        rows = self.rows(plan.score, name, (0,))
+        at_once = _SCORED_AT_ONCE if plan.score is self._chains.score[-1] else 64
+        return ordered_batches(rows, at, at_once)
+
+    def advice(self, plan: PhasePlan) -> str:
+        """What to change where the device waits for input."""
+        if not plan.views:
+            return _CACHED_VIEWS
+        held = self.rows(plan.train, self._train, plan.views).held
+        return _LARGER_BATCHES if held else _FEWER_VIEWS
+
+
+def describe(plan: Plan, config: Config, images: Mapping[str, Images]) -> str:
+    """A line on each stage: what is cached, and what has to be computed; and what does not fit."""
+    lines = []
+    for name in dict.fromkeys(each.stage.spec.name for each in plan.fills):
+        fills = [each for each in plan.fills if each.stage.spec.name == name]
+        total = sum(len(each.views) * len(images[each.images]) for each in fills)
+        missing = sum(each.missing for each in fills)
+        lines.append(
+            f"Activations up to {name}: {total - missing:,} of {total:,} are cached, {missing:,} "
+            "to compute."
+        )
+    if plan.rejected_bytes:
+        lines.append(
+            f"{plan.rejected_bytes / 2**30:.1f} GiB of activations do not fit into the cache "
+            f"(--cache_gib={config.cache_gib:g}): where they are missing, every epoch passes the "
+            "whole network."
+        )
+    return "\n".join(lines)

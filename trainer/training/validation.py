@@ -1,0 +1,41 @@
+"""What is scored after each epoch: the validation images, by the network as it is served."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import confusion_matrix
+
+from trainer.evaluation import metrics
+from trainer.input_pipeline.plan import PhasePlan
+from trainer.training.training import Training
+
+
+class Validation:
+    """Scores images after an epoch, for `loop.train_phases`.
+
+    Attributes:
+        confusion: int [classes, classes] of the last epoch, rows are the truth.
+    """
+
+    def __init__(self, training: Training, name: str = "validation") -> None:
+        """Scores nothing yet.
+
+        Args:
+            training: Whose network is scored.
+            name: Of the images.
+        """
+        self._training, self._name = training, name
+        self.confusion = np.zeros((0, 0), int)
+
+    def __call__(self, plan: PhasePlan) -> dict[str, Any]:
+        """`val_loss` (nats), `val_accuracy` and `val_balanced_accuracy` of all images.
+
+        Args:
+            plan: Of the phase under way.
+        """
+        labels = self._training.images[self._name].labels
+        probabilities = self._training.probabilities(plan, self._name)
+        classes = range(self._training.config.classes)
+        self.confusion = confusion_matrix(labels, probabilities.argmax(axis=1), labels=classes)
+        scores = metrics.loss_and_accuracy(labels, probabilities)
+        return {f"val_{name}": value for name, value in scores.items()}
