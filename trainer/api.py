@@ -29,7 +29,7 @@ _METRICS = ("metrics.json", "crossval.json")
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a run or a cross-validation left in its folder; everything is read when it is asked for.
+    """What a run or a cross-validation left in its folder; everything is read at its first use.
 
     Attributes:
         path: The folder.

@@ -292,7 +292,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS, *, without: Collection[
 
 
 def define_hparams_flag(values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines `--hparams`, with which a training takes what a search found best."""
+    """Defines `--hparams`, with which a training takes the best values of a search."""
     text = f"A search's {HPARAMS_FILE}: train as its best trial did. Flags beside it change that."
     flags.DEFINE_string("hparams", "", text, flag_values=values)
 

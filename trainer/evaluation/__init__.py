@@ -4,5 +4,5 @@ Read `predictions` (the table that all else is computed from), `metrics` (every 
 of a cross-validation), `intervals` (95 % over patient groups), `baselines` (what a linear model
 that hardly sees the lungs gets), `confounding` (class against source), `article` (how the 2020
 article read its numbers), `history` and `images_used` (the run's other tables), `summary` (the
-last lines on the screen), `plots`.
+last lines of a run), `plots`.
 """

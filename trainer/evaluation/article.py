@@ -107,7 +107,7 @@ def as_published(
 
 
 def lines(metrics: Mapping[str, Any]) -> list[str]:
-    """This run read in the article's way, beside what the article printed, for the last screen.
+    """This run read in the article's way, beside what the article printed, for the summary.
 
     Args:
         metrics: Of `metrics.run_metrics`, with `as_published`.

@@ -1,4 +1,4 @@
-"""The last screen of a run and of a cross-validation, at most 80 columns wide."""
+"""What a run and a cross-validation print at their end, at most 80 columns wide."""
 
 import pathlib
 from collections.abc import Iterator, Mapping

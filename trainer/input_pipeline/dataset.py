@@ -148,7 +148,7 @@ class Dataset:
 
 
 def open_dataset(choice: str, data_dir: str, classes: int) -> Dataset:
-    """Opens a prepared dataset; the synthetic one is built when it is asked for and not there.
+    """Opens a prepared dataset; the synthetic one is built when it is chosen and not there.
 
     Args:
         choice: Name of a config, or `auto`.
@@ -198,9 +198,9 @@ def _choose(choice: str, root: pathlib.Path) -> tuple[str, str]:
 
 def _versions(root: pathlib.Path, name: str) -> list[pathlib.Path]:
     folder = root / covid_tfds.Builder.name / name
-    found = [path.parent for path in folder.glob("*/dataset_info.json")]
+    built = [path.parent for path in folder.glob("*/dataset_info.json")]
     return sorted(
-        (path for path in found if tfds.core.Version.is_valid(path.name)),
+        (path for path in built if tfds.core.Version.is_valid(path.name)),
         key=lambda path: tfds.core.Version(path.name),
     )
 

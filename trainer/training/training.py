@@ -132,7 +132,7 @@ class Training:
         return -(-len(self.train_at) // self.config.batch_size)
 
     def steps_per_call(self, plan: PhasePlan) -> int:
-        """Steps that are run before the program is asked what comes next."""
+        """Steps that are run before callbacks are called."""
         return _STEPS_PER_CALL if plan.train is self._chains.train[-1] else 1
 
     @property
