@@ -1,5 +1,6 @@
 """What tests of several rooms share."""
 
+import os
 import pathlib
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,19 @@ import pytest
 from tests.helpers.datasets import data_dir, tiny  # noqa: F401 - fixtures
 
 _REAL_IMAGES = pathlib.Path(__file__).parents[2] / "shared" / "data" / "manual"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips, by name, tests that compute in bfloat16 where oneDNN is kept from it."""
+    if not any(name.endswith("_MAX_CPU_ISA") for name in os.environ):
+        return  # without importing Keras for it
+    from trainer.model.precision import bfloat16_limit
+
+    if limit := bfloat16_limit():
+        skip = pytest.mark.skip(reason=f"bfloat16 does not run under {limit}")
+        for item in items:
+            if "bfloat16" in item.nodeid or item.get_closest_marker("bfloat16"):
+                item.add_marker(skip)
 
 
 @pytest.fixture(autouse=True, scope="module")

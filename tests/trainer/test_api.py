@@ -12,7 +12,7 @@ import pytest
 import trainer
 from tests.helpers.trainings import quick
 
-CONFIG = {"precision": "mixed_bfloat16"}
+CONFIG = {"precision": "auto"}  # bfloat16 where the processor has it
 LOGS: list[set[str]] = []  # names of the numbers that a user's callback got, one entry an epoch
 
 

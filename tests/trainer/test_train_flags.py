@@ -45,7 +45,12 @@ def unchanged(data_dir, tmp_path_factory):
     return trainings.epochs(folder)
 
 
-@pytest.mark.parametrize("name", CHANGES)
+_NEEDS = {"precision": [pytest.mark.bfloat16]}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=_NEEDS.get(name, [])) for name in CHANGES]
+)
 def test_every_flag_has_an_effect(name, unchanged, data_dir, tmp_path):
     changes = {name: CHANGES[name]}
     if name == "weights":

@@ -5,6 +5,7 @@
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import time
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from trainer.model.weights import Weights
 from trainer.run.errors import RunError
 
 _BATCH = 16  # images
+_ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+_ISAS_WITH_BFLOAT16 = ("AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX10")
 _SECONDS = 1.0  # of measuring each candidate, after its first batch, which compiles
 
 
@@ -73,8 +76,10 @@ def candidates(precision: str) -> list[str]:
     if precision != "auto":
         return [precision]
     every = [policy for policy in PRECISIONS if policy != "auto"]
+    if gpu_capability() is not None:
+        return every
     # A CPU is slower in float16 than in float32, always.
-    return every if gpu_capability() is not None else every[:2]
+    return every[:1] if bfloat16_limit() else every[:2]
 
 
 def _measured(precision: str, image_size: int) -> Precision:
@@ -122,7 +127,13 @@ def choose_precision(choice: str) -> tuple[str, str]:
     Raises:
         ValueError: there is no such precision, or it is float16 without a GPU.
     """
-    return precision_for(choice, _cpu_flags(), gpu_capability())
+    capability, limit = gpu_capability(), bfloat16_limit()
+    if limit and capability is None and choice == "mixed_bfloat16":
+        raise ValueError(
+            f"mixed_bfloat16 does not run on this CPU under {limit}. Remove that variable, or use "
+            "--precision=float32."
+        )
+    return precision_for(choice, frozenset() if limit else _cpu_flags(), capability)
 
 
 def precision_for(
@@ -165,6 +176,21 @@ def precision_for(
         if flag in cpu_flags:
             return "mixed_bfloat16", f"CPU with {flag}"
     return "float32", "CPU without bfloat16 instructions"
+
+
+def bfloat16_limit() -> str | None:
+    """The variable that keeps oneDNN from the processor's bfloat16 instructions, as NAME=VALUE.
+
+    TensorFlow goes by the processor alone, and its convolutions in bfloat16 then end in an error.
+    """
+    for name in _ISA_LIMITS:
+        value = os.environ.get(name, "").upper()
+        able = value.startswith(
+            ("AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX10")
+        )
+        if value and value not in ("ALL", "DEFAULT") and not able:
+            return f"{name}={value}"
+    return None
 
 
 def _cpu_flags() -> frozenset[str]:

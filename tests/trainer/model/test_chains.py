@@ -144,6 +144,7 @@ def test_views_are_drawn_in_the_first_stage_above_the_squares_and_go_on_from_the
     assert not any(stage.augmented for stage in score)
 
 
+@pytest.mark.bfloat16
 def test_rows_are_described_as_they_are():
     train, score = make(**TUNED, **MIXED)[0]
     for chain, dtype in ((train, "bfloat16"), (score, "float32")):

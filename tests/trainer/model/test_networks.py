@@ -141,6 +141,7 @@ def test_train_from_frees_a_block_and_what_is_above(block):
     )
 
 
+@pytest.mark.bfloat16
 def test_logits_are_of_the_runs_precision_and_probabilities_of_float32():
     nets, squares = build(), radiographs().astype("float32")
     logits = nets.logits("square").predict(squares, verbose=0)

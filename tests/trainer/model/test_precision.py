@@ -54,6 +54,7 @@ def test_a_precision_that_this_machine_does_not_have_is_an_error_of_the_run():
         precision.choose("float64", 32, autotune=False)
 
 
+@pytest.mark.bfloat16
 def test_candidates_are_the_one_that_is_named_or_all_that_may_be_fast(monkeypatch):
     assert precision.candidates("mixed_bfloat16") == ["mixed_bfloat16"]
     monkeypatch.setattr(precision, "gpu_capability", lambda: None)
@@ -75,6 +76,7 @@ def test_autotune_takes_the_fastest_and_lists_what_it_measured(monkeypatch):
     )
 
 
+@pytest.mark.bfloat16
 @pytest.mark.parametrize("jit", [False, True])
 def test_a_measurement_passes_images_through_and_leaves_the_policy(jit, monkeypatch):
     monkeypatch.setattr(precision, "_SECONDS", 1e-9)
@@ -90,3 +92,25 @@ def test_a_policy_ends_with_its_block_even_if_that_fails():
         assert keras.config.dtype_policy().name == "mixed_bfloat16"
         raise RuntimeError
     assert keras.config.dtype_policy().name == before
+
+
+@pytest.mark.parametrize(
+    ("value", "limited"),
+    [
+        ("AVX2", True),
+        ("avx512_core", True),
+        ("AVX512_CORE_BF16", False),
+        ("ALL", False),
+        ("", False),
+    ],
+)
+def test_a_limit_on_onednns_instructions_keeps_auto_from_bfloat16(value, limited, monkeypatch):
+    monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", value)
+    monkeypatch.setattr(precision, "_cpu_flags", lambda: frozenset({"avx512_bf16"}))
+    monkeypatch.setattr(precision, "gpu_capability", lambda: None)
+    assert (precision.choose_precision("auto")[0] == "float32") == limited
+    assert precision.candidates("auto") == ["float32", "mixed_bfloat16"][: 2 - limited]
+    if limited:
+        with pytest.raises(ValueError, match=f"under ONEDNN_MAX_CPU_ISA={value.upper()}"):
+            precision.choose_precision("mixed_bfloat16")

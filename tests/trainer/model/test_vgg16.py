@@ -206,6 +206,7 @@ def test_a_saved_model_loads_without_this_code_and_agrees(model, tmp_path):
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
 
 
+@pytest.mark.bfloat16
 def test_mixed_precision_keeps_pixels_and_probabilities_in_float32(mixed_bfloat16, model):
     mixed = small()
     mixed.set_weights(model.get_weights())

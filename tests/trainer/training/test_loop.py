@@ -133,6 +133,7 @@ def test_the_logs_are_the_means_of_the_epoch(ready):
     assert plan.phase.name == "head"
 
 
+@pytest.mark.bfloat16
 def test_what_is_evaluated_is_the_served_network(ready):
     """In bfloat16 the two networks are two, and the served one has the epoch's weights."""
     training = ready(precision="mixed_bfloat16", epochs=2)

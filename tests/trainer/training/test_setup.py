@@ -74,6 +74,7 @@ def test_what_an_earlier_release_cached_is_one_sentence(made, tmp_path, capsys):
     assert "of release 1.0.0" in capsys.readouterr().out
 
 
+@pytest.mark.bfloat16
 def test_keras_policy_is_that_of_the_run(made):
     made(precision="mixed_bfloat16")
     assert keras.config.dtype_policy().name == "mixed_bfloat16"

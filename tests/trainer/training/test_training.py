@@ -158,6 +158,7 @@ def test_rows_of_bfloat16_are_trained_on_and_scored_ones_are_float32(ready):
     assert (plan.train.spec.dtype, plan.score.spec.dtype) == ("bfloat16", "float32")
 
 
+@pytest.mark.bfloat16
 def test_probabilities_are_those_of_the_served_network_in_the_order_of_the_images(ready):
     training = ready(precision="mixed_bfloat16")
     images, plan = training.images["validation"], training.plan.phases[0]
