@@ -26,6 +26,7 @@ from trainer.run.progress import progress
 from trainer.training.loop import TrainState, train_phases
 from trainer.training.setup import set_up
 from trainer.training.training import Training
+from trainer.training.validation import predictions_of
 
 SPLITS = ("train", "validation")  # whose images make the folds
 ALL = "train and validation"  # name of them together
@@ -171,15 +172,9 @@ def as_predictions(
         probabilities: float32 [repeats, n, classes].
     """
     repeats, n = fold.shape
-
-    def column(name: str) -> np.ndarray:
-        return np.tile(getattr(images, name), repeats)
-
-    return predictions.Predictions(
-        **{name: column(name) for name in ("image_ids", "patients", "groups", "sources", "splits")},
-        labels=column("labels"),
-        probabilities=probabilities.reshape(repeats * n, -1),
-        class_names=images.class_names,
+    return predictions_of(
+        images.take(np.tile(np.arange(n), repeats)),
+        probabilities.reshape(repeats * n, -1),
         repeats=np.repeat(np.arange(repeats), n),
         folds=fold.reshape(-1),
     )

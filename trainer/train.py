@@ -14,15 +14,14 @@ from trainer.augmentation.layer import Augmentation
 from trainer.augmentation.random import uniform_draws
 from trainer.config import Config
 from trainer.evaluation import baselines, images_used, metrics, plots, predictions, summary
-from trainer.input_pipeline.dataset import Dataset, Images
-from trainer.input_pipeline.plan import PhasePlan
+from trainer.input_pipeline.dataset import Dataset, joined
 from trainer.model import saved
 from trainer.run import run_dir
 from trainer.training import callbacks as callbacks_lib
 from trainer.training.loop import TrainState, train_phases
 from trainer.training.setup import Setup, set_up
 from trainer.training.training import Training
-from trainer.training.validation import Validation
+from trainer.training.validation import Validation, predictions_of
 
 _SCORED = ("validation", "test", "control")
 _SAMPLES = 8  # images shown in TensorBoard as they are and augmented
@@ -60,7 +59,8 @@ def train_and_evaluate(
         _fit(setup, training, folder, callbacks)
         saved.save(training.networks.served, folder / "model.keras", setup.dataset.class_names)
         last = training.plan.phases[-1]
-        table = _predictions({n: splits[n] for n in scored}, training, last)
+        probabilities = np.concatenate([training.probabilities(last, name) for name in scored])
+        table = predictions_of(joined([splits[name] for name in scored]), probabilities)
         predictions.write(folder / "predictions.csv", table)
         result = metrics.run_metrics(folder, _baselines(setup))
         plots.draw_run(folder, result, _gallery(setup, table.of_split("test")))
@@ -115,23 +115,6 @@ def _used(dataset: Dataset) -> dict[str, list[str]]:
         columns["label"] += [dataset.class_names[label] for label in images.labels]
         columns["image_sha256"] += [each.tobytes().hex() for each in images.sha256]
     return columns
-
-
-def _predictions(
-    splits: dict[str, Images], training: Training, plan: PhasePlan
-) -> predictions.Predictions:
-    """What the served network gives of the scored splits, as one table."""
-    every = list(splits.values())
-
-    def column(name: str) -> np.ndarray:
-        return np.concatenate([getattr(images, name) for images in every])
-
-    return predictions.Predictions(
-        **{name: column(name) for name in ("image_ids", "patients", "groups", "sources", "splits")},
-        labels=column("labels"),
-        probabilities=np.concatenate([training.probabilities(plan, name) for name in splits]),
-        class_names=every[0].class_names,
-    )
 
 
 def _baselines(setup: Setup) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import csv
 import os
 from collections.abc import Mapping, Sequence
 
-from trainer.run.files import written_whole
+from trainer.run.files import write_table
 
 COLUMNS = ("image_id", "patient", "group", "source", "split", "label", "image_sha256")
 
@@ -22,10 +22,7 @@ def write(path: str | os.PathLike, columns: Mapping[str, Sequence[str]]) -> None
     """
     if set(columns) != set(COLUMNS):
         raise ValueError(f"The columns are {sorted(columns)}. Pass exactly {', '.join(COLUMNS)}.")
-    with written_whole(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(zip(*(columns[name] for name in COLUMNS), strict=True))
+    write_table(path, COLUMNS, zip(*(columns[name] for name in COLUMNS), strict=True))
 
 
 def read(path: str | os.PathLike) -> dict[str, list[str]]:

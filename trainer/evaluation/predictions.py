@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from trainer.run.files import written_whole
+from trainer.run.files import write_table
 
 COLUMNS = ("image_id", "patient", "group", "source", "split", "repeat", "fold", "label")
 _TEXTS = ("image_ids", "patients", "groups", "sources", "splits")
@@ -176,11 +176,9 @@ def write(path: str | os.PathLike, predictions: Predictions) -> None:
     columns = [getattr(p, name) for name in _TEXTS]
     columns += [empty if each is None else each.tolist() for each in (p.repeats, p.folds)]
     columns.append([p.class_names[label] for label in p.labels])
-    with written_whole(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*COLUMNS, *(_PREFIX + name for name in p.class_names)])
-        for *texts, shares in zip(*columns, p.probabilities, strict=True):
-            writer.writerow([*texts, *map(str, shares)])
+    header = [*COLUMNS, *(_PREFIX + name for name in p.class_names)]
+    rows = zip(*columns, p.probabilities, strict=True)
+    write_table(path, header, ([*texts, *map(str, shares)] for *texts, shares in rows))
 
 
 def read(path: str | os.PathLike) -> Predictions:

@@ -5,7 +5,7 @@ turn, where the system's cache keeps what was read last. Both give the same batc
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -61,6 +61,15 @@ class Rows:
             return tf.ensure_shape(rows, (None, *spec.shape))
 
         return read
+
+    def slices(self, batch_size: int) -> Iterator[tf.Tensor]:
+        """All held rows of the first view in their order, [batch, *shape]; the last may be smaller.
+
+        Args:
+            batch_size: Images a batch.
+        """
+        for first in range(0, self.count, batch_size):
+            yield self._tensor[first : min(first + batch_size, self.count)]
 
     @functools.cached_property
     def _tensor(self) -> tf.Tensor:

@@ -65,13 +65,8 @@ def squares(
         for batch in _batched(dataset.encoded(images)):
             done = list(pool.map(made, batch))
             at = np.array([index for index, _ in batch])
-            yield (
-                at,
-                {
-                    size: np.stack(each)
-                    for size, each in zip(sizes, zip(*done, strict=True), strict=True)
-                },
-            )
+            of_sizes = zip(sizes, zip(*done, strict=True), strict=True)
+            yield at, {size: np.stack(each) for size, each in of_sizes}
 
 
 def _batched(stream: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:

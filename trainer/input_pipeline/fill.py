@@ -35,11 +35,10 @@ def fill(
             rows.check(digests, view)
         # Looked at again: a lower fill may have changed it, or a row turned out damaged.
         missing = sum(len(rows.missing(digests, view)) for view in each.views)
-        label = f"computing {each.stage.spec.name}"
-        with progress(missing, label) as bar:
-            for count in (
-                _computed(each, images[each.images], opened, on_progress) if missing else ()
-            ):
+        if not missing:
+            continue
+        with progress(missing, f"computing {each.stage.spec.name}") as bar:
+            for count in _computed(each, images[each.images], opened, on_progress):
                 computed += count
                 bar.update(count)
                 on_progress()

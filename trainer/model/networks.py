@@ -34,6 +34,7 @@ class Networks:
         self._pairs = [] if trained is served else _pairs(trained, served)
         self._changed: set[str] = set()  # paths of the variables that were ever trained
         self._parts: dict[tuple[str, str], keras.Model] = {}
+        self._augmented: keras.Model | None = None
 
     def train_from(self, first_block: str | None) -> None:
         """Frees the blocks from one up, and the head; None frees the head alone."""
@@ -61,7 +62,17 @@ class Networks:
         return self._parts[below, upto]
 
     def augmented_logits(self, augment: Augmentation, size: int) -> keras.Model:
-        """From squares and the random numbers of their views to logits."""
+        """From squares and the random numbers of their views to logits; the same object each time.
+
+        Args:
+            augment: Makes the views, when this is called first.
+            size: Side of the squares in pixels.
+        """
+        if self._augmented is None:
+            self._augmented = self._with_augmentation(augment, size)
+        return self._augmented
+
+    def _with_augmentation(self, augment: Augmentation, size: int) -> keras.Model:
         squares = keras.Input((size, size, 1), dtype="uint8", name="square")
         draws = keras.Input((DRAWS,), dtype="float32", name="draws")
         views = augment(squares, draws)

@@ -185,9 +185,7 @@ def bfloat16_limit() -> str | None:
     """
     for name in _ISA_LIMITS:
         value = os.environ.get(name, "").upper()
-        able = value.startswith(
-            ("AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX10")
-        )
+        able = value.startswith(_ISAS_WITH_BFLOAT16)
         if value and value not in ("ALL", "DEFAULT") and not able:
             return f"{name}={value}"
     return None

@@ -16,7 +16,7 @@ import socket
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any, Self
 
 from trainer.run.errors import RunError
@@ -96,6 +96,22 @@ def write_json(path: str | os.PathLike, values: Any) -> None:
     text = json.dumps(values, indent=1, allow_nan=False)
     with written_whole(path) as beside:
         beside.write_text(text + "\n", encoding="utf-8")
+
+
+def write_table(
+    path: str | os.PathLike, header: Iterable[str], rows: Iterable[Iterable[Any]]
+) -> None:
+    """Writes the cells of a table as they come, whole.
+
+    Args:
+        path: Of the file.
+        header: Names of the columns.
+        rows: One cell a column.
+    """
+    with written_whole(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> None:

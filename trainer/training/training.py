@@ -22,7 +22,8 @@ from trainer.model.networks import Networks, build, build_heads
 from trainer.training.setup import Setup
 from trainer.training.steps import Steps
 
-_SCORED_AT_ONCE = 256  # images a step where nothing is trained
+# Images a step where nothing is trained: through a head alone, and through blocks, too.
+_SCORED_AT_ONCE, _SCORED_AT_ONCE_BY_BLOCKS = 256, 64
 _STEPS_PER_CALL = 32  # of a head, whose step takes milliseconds
 
 # What to change where the device waits for input.
@@ -88,7 +89,6 @@ class Training:
         self.train_at = np.arange(len(self.images[train]))
         self._steps: dict[str, Steps] = {}
         self._rows: dict[tuple[str, str, tuple[int, ...]], Rows] = {}
-        self._scored: dict[tuple[str, str], list[tf.Tensor]] = {}
 
     def _planned(self) -> Plan:
         opened, limit = self._opened, int(self.config.cache_gib * 2**30)
@@ -155,12 +155,8 @@ class Training:
         config, phase = self.config, plan.phase
         self.networks.train_from(phase.first_block)
         if phase.name not in self._steps:
-            part = self.networks.logits(plan.train.spec.name)
-            if self._augments(plan):
-                augment = Augmentation(config.augmentation_ranges)
-                part = self.networks.augmented_logits(augment, config.image_size)
             self._steps[phase.name] = Steps(
-                part, phase.learning_rate, classes=config.classes,
+                self._logits(plan), phase.learning_rate, classes=config.classes,
                 label_smoothing=config.label_smoothing, deterministic=config.deterministic,
             )  # fmt: skip
         return self._steps[phase.name]
@@ -178,14 +174,17 @@ class Training:
         """
         plan = self.plan.phase_of(epoch)
         rows = self.rows(plan.train, name, plan.views or (0,))
-        part = self.networks.logits(plan.train.spec.name)
-        if not self._augments(plan):
-            return np.asarray(part.predict_on_batch(rows.read(self._view(epoch), at)))
-        draws = random.uniform_draws(
-            self.images[name].image_ids[at], self._view(epoch), self.config.seed
-        )
-        views = Augmentation(self.config.augmentation_ranges)(rows.read(0, at), draws)
-        return np.asarray(part.predict_on_batch(views))
+        inputs = rows.read(self._view(epoch) if plan.views else 0, at)
+        if self._augments(plan):
+            inputs = [inputs, self._draws(epoch, at, name)]
+        return np.asarray(self._logits(plan).predict_on_batch(inputs))
+
+    def _logits(self, plan: PhasePlan) -> keras.Model:
+        """From what a batch of a phase holds to logits; the same object each time."""
+        if self._augments(plan):
+            ranges = self.config.augmentation_ranges
+            return self.networks.augmented_logits(Augmentation(ranges), self.config.image_size)
+        return self.networks.logits(plan.train.spec.name)
 
     def _view(self, epoch: int) -> int:
         """The view that an epoch trains on: of a fixed number, or one of its own."""
@@ -205,9 +204,9 @@ class Training:
             draws=self._draws if self._augments(plan) else None,
         )  # fmt: skip
 
-    def _draws(self, epoch: int, at: np.ndarray) -> np.ndarray:
+    def _draws(self, epoch: int, at: np.ndarray, name: str | None = None) -> np.ndarray:
         # With a fixed number of views the same views, though the cache could not take their rows.
-        ids = self.images[self._train].image_ids[at]
+        ids = self.images[name or self._train].image_ids[at]
         return random.uniform_draws(ids, self._view(epoch), self.config.seed)
 
     def rows(self, stage: Stage, name: str, views: tuple[int, ...]) -> Rows:
@@ -230,24 +229,14 @@ class Training:
             float32 [n, classes]; rows sum to 1.
         """
         part = self.networks.probabilities(plan.score.spec.name)
-        each = self._in_order(plan, name) if at is None else self._batches(plan, name, at)
-        return np.concatenate([np.asarray(part.predict_on_batch(batch)) for batch in each])
-
-    def _in_order(self, plan: PhasePlan, name: str) -> Iterable[tf.Tensor]:
-        """All batches of some images; those that are held are made once."""
-        key = (plan.score.spec.folder_name(), name)
-        every = self._batches(plan, name, np.arange(len(self.images[name])))
-        if not self.rows(plan.score, name, (0,)).held:
-            return every
-        if key not in self._scored:
-            # Opening a pipeline costs as much as some steps of a head.
-            self._scored[key] = list(every)
-        return self._scored[key]
-
-    def _batches(self, plan: PhasePlan, name: str, at: np.ndarray) -> tf.data.Dataset:
         rows = self.rows(plan.score, name, (0,))
-        at_once = _SCORED_AT_ONCE if plan.score is self._chains.score[-1] else 64
-        return ordered_batches(rows, at, at_once)
+        of_head = plan.score is self._chains.score[-1]
+        at_once = _SCORED_AT_ONCE if of_head else _SCORED_AT_ONCE_BY_BLOCKS
+        if at is None and rows.held:
+            each = rows.slices(at_once)  # opening a pipeline costs as much as some steps of a head
+        else:
+            each = ordered_batches(rows, np.arange(rows.count) if at is None else at, at_once)
+        return np.concatenate([np.asarray(part.predict_on_batch(batch)) for batch in each])
 
     def advice(self, plan: PhasePlan) -> str:
         """What to change where the device waits for input."""

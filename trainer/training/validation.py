@@ -1,4 +1,4 @@
-"""What is scored after each epoch: the validation images, by the network as it is served."""
+"""What is scored: the validation images after each epoch, and the table of what was predicted."""
 
 from typing import Any
 
@@ -6,6 +6,8 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from trainer.evaluation import metrics
+from trainer.evaluation.predictions import Predictions
+from trainer.input_pipeline.dataset import Images
 from trainer.input_pipeline.plan import PhasePlan
 from trainer.training.training import Training
 
@@ -39,3 +41,25 @@ class Validation:
         self.confusion = confusion_matrix(labels, probabilities.argmax(axis=1), labels=classes)
         scores = metrics.loss_and_accuracy(labels, probabilities)
         return {f"val_{name}": value for name, value in scores.items()}
+
+
+def predictions_of(
+    images: Images,
+    probabilities: np.ndarray,
+    *,
+    repeats: np.ndarray | None = None,
+    folds: np.ndarray | None = None,
+) -> Predictions:
+    """The table of what a network gives of some images.
+
+    Args:
+        images: n images; one stands once for each repeat.
+        probabilities: float32 [n, classes].
+        repeats: int64 [n]; None for a run.
+        folds: int64 [n]; None for a run.
+    """
+    names = ("image_ids", "patients", "groups", "sources", "splits", "labels", "class_names")
+    return Predictions(
+        **{name: getattr(images, name) for name in names},
+        probabilities=probabilities, repeats=repeats, folds=folds,
+    )  # fmt: skip
