@@ -16,6 +16,8 @@ from trainer.config import Config, check_folds
 from trainer.evaluation import history as history_lib
 from trainer.evaluation import predictions as predictions_lib
 from trainer.evaluation.predictions import Predictions
+from trainer.execution import ray
+from trainer.execution.options import Options
 from trainer.run import run_dir as run_dirs
 from trainer.run.errors import RunError
 from trainer.run.files import expanded
@@ -102,6 +104,7 @@ def cross_validate(
     run_dir: str | Path | None = None,
     *,
     overwrite: bool = False,
+    execution: Options | None = None,
 ) -> Run:
     """Cross-validates a configuration, as `python -m trainer.crossval` does.
 
@@ -111,6 +114,8 @@ def cross_validate(
         repeats: From 1.
         run_dir: The folder; runs/crossval-DATASET-CLASSES-TIME unless given.
         overwrite: Whether to replace what is there.
+        execution: Where folds are trained, `trainer.execution.options.Options(workers=4)` for
+            example; in this process unless given.
 
     Returns:
         The cross-validation.
@@ -120,11 +125,14 @@ def cross_validate(
     """
     check_folds(config, folds, repeats)
     default = f"crossval-{config.dataset}-{config.classes}"
-    with run_dirs.create(run_dir or "", default, overwrite=overwrite) as folder:
-        with keras_settings():
-            with heavy_imports():
-                from trainer import cross_validation
-            cross_validation.cross_validate(config, folds, repeats, folder)
+    with (
+        run_dirs.create(run_dir or "", default, overwrite=overwrite) as folder,
+        ray.connected(execution or Options()) as cluster,
+        keras_settings(),
+    ):
+        with heavy_imports():
+            from trainer import cross_validation
+        cross_validation.cross_validate(config, folds, repeats, folder, cluster)
         return Run(folder)
 
 

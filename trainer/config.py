@@ -22,11 +22,18 @@ from trainer.run.files import expanded
 BLOCKS = ("block1", "block2", "block3", "block4", "block5")
 NORMALIZATIONS = ("imagenet", "featurewise", "zca")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+OPTIMIZERS = ("adam", "sgd")
 MIN_IMAGE_SIZE = 32  # pixels; VGG16 halves an image five times
 CACHE_HELP = (
     "Folder of cached squares, activations and converted weights. Default: ~/.cache/covid_tfds."
 )
 HPARAMS_FILE = "best_hparams.json"
+# Settings that have no effect where a choice is "none", and what to choose in its place.
+BELONGING = {
+    "fine_tune_from": ("fine_tune_epochs", "fine_tune_learning_rate"),
+    "augmentation": ("views", *presets.STRENGTHS),
+}
+USUAL_CHOICE = {"fine_tune_from": "block5", "augmentation": "radiograph"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +44,7 @@ class Phase:
         name: "head" or "fine_tune".
         first_block: The first block of VGG16 that is trained; None trains the head alone.
         epochs: Numbers of its epochs, counted from 0 over the whole training.
-        learning_rate: Adam's rate.
+        learning_rate: The optimizer's.
     """
 
     name: str
@@ -54,6 +61,9 @@ class Phase:
 
 def _option(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
     return dataclasses.field(default=default, metadata={"help": text, "choices": choices})
+
+
+_OVERRIDES = "0: none. -1: as the preset of --augmentation has it."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +98,9 @@ class Config:
     image_size: int = _option(150, "Pixels of a side of the square that images are scaled to.")
     batch_size: int = _option(32, "Images a step.")
     epochs: int = _option(40, "Epochs of the head on the frozen base.")
-    learning_rate: float = _option(1e-4, "Adam's rate for the head.")
+    optimizer: str = _option("adam", "sgd has Nesterov's momentum of 0.9.", OPTIMIZERS)
+    learning_rate: float = _option(1e-4, "The optimizer's rate for the head.")
+    weight_decay: float = _option(0.0, "Of trained kernels, decoupled: AdamW's, times the rate.")
     head_units: int = _option(256, "Units of the dense layer.")
     pooling: str = _option("flatten", "Between VGG16 and the head.", ("flatten", "average", "max"))
     dropout: float = _option(0.5, "Share of the head's units dropped in training.")
@@ -101,6 +113,9 @@ class Config:
         "article: rotation 50, shifts 20 %, flips and so on; radiograph: milder, without flips. "
         f"One of: {presets.SYNTAX}.",
     )
+    shift: float = _option(-1.0, "Of views: within +- this share, up to 0.5. " + _OVERRIDES)
+    zoom: float = _option(-1.0, "Of views: scales within 1 +- zoom, up to 0.9. " + _OVERRIDES)
+    contrast: float = _option(-1.0, "Of views: factors within 1 +- it, up to 0.9. " + _OVERRIDES)
     normalization: str = _option(
         "imagenet",
         "imagenet: subtract its mean; featurewise: standardise, zca: whiten, both fitted on the "
@@ -130,7 +145,7 @@ class Config:
         "none", "Then train VGG16 from this block up. none keeps it frozen.", ("none", *BLOCKS)
     )
     fine_tune_epochs: int = _option(5, "Epochs of fine-tuning (with --fine_tune_from).")
-    fine_tune_learning_rate: float = _option(1e-5, "Adam's rate in fine-tuning.")
+    fine_tune_learning_rate: float = _option(1e-5, "The optimizer's rate in fine-tuning.")
     class_weights: str = _option(
         "none", "balanced: every class weighs the same in the loss.", ("none", "balanced")
     )
@@ -161,12 +176,15 @@ class Config:
         _require(low <= self.image_size <= 1024, "image_size", self.image_size, f"{low} to 1024")
         for name in ("batch_size", "epochs", "head_units", "fine_tune_epochs"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("learning_rate", "fine_tune_learning_rate"):
+        for name in ("learning_rate", "fine_tune_learning_rate", "width"):
             _require(0 < getattr(self, name) <= 1, name, getattr(self, name), "above 0, at most 1")
         for name in ("dropout", "label_smoothing"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 to below 1")
-        _require(0 < self.width <= 1, "width", self.width, "above 0, at most 1")
-        _require(0 <= self.l2 <= 1, "l2", self.l2, "0 to 1")
+        for name in ("l2", "weight_decay"):
+            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "0 to 1")
+        for name, most in presets.STRENGTHS.items():
+            value, wanted = getattr(self, name), f"0 to {most}, or -1 for that of the preset"
+            _require(value == -1 or 0 <= value <= most, name, value, wanted)
         _require(self.early_stopping >= 0, "early_stopping", self.early_stopping, "0 or more")
         _require(0 <= self.cache_gib < math.inf, "cache_gib", self.cache_gib, "GiB, 0 or more")
         _require(0 <= self.views <= 1000, "views", self.views, "0 to 1000")
@@ -181,18 +199,13 @@ class Config:
             raise ConfigError(f"--{name} can't be used: {error}") from None
 
     def _check_together(self) -> None:
-        if self.fine_tune_from == "none":
-            for name in ("fine_tune_epochs", "fine_tune_learning_rate"):
+        for choice, belonging in BELONGING.items():
+            for name in belonging if getattr(self, choice) == "none" else ():
                 if getattr(self, name) != getattr(type(self), name):
                     raise ConfigError(
-                        f"--{name}={getattr(self, name)} has no effect without --fine_tune_from. "
-                        "Add --fine_tune_from=block5, or leave it out."
+                        f"--{name}={getattr(self, name)} has no effect without --{choice}. "
+                        f"Add --{choice}={USUAL_CHOICE[choice]}, or leave it out."
                     )
-        if self.augmentation == "none" and self.views != type(self).views:
-            raise ConfigError(
-                f"--views={self.views} has no effect without --augmentation. "
-                "Add --augmentation=radiograph, or leave it out."
-            )
         if self.width != 1 and self.weights != "none":
             raise ConfigError(
                 f"--width={self.width:g} leaves no place for weights of all of VGG16's channels. "
@@ -207,7 +220,8 @@ class Config:
     @functools.cached_property
     def augmentation_ranges(self) -> presets.Ranges | None:
         """How far views may stray from the image; None without augmentation."""
-        return presets.ranges(self.augmentation)
+        strengths = {name: getattr(self, name) for name in presets.STRENGTHS}
+        return presets.ranges(self.augmentation, **strengths)
 
     @property
     def view_count(self) -> int:

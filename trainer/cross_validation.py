@@ -10,7 +10,7 @@ import contextlib
 import pathlib
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -18,15 +18,20 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from trainer.config import Config
 from trainer.evaluation import baselines, metrics, predictions, summary
+from trainer.execution.local import executor
+from trainer.execution.tasks import Executor, Task, progressed, run_all
 from trainer.input_pipeline.dataset import Images, joined
 from trainer.model import vgg16
 from trainer.run import files
 from trainer.run.errors import DivergedError, RunError
 from trainer.run.progress import progress
 from trainer.training.loop import TrainState, train_phases
-from trainer.training.setup import set_up
+from trainer.training.setup import Setup, set_up
 from trainer.training.training import Training
 from trainer.training.validation import predictions_of
+
+if TYPE_CHECKING:
+    from trainer.execution.ray import Cluster
 
 SPLITS = ("train", "validation")  # whose images make the folds
 ALL = "train and validation"  # name of them together
@@ -78,7 +83,11 @@ def _assigned(images: Images, folds: int, seed: int) -> np.ndarray:
 
 
 def cross_validate(
-    config: Config, folds: int, repeats: int, folder: pathlib.Path | None = None
+    config: Config,
+    folds: int,
+    repeats: int,
+    folder: pathlib.Path | None = None,
+    cluster: "Cluster | None" = None,
 ) -> dict[str, Any]:
     """Trains folds x repeats networks on cached activations, and writes and prints the scores.
 
@@ -88,19 +97,20 @@ def cross_validate(
         repeats: From 1; repeat r assigns folds, draws weights and orders images with seed + r. The
             views are those of `config.seed` in all repeats.
         folder: Where config.json, crossval.json and predictions.csv go; None writes nothing.
+        cluster: Of `execution.ray.connected`, where folds are trained; None: in this process.
 
     Returns:
         What crossval.json holds (see `metrics.cross_validation_metrics`), and `dataset`.
 
     Raises:
-        RunError: As for `train.train_and_evaluate`, or there are too few groups.
+        RunError: As for `train.train_and_evaluate`, or there are too few groups, or a fold failed.
     """
-    setup = set_up(config, splits=SPLITS)
-    with contextlib.closing(setup.opened):
-        images = joined([setup.dataset.splits[name] for name in SPLITS])
+    opened = set_up(config, splits=SPLITS)
+    with contextlib.closing(opened.opened), executor(cluster, opened) as tasks:
+        setup = tasks.setup
+        images = images_of_folds(setup)
         fold = assign_folds(images, folds, repeats, setup.config.seed)
-        training = Training(setup, setup.config, {ALL: images}, train=ALL, score=(ALL,))
-        probabilities = out_of_fold(training, fold)
+        probabilities = out_of_fold_by_tasks(tasks, setup.config, fold)
         small = setup.squares(images, baselines.SIZE)[..., 0]
     table = as_predictions(images, fold, probabilities)
     shortcuts = baselines.cross_validated(small, images.labels, fold[0], config.classes)
@@ -116,6 +126,139 @@ def cross_validate(
     return result
 
 
+def images_of_folds(setup: Setup) -> Images:
+    """The images of train and validation, in that order."""
+    return joined([setup.dataset.splits[name] for name in SPLITS])
+
+
+def out_of_fold_by_tasks(
+    tasks: Executor,
+    config: Config,
+    fold: np.ndarray,
+    *,
+    seed: int | None = None,
+    label: str = "folds",
+    quiet: bool = False,
+) -> np.ndarray:
+    """What `out_of_fold` returns, each fold of each repeat by a task.
+
+    Args:
+        tasks: What runs them, with the images of train and validation.
+        config: What is trained.
+        fold: int64 [repeats, n], of `assign_folds`.
+        seed: Repeat r trains with seed + r; the config's unless given.
+        label: Of the progress bar; "" for none.
+        quiet: Whether to print nothing of what is computed before.
+
+    Raises:
+        RunError: A fold failed.
+    """
+    tasks.provide(_training_of_all(tasks.setup, config, quiet=quiet).training)
+    out = np.full((*fold.shape, config.classes), np.nan, np.float32)
+    first = config.seed if seed is None else seed
+    turns = {
+        f"fold {number + 1} of repeat {repeat + 1}": (repeat, number)
+        for repeat, number in np.ndindex(fold.shape[0], fold.max() + 1)
+    }
+    every = [
+        Task(name, train_fold, (config, fold[repeat], number, first + repeat))
+        for name, (repeat, number) in turns.items()
+    ]
+    with progress(len(every), label, "folds") as shown:
+        for ended in run_all(tasks, every):
+            repeat, number = turns[ended.task.name]
+            out[repeat, fold[repeat] == number] = ended.result()
+            shown.update(1)
+    return out
+
+
+class _Begin:
+    """The training of all images, and the weights that every fold begins with.
+
+    Attributes:
+        training: Of the images `ALL`.
+    """
+
+    def __init__(self, training: Training) -> None:
+        """Remembers the weights.
+
+        Args:
+            training: Nothing is trained of it yet.
+        """
+        self.training, self._weights = training, training.trained_part.get_weights()
+
+    def predicted(
+        self,
+        fold: np.ndarray,
+        number: int,
+        seed: int,
+        callbacks: Sequence[keras.callbacks.Callback],
+    ) -> np.ndarray:
+        """Trains on the other folds' images and predicts a fold's.
+
+        Args:
+            fold: int64 [n], of one repeat.
+            number: Of the fold.
+            seed: Of the head's weights, of dropout and of the images' order.
+            callbacks: Of the training.
+
+        Returns:
+            float32 [of the fold, classes], finite.
+
+        Raises:
+            DivergedError: The network gives no finite probabilities any more.
+        """
+        training, last = self.training, self.training.plan.phases[-1]
+        training.trained_part.set_weights(self._weights)
+        keras.utils.set_random_seed(seed)
+        vgg16.reset_head(training.networks.trained, seed)
+        train_phases(
+            training.on(np.flatnonzero(fold != number)), TrainState(), callbacks, seed=seed
+        )
+        out = training.probabilities(last, ALL, np.flatnonzero(fold == number))
+        if not np.isfinite(out).all():
+            raise DivergedError(
+                "The network gives no finite probabilities any more. Lower the learning rate "
+                f"({training.config.learning_rate:g})."
+            )
+        return out
+
+
+def _training_of_all(setup: Setup, config: Config, *, quiet: bool) -> _Begin:
+    """The training that all folds of a config share, built once a process."""
+    key, begin = setup.kept.get("folds", (None, None))
+    if key != config:
+        images = {ALL: images_of_folds(setup)}
+        training = Training(
+            setup, config, images, train=ALL, score=(ALL,), on_progress=progressed, quiet=quiet
+        )
+        begin = _Begin(training)
+        setup.kept["folds"] = config, begin  # in place of those of another config
+    return begin
+
+
+def train_fold(
+    setup: Setup, config: Config, fold: np.ndarray, number: int, seed: int
+) -> np.ndarray:
+    """A task's function: the probabilities of a fold's images by a network trained on the others.
+
+    Args:
+        setup: Of the process; its dataset has the images of train and validation.
+        config: What is trained.
+        fold: int64 [n], of one repeat.
+        number: Of the fold.
+        seed: Of the head's weights, of dropout and of the images' order.
+
+    Returns:
+        float32 [of the fold, classes], finite.
+
+    Raises:
+        DivergedError: The network gives no finite probabilities any more.
+    """
+    step = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: progressed())
+    return _training_of_all(setup, config, quiet=True).predicted(fold, number, seed, [step])
+
+
 def out_of_fold(
     training: Training,
     fold: np.ndarray,
@@ -124,7 +267,7 @@ def out_of_fold(
     label: str = "folds",
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> np.ndarray:
-    """Predicts every image by networks that did not see its fold.
+    """Predicts every image by networks that did not see its fold, one after the other.
 
     Args:
         training: Of the images `ALL`; its networks' weights are where every fold begins.
@@ -139,24 +282,12 @@ def out_of_fold(
     Raises:
         DivergedError: A network gives no finite probabilities any more.
     """
-    config, last = training.config, training.plan.phases[-1]
-    begin = training.trained_part.get_weights()
-    out = np.full((*fold.shape, config.classes), np.nan, np.float32)
+    begin, first = _Begin(training), training.config.seed if seed is None else seed
+    out = np.full((*fold.shape, training.config.classes), np.nan, np.float32)
     with progress(fold.shape[0] * (fold.max() + 1), label, "folds") as shown:
         for repeat, number in np.ndindex(fold.shape[0], fold.max() + 1):
-            turn = (config.seed if seed is None else seed) + repeat
-            held_out = np.flatnonzero(fold[repeat] == number)
-            training.trained_part.set_weights(begin)
-            keras.utils.set_random_seed(turn)
-            vgg16.reset_head(training.networks.trained, turn)
-            of_fold = training.on(np.flatnonzero(fold[repeat] != number))
-            train_phases(of_fold, TrainState(), callbacks, seed=turn)
-            out[repeat, held_out] = training.probabilities(last, ALL, held_out)
-            if not np.isfinite(out[repeat, held_out]).all():
-                raise DivergedError(
-                    "The network gives no finite probabilities any more. Lower the learning rate "
-                    f"({config.learning_rate:g})."
-                )
+            held_out = fold[repeat] == number
+            out[repeat, held_out] = begin.predicted(fold[repeat], number, first + repeat, callbacks)
             shown.update(1)
     return out
 

@@ -6,6 +6,8 @@ Patient-grouped folds of train and validation; the test split is not opened. See
 from absl import flags
 
 from trainer import config as config_lib
+from trainer.execution import options as options_lib
+from trainer.execution import ray
 from trainer.run import command, run_dir
 
 FLAGS = flags.FLAGS
@@ -14,22 +16,25 @@ FLAGS = flags.FLAGS
 def main(argv: list[str]) -> None:
     """Flags -> Config -> one call."""
     command.refuse_words(argv)
-    config = config_lib.from_flags(FLAGS)
+    config, options = config_lib.from_flags(FLAGS), options_lib.from_flags(FLAGS)
     config_lib.check_folds(config, FLAGS.folds, FLAGS.repeats)
     default = f"crossval-{config.dataset}-{config.classes}"
     with (
         run_dir.create(FLAGS.run_dir, default, overwrite=FLAGS.overwrite) as folder,
         command.stopped("the activations computed so far are cached"),
+        ray.connected(options) as cluster,
     ):
         with command.heavy_imports():
             from trainer import cross_validation
-        cross_validation.cross_validate(config, FLAGS.folds, FLAGS.repeats, folder)
+        cross_validation.cross_validate(config, FLAGS.folds, FLAGS.repeats, folder, cluster)
 
 
 if __name__ == "__main__":
     config_lib.define_flags()
     config_lib.define_run_flags()
+    options_lib.define_flags(FLAGS)
     flags.DEFINE_integer("folds", 5, "Parts that the images are divided into.")
     flags.DEFINE_integer("repeats", 3, "Times that they are, each with another seed.")
     flags.adopt_module_key_flags(config_lib)
+    flags.adopt_module_key_flags(options_lib)
     command.run(main)

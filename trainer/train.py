@@ -31,6 +31,8 @@ def train_and_evaluate(
     config: Config,
     folder: pathlib.Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    *,
+    setup: Setup | None = None,
     **origin: Any,
 ) -> dict[str, Any]:
     """Trains in phases, keeps the best validation epoch, and scores each split once.
@@ -39,6 +41,7 @@ def train_and_evaluate(
         config: The run.
         folder: An empty folder, of `run_dir.create`.
         callbacks: Further Keras callbacks, see `loop.train_phases`.
+        setup: Of all splits, which stays open; it is opened, and closed, here unless given.
         origin: What else config.json is to hold.
 
     Returns:
@@ -47,15 +50,16 @@ def train_and_evaluate(
     Raises:
         RunError: The dataset or the weights are missing, or the training failed.
     """
-    setup = set_up(config, **origin)
-    with contextlib.closing(setup.opened):
+    with contextlib.ExitStack() as closed:
+        if setup is None:
+            setup = set_up(config, **origin)
+            closed.enter_context(contextlib.closing(setup.opened))
         config, splits = setup.config, setup.dataset.splits
         setup.write_origin(folder)
         images_used.write(folder / "images_used.csv", _used(setup.dataset))
         for name in run_dir.FOLDERS:
             (folder / name).mkdir(exist_ok=True)
-        scored = [name for name in _SCORED if len(splits.get(name, ()))]
-        training = Training(setup, config, splits, train="train", score=scored)
+        scored, training = scored_splits(setup), training_of(setup)
         _fit(setup, training, folder, callbacks)
         saved.save(training.networks.served, folder / "model.keras", setup.dataset.class_names)
         last = training.plan.phases[-1]
@@ -67,6 +71,17 @@ def train_and_evaluate(
         _write_hparams(config, result, folder)
     print(summary.run_summary(result, folder))
     return result
+
+
+def scored_splits(setup: Setup) -> list[str]:
+    """Names of the splits that a run scores."""
+    return [name for name in _SCORED if len(setup.dataset.splits.get(name, ()))]
+
+
+def training_of(setup: Setup) -> Training:
+    """The training of a run, its rows computed where they are missing."""
+    splits = setup.dataset.splits
+    return Training(setup, setup.config, splits, train="train", score=scored_splits(setup))
 
 
 def _fit(

@@ -1,108 +1,191 @@
-"""The search loop: KerasTuner's, with trials that fail with a reason and a state that survives."""
+"""A search: propose, run, record; then the closing comparison and the run of the best values."""
 
 import contextlib
-from collections.abc import Callable
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from keras_tuner.src import errors
-from keras_tuner.src.engine import base_tuner
-from keras_tuner.src.engine import trial as trial_lib
+import keras
 
-from trainer.run import command
-from trainer.run.errors import RunError
-from tuning import memory
+from trainer.config import Config
+from trainer.evaluation.metrics import NOTICE
+from trainer.execution.local import executor
+from trainer.execution.ray import Cluster
+from trainer.execution.tasks import Executor, Task
+from trainer.run import files
+from trainer.run.errors import ConfigError, RunError
+from trainer.training.setup import Setup
+from tuning import comparison, results, retraining, settings, space
+from tuning import trial as trial_lib
 from tuning.folder import Folder
-from tuning.hypermodel import ClassifierHyperModel
-from tuning.oracles import Kept
-from tuning.pulse import Pulse
-from tuning.worker import Client
-
-_EXPECTED = f"{errors.FailedTrialError.__name__}: "  # what KerasTuner's traceback ends with
-ALONE = "alone"  # id of the one process of a search without workers
+from tuning.oracle import Proposals
+from tuning.record import Record
+from tuning.table import Table
 
 
-class Tuner(base_tuner.BaseTuner):
-    """Runs trials: in one process with the oracle in it, or as a worker of a chief."""
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """A search as it is described, before it is opened.
 
-    def __init__(
-        self,
-        oracle: Kept,
-        hypermodel: ClassifierHyperModel,
-        folder: Folder,
-        pulse: Pulse,
-        check: Callable[[], None],
-    ) -> None:
-        """Has run no trial yet.
+    Attributes:
+        folder: Where it is kept.
+        space: What is searched.
+        settings: How.
+        callbacks: The user's, for every training of a trial.
+    """
 
-        Args:
-            oracle: Of the search; a worker's has no state.
-            hypermodel: What is trained.
-            folder: Where the state is.
-            pulse: Where each step of a trial is noted.
-            check: Called before each trial; may raise to end the search.
-        """
-        self._folder, self._pulse, self._check = folder, pulse, check
-        super().__init__(
-            oracle, hypermodel, directory=str(folder.root.parent), project_name=folder.root.name
-        )
-        self.tuner_id = ALONE
-        self._memory = memory.Memory()
-
-    def work_for(self, client: Client) -> None:
-        """Takes trials from a chief."""
-        self.oracle, self.tuner_id = client, client.tuner_id
-
-    def run_trial(self, trial: trial_lib.Trial, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Trains and scores a trial."""
-        hp, living = trial.hyperparameters, contextlib.nullcontext()
-        if isinstance(self.oracle, Client):
-            living = self.oracle.alive(trial.trial_id, self._pulse)
-        with living:
-            return self.hypermodel.fit(hp, self.hypermodel.build(hp))
-
-    def _run_and_update_trial(self, trial: trial_lib.Trial, *args: Any, **kwargs: Any) -> None:
-        """As KerasTuner's, which takes all other errors for a failure of the trial."""
-        try:
-            super()._run_and_update_trial(trial, *args, **kwargs)
-        except RunError as error:
-            # Wrong for every trial, or no chief to report to: this one is not to blame.
-            raise errors.FatalRuntimeError(str(error)) from error
-        except Exception:
-            command.raise_if_interrupted()  # a trial that the user stopped has not failed
-            raise
-
-    def on_trial_end(self, trial: trial_lib.Trial) -> None:
-        """Reports the end; where a trial failed as it may, the reason is enough."""
-        if trial.message and _EXPECTED in trial.message:
-            trial.message = trial.message.rpartition(_EXPECTED)[2].strip()
-        self.oracle.end_trial(trial)
-        if self._memory.has_climbed():
-            memory.replace_process()
-
-    def pre_create_trial(self) -> None:
-        """Looks whether to go on."""
-        self._check()
-
-    # KerasTuner builds models to find the space and writes files; here both are done otherwise.
-
-    def _populate_initial_space(self) -> None:
-        """The space is in the oracle from the start."""
-
-    def _get_tuner_fname(self) -> str:
-        """Nothing is reloaded by KerasTuner."""
-        return str(self._folder.root / "no such file")
-
-    def save(self) -> None:
-        """The oracle writes its state itself."""
+    folder: Folder
+    space: space.Space
+    settings: settings.Settings
+    callbacks: Sequence[keras.callbacks.Callback] = ()
 
 
-def run(tuner: Tuner) -> None:
-    """Runs trials until there are none.
+def run(
+    search: Search,
+    cluster: Cluster | None = None,
+    *,
+    overwrite: bool = False,
+    retrain_best: bool = False,
+    on_trial_end: Callable[[], None] = lambda: None,
+) -> bool:
+    """Searches, or goes on with a search; what is done is not done again.
+
+    Args:
+        search: What to search.
+        cluster: Where tasks run; None: in this process.
+        overwrite: Whether to remove a search that is there.
+        retrain_best: Whether to train and test with the best values at the end.
+        on_trial_end: Called when a trial was recorded.
+
+    Returns:
+        Whether a trial finished.
 
     Raises:
-        RunError: What is wrong is wrong for every trial.
+        ConfigError: A search with other flags is there.
+        RunError: Another process has the folder, the images can't be opened or assigned to folds,
+            or no trial can be trained.
     """
+    identity = settings.identity(search.settings, search.space)
+    with contextlib.ExitStack() as opened:
+        opened.enter_context(search.folder.held(identity, overwrite=overwrite))
+        proposals = opened.enter_context(
+            contextlib.closing(Proposals.open(search.settings, search.space, search.folder.log))
+        )
+        record, tasks = Record(search, proposals), None
+        unfinished = not proposals.finished(search.settings.max_trials)
+        if unfinished or _comparison_missing(search, record.best):
+            tasks = opened.enter_context(_tasks(search, cluster))
+            record.open(tasks.setup)
+        if unfinished:
+            _run_trials(search, tasks, proposals, record, on_trial_end)
+        record.end()
+        if record.best is None:
+            return False
+        if tasks is not None and _comparison_missing(search, record.best):
+            _compare(search, record, tasks)
+        elif search.folder.comparison.exists() and search.settings.final_folds:
+            print(comparison.text(_read(search.folder.comparison)))
+    if retrain_best and not retraining.is_of(search.folder.retrained, record.best["trial"]):
+        _retrain(search, cluster)
+    _point_on(search, retrain_best)
+    return True
+
+
+def _tasks(search: Search, cluster: Cluster | None) -> contextlib.AbstractContextManager[Executor]:
+    """What runs trials, with the images opened."""
+    setup = opened_images(search.space)
+    trial_lib.assigned(setup, search.settings, setup.config)  # whether there are groups enough
+    return executor(cluster, setup)
+
+
+def opened_images(searched: space.Space) -> Setup:
+    """The images of all trials and of the defaults, with squares of every size."""
+    sizes = [p.values for p in searched.parameters if p.name == "image_size"]
+    default = searched.unsearched().image_size
+    return trial_lib.open_images(searched.config({}), (*sum(sizes, ()), default))
+
+
+def _run_trials(
+    search: Search,
+    tasks: Executor,
+    proposals: Proposals,
+    record: Record,
+    on_trial_end: Callable[[], None],
+) -> None:
+    """The loop: as many trials as there is room for, until none is left."""
+    budget, waiting = search.settings.max_trials, proposals.running()
+    with Table.make(
+        budget, search.space, search.settings, lambda: tasks.slots, record.rows
+    ) as table:
+        record.begin(table)
+        while True:
+            while tasks.pending < tasks.slots:
+                trial = waiting.pop(0) if waiting else proposals.propose(budget)
+                if trial is None:
+                    break
+                values = trial.hyperparameters.values
+                trial_lib.provide(tasks, search.space.config(values), bool(search.settings.folds))
+                arguments = (search.space, search.settings, values, search.callbacks)
+                tasks.submit(Task(trial.trial_id, trial_lib.run, arguments))
+                table.begun(trial.trial_id, values)
+            if not tasks.pending:
+                break
+            ended = tasks.next()
+            if ended is not None:
+                record.ended(ended)
+                on_trial_end()
+        if proposals.exhausted:
+            table.note("The search is exhausted: no configuration is left that was not tried.")
+
+
+def _comparison_missing(search: Search, best: results.Row | None) -> bool:
+    """Whether the closing comparison is still to be made, of the trial that is best now."""
+    folds, path = search.settings.final_folds, search.folder.comparison
+    if not folds or best is None:
+        return bool(folds)
+    made = _read(path) if path.exists() else {}
+    return (made.get("trial"), made.get("folds")) != (best["trial"], folds)
+
+
+def _compare(search: Search, record: Record, tasks: Executor) -> None:
+    """Makes the closing comparison, writes and prints it, or prints why there is none."""
+    best, count = record.best, search.settings.final_folds
+    default = search.space.unsearched()
     try:
-        tuner.search()
-    except errors.FatalRuntimeError as error:
-        raise RunError(str(error)) from error
+        compared = comparison.compare(
+            tasks,
+            comparison.at_kept_epoch(tasks, record.config(best["trial"]), best.get("epoch")),
+            comparison.at_kept_epoch(tasks, default, record.epoch(default))
+            if "epoch" in best
+            else dataclasses.replace(default, early_stopping=0),
+            count,
+        )
+    except (ConfigError, RunError) as error:
+        print(f"\nNo closing comparison (--final_folds={count}): {error}")
+        return
+    files.write_json(search.folder.comparison, {"trial": best["trial"], **compared})
+    print(comparison.text(compared))
+
+
+def _retrain(search: Search, cluster: Cluster | None) -> None:
+    """Trains and tests with the best values, in a folder of the search."""
+    best = _read(search.folder.best)
+    here = {name: search.space.fixed[name] for name in ("data_dir", "cache_dir")}
+    config = Config(**{**best.pop("config"), **here})
+    origin = {"file": str(search.folder.best), **best}
+    retraining.retrain(config, search.folder.retrained, origin, cluster)
+
+
+def _point_on(search: Search, retrained: bool) -> None:
+    """Prints what can be done with a search that has ended."""
+    folder = search.folder
+    print(f"\nsearch folder: {folder.root}   (trials.csv, best_hparams.json)")
+    if not retrained:
+        print(f"train:  python -m trainer.main --hparams={folder.best}")
+    print(f"watch:  tensorboard --logdir={folder.tensorboard}\n{NOTICE}")
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -12,22 +12,33 @@ from typing import Any
 from absl import flags
 
 from trainer import config as config_lib
-from trainer.config import Config
+from trainer.augmentation import presets
+from trainer.config import BELONGING, Config
 from trainer.run.errors import ConfigError
 
-# What can be searched, and where it is searched unless its flag says otherwise.
+# What can be searched, and where it is searched unless its flag says otherwise. What changes the
+# views of an image has few steps: each distinct value costs passes of the frozen part.
 USUAL = {
     "head_units": "64:1024:log2",
     "learning_rate": "1e-5:1e-2:log",
+    "optimizer": "adam,sgd",
+    "weight_decay": "1e-3:1:log",
     "dropout": "0:0.7:0.1",
     "l2": "1e-6:1e-2:log",
     "pooling": "flatten,average,max",
     "batch_size": "8:64:log2",
     "label_smoothing": "0:0.2:0.05",
+    "image_size": "112,150,224",
     "fine_tune_from": "none,block5",
     "augmentation": "none,radiograph",
+    "views": "2:16:log2",
+    "shift": "0:0.12:0.03",
+    "zoom": "0:0.2:0.05",
+    "contrast": "0:0.4:0.1",
 }
 _SEARCHED = ("head_units", "learning_rate")
+# Every other combination of these has rows of its own in the cache.
+_COSTLY = ("image_size", "augmentation", *presets.STRENGTHS)
 SYNTAX = (
     "one value, a range LOW:HIGH:SCALE (SCALE is linear, log, log2, log10 or a step), or choices "
     "A,B,C"
@@ -35,9 +46,6 @@ SYNTAX = (
 _FACTORS = {"log2": 2, "log10": 10}
 _MOST_STEPS = 1000  # all of them are written with every trial
 _FIELDS = {field.name: field for field in dataclasses.fields(Config)}
-# Settings that say nothing without the choice that they belong to.
-_BELONG = {"fine_tune_from": ("fine_tune_epochs", "fine_tune_learning_rate"),
-           "augmentation": ("views",)}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +82,8 @@ class Parameter:
             return value
         if isinstance(value, str):
             return self.ends[0]
+        if self.name in presets.STRENGTHS:  # the trainer's default stands for that of the preset
+            value = getattr(presets.PRESETS["radiograph"], self.name)
         return min(self.values or self.ends, key=lambda drawn: abs(drawn - value))
 
     def holds(self, value: Any) -> bool:
@@ -87,16 +97,16 @@ class Parameter:
         """All that can be drawn where that is countable by its flag: choices, or steps; else ()."""
         if self.choices or self.scale in ("linear", "log"):
             return self.choices
-        kind, found, step = _FIELDS[self.name].type, [], 0
-        while True:
+        kind, values = _FIELDS[self.name].type, []
+        for step in itertools.count():
             if self.log:
                 value = self.low * _FACTORS[self.scale] ** step
             else:
                 value = self.low + float(self.scale) * step
             if value > self.high * (1 + 1e-9):
-                return tuple(found)
-            found.append(kind(float(f"{value:.12g}")))  # .3, not .30000000000000004
-            step += 1
+                break
+            values.append(kind(float(f"{value:.12g}")))  # .3, not .30000000000000004
+        return tuple(values)
 
     def declare(self, hp: Any) -> None:
         """Declares the parameter in a `keras_tuner.HyperParameters`.
@@ -111,6 +121,10 @@ class Parameter:
         sampling = "log" if self.log else "linear"
         make(self.name, self.low, self.high, sampling=sampling, default=self.default())
 
+    def __str__(self) -> str:
+        """As its flag has it."""
+        return ",".join(map(str, self.choices)) or f"{self.low:.12g}:{self.high:.12g}:{self.scale}"
+
 
 @dataclasses.dataclass(frozen=True)
 class Space:
@@ -124,6 +138,50 @@ class Space:
     parameters: tuple[Parameter, ...]
     fixed: Mapping[str, Any]
 
+    @classmethod
+    def of(cls, config: Config, space: Mapping[str, str]) -> "Space":
+        """A space around a config, for notebooks.
+
+            >>> space = Space.of(Config(classes=2), {"head_units": "64,256", "dropout": "0.3"})
+            >>> space.texts()
+            {'head_units': '64,256'}
+            >>> space.config({"head_units": 64}).dropout
+            0.3
+
+        Args:
+            config: What all fields have that `space` does not name.
+            space: By name of the field, what its flag would hold: a range, choices or one value.
+
+        Raises:
+            ConfigError: A text can't be read, or the trainer refuses a value.
+        """
+        unknown = [str(name) for name in space if name not in USUAL]
+        if unknown:
+            raise _unknown("The space", unknown)
+        for name, text in space.items():
+            if not isinstance(text, str):
+                raise ConfigError(
+                    f"{name} is {text!r} in the space. Give text, for example {USUAL[name]!r}."
+                )
+        return cls._of({name: getattr(config, name) for name in _FIELDS}, space)
+
+    @classmethod
+    def _of(cls, settings: Mapping[str, Any], texts: Mapping[str, str]) -> "Space":
+        """A checked space of all settings and of what some flags hold in their place."""
+        parsed = {name: parse(name, texts[name]) for name in USUAL if name in texts}
+        parameters = tuple(each for each in parsed.values() if isinstance(each, Parameter))
+        if not parameters:
+            raise ConfigError(
+                "Every parameter is fixed, so there is nothing to search. Give a range, such as "
+                f"--head_units={USUAL['head_units']}."
+            )
+        settings = {**settings, **parsed}
+        for parameter in parameters:
+            settings.pop(parameter.name)
+        space = cls(parameters, settings)
+        space.check()
+        return space
+
     def declare(self, hp: Any) -> None:
         """Declares every parameter in a `keras_tuner.HyperParameters`."""
         for parameter in self.parameters:
@@ -134,7 +192,12 @@ class Space:
         return {parameter.name: parameter.default() for parameter in self.parameters}
 
     def config(self, values: Mapping[str, Any]) -> Config:
-        """The trainer's config of some values; those of a tuner's own (`tuner/epochs`) are heeded.
+        """The trainer's config of some values; equal wherever the same would be trained.
+
+        Args:
+            values: By name, of some parameters; the others have their defaults. Of a tuner's own,
+                `tuner/epochs` counts, and the others do not. Where a searched choice is "none",
+                what belongs to it does not count either.
 
         Raises:
             ConfigError: The trainer refuses them.
@@ -144,11 +207,10 @@ class Space:
         settings |= {name: value for name, value in values.items() if name in names}
         if "tuner/epochs" in values:
             settings["epochs"] = int(values["tuner/epochs"])
-        for name, belonging in _BELONG.items():
-            # Where it is searched, some trials have the choice and some have not.
-            if name in names and settings[name] == "none":
-                for each in belonging:
-                    settings.pop(each)
+        for choice in names & BELONGING.keys():
+            if settings[choice] == "none":
+                for each in BELONGING[choice]:
+                    settings.pop(each, None)
         return Config(**settings)
 
     def unsearched(self) -> Config:
@@ -156,26 +218,30 @@ class Space:
         return self.config({p.name: _FIELDS[p.name].default for p in self.parameters})
 
     def check(self) -> None:
-        """Lets the trainer judge the ends of every range and every choice.
+        """Has the trainer check the ends of every range and every choice.
 
         Raises:
-            ConfigError: It refuses one.
+            ConfigError: It refuses one, or a parameter has no effect.
         """
-        self.config({})
-        for parameter in self.parameters:
-            for value in parameter.ends:
-                self.config({parameter.name: value})
-        every = [p.choices for p in self.parameters if p.name in _BELONG]
-        names = [p.name for p in self.parameters if p.name in _BELONG]
-        for values in itertools.product(*every):
-            self.config(dict(zip(names, values, strict=True)))
+        names = {parameter.name for parameter in self.parameters}
+        for choice, belonging in BELONGING.items():
+            idle = [name for name in belonging if name in names]
+            if idle and self.fixed.get(choice) == "none":
+                usual = config_lib.USUAL_CHOICE[choice]
+                raise ConfigError(
+                    f"A search over {', '.join(idle)} has no effect without --{choice}. Add "
+                    f"--{choice}={usual}, or --{choice}=none,{usual} to search that, too."
+                )
+        choices = [p for p in self.parameters if p.name in BELONGING]
+        for values in itertools.product(*(p.choices for p in choices)):
+            chosen = dict(zip((p.name for p in choices), values, strict=True))
+            for parameter in self.parameters:
+                for value in parameter.ends:
+                    self.config({parameter.name: value, **chosen})
 
     def texts(self) -> dict[str, str]:
-        """Each parameter as its flag would say it."""
-        return {
-            p.name: ",".join(map(str, p.choices)) or f"{p.low:.12g}:{p.high:.12g}:{p.scale}"
-            for p in self.parameters
-        }
+        """Each parameter as its flag has it."""
+        return {parameter.name: str(parameter) for parameter in self.parameters}
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
@@ -185,7 +251,8 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
         "search",
         "",
         f"Parameters to search over their usual ranges. Default: {','.join(_SEARCHED)}. "
-        f"Any of: {', '.join(USUAL)}.",
+        f"Any of: {', '.join(USUAL)}. Each distinct combination of {', '.join(_COSTLY)} costs "
+        "passes of all its views through the frozen part, so their usual ranges have few steps.",
         flag_values=values,
     )
     for name, usual in USUAL.items():
@@ -202,36 +269,16 @@ def from_flags(values: flags.FlagValues) -> Space:
     named = list(values["search"].value)
     unknown = [name for name in named if name not in USUAL]
     if unknown:
-        raise ConfigError(
-            f"--search names {', '.join(unknown)}, which can't be searched. "
-            f"Choose from: {', '.join(USUAL)}."
-        )
-    parameters, fixed = [], {}
-    for name, usual in USUAL.items():
-        given = values[name].value
-        found = parse(name, given) if given else None
-        if isinstance(found, Parameter):
-            parameters.append(found)
-        elif found is not None and name in named:
+        raise _unknown("--search", unknown)
+    given = {name: values[name].value for name in USUAL if values[name].value}
+    for name in named:
+        if name in given and not isinstance(parse(name, given[name]), Parameter):
             raise ConfigError(
-                f"--search asks for {name}, and --{name}={given} fixes it. Leave one of them out, "
-                f"or give a range such as {usual}."
+                f"--search names {name}, and --{name}={given[name]} fixes it. Leave one of them "
+                f"out, or give a range such as {USUAL[name]}."
             )
-        elif found is not None:
-            fixed[name] = found
-        elif name in (named or _SEARCHED):
-            parameters.append(parse(name, usual))
-        else:
-            fixed[name] = _FIELDS[name].default
-    if not parameters:
-        raise ConfigError(
-            "Every parameter is fixed, so there is nothing to search. Give a range, such as "
-            f"--head_units={USUAL['head_units']}."
-        )
-    others = {n: values[n].value for n in _FIELDS if n not in USUAL}
-    space = Space(tuple(parameters), {**others, **fixed})
-    space.check()
-    return space
+    others = {n: f.default if n in USUAL else values[n].value for n, f in _FIELDS.items()}
+    return Space._of(others, {**{name: USUAL[name] for name in named or _SEARCHED}, **given})
 
 
 def parse(name: str, text: str) -> Parameter | Any:
@@ -282,4 +329,11 @@ def _read(name: str, part: str, text: str) -> Any:
 def _unread(name: str, text: str) -> ConfigError:
     return ConfigError(
         f"--{name}={text} can't be read. Give {SYNTAX}, for example --{name}={USUAL[name]}."
+    )
+
+
+def _unknown(where: str, names: list[str]) -> ConfigError:
+    return ConfigError(
+        f"{where} names {', '.join(names)}, which can't be searched. Choose from: "
+        f"{', '.join(USUAL)}."
     )

@@ -10,8 +10,15 @@ import pytest
 
 from tests.helpers import datasets, trainings
 from trainer import cross_validation
-from trainer.cross_validation import ALL, as_predictions, assign_folds, out_of_fold
+from trainer.cross_validation import (
+    ALL,
+    as_predictions,
+    assign_folds,
+    out_of_fold,
+    train_fold,
+)
 from trainer.evaluation import predictions
+from trainer.execution.tasks import TaskFailed
 from trainer.input_pipeline.dataset import joined
 from trainer.run.errors import DivergedError, RunError
 from trainer.training.loop import TrainState, train_phases
@@ -52,14 +59,20 @@ def test_more_folds_than_groups_of_a_class_is_an_error():
 
 
 @contextlib.contextmanager
-def training(config):
-    """A training of all images, ready for folds."""
+def ready(config):
+    """A setup, and its images of train and validation by name."""
     before = keras.config.dtype_policy()
     setup = set_up(config, splits=cross_validation.SPLITS)
     with contextlib.closing(setup.opened):
-        images = joined([setup.dataset.splits[name] for name in cross_validation.SPLITS])
-        yield Training(setup, setup.config, {ALL: images}, train=ALL, score=(ALL,))
+        yield setup, {ALL: cross_validation.images_of_folds(setup)}
     keras.config.set_dtype_policy(before)
+
+
+@contextlib.contextmanager
+def training(config):
+    """A training of all images, ready for folds."""
+    with ready(config) as (setup, images):
+        yield Training(setup, setup.config, images, train=ALL, score=(ALL,))
 
 
 def predicted(config, fold, **arguments) -> np.ndarray:
@@ -162,6 +175,31 @@ def test_a_network_that_diverged_is_an_error(config, fold):
             DivergedError, match=r"no finite probabilities .* learning rate \(0\.01"
         ):
             out_of_fold(ready, fold[:1], label="", callbacks=[broken])
+
+
+# Folds as tasks
+
+
+def test_tasks_give_what_the_loop_gives(config, fold, shares):
+    """One after the other in this process: the same training, every fold from the same weights."""
+    with ready(config) as (setup, _):
+        for repeat, number in ((1, 2), (0, 0), (1, 0)):
+            seed = config.seed + repeat
+            of_fold = train_fold(setup, setup.config, fold[repeat], number, seed)
+            held_out = fold[repeat] == number
+            np.testing.assert_allclose(of_fold, shares[repeat, held_out], atol=1e-5)
+        assert len(setup.kept) == 1
+
+
+def test_a_task_that_fails_ends_the_cross_validation_with_its_reason(config, monkeypatch):
+    def failing(*arguments):
+        raise TaskFailed("Out of coffee.")
+
+    monkeypatch.setattr(cross_validation, "train_fold", failing)
+    before = keras.config.dtype_policy()
+    with pytest.raises(RunError, match=r"Fold 1 of repeat 1 failed: Out of coffee\."):
+        cross_validation.cross_validate(config, 3, 1)
+    keras.config.set_dtype_policy(before)
 
 
 # What is written

@@ -43,6 +43,23 @@ def test_it_prints_mean_sd_min_intervals_and_the_shortcut_baseline(data_dir, tmp
     assert Config.read(tmp_path / "cv") == config
 
 
+def test_workers_write_the_predictions_of_one_process(data_dir, tmp_path):
+    config = trainings.quick(
+        data_dir, tmp_path / "cache", epochs=2, learning_rate=1e-2, deterministic=True
+    )
+    (tmp_path / "cv.flags").write_text(config.to_flags())
+    written = []
+    for name, *flags in (("one",), ("two", "--workers=2")):
+        ended = commands.run(
+            "trainer.crossval", f"--flagfile={tmp_path}/cv.flags", "--folds=3", "--repeats=1",
+            f"--run_dir={tmp_path}/{name}", *flags,
+        )  # fmt: skip
+        assert ended.status == 0, ended.err
+        assert "folds: 100 %, 3 of 3 folds" in ended.err
+        written.append((tmp_path / name / "predictions.csv").read_bytes())
+    assert written[0] == written[1]
+
+
 def test_more_folds_than_groups_exits_with_1(data_dir, tmp_path):
     config = trainings.quick(data_dir, epochs=1)
     (tmp_path / "cv.flags").write_text(config.to_flags())

@@ -1,5 +1,6 @@
-"""The command that shows, checks and empties the cache."""
+"""The command that shows, checks, empties and fills the cache."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -7,8 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from tests.helpers import commands, datasets
+from tests.helpers import commands, datasets, trainings
+from trainer import train
 from trainer.input_pipeline.cache import CachedRows, Spec
+from trainer.training.setup import set_up
 
 IMAGES = datasets.made([0, 0, 0])
 VIEWS = {"augmentation": {"rotation": 5.0, "zoom": 0.0}, "seed": 7, "image_size": 32}
@@ -118,7 +121,33 @@ def test_clear_removes_what_release_1_left(tmp_path):
 def test_a_wrong_command_line_gets_status_2(wrong):
     ended = commands.run("trainer.features", *wrong)
     assert ended.status == 2
-    assert "Give one of --list, --verify and --clear" in ended.err
+    assert "Give one of --list, --verify, --clear and --fill" in ended.err
+
+
+@pytest.mark.parametrize("flag", ["--epochs=3", "--augmentation=article", "--workers=2"])
+def test_flags_of_a_training_have_no_effect_on_other_actions(flag):
+    ended = commands.run("trainer.features", "--list", flag)
+    assert ended.status == 2
+    name = flag.partition("=")[0]
+    assert f"{name} has no effect without --fill" in ended.err
+
+
+def test_a_filled_cache_leaves_nothing_to_compute(data_dir, tmp_path):
+    config = trainings.quick(data_dir, tmp_path, augmentation="radiograph", views=2,
+                             **trainings.TUNED)  # fmt: skip
+    (tmp_path / "run.flags").write_text(config.to_flags())
+    ended = commands.run("trainer.features", "--fill", f"--flagfile={tmp_path}/run.flags")
+    assert ended.status == 0, ended.err
+    assert "computing block5_pool" in ended.err
+    setup = set_up(config)
+    with contextlib.closing(setup.opened):
+        training = train.training_of(setup)
+        assert training.plan.missing_bytes == 0
+        rows = sum(len(views) * len(training.images[name]) for _, name, views in training.reads)
+        assert f"\n{rows} rows, " in ended.out
+        assert {views for stage, _, views in training.reads if stage.augmented} == {(0,), (0, 1)}
+    again = commands.run("trainer.features", "--fill", f"--flagfile={tmp_path}/run.flags")
+    assert "computing" not in again.err
 
 
 def test_words_are_no_flags():

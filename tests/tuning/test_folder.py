@@ -1,8 +1,6 @@
 """Whose a search's folder is, what may be removed, and that one process has it at a time."""
 
 import json
-import pathlib
-import signal
 import subprocess
 import sys
 
@@ -15,205 +13,106 @@ from tuning.folder import Folder
 
 BEGUN = ["--head_units=64:512:log2", "--dropout=0.2", "--seed=4"]
 SAME = searches.identity(*BEGUN)
-# Says that it owns the folder, and keeps it until its end.
+# Prints that it has the folder, and keeps it until its end.
 OWNER = (
-    "import pathlib, sys; from tuning.folder import Folder\n"
-    "import json\n"
-    "folder = Folder(pathlib.Path(sys.argv[1]))\n"
-    "with folder.owned(json.loads(sys.argv[2])): print('mine', flush=True); sys.stdin.read()"
+    "import json, pathlib, sys; from tuning.folder import Folder\n"
+    "with Folder(pathlib.Path(sys.argv[1])).held(json.loads(sys.argv[2]), overwrite=False):\n"
+    "    print('held', flush=True); sys.stdin.read()"
 )
-# Is killed while it writes the state.
-WRITER = (
-    "import os, pathlib, signal, sys; from trainer.run import files\n"
-    "with files.written_whole(pathlib.Path(sys.argv[1]) / 'state.json') as beside:\n"
-    "    beside.write_text('{'); os.kill(os.getpid(), signal.SIGKILL)"
-)
+LEFT = ("log.jsonl", "trials.csv", "best_hparams.json", "final.json", "oracle.json",
+        "tuner0.json", "trial_0003/trial.json", "tensorboard/trial_0003/events",
+        "retrained/config.json")  # fmt: skip
 
 
 @pytest.fixture
 def begun(tmp_path) -> Folder:
+    """A folder in which a search left all that it leaves."""
     folder = Folder(tmp_path / "deep" / "search")
-    folder.begin(searches.identity(*BEGUN), overwrite=False)
+    with folder.held(SAME, overwrite=False):
+        for name in LEFT:
+            path = folder.root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(name)
     return folder
 
 
-@pytest.fixture
-def hasty(monkeypatch):
-    """Waits for a moment only where another process has the folder."""
-    monkeypatch.setattr(folder_lib, "_PATIENCE", 0.3)
-
-
-def filled(folder: Folder) -> set[pathlib.Path]:
-    """Leaves what a search leaves; returns all files."""
-    for name in ("state.json", "trials.csv", "best_hparams.json", "final.json", ".lock",
-                 "plots/a.png", "tensorboard/trial_0/events", "logs/worker0.log",
-                 "retrained/config.json"):  # fmt: skip
-        path = folder.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
-    return files(folder)
-
-
-def files(folder: Folder) -> set[pathlib.Path]:
-    return {path for path in folder.root.rglob("*") if path.is_file()}
-
-
-def owner(folder: Folder, identity: dict = SAME) -> subprocess.Popen:
-    started = subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(folder.root), json.dumps(identity)],
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert started.stdout.readline() == "mine\n"
-    return started
+def contents(folder: Folder) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.root.rglob("*")
+            if path.is_file() and path.name != ".lock"}  # fmt: skip
 
 
 def test_the_same_flags_go_on(begun):
-    before = filled(begun)
-    contents = {path: path.read_bytes() for path in before}
-    begun.begin(searches.identity(*reversed(BEGUN)), overwrite=False)
-    assert {path: path.read_bytes() for path in files(begun)} == contents
+    before = contents(begun)
+    with begun.held(searches.identity(*reversed(BEGUN)), overwrite=False):
+        assert contents(begun) == before
 
 
 CHANGED = {
     "--seed is 5, and was 4": ["--seed=5"],
     "--dropout is 0.3, and was 0.2": ["--dropout=0.3"],
-    "--dropout is 0:0.5:0.1, and was 0.2": ["--dropout=0:0.5:0.1"],
-    "--head_units is 256, and was 64:512:log2": ["--head_units=256"],
-    "--head_units is 64:512:linear, and was 64:512:log2": ["--head_units=64:512:linear"],
-    "--pooling is max,average, and was flatten": ["--pooling=max,average"],
-    "--tuner is bayesian, and was random": ["--tuner=bayesian"],
     "--folds is 3, and was 0": ["--folds=3"],
-    "--direction is min, and was max; --objective is val_loss, and was val_balanced_accuracy": [
-        "--objective=val_loss"
-    ],
-    "--epochs is 3, and was 40; --seed is 5, and was 4. Give the same flags to go on": [
-        "--epochs=3", "--seed=5"
-    ],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("message", CHANGED)
-def test_changed_flags_are_named(message, begun):
-    before = filled(begun)
-    with pytest.raises(ConfigError) as refused:
-        begun.begin(searches.identity(*BEGUN, *CHANGED[message]), overwrite=False)
-    assert message in str(refused.value)
-    assert files(begun) == before
-
-
-def test_before_the_first_trial_other_flags_begin_another_search(begun, hasty):
-    other = searches.identity(*BEGUN, "--epochs=3")
-    begun.begin(other, overwrite=False)
-    with begun.owned(other):
+def test_other_flags_are_refused_by_name(message, begun):
+    before = contents(begun)
+    with (
+        pytest.raises(ConfigError, match=message),
+        begun.held(searches.identity(*BEGUN, *CHANGED[message]), overwrite=False),
+    ):
         pass
-    # A search that goes on may have computed rows for long before its first trial.
-    first = owner(begun, other)
-    try:
-        with pytest.raises(RunError, match="Another process searches in"):
-            begun.begin(SAME, overwrite=False)
-        assert json.loads((begun.root / "search.json").read_text()) == other
-    finally:
-        first.kill()
-        first.communicate()
-    # Who began with the flags before must not go on under these.
-    with pytest.raises(ConfigError, match="--epochs is 40, and was 3"), begun.owned(SAME):
+    assert contents(begun) == before
+
+
+def test_other_flags_are_fine_where_no_trial_has_begun(begun):
+    begun.log.write_text("")
+    other = searches.identity("--seed=9")
+    with begun.held(other, overwrite=False):
+        assert json.loads(begun.identity.read_text()) == other
+
+
+def test_overwrite_removes_what_a_search_wrote_and_nothing_else(begun):
+    with begun.held(SAME, overwrite=True):
+        assert {path.name for path in begun.root.iterdir()} == {"search.json", ".lock"}
+    (begun.root / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=r"thesis\.txt"), begun.held(SAME, overwrite=True):
         pass
+    assert (begun.root / "thesis.txt").read_text() == "mine"
 
 
-def test_a_flag_that_the_program_did_not_have_is_named(begun):
-    filled(begun)
-    path = begun.root / "search.json"
-    older = json.loads(path.read_text())
-    del older["seed"]
-    path.write_text(json.dumps(older))
-    with pytest.raises(ConfigError, match="--seed is 4, and was not given"):
-        begun.begin(searches.identity(*BEGUN), overwrite=False)
-
-
-def test_overwrite_removes_what_a_search_left_and_begins_again(begun):
-    filled(begun)
-    now = searches.identity("--seed=5")
-    begun.begin(now, overwrite=True)
-    assert files(begun) == {begun.root / "search.json", begun.root / ".lock"}
-    assert json.loads((begun.root / "search.json").read_text()) == now
-
-
-@pytest.mark.parametrize("overwrite", [True, False])
-def test_foreign_files_are_never_removed(overwrite, tmp_path):
+def test_a_search_of_an_earlier_release_is_refused_and_can_be_removed(tmp_path):
     folder = Folder(tmp_path)
-    before = filled(folder) - {folder.state}
-    folder.state.unlink()
-    (tmp_path / "thesis.doc").write_text("years of work")
-    with pytest.raises(ConfigError, match=r"--search_dir .*(\(thesis\.doc\)|is not empty)"):
-        folder.begin(searches.identity(), overwrite=overwrite)
-    assert files(folder) == before | {tmp_path / "thesis.doc"}
-
-
-def test_a_search_without_its_flags_is_not_taken_for_another(tmp_path):
-    folder = Folder(tmp_path)
-    before = filled(folder)
-    with pytest.raises(ConfigError, match="is not empty"):
-        folder.begin(searches.identity(), overwrite=False)
-    assert files(folder) == before
-
-
-def test_a_folder_that_can_not_be_made_is_an_error(tmp_path):
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(ConfigError, match="can't be written"):
-        Folder(tmp_path / "file" / "search").begin(searches.identity(), overwrite=False)
-
-
-@pytest.mark.parametrize("name", ["plots/lungs.png", "logs/ward.log", "trials.csv"])
-def test_nothing_is_removed_without_overwrite(name, tmp_path):
-    """A folder of someone else's that happens to hold such a name."""
-    path = tmp_path / name
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("years of work")
-    with pytest.raises(ConfigError, match="is not empty"):
-        Folder(tmp_path).begin(searches.identity(), overwrite=False)
-    assert path.exists()
-
-
-def test_overwrite_removes_what_a_killed_process_left(begun):
-    done = subprocess.run([sys.executable, "-c", WRITER, str(begun.root)], check=False)
-    assert done.returncode == -signal.SIGKILL
-    begun.begin(searches.identity("--seed=5"), overwrite=True)
-    assert files(begun) == {begun.root / "search.json"}
-
-
-def test_a_second_process_is_kept_out_until_the_first_is_killed(begun, hasty):
-    first = owner(begun)
-    try:
-        with pytest.raises(RunError, match="Another process searches in"), begun.owned(SAME):
-            pass
-    finally:
-        first.kill()
-        first.communicate()
-    with begun.owned(SAME):
+    (tmp_path / "state.json").write_text("{}")
+    (tmp_path / "search.json").write_text("{}")
+    with pytest.raises(ConfigError, match="earlier release"), folder.held(SAME, overwrite=False):
         pass
+    with folder.held(SAME, overwrite=True):
+        assert not (tmp_path / "state.json").exists()
 
 
-def test_a_folder_is_given_back(begun, hasty):
-    with begun.owned(SAME):
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
+    (tmp_path / "a.txt").write_text("mine")
+    with (
+        pytest.raises(ConfigError, match="not empty"),
+        Folder(tmp_path).held(SAME, overwrite=False),
+    ):
         pass
-    first = owner(begun)
-    first.communicate("")
-    assert first.returncode == 0
-    with begun.owned(SAME):
-        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_a_search_that_goes_on_is_not_overwritten(begun, hasty):
-    filled(begun)
-    first = owner(begun)
-    try:
-        with pytest.raises((RunError, ConfigError), match="Another process searches in"):
-            begun.begin(searches.identity(*BEGUN), overwrite=True)
-            with begun.owned(SAME):
+def test_one_process_has_it_at_a_time_until_it_is_gone(begun, monkeypatch):
+    monkeypatch.setattr(folder_lib, "_PATIENCE", 0.3)
+    command = [sys.executable, "-c", OWNER, str(begun.root), json.dumps(SAME)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as owner:
+        assert owner.stdout.readline() == "held\n"
+        for overwrite in (False, True):
+            with (
+                pytest.raises(RunError, match=f"process {owner.pid}"),
+                begun.held(SAME, overwrite=overwrite),
+            ):
                 pass
-        assert begun.state.exists()
-    finally:
-        first.kill()
-        first.communicate()
+        owner.kill()
+    with begun.held(SAME, overwrite=False):
+        pass

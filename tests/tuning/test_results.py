@@ -2,121 +2,271 @@
 
 import csv
 import json
-import pathlib
+import os
 
+import keras_tuner
+import numpy as np
 import pytest
 from absl import flags
-from keras_tuner.src.engine import trial as trial_lib
-from tensorboard.backend.event_processing import event_accumulator
+from keras_tuner.engine import trial as trial_lib
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.helpers.searches import SPACE, open_oracle
+from tests.helpers import trainings
 from trainer import config as config_lib
 from trainer.config import Config
 from tuning import results
-from tuning.folder import Folder
 from tuning.settings import Settings
+from tuning.space import Space, parse
 
-SETTINGS = Settings("random", 9, "val_accuracy", "max", 0, 1)
+SPACE = Space(
+    (parse("head_units", "32:256:log2"), parse("learning_rate", "1e-5:1e-2:log")), {"epochs": 9}
+)
+WIDE = Space(
+    (parse("head_units", "64:1024:log2"), parse("learning_rate", "1e-5:1e-2:log"),
+     parse("l2", "1e-6:1e-2:log"), parse("pooling", "flatten,average,max"),
+     parse("label_smoothing", "0:0.2:0.05"), parse("augmentation", "none,radiograph")),
+    {},
+)  # fmt: skip
+SETTINGS = Settings("random", 9, "val_accuracy")
+ABOUT = {"dataset_fingerprint": "f" * 64, "search_dir": "runs/search"}
+FAILURE = "Traceback\n  somewhere\nOut of memory: 9 GiB"
 # Score and loss of each trial; None: it failed.
 SCORED = [(0.5, 0.9), (0.8, 0.7), None, (0.8, 0.6)]
+CURVE = [
+    {"epoch": epoch, "loss": 1 / epoch, "accuracy": 0.5, "images_per_second": 90.0,
+     "input_wait": 0.0, "val_loss": 0.7, "val_accuracy": 0.6, "val_balanced_accuracy": 0.6,
+     "best": epoch == 1, "learning_rate": 1e-4}
+    for epoch in (1, 2)
+]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory):
-    folder = Folder(tmp_path_factory.mktemp("search"))
-    oracle = open_oracle("random", folder.root)
-    for scored in SCORED:
-        trial = oracle.create_trial("one")
-        if scored is None:
-            ended = trial_lib.Trial(trial.hyperparameters, trial.trial_id, "FAILED")
-            ended.message = "Traceback\n  somewhere\nOut of memory: 9 GiB"
-        else:
-            ended = trial
-            ended.status = "COMPLETED"
-            counts = {"val_images": 54.0, "val_groups": 43.0, "seconds": 1.5}
-            metrics = {"val_accuracy": scored[0], "val_loss": scored[1], **counts}
-            oracle.update_trial(trial.trial_id, metrics)
-        oracle.end_trial(ended)
-    running = oracle.create_trial("one")
-    about = results.facts(folder.root)
-    return folder, oracle, running, results.write(folder, oracle, SPACE, SETTINGS, about)
+def add_trial(trials, space=SPACE, scored=None, message=None, **metrics):
+    """A trial of a search: completed with a score and a loss, failed, or still running."""
+    hp = keras_tuner.HyperParameters()
+    space.declare(hp)
+    number = len(trials)
+    hp.values["head_units"] = 32 * 2 ** (number % 4)
+    status = "COMPLETED" if scored else "FAILED" if message else "RUNNING"
+    trial = trial_lib.Trial(hp, f"{number:04d}", status, message)
+    if scored:
+        measured = {"val_accuracy": scored[0], "val_loss": scored[1], "seconds": 1.5,
+                    "val_images": 54, "val_groups": 43, **metrics}  # fmt: skip
+        for name, value in measured.items():
+            trial.metrics.update(name, value)
+    trials[trial.trial_id] = trial
 
 
-def test_trials_are_ranked_by_the_objective_then_by_the_loss(searched):
-    _, _, running, rows = searched
+def searched(scores=SCORED, space=SPACE, **metrics):
+    trials = {}
+    for scored in scores:
+        add_trial(trials, space, scored, None if scored else FAILURE, **metrics)
+    return trials
+
+
+def table_of(trials, space=SPACE, settings=SETTINGS):
+    return results.rows(trials, space, settings)
+
+
+def test_trials_are_ranked_by_the_objective_then_by_the_loss():
+    trials = searched()
+    add_trial(trials)
+    rows = table_of(trials)
     assert [row["rank"] for row in rows] == [3, 2, None, 1, None]
-    assert [row["trial"] for row in results.ranked(rows, SETTINGS)] == ["3", "1", "0"]
-    assert rows[4]["trial"] == running.trial_id
-    least = Settings("random", 9, "val_loss", "min", 0, 1)
-    assert [row["trial"] for row in results.ranked(rows, least)] == ["3", "1", "0"]
-    assert [row["trial"] for row in results.ranked(rows[:2], SETTINGS)] == ["1", "0"]
+    assert [row["trial"] for row in results.ranked(rows, SETTINGS)] == ["0003", "0001", "0000"]
+    assert rows[4]["status"] == "RUNNING"
+    equal = table_of(searched([(0.5, 0.9), (0.5, 0.9)]))
+    assert results.best_of(equal, SETTINGS)["trial"] == "0000"
+    least = Settings("random", 9, "val_loss")
+    rows = table_of(searched([(0.9, 0.9), (0.1, 0.5)]), settings=least)
+    assert results.best_of(rows, least)["trial"] == "0001"
 
 
-def test_the_table_holds_values_metrics_and_the_reason_of_a_failure(searched):
-    folder, oracle, _, rows = searched
-    with open(folder.root / "trials.csv", newline="") as file:
+def test_rows_that_are_known_are_not_made_again_and_get_their_new_rank():
+    trials, known = searched([(0.5, 0.9)]), {}
+    results.rows(trials, SPACE, SETTINGS, known)
+    trials["0000"].metrics = None  # is not read a second time
+    add_trial(trials, scored=(0.6, 0.9))
+    rows = results.rows(trials, SPACE, SETTINGS, known)
+    assert [(row["rank"], row["val_accuracy"]) for row in rows] == [(2, 0.5), (1, 0.6)]
+
+
+def test_the_table_holds_values_metrics_and_the_reason_of_a_failure(tmp_path):
+    trials = searched(val_accuracy_low=0.25)
+    add_trial(trials)
+    rows = results.write(tmp_path, trials, SPACE, SETTINGS, ABOUT)
+    with open(tmp_path / "trials.csv", newline="") as file:
         table = list(csv.DictReader(file))
     assert len(table) == len(rows) == 5
-    for line, trial in zip(table, oracle.trials.values(), strict=True):
+    for line, trial in zip(table, trials.values(), strict=True):
         assert float(line["head_units"]) == trial.hyperparameters.values["head_units"]
         assert float(line["learning_rate"]) == trial.hyperparameters.values["learning_rate"]
     assert [line["val_loss"] for line in table] == ["0.9", "0.7", "", "0.6", ""]
+    assert table[0]["val_accuracy_low"] == "0.25"
     assert table[2]["reason"] == "Out of memory: 9 GiB"
     assert table[2]["status"] == "FAILED"
 
 
-def test_the_trainer_reads_the_best_values(searched):
-    folder, oracle, _, _ = searched
+def test_the_trainer_reads_the_best_values(tmp_path):
+    trials = searched()
+    results.write(tmp_path, trials, SPACE, SETTINGS, ABOUT)
     given = flags.FlagValues()
     config_lib.define_flags(given)
     config_lib.define_hparams_flag(given)
-    given(["main", f"--hparams={folder.best}"])
+    given(["main", f"--hparams={tmp_path / 'best_hparams.json'}"])
     config, origin = config_lib.from_flags_and_hparams(given)
-    values = oracle.trials["3"].hyperparameters.values
+    values = trials["0003"].hyperparameters.values
     assert config == Config(epochs=9, **values)
     assert (origin["values"], origin["changed"]) == (values, {})
-    assert (origin["trial"], origin["score"]) == ("3", 0.8)
+    assert (origin["trial"], origin["score"]) == ("0003", 0.8)
     assert (origin["trials"], origin["failed"]) == (3, 1)
-    written = json.loads(folder.best.read_text())
+    written = json.loads((tmp_path / "best_hparams.json").read_text())
     assert "data_dir" not in written["config"]
-    assert written["search_dir"] == str(folder.root)
+    assert written["dataset_fingerprint"] == "f" * 64
 
 
-def test_the_leaderboard_names_n_and_how_it_was_scored(searched):
-    text = results.leaderboard(searched[3], SPACE, SETTINGS)
+def test_nothing_is_written_before_a_trial_was_begun(tmp_path):
+    assert results.write(tmp_path, {}, SPACE, SETTINGS, ABOUT) == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_best_values_are_written_when_another_trial_is_best_and_at_the_end(tmp_path):
+    path, trials = tmp_path / "best_hparams.json", searched([(0.5, 0.9)])
+
+    def writes(**arguments) -> bool:
+        os.utime(path, (0, 0)) if path.exists() else None
+        results.write(tmp_path, trials, SPACE, SETTINGS, ABOUT, **arguments)
+        return path.stat().st_mtime > 0
+
+    assert writes()
+    add_trial(trials, scored=(0.4, 0.9))
+    assert not writes()
+    assert writes(final=True)
+    assert json.loads(path.read_text())["trials"] == 2
+    add_trial(trials, scored=(0.6, 0.9))
+    assert writes()
+    assert json.loads(path.read_text())["trial"] == "0002"
+
+
+def test_the_bytes_written_stay_in_proportion_to_the_table(tmp_path):
+    trials, known, written, path = {}, {}, 0, tmp_path / "trials.csv"
+    before = None
+    for _ in range(400):
+        add_trial(trials, scored=(0.5, 0.9))
+        results.write(tmp_path, trials, SPACE, SETTINGS, ABOUT, known)
+        status = path.stat()
+        if status.st_ino != before:
+            written, before = written + status.st_size, status.st_ino
+    results.write(tmp_path, trials, SPACE, SETTINGS, ABOUT, known, final=True)
+    assert len(path.read_text().splitlines()) == 401
+    assert written < 60 * path.stat().st_size  # 200 times if written after every trial
+
+
+def tags(folder, *groups):
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return {tag for tag in events.Tags()["tensors"] if tag.split("/")[0] in groups}
+
+
+@pytest.fixture(scope="module")
+def tags_of_a_run(data_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    trainings.run(trainings.quick(data_dir, epochs=1), folder / "run")
+    return tags(folder / "run" / "tensorboard", "train", "validation")
+
+
+def test_curves_of_a_trial_have_the_tags_of_a_run(tmp_path, tags_of_a_run):
+    [row] = table_of(searched([(0.5, 0.9)]))
+    results.write_curves(tmp_path, row, [CURVE], SPACE, SETTINGS)
+    shown = tags(tmp_path / "tensorboard" / "trial_0000", "train", "validation")
+    assert shown == tags_of_a_run - {"validation/confusion"}
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "trial_0000"))
+    events.Reload()
+    assert [event.step for event in events.Tensors("train/loss")] == [1, 2]
+
+
+def test_a_trial_is_one_row_of_hparams_written_once(tmp_path):
+    [row] = table_of(searched([(0.5, 0.9)]))
+    results.write_curves(tmp_path, row, [CURVE], SPACE, SETTINGS)
+    root = tmp_path / "tensorboard" / "trial_0000"
+    events = EventAccumulator(str(root))
+    events.Reload()
+    assert {"hparams/val_accuracy", "hparams/val_loss"} <= tags(root, "hparams")
+    plugin = events.PluginTagToContent("hparams")
+    assert {"_hparams_/session_start_info", "_hparams_/experiment"} <= set(plugin)
+    assert b"trial_0000" in plugin["_hparams_/session_start_info"]
+    before = sorted(tmp_path.rglob("*"))
+    results.write_curves(tmp_path, row, [CURVE, CURVE], SPACE, SETTINGS)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_executions_have_curves_of_their_own(tmp_path):
+    (tmp_path / ".trial_0000" / "execution_7").mkdir(parents=True)  # of a search that was killed
+    [row] = table_of(searched([(0.5, 0.9)]))
+    results.write_curves(tmp_path, row, [CURVE, CURVE[:1]], SPACE, SETTINGS)
+    root = tmp_path / "tensorboard" / "trial_0000"
+    runs = sorted(path.name for path in root.iterdir() if path.is_dir())
+    assert runs == ["execution_1", "execution_2"]
+    assert "validation/loss" in tags(root / "execution_2", "validation")
+    [own] = root.glob("events*")  # has the row of HPARAMS alone
+    assert b"validation/loss" not in own.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["tensorboard"]
+
+
+def test_the_leaderboard_names_n_and_how_it_was_scored():
+    rows = table_of(searched())
+    text = results.leaderboard(rows, SPACE, SETTINGS)
     _, counts, scores, _, *lines = text.splitlines()
     assert counts == "3 trials finished, 1 failed"
     assert scores == "scores: validation split, n = 54 images of 43 patient groups"
-    assert [line.split()[:2] for line in lines] == [["1", "3"], ["2", "1"], ["3", "0"]]
+    assert [line.split()[:2] for line in lines] == [["1", "0003"], ["2", "0001"], ["3", "0000"]]
     assert max(map(len, text.splitlines())) <= 80
-    failed = [row for row in searched[3] if row["status"] == "FAILED"]
-    assert "No trial finished; 1 failed. The last: Out of memory" in results.leaderboard(
-        failed, SPACE, SETTINGS
-    )
+    failed = results.leaderboard([rows[2]], SPACE, SETTINGS)
+    assert failed == "No trial finished; 1 failed. The last: Out of memory: 9 GiB"
+    folds = results.leaderboard(rows, SPACE, Settings("random", 9, "val_accuracy", folds=5))
+    assert "scores: 5-fold, patient-grouped, n = 54" in folds
 
 
-def test_a_trial_is_printed_with_the_best_so_far(searched):
-    _, _, _, rows = searched
+def test_a_leaderboard_of_many_parameters_has_their_values_below_each_trial():
+    ends = {"val_accuracy_low": 0.402, "val_accuracy_high": 0.872}
+    rows = table_of(searched([(0.838, 0.9)] * 12, WIDE, **ends), WIDE)
+    text = results.leaderboard(rows, WIDE, SETTINGS)
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count("0.838 [0.402, 0.872]") == 10
+    for parameter in WIDE.parameters:
+        assert text.count(f"{parameter.name} ") == 10
+
+
+def test_a_trial_is_printed_with_its_interval_and_the_best_so_far():
+    rows = table_of(searched(val_accuracy_low=0.4021, val_accuracy_high=0.8))
     failed = results.line(rows[2], None, SPACE, SETTINGS)
-    assert "trial 2  FAILED: Out of memory: 9 GiB" in failed
-    text = results.line(rows[1], rows[3], SPACE, SETTINGS)
+    assert "trial 0002  FAILED: Out of memory: 9 GiB" in failed
+    text = results.line(rows[0], rows[3], SPACE, SETTINGS)
     assert max(map(len, [*failed.splitlines(), *text.splitlines()])) <= 80
-    words = text.split()
-    assert words[:5] == ["trial", "1", "val_accuracy", "0.800", "head_units"]
-    assert words[-6:] == ["1.5", "s", "(best:", "trial", "3,", "0.800)"]
+    assert "\u00a0" not in failed + text
+    words = " ".join(text.split())
+    assert words.startswith("trial 0000 val_accuracy 0.500 [0.402, 0.800] head_units 32 learning_")
+    assert words.endswith("1.5 s (best: trial 0003, 0.800 [0.402, 0.800])")
 
 
-def test_tensorboard_has_one_row_a_finished_trial_written_once(searched):
-    folder, oracle, _, _ = searched
-    root = folder.root / "tensorboard"
-    assert sorted(path.name for path in root.iterdir()) == ["trial_0", "trial_1", "trial_3"]
-    before = sorted(path.name for path in root.rglob("events*"))
-    results.write(folder, oracle, SPACE, SETTINGS, {})
-    assert sorted(path.name for path in root.rglob("events*")) == before
-    events = event_accumulator.EventAccumulator(str(root / "trial_3"))
-    events.Reload()
-    assert "hparams/val_loss" in events.Tags()["tensors"]
-    assert "_hparams_/session_start_info" in events.PluginTagToContent("hparams")
+def test_a_score_without_an_interval_has_its_deviation():
+    row = {"val_accuracy": 0.8, "val_accuracy_sd": 0.0123}
+    assert results.score(row, SETTINGS) == "0.800 (sd 0.012)"
+    assert results.score({"val_accuracy": 0.8}, SETTINGS) == "0.800"
+
+
+def test_the_best_is_compared_with_the_defaults_in_at_most_two_lines():
+    labels, groups = np.arange(12000) % 2, np.arange(12000) // 4
+    right = np.eye(2)[labels]
+    wrong = np.where((np.arange(12000) % 10 == 0)[:, None], 1 - right, right)
+    best, default = np.stack([right, right]), np.stack([wrong, right])
+    arguments = {"trial": "0123", "trials": 1000}
+    text = results.against_default(best, default, labels, groups, **arguments)
+    assert [len(line) <= 80 for line in text.splitlines()] == [True, True]
+    words = " ".join(text.split())
+    assert "+0.050 [+0." in words  # each tenth image, in one of two executions
+    assert "n = 12000 images of 3000 patient groups. They chose it out of 1000" in words
+    same = results.against_default(default, default, labels, groups, **arguments)
+    assert same == "The defaults are the best of 1000 trials so far."
 
 
 @pytest.mark.parametrize(
@@ -125,9 +275,3 @@ def test_tensorboard_has_one_row_a_finished_trial_written_once(searched):
 )  # fmt: skip
 def test_values_are_short(value, text):
     assert results.short(value) == text
-
-
-def test_nothing_is_written_before_a_trial_was_begun(tmp_path: pathlib.Path):
-    oracle = open_oracle("random", tmp_path)
-    assert results.write(Folder(tmp_path), oracle, SPACE, SETTINGS, {}) == []
-    assert not list(tmp_path.iterdir())

@@ -1,27 +1,186 @@
-"""The search loop: what ends a trial, and what ends the search."""
+"""A search goes on where it was killed, runs nothing twice, and ends with what it promises."""
 
-import keras_tuner
+import json
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
 
-from tests.helpers.interrupts import interrupted_within_tensorflow
-from tests.helpers.searches import open_oracle
-from trainer.run import command
-from tuning import search
-from tuning.folder import Folder
-from tuning.pulse import Pulse
+from tests.helpers import searches
+from tests.helpers.searches import search, table
+from trainer.run.errors import ConfigError, RunError
+from tuning import trial as trial_lib
+
+SPACE = ("--head_units=8:32:log2", "--learning_rate=1e-4:1e-2:log", "--final_folds=0")
+OBJECTIVE = "val_balanced_accuracy"
 
 
-class Interrupted(keras_tuner.HyperModel):
-    def build(self, hp):
-        interrupted_within_tensorflow()
+class Killed(BaseException):
+    """Stands for the end of the process."""
 
 
-def test_a_trial_that_the_user_stops_has_not_failed(tmp_path):
-    oracle = open_oracle("random", tmp_path)
-    tuner = search.Tuner(oracle, Interrupted(), Folder(tmp_path), Pulse(), lambda: None)
-    with pytest.raises(SystemExit) as ended, command.stopped("all is kept"):
-        search.run(tuner)
-    assert ended.value.code == 130
-    assert len(oracle.trials) == 1
-    went_on = open_oracle("random", tmp_path)
-    assert went_on.create_trial("again").trial_id == next(iter(oracle.trials))
+def killed_after(monkeypatch, count: int) -> None:
+    """Ends the search when so many trials have begun, in the middle of the last."""
+    begun, run = [], trial_lib.run
+
+    def counted(*arguments):
+        begun.append(arguments)
+        if len(begun) == count:
+            raise Killed
+        return run(*arguments)
+
+    monkeypatch.setattr(trial_lib, "run", counted)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(quick, tmp_path_factory):
+    """Searches of four trials by tuner."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    for tuner in ("random", "grid"):
+        assert search(folder / tuner, *quick, *SPACE, f"--tuner={tuner}", "--max_trials=4")
+    return folder
+
+
+@pytest.mark.parametrize("tuner", ["random", "grid"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_killed_search_ends_as_an_undisturbed_one(
+    tuner, count, quick, undisturbed, tmp_path, monkeypatch
+):
+    flags = (*quick, *SPACE, f"--tuner={tuner}", "--max_trials=4")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        killed_after(patch, count)
+        search(tmp_path, *flags)
+    assert search(tmp_path, *flags)
+    assert searches.ranking(tmp_path) == searches.ranking(undisturbed / tuner)
+
+
+def test_a_larger_budget_goes_on_to_what_a_search_begun_with_it_gives(
+    quick, undisturbed, tmp_path, capsys
+):
+    for budget in (2, 4):
+        assert search(tmp_path, *quick, *SPACE, f"--max_trials={budget}")
+    assert "2 trials have ended" in capsys.readouterr().out
+    assert searches.ranking(tmp_path) == searches.ranking(undisturbed / "random")
+
+
+def test_a_finished_search_opens_no_images(quick, undisturbed, monkeypatch, capsys):
+    monkeypatch.setattr(trial_lib, "open_images", None)
+    assert search(undisturbed / "random", *quick, *SPACE, "--max_trials=4")
+    assert "4 trials finished, 0 failed" in capsys.readouterr().out
+
+
+def test_a_small_space_is_exhausted(quick, tmp_path, capsys):
+    flags = ("--head_units=8,16", "--learning_rate=1e-3", "--final_folds=0", "--max_trials=9")
+    assert search(tmp_path, *quick, *flags)
+    assert "exhausted: no configuration is left" in capsys.readouterr().out
+    assert sorted(row["head_units"] for row in table(tmp_path)) == ["16", "8"]
+
+
+def test_hyperband_trains_few_configurations_longer(quick, tmp_path):
+    flags = ("--tuner=hyperband", "--epochs=4", "--head_units=8:64:8", "--final_folds=0")
+    assert search(tmp_path, *quick, *flags)
+    epochs = [int(row["epochs"]) for row in table(tmp_path)]
+    assert min(epochs) < 4 and 0 < epochs.count(4) < len(epochs)
+
+
+def test_a_trial_that_diverges_fails_with_its_reason_and_the_search_goes_on(
+    quick, tmp_path, monkeypatch
+):
+    searches.fix_random_weights(monkeypatch, first=1e36)
+    with pytest.raises(RunError, match="All of the 5 trials so far failed; the last: In epoch 1"):
+        search(tmp_path, *quick, *SPACE, f"--cache_dir={tmp_path / 'cache'}")
+    assert {row["status"] for row in table(tmp_path)} == {"FAILED"}
+
+
+def test_an_unexpected_error_is_kept_with_its_traceback(quick, tmp_path, monkeypatch):
+    def broken(*_):
+        raise TypeError("a fault of ours")
+
+    run = trial_lib.run
+    monkeypatch.setattr(trial_lib, "run", broken)
+    with pytest.raises(RunError, match="TypeError: a fault of ours"):
+        search(tmp_path, *quick, *SPACE)
+    assert "in broken" in (tmp_path / "trial_0000" / "error.txt").read_text()
+    monkeypatch.setattr(trial_lib, "run", run)
+    assert search(tmp_path, *quick, *SPACE, "--max_trials=6")  # goes on with the others
+
+
+def test_other_flags_are_refused_by_name_and_a_second_process_is_kept_out(quick, undisturbed):
+    folder = undisturbed / "random"
+    with pytest.raises(ConfigError, match="--seed is 2, and was 1"):
+        search(folder, *quick, *SPACE, "--seed=2")
+
+
+def test_other_images_are_refused(quick, undisturbed):
+    best = undisturbed / "random" / "best_hparams.json"
+    before = best.read_text()
+    best.write_text(json.dumps({**json.loads(before), "dataset_fingerprint": "other"}))
+    with pytest.raises(RunError, match="other images"):
+        search(undisturbed / "random", *quick, *SPACE, "--max_trials=5")
+    best.write_text(before)
+
+
+# The end
+
+
+def test_the_end_compares_with_the_defaults_and_trains_the_best_once(quick, tmp_path, capsys):
+    flags = (*quick, *SPACE[:2], "--max_trials=2", "--final_folds=2")
+    assert search(tmp_path, *flags, retrain_best=True)
+    first = capsys.readouterr().out
+    assert "out of 2 new folds" in first
+    made = json.loads((tmp_path / "final.json").read_text())
+    best = json.loads((tmp_path / "best_hparams.json").read_text())
+    assert made["trial"] == best["trial"]
+    assert made["best"]["epochs"] == best["metrics"]["epoch"]
+    config = json.loads((tmp_path / "retrained" / "config.json").read_text())
+    assert config["hparams"]["trial"] == best["trial"]
+    assert config["config"]["head_units"] == best["values"]["head_units"]
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
+    assert search(tmp_path, *flags, retrain_best=True)  # all is there
+    for name in ("final.json", "retrained/metrics.json"):
+        assert (tmp_path / name).stat().st_mtime_ns == stamps[tmp_path / name]
+    assert "out of 2 new folds" in capsys.readouterr().out
+
+
+def test_after_ten_trials_the_best_is_compared_with_the_defaults(quick, tmp_path, capsys):
+    flags = ("--head_units=8:128:4", "--epochs=1", "--max_trials=10", "--final_folds=0")
+    assert search(tmp_path, *quick, *flags)
+    out = capsys.readouterr().out
+    assert out.count("which flatters it") + out.count("The defaults are the best of 10") == 1
+
+
+def test_only_the_best_networks_are_kept(quick, tmp_path):
+    assert search(tmp_path, *quick, *SPACE, "--max_trials=4", "--keep_best=2")
+    kept = {path.parent.name for path in tmp_path.glob("trial_*/checkpoint.weights.h5")}
+    rows = table(tmp_path)
+    (last,) = (row for row in rows if row["rank"] == "2")
+    best = [row for row in rows if float(row[OBJECTIVE]) >= float(last[OBJECTIVE])]
+    assert kept == {f"trial_{row['trial']}" for row in best}
+
+
+# Kills
+
+
+COMMAND = [sys.executable, "-m", "tuning.main", *SPACE, "--max_trials=4"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_process_that_is_killed_goes_on(signal_, data_dir, tmp_path):
+    """As the command itself; `quick` patches only this process."""
+    flags = [*searches.QUICK, f"--data_dir={data_dir}", f"--cache_dir={tmp_path / 'cache'}"]
+    command = [*COMMAND, *flags, f"--search_dir={tmp_path / 'search'}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("trial 0001"):
+            os.kill(process.pid, signal_)
+            break
+    process.stdout.read()
+    assert process.wait() != 0
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Going on in" in done.stdout and "4 trials finished, 0 failed" in done.stdout
+    other = [*COMMAND, *flags, f"--search_dir={tmp_path / 'undisturbed'}"]
+    subprocess.run(other, capture_output=True, check=True)
+    assert searches.ranking(tmp_path / "search") == searches.ranking(tmp_path / "undisturbed")

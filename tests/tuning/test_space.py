@@ -6,13 +6,26 @@ import math
 import keras_tuner
 import numpy as np
 import pytest
+from absl import flags
 
-from tests.helpers import searches
-from trainer.config import Config
+from trainer.augmentation import presets
+from trainer.config import BELONGING, Config
 from trainer.run.errors import ConfigError
-from tuning.space import USUAL, Parameter, parse
+from tuning import space as space_lib
+from tuning.space import USUAL, Parameter, Space, parse
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+VIEWED = "--augmentation=radiograph"
+
+
+def searched(*argv: str) -> Space:
+    """The space of a command line."""
+    values = flags.FlagValues()
+    space_lib.define_flags(values)
+    values(["tuning.main", *argv])
+    return space_lib.from_flags(values)
+
+
 FORMS = {
     ("head_units", "256"): 256,
     ("dropout", "0.3"): 0.3,
@@ -27,6 +40,9 @@ FORMS = {
     ("l2", "1e-6:1e-2:log10"): Parameter("l2", low=1e-6, high=1e-2, scale="log10"),
     ("batch_size", "8:64:log2"): Parameter("batch_size", low=8, high=64, scale="log2"),
     ("batch_size", "8:64:8"): Parameter("batch_size", low=8, high=64, scale="8"),
+    ("image_size", "112,150,224"): Parameter("image_size", choices=(112, 150, 224)),
+    ("shift", "0:0.12:0.03"): Parameter("shift", low=0.0, high=0.12, scale="0.03"),
+    ("optimizer", "adam,sgd"): Parameter("optimizer", choices=("adam", "sgd")),
 }
 
 
@@ -39,7 +55,7 @@ def test_a_flag_is_a_value_a_range_or_choices(name, text):
 
 
 def names(*argv: str) -> list[str]:
-    return [parameter.name for parameter in searches.space(*argv).parameters]
+    return [parameter.name for parameter in searched(*argv).parameters]
 
 
 def test_what_is_searched():
@@ -48,14 +64,15 @@ def test_what_is_searched():
     assert names("--dropout=0:0.5:linear") == ["head_units", "learning_rate", "dropout"]
     assert names("--search=l2", "--pooling=max,average") == ["l2", "pooling"]
     assert names("--head_units=64") == ["learning_rate"]
+    assert names("--search=shift,views", VIEWED) == ["views", "shift"]
     assert names(f"--search={','.join(USUAL)}") == list(USUAL)
 
 
 def test_a_parameter_that_is_not_searched_has_its_value_or_the_trainers_default():
-    space = searches.space("--search=l2", "--dropout=0.25", "--classes=3", "--epochs=7")
+    space = searched("--search=l2", "--dropout=0.25", "--classes=3", "--epochs=7")
     config = space.config({"l2": 0.5})
     assert config == Config(l2=0.5, dropout=0.25, classes=3, epochs=7)
-    with_range = searches.space("--search=l2", "--l2=0.1:0.2:linear").parameters
+    with_range = searched("--search=l2", "--l2=0.1:0.2:linear").parameters
     assert with_range == (Parameter("l2", low=0.1, high=0.2, scale="linear"),)
 
 
@@ -72,8 +89,18 @@ def test_a_default_is_the_trainers_where_it_can_be_drawn_and_else_what_is_neares
     assert parse("pooling", "max,average").default() == "max"
 
 
+@pytest.mark.parametrize("name", presets.STRENGTHS)
+def test_the_default_of_a_strength_is_that_of_the_preset(name):
+    assert parse(name, USUAL[name]).default() == getattr(presets.PRESETS["radiograph"], name)
+    assert parse(name, "-1,0").default() == -1
+    space = searched(f"--search={name}", VIEWED)
+    assert space.unsearched() == Config(augmentation="radiograph")
+    unsearched, default = space.unsearched(), space.config({})
+    assert unsearched.augmentation_ranges == default.augmentation_ranges
+
+
 def test_unsearched_is_the_trainers_default_in_the_space_or_not():
-    space = searches.space("--head_units=2:4:linear", "--learning_rate=1e-2,1e-3", "--epochs=3",
+    space = searched("--head_units=2:4:linear", "--learning_rate=1e-2,1e-3", "--epochs=3",
                          "--fine_tune_from=block4,block5", "--fine_tune_epochs=2",
                          "--augmentation=article,radiograph", "--views=3",
                          "--pooling=max")  # fmt: skip
@@ -85,7 +112,7 @@ WRONG = {
     "--search names colour, epochs, which can't be searched. Choose from: head_units, ": [
         "--search=colour,l2,epochs"
     ],
-    "--search asks for dropout, and --dropout=0.3 fixes it. Leave one of them out, or give a range "
+    "--search names dropout, and --dropout=0.3 fixes it. Leave one of them out, or give a range "
     f"such as {USUAL['dropout']}": ["--search=dropout", "--dropout=0.3"],
     "Every parameter is fixed, so there is nothing to search": [
         "--head_units=8", "--learning_rate=1e-3"
@@ -124,19 +151,34 @@ WRONG = {
     "--fine_tune_epochs=9 has no effect without --fine_tune_from": ["--fine_tune_epochs=9"],
     "--views=3 has no effect without --augmentation": ["--views=3"],
     "--classes is 1. Give 2 or more": ["--classes=1"],
+    "A search over shift has no effect without --augmentation. Add --augmentation=radiograph, or "
+    "--augmentation=none,radiograph to search that, too.": ["--search=shift"],
+    "A search over views, contrast has no effect without --augmentation": [
+        "--views=2:8:log2", "--contrast=0,0.2", "--augmentation=none"
+    ],
+    "--shift=0.1 has no effect without --augmentation": ["--shift=0.1"],
+    # Where a default is "none", what belongs to it is checked all the same.
+    "--shift is 0.6. Give 0 to 0.5": ["--shift=0:0.6:0.1", "--augmentation=none,radiograph"],
+    "--zoom is 1.0. Give 0 to 0.9": ["--zoom=0:1:linear", VIEWED],
+    "--views is 2000. Give 0 to 1000": ["--views=8,2000", "--augmentation=none,article"],
+    "--weight_decay is 2.0. Give 0 to 1": ["--weight_decay=0,2"],
+    "--optimizer is 'adamw'. Give one of adam, sgd": ["--optimizer=adam,adamw"],
+    "--image_size is 16. Give 32 to 1024": ["--image_size=16,112"],
+    "--image_size=112.5,150 can't be read": ["--image_size=112.5,150"],
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("message", WRONG)
 def test_what_makes_no_sense_is_refused_with_its_mend(message):
     with pytest.raises(ConfigError) as refused:
-        searches.space(*WRONG[message])
+        searched(*WRONG[message])
     assert message in str(refused.value)
 
 
 # What KerasTuner draws
 
-WHOLE = {"epochs": 3, "fine_tune_epochs": 2, "views": 3}
+DEFAULT = Config().to_json()
+WHOLE = {"epochs": 3, "fine_tune_epochs": 2}
 ENDLESS = [  # ranges without steps
     ("dropout", "0:0.9:linear"),
     ("learning_rate", "1e-5:1e-2:log"),
@@ -157,12 +199,19 @@ STEPPED = {  # and the values that are meant
     ("dropout", "0:0.5:0.1"): [0, 0.1, 0.2, 0.3, 0.4, 0.5],
     ("dropout", "0.1:0.7:0.2"): [0.1, 0.3, 0.5, 0.7],
     ("pooling", USUAL["pooling"]): ["average", "flatten", "max"],
+    ("optimizer", USUAL["optimizer"]): ["adam", "sgd"],
+    ("image_size", USUAL["image_size"]): [112, 150, 224],
+    ("views", USUAL["views"]): [2, 4, 8, 16],
+    ("shift", USUAL["shift"]): [0, 0.03, 0.06, 0.09, 0.12],
+    ("zoom", USUAL["zoom"]): [0, 0.05, 0.1, 0.15, 0.2],
+    ("contrast", USUAL["contrast"]): [0, 0.1, 0.2, 0.3, 0.4],
 }
 
 
 def drawn(name: str, text: str, count: int = 300) -> list:
     """Draws as KerasTuner's oracles make them; the trainer takes each."""
-    space = searches.space(f"--search={name}", f"--{name}={text}")
+    also = [VIEWED] if name in BELONGING["augmentation"] else []
+    space = searched(f"--search={name}", f"--{name}={text}", *also)
     hp = keras_tuner.HyperParameters()
     space.declare(hp)
     (parameter,) = hp.space
@@ -190,28 +239,39 @@ def test_draws_fill_all_of_a_range(name, text):
 def test_draws_are_all_values_on_the_steps_and_no_others(name, text):
     draws, wanted = sorted(set(drawn(name, text))), STEPPED[name, text]
     assert all(parse(name, text).holds(value) for value in draws)
-    assert draws == (pytest.approx(wanted, rel=1e-9) if name != "pooling" else wanted)
+    assert draws == (wanted if FIELDS[name].type is str else pytest.approx(wanted, rel=1e-9))
 
 
 def test_any_draw_of_all_parameters_is_a_config():
-    space = searches.space(f"--search={','.join(USUAL)}", *(f"--{n}={v}" for n, v in WHOLE.items()))
+    space = searched(f"--search={','.join(USUAL)}", *(f"--{n}={v}" for n, v in WHOLE.items()))
     hp = keras_tuner.HyperParameters()
     space.declare(hp)
     seen = set()
     for seed in range(200):
         values = {each.name: each.random_sample(seed + at) for at, each in enumerate(hp.space)}
         config = space.config(values)
-        assert {name: getattr(config, name) for name in values} == values
-        # What belongs to a choice falls away with it.
+        # What belongs to a choice falls away with it, searched or not.
         tuned, viewed = config.fine_tune_from != "none", config.augmentation != "none"
         assert config.fine_tune_epochs == (2 if tuned else Config.fine_tune_epochs)
-        assert config.views == (3 if viewed else Config.views)
+        wanted = values if viewed else values | {n: DEFAULT[n] for n in BELONGING["augmentation"]}
+        assert {name: getattr(config, name) for name in values} == wanted
         seen.add((tuned, viewed))
     assert len(seen) == 4
 
 
+def test_values_that_train_the_same_are_one_config():
+    space = searched("--search=shift,views,augmentation,head_units")
+    plain = {"augmentation": "none", "head_units": 64}
+    several = [
+        {**plain, "shift": shift, "views": views} for shift in (0.0, 0.09) for views in (2, 4)
+    ]
+    assert {space.config(values) for values in several} == {Config(head_units=64)}
+    viewed = {space.config({**values, "augmentation": "radiograph"}) for values in several}
+    assert len(viewed) == 4
+
+
 def test_a_tuners_own_epochs_are_heeded_and_its_other_notes_are_not():
-    space = searches.space("--epochs=9")
+    space = searched("--epochs=9")
     noted = {"tuner/epochs": 3, "tuner/initial_epoch": 0, "tuner/bracket": 2, "head_units": 128}
     assert space.config(noted) == Config(epochs=3, head_units=128)
 
@@ -219,5 +279,65 @@ def test_a_tuners_own_epochs_are_heeded_and_its_other_notes_are_not():
 def test_a_space_is_written_as_its_flags_are():
     given = {"head_units": "64:1024:log2", "dropout": "0:0.5:0.1", "pooling": "max,flatten",
              "learning_rate": "1e-05:0.01:log"}  # fmt: skip
-    space = searches.space(*(f"--{name}={text}" for name, text in given.items()))
+    space = searched(*(f"--{name}={text}" for name, text in given.items()))
     assert space.texts() == given
+
+
+# In Python
+
+CONFIG = Config(classes=2, epochs=7, dropout=0.25, data_dir="data", seed=5)
+
+
+def test_a_space_in_python_is_that_of_the_flags():
+    argv = ["--classes=2", "--epochs=7", "--dropout=0.25", "--data_dir=data", "--seed=5"]
+    texts = {"head_units": "64:1024:log2", "pooling": "max,average"}
+    of_flags = searched(*argv, *(f"--{name}={text}" for name, text in texts.items()),
+                        "--search=head_units")  # fmt: skip
+    assert Space.of(CONFIG, texts) == of_flags
+    assert of_flags.config({"pooling": "average"}) == dataclasses.replace(
+        CONFIG, pooling="average", head_units=256
+    )
+
+
+def test_one_value_in_python_is_fixed_and_all_else_is_the_configs():
+    space = Space.of(CONFIG, {"head_units": "64,128", "l2": "0.5"})
+    assert space.config({"head_units": 64}) == dataclasses.replace(CONFIG, head_units=64, l2=0.5)
+    assert space.texts() == {"head_units": "64,128"}
+    assert space.unsearched() == dataclasses.replace(CONFIG, head_units=256, l2=0.5)
+
+
+def test_what_belongs_to_a_searched_choice_may_be_set_by_the_config():
+    config = dataclasses.replace(CONFIG, augmentation="article", views=3, shift=0.1)
+    space = Space.of(config, {"augmentation": "none,article"})
+    assert space.config({"augmentation": "article"}) == config
+    assert space.config({"augmentation": "none"}) == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ({}, "Every parameter is fixed"),
+        ({"dropout": "0.3"}, "Every parameter is fixed"),
+        ({"epochs": "3,4", "l2": "0,1"}, "The space names epochs, which can't be searched. Choose"),
+        ({"dropout": [0.1, 0.2]}, "dropout is [0.1, 0.2] in the space. Give text, for example '0:"),
+        ({"dropout": "0:0.5:log"}, "--dropout=0:0.5:log begins at 0, which has no logarithm"),
+        ({"dropout": "0:1.5:linear"}, "--dropout is 1.5. Give 0 to below 1"),
+        ({"zoom": "0,0.1"}, "A search over zoom has no effect without --augmentation"),
+    ],
+    ids=str,
+)
+def test_a_space_in_python_is_checked_as_flags_are(texts, message):
+    with pytest.raises(ConfigError) as refused:
+        Space.of(CONFIG, texts)
+    assert message in str(refused.value)
+
+
+def test_help_says_why_what_changes_views_has_few_steps():
+    values = flags.FlagValues()
+    space_lib.define_flags(values)
+    assert (
+        "Each distinct combination of image_size, augmentation, shift, zoom, contrast costs "
+        "passes of all its views" in values["search"].help
+    )
+    for name, usual in USUAL.items():
+        assert f"Usual range: {usual}." in values[name].help

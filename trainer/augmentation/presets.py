@@ -72,17 +72,23 @@ OPTIONS = {
     "elastic": 0.05,
 }
 
+# The ranges that a flag of their own can set, and how far: a shift of half the side leaves half the
+# image, and a zoom or contrast of 1 would leave none of it.
+STRENGTHS = {"shift": 0.5, "zoom": 0.9, "contrast": 0.9}
+
 SYNTAX = (
     f"none, {', '.join(PRESETS)}; radiograph takes any of {', '.join(f'+{o}' for o in OPTIONS)} "
     "behind it, each once"
 )
 
 
-def ranges(flag: str) -> Ranges | None:
+def ranges(flag: str, **strengths: float) -> Ranges | None:
     """Reads the flag --augmentation.
 
     Args:
         flag: "none", "article", or "radiograph" with options, as in "radiograph+gamma+noise".
+        strengths: Ranges in place of the preset's, by the field of `Ranges`; a negative one stands
+            for that of the preset.
 
     Returns:
         The ranges, or None for "none". The order of options does not matter.
@@ -97,4 +103,6 @@ def ranges(flag: str) -> Ranges | None:
     known = preset in PRESETS and OPTIONS.keys() >= set(options)
     if not known or len(set(options)) < len(options) or (options and preset != "radiograph"):
         raise ValueError(f"There is no augmentation {flag!r}. Choose one of: {SYNTAX}.")
-    return dataclasses.replace(PRESETS[preset], **{option: OPTIONS[option] for option in options})
+    chosen = {option: OPTIONS[option] for option in options}
+    given = {name: value for name, value in strengths.items() if value >= 0}
+    return dataclasses.replace(PRESETS[preset], **chosen, **given)

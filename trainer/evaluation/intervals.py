@@ -64,6 +64,7 @@ def estimates(
     *,
     seed: int,
     resamples: int,
+    areas: bool = True,
 ) -> dict[Key, dict]:
     """Every statistic of one split, with its interval.
 
@@ -73,6 +74,7 @@ def estimates(
         groups: int [n], the number of each image's group, 0..k-1, each in use.
         seed: Of the draws.
         resamples: Number of draws, at least 1.
+        areas: Whether to compute areas under curves, which take most of the time.
 
     Returns:
         {"value", "low", "high", "n", "interval"} for "accuracy", "balanced_accuracy" (mean
@@ -81,7 +83,7 @@ def estimates(
         pr_auc (average precision), one class against the rest. n counts the images of the
         denominator. Undefined numbers are None.
     """
-    statistics = _statistics(labels, probabilities)
+    statistics = _statistics(labels, probabilities, areas)
     point = statistics(np.ones((1, len(labels))))
     parts = [statistics(weights) for weights in _resampled(groups, seed, resamples)]
     units = _independent_units(labels, probabilities, groups)
@@ -103,14 +105,15 @@ def _resampled(groups: np.ndarray, seed: int, resamples: int) -> Iterator[np.nda
 
 
 def _statistics(
-    labels: np.ndarray, probabilities: np.ndarray
+    labels: np.ndarray, probabilities: np.ndarray, areas: bool
 ) -> Callable[[np.ndarray], dict[Key, np.ndarray]]:
     """A function of image weights [r, n]: every statistic, float64 [r], NaN where undefined."""
     (n, classes), rows = probabilities.shape, np.arange(len(labels))
     cells = np.zeros((n, classes * classes))
     cells[rows, labels.astype(np.int64) * classes + probabilities.argmax(axis=1)] = 1
     losses = -np.log(probabilities[rows, labels].astype(np.float64).clip(SMALLEST_PROBABILITY, 1))
-    rankings = [Ranking(labels == c, probabilities[:, c]) for c in range(classes)]
+    ranked = range(classes) if areas else ()
+    rankings = {c: Ranking(labels == c, probabilities[:, c]) for c in ranked}
     present = np.unique(labels)
 
     def weighed(weights: np.ndarray) -> dict[Key, np.ndarray]:
@@ -128,8 +131,9 @@ def _statistics(
             "balanced_accuracy": by_class["sensitivity"][:, present].mean(axis=1),
             "loss": weights @ losses / total,
         }
-        for c, ranking in enumerate(rankings):
+        for c in range(classes):
             statistics |= {(name, c): values[:, c] for name, values in by_class.items()}
+        for c, ranking in rankings.items():
             statistics["roc_auc", c], statistics["pr_auc", c] = ranking.areas(weights)
         return statistics
 

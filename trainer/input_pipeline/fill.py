@@ -1,14 +1,25 @@
 """Computes the rows that a plan names: the only place where activations come into the cache."""
 
+import collections
 from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
 
 from trainer.augmentation import random
 from trainer.input_pipeline.dataset import Images
 from trainer.input_pipeline.plan import Fill, Plan
-from trainer.input_pipeline.stages import OpenStages
+from trainer.input_pipeline.stages import OpenStages, Stage
 from trainer.run.progress import progress
 
-_BATCH = 64  # images through the network at a time: what a kill costs
+BATCH = 64  # images through the network at a time: what a kill costs here
+# Handed over at a time where rows are computed elsewhere: some seconds of work, whole batches, so
+# that every row comes from the same batch wherever it is computed.
+_HANDED_OVER, _HANDED_OVER_BYTES = 8 * BATCH, 64 * 2**20
+
+# Rows of the stage below, [n, ...], and float32 [n, DRAWS] where views are drawn.
+Batches = Iterator[tuple[np.ndarray, np.ndarray | None]]
+# A stage and batches -> rows [n, *stage.spec.shape] of each batch, in their order.
+Computing = Callable[[Stage, Batches], Iterator[np.ndarray]]
 
 
 def fill(
@@ -16,6 +27,7 @@ def fill(
     images: Mapping[str, Images],
     opened: OpenStages,
     on_progress: Callable[[], None] = lambda: None,
+    compute: Computing | None = None,
 ) -> int:
     """Computes and caches what is missing, checks the rest, and returns how many rows it computed.
 
@@ -24,6 +36,8 @@ def fill(
         images: By the names that the plan gives them; their squares are cached.
         opened: The cache.
         on_progress: Called after each batch, and while another process computes the same.
+        compute: How rows are computed, several batches ahead if it likes; here, one batch after
+            the other, unless given.
 
     Raises:
         RunError: The cache can't be read or written; what was computed so far stays.
@@ -38,7 +52,7 @@ def fill(
         if not missing:
             continue
         with progress(missing, f"computing {each.stage.spec.name}") as bar:
-            for count in _computed(each, images[each.images], opened, on_progress):
+            for count in _computed(each, images[each.images], opened, on_progress, compute):
                 computed += count
                 bar.update(count)
                 on_progress()
@@ -46,18 +60,43 @@ def fill(
 
 
 def _computed(
-    fill: Fill, images: Images, opened: OpenStages, waiting: Callable[[], None]
+    fill: Fill,
+    images: Images,
+    opened: OpenStages,
+    waiting: Callable[[], None],
+    compute: Computing | None,
 ) -> Iterator[int]:
     """Computes the rows of one fill; yields how many, batch by batch."""
-    rows, below = opened.rows(fill.stage), opened.rows(fill.below)
-    with rows.filling(waiting):
+    rows = opened.rows(fill.stage)
+    below = opened.rows_of(fill.below, images, fill.views if fill.below.augmented else (0,))
+    size = handed_over(fill) if compute else BATCH
+    under_way: collections.deque[tuple[int, np.ndarray]] = collections.deque()
+
+    def batches() -> Batches:
         for view in fill.views:
             missing = rows.missing(images.digests, view)
-            for first in range(0, len(missing), _BATCH):
-                at = missing[first : first + _BATCH]
+            for first in range(0, len(missing), size):
+                at = missing[first : first + size]
                 lower = below.read(images.digests[at], view if fill.below.augmented else 0)
                 draws = None
                 if fill.stage.seed is not None:
                     draws = random.uniform_draws(images.image_ids[at], view, fill.stage.seed)
-                rows.append(images.digests[at], view, fill.stage.compute(lower, draws))
-                yield len(at)
+                under_way.append((view, at))
+                yield lower, draws
+
+    with rows.filling(waiting):
+        for computed in (compute or _here)(fill.stage, batches()):
+            view, at = under_way.popleft()
+            rows.append(images.digests[at], view, computed)
+            yield len(at)
+
+
+def _here(stage: Stage, batches: Batches) -> Iterator[np.ndarray]:
+    return (stage.compute(lower, draws) for lower, draws in batches)
+
+
+def handed_over(fill: Fill) -> int:
+    """Images a batch that is computed elsewhere."""
+    row_bytes = max(fill.stage.spec.row_bytes, fill.below.spec.row_bytes)
+    within = _HANDED_OVER_BYTES // row_bytes // BATCH * BATCH
+    return min(max(within, BATCH), _HANDED_OVER)

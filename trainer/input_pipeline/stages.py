@@ -73,6 +73,13 @@ class OpenStages:
             self._open[name] = CachedRows(self.cache_dir, stage.spec)
         return self._open[name]
 
+    def rows_of(self, stage: Stage, images: Images, views: Sequence[int]) -> CachedRows:
+        """The open folder of a stage, for rows of some images and views that are to be read.
+
+        Where rows come from elsewhere (`execution.sharing`), they are brought into it first.
+        """
+        return self.rows(stage)
+
     def missing(self, stage: Stage, images: Images, views: Sequence[int]) -> int:
         """How many rows of some images and views are not cached."""
         rows = self.rows(stage)

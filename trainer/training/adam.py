@@ -1,16 +1,35 @@
-"""Adam, its update in one pass over the weights, and nothing held when its model is gone."""
+"""The optimizers: Adam in one pass over the weights, and nothing held when a model is gone."""
 
 import keras
 import tensorflow as tf
 
 
-class Adam(keras.optimizers.Adam):
+class _OneReplica:
+    """Keras' optimizer where one replica trains, mixed into a class of its."""
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: list) -> list:
+        """Sums gradients over replicas, where there are several.
+
+        Keras sums them even if there is one, by an operation whose gradient TensorFlow registers
+        for ever, and with it the graph and all variables of the model: a search would hold the
+        weights of every trial.
+        """
+        if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+            return list(grads_and_vars)
+        return super()._all_reduce_sum_gradients(grads_and_vars)
+
+
+class SGD(_OneReplica, keras.optimizers.SGD):
+    """Keras' SGD."""
+
+
+class Adam(_OneReplica, keras.optimizers.Adam):
     """Keras' Adam, updated by TensorFlow's one kernel for it.
 
     Keras writes the update as a dozen operations, each of which reads and writes all weights; a
     head of 2 million is bound by just that, and trains 1.7 times as fast this way. The formula is
     the same (Kingma and Ba 2015, section 2, its last paragraph), so the numbers are the same but
-    for rounding.
+    for rounding. Weight decay is Keras' own, before the update.
     """
 
     def update_step(
@@ -32,13 +51,22 @@ class Adam(keras.optimizers.Adam):
             grad=tf.cast(gradient, dtype),
         )
 
-    def _all_reduce_sum_gradients(self, grads_and_vars: list) -> list:
-        """Sums gradients over replicas, where there are several.
 
-        Keras sums them even if there is one, by an operation whose gradient TensorFlow registers
-        for ever, and with it the graph and all variables of the model: a search would hold the
-        weights of every trial.
-        """
-        if tf.distribute.get_strategy().num_replicas_in_sync == 1:
-            return list(grads_and_vars)
-        return super()._all_reduce_sum_gradients(grads_and_vars)
+def make_optimizer(
+    name: str, learning_rate: float, weight_decay: float = 0.0
+) -> keras.optimizers.Optimizer:
+    """An optimizer, not built yet.
+
+    Args:
+        name: "adam", or "sgd" (Nesterov's momentum of .9).
+        learning_rate: Above 0.
+        weight_decay: Times the learning rate, the share that kernels lose at each step, apart from
+            the gradient (Loshchilov and Hutter 2019); at least 0. Biases lose nothing.
+    """
+    decay = weight_decay or None  # a decay of 0 would be computed at each step, too
+    if name == "sgd":
+        optimizer = SGD(learning_rate, momentum=0.9, nesterov=True, weight_decay=decay)
+    else:
+        optimizer = Adam(learning_rate, weight_decay=decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer

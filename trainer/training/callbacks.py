@@ -2,7 +2,7 @@
 
 import contextlib
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -179,13 +179,23 @@ class TensorBoard(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """Writes the epoch."""
         with self._writer.as_default(step=epoch + 1):
-            for name, value in logs.items():
-                group = "validation" if name.startswith("val_") else "train"
-                tf.summary.scalar(f"{group}/{name.removeprefix('val_')}", float(value))
-            tf.summary.scalar("train/learning_rate", self.model.optimizer.learning_rate)
+            write_logs(epoch + 1, {**logs, "learning_rate": self.model.optimizer.learning_rate})
             if logs["best"]:  # a figure costs as much as many steps
                 drawn = plots.confusion_figure(
                     self._validation.confusion, self._names, title=f"validation, epoch {epoch + 1}"
                 )
                 tf.summary.image("validation/confusion", drawn[None])
         self._writer.flush()
+
+
+def write_logs(epoch: int, logs: Mapping[str, Any]) -> None:
+    """Writes every number of an epoch to the default writer of TensorBoard's summaries.
+
+    Args:
+        epoch: Its number, from 1.
+        logs: By name; what begins with `val_` is shown under `validation/`, all else under
+            `train/`.
+    """
+    for name, value in logs.items():
+        group = "validation" if name.startswith("val_") else "train"
+        tf.summary.scalar(f"{group}/{name.removeprefix('val_')}", float(value), step=epoch)

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import pathlib
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -16,6 +16,7 @@ from trainer.evaluation import baselines
 from trainer.input_pipeline import cache_folders, stages
 from trainer.input_pipeline import dataset as dataset_lib
 from trainer.input_pipeline.dataset import Dataset, Images
+from trainer.input_pipeline.fill import Batches
 from trainer.model import normalization, precision
 from trainer.model import weights as weights_lib
 from trainer.model.normalization import Normalization
@@ -23,6 +24,9 @@ from trainer.model.precision import Precision
 from trainer.model.weights import Weights
 from trainer.run import files, run_dir
 from trainer.run.errors import RunError
+
+# `fill.Computing` of the networks of a config, which a process elsewhere can build.
+ComputeRows = Callable[[Config, stages.Stage, Batches], Iterator[np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Setup:
         normalization: What was fitted on the train images, if anything.
         opened: The cache.
         origin: What config.json holds.
+        compute: How missing rows are computed; None: in this process.
+        kept: What one process keeps from one task to the next: networks, trainings.
     """
 
     config: Config
@@ -46,10 +52,13 @@ class Setup:
     normalization: Normalization | None
     opened: stages.OpenStages
     origin: dict[str, Any]
+    compute: ComputeRows | None = None
+    kept: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def squares(self, images: Images, size: int) -> np.ndarray:
         """uint8 [n, size, size, 1], 0..255: the squares of images that `set_up` cached."""
-        return self.opened.rows(stages.square_stage(size)).read(images.digests, 0)
+        stage = stages.square_stage(size)
+        return self.opened.rows_of(stage, images, (0,)).read(images.digests, 0)
 
     def write_origin(self, folder: pathlib.Path) -> None:
         """Writes config.json, and flags.txt, a `--flagfile` that repeats the run."""
@@ -58,7 +67,13 @@ class Setup:
             beside.write_text(self.config.to_flags())
 
 
-def set_up(config: Config, *, splits: Collection[str] | None = None, **origin: Any) -> Setup:
+def set_up(
+    config: Config,
+    *,
+    splits: Collection[str] | None = None,
+    sizes: Collection[int] = (),
+    **origin: Any,
+) -> Setup:
     """Opens the dataset, chooses the precision, fetches the weights and caches the squares.
 
     Prints a line on each. Seeds everything, and sets Keras' global policy.
@@ -66,6 +81,7 @@ def set_up(config: Config, *, splits: Collection[str] | None = None, **origin: A
     Args:
         config: The run.
         splits: Those whose images are read; all unless given.
+        sizes: Sides of further squares to cache, in pixels.
         origin: What else config.json is to hold.
 
     Raises:
@@ -99,7 +115,7 @@ def set_up(config: Config, *, splits: Collection[str] | None = None, **origin: A
         opened = closed.enter_context(contextlib.closing(stages.OpenStages(cache_dir)))
         setup = Setup(config, dataset, chosen, weights, None, opened, origin)
         read = dataset_lib.joined([dataset.splits[name] for name in splits or dataset.splits])
-        _cache_squares(config, dataset, read, opened)
+        cache_squares(config, dataset, read, opened, sizes)
         if config.normalization != "imagenet":
             squares = setup.squares(dataset.splits["train"], config.image_size)[..., 0]
             fitted = normalization.fit(config.normalization, squares)
@@ -108,15 +124,32 @@ def set_up(config: Config, *, splits: Collection[str] | None = None, **origin: A
     return setup
 
 
-def _cache_squares(
-    config: Config, dataset: Dataset, images: Images, opened: stages.OpenStages
+def square_stages(config: Config, sizes: Collection[int] = ()) -> list[stages.Stage]:
+    """The squares of the network's size, those of the shortcut baseline, and of further sizes."""
+    sides = {config.image_size, baselines.SIZE, *sizes}
+    return [stages.square_stage(size) for size in sorted(sides)]
+
+
+def cache_squares(
+    config: Config,
+    dataset: Dataset,
+    images: Images,
+    opened: stages.OpenStages,
+    sizes: Collection[int] = (),
 ) -> None:
-    """The squares of the network's size, and those of the shortcut baseline.
+    """Caches all squares that are missing.
+
+    Args:
+        config: Names the size.
+        dataset: Where the images are stored.
+        images: Of the dataset, of any splits.
+        opened: The cache.
+        sizes: Sides of further squares, in pixels.
 
     Raises:
         RunError: They do not fit into the cache, which they have to: all else is read from them.
     """
-    squares = [stages.square_stage(size) for size in sorted({config.image_size, baselines.SIZE})]
+    squares = square_stages(config, sizes)
     needed = sum(opened.missing(each, images, (0,)) * each.spec.row_bytes for each in squares)
     if needed and not cache_folders.make_room(
         opened.cache_dir, needed, int(config.cache_gib * 2**30)

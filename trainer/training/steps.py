@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.training.adam import Adam
+from trainer.training.adam import make_optimizer
 
 
 class Steps:
@@ -25,6 +25,8 @@ class Steps:
         learning_rate: float,
         *,
         classes: int,
+        optimizer: str = "adam",
+        weight_decay: float = 0.0,
         label_smoothing: float = 0.0,
         deterministic: bool = False,
     ) -> None:
@@ -35,13 +37,15 @@ class Steps:
                 now is trained.
             learning_rate: Above 0.
             classes: How many.
+            optimizer: "adam" or "sgd".
+            weight_decay: Of kernels; see `make_optimizer`.
             label_smoothing: Share of each label that is spread evenly over all classes, 0..1.
             deterministic: Whether TensorFlow is bound to deterministic operations.
         """
         self._part, self._variables = part, part.trainable_variables
-        adam = Adam(learning_rate)
+        plain = make_optimizer(optimizer, learning_rate, weight_decay)
         scaled = keras.config.dtype_policy().name == "mixed_float16"
-        self.optimizer = keras.optimizers.LossScaleOptimizer(adam) if scaled else adam
+        self.optimizer = keras.optimizers.LossScaleOptimizer(plain) if scaled else plain
         self.optimizer.build(self._variables)
         self._begin = [variable.numpy() for variable in self.optimizer.variables]
         self._weights = tf.Variable(tf.ones(classes), trainable=False)

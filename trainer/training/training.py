@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping
 
 import keras
@@ -71,6 +72,8 @@ class Training:
             RunError: The cache can't be used.
         """
         self.config, self.images = config, dict(images)
+        # Networks that were given can't be built elsewhere.
+        elsewhere = None if networks else setup.compute
         self.networks = networks or build(
             config, setup.precision, setup.weights, setup.normalization
         )
@@ -85,7 +88,8 @@ class Training:
         self.plan = self._planned()
         if not quiet:
             print(describe(self.plan, config, self.images), flush=True)
-        fill(self.plan, self.images, self._opened, on_progress)
+        compute = elsewhere and functools.partial(elsewhere, config)
+        fill(self.plan, self.images, self._opened, on_progress, compute)
         self.train_at = np.arange(len(self.images[train]))
         self._steps: dict[str, Steps] = {}
         self._rows: dict[tuple[str, str, tuple[int, ...]], Rows] = {}
@@ -101,6 +105,17 @@ class Training:
         plan = make_plan(self._demand, missing, room)
         cache_folders.make_room(opened.cache_dir, plan.missing_bytes, limit)
         return plan
+
+    @property
+    def reads(self) -> list[tuple[Stage, str, tuple[int, ...]]]:
+        """All rows that it may read: stage, name of the images, and views; the squares first."""
+        square, train = self._chains.train[0], self._demand.train_images
+        score = self._demand.score_images
+        every = [(square, name, (0,)) for name in (*train, *score)]
+        for plan in self.plan.phases:
+            every += [(plan.train, name, plan.views or (0,)) for name in train]
+            every += [(plan.score, name, (0,)) for name in score]
+        return list({(each[0].spec.folder_name(), *each[1:]): each for each in every}.values())
 
     def on(self, train_at: np.ndarray) -> "Training":
         """The same training on some of the images: rows, networks and traced steps are shared."""
@@ -157,6 +172,7 @@ class Training:
         if phase.name not in self._steps:
             self._steps[phase.name] = Steps(
                 self._logits(plan), phase.learning_rate, classes=config.classes,
+                optimizer=config.optimizer, weight_decay=config.weight_decay,
                 label_smoothing=config.label_smoothing, deterministic=config.deterministic,
             )  # fmt: skip
         return self._steps[phase.name]
@@ -213,8 +229,9 @@ class Training:
         """Cached rows of some images; the same object each time, so that they are held once."""
         key = (stage.spec.folder_name(), name, views)
         if key not in self._rows:
-            digests = self.images[name].digests
-            self._rows[key] = Rows(self._opened.rows(stage), digests, views)
+            images = self.images[name]
+            cached = self._opened.rows_of(stage, images, views)
+            self._rows[key] = Rows(cached, images.digests, views)
         return self._rows[key]
 
     def probabilities(self, plan: PhasePlan, name: str, at: np.ndarray | None = None) -> np.ndarray:

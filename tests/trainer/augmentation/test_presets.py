@@ -37,6 +37,24 @@ def test_the_flag_names_options_in_any_order():
     assert OPTIONS.keys() == {"gamma", "noise", "cutout", "elastic"}
 
 
+def test_a_strength_stands_in_place_of_the_presets():
+    article, noisy = PRESETS["article"], presets.ranges("radiograph+noise")
+    given = presets.ranges("article", shift=0.01, zoom=0.0, contrast=0.5)
+    assert given == dataclasses.replace(article, shift=0.01, zoom=0.0, contrast=0.5)
+    assert presets.ranges("radiograph+noise", zoom=0.3) == dataclasses.replace(noisy, zoom=0.3)
+    assert presets.ranges("none", shift=0.1) is None
+
+
+def test_a_negative_strength_is_that_of_the_preset():
+    for name, chosen in PRESETS.items():
+        assert presets.ranges(name, **dict.fromkeys(presets.STRENGTHS, -1.0)) == chosen
+
+
+def test_every_preset_is_within_what_flags_can_set():
+    for chosen in PRESETS.values():
+        assert all(getattr(chosen, name) <= most for name, most in presets.STRENGTHS.items())
+
+
 @pytest.mark.parametrize(
     "flag", ["", "strong", "radiograph+", "radiograph+blur", "radiograph+gamma+gamma",
              "article+gamma", "none+gamma", "gamma", "radiograph gamma", "radiograph+rotation"],

@@ -13,8 +13,10 @@ from tests.helpers import commands, filling
 from tests.helpers.filling import IMAGES, ROWS
 from trainer.augmentation.random import uniform_draws
 from trainer.input_pipeline import cache_files
+from trainer.input_pipeline import fill as fill_lib
 from trainer.input_pipeline.fill import fill
-from trainer.input_pipeline.stages import OpenStages
+from trainer.input_pipeline.plan import Fill
+from trainer.input_pipeline.stages import OpenStages, square_stage
 from trainer.run.errors import RunError
 
 
@@ -121,6 +123,43 @@ def test_while_another_process_fills_progress_is_reported_too(opened):
         assert filled(cache, on_progress=release) == ROWS
     assert waited
     check_rows(cache)
+
+
+# Rows that are computed elsewhere
+
+
+def test_rows_computed_elsewhere_several_batches_ahead_are_the_same(opened):
+    sizes = []
+
+    def ahead(stage, batches):
+        """Takes all batches before it gives the rows of the first."""
+        taken = list(batches)
+        sizes.extend(len(lower) for lower, _ in taken)
+        yield from (stage.compute(lower, draws) for lower, draws in taken)
+
+    assert filled(opened(), compute=ahead) == ROWS
+    check_rows(opened())
+    # 200 and 70 images at a time: here they are batches of 64.
+    assert sorted(sizes) == [70, 70, 200, 200, 200, 200]
+
+
+@pytest.mark.parametrize("side,images", [(32, 512), (512, 256), (1024, 64), (2048, 64)])
+def test_what_is_handed_over_is_whole_batches_within_64_mib(side, images):
+    square, top = square_stage(side), filling.chains()[0][1]
+    each = Fill(top, square, "train", (0,), 1)
+    assert fill_lib.handed_over(each) == images
+
+
+def test_what_fails_elsewhere_keeps_the_rows_before_it(opened):
+    def broken(stage, batches):
+        yield stage.compute(*next(batches))
+        raise RunError("A worker is gone.")
+
+    cache = opened()
+    with pytest.raises(RunError, match="A worker is gone"):
+        filled(cache, compute=broken)
+    assert filled(opened()) == ROWS - 70  # the lowest fill comes first
+    check_rows(opened())
 
 
 # Processes

@@ -59,7 +59,8 @@ def trained(steps: Steps, classes: int, class_weights=None) -> list[dict[str, fl
     return means
 
 
-def fitted(model: keras.Model, classes: int, smoothing: float, class_weights: list[float]):
+def fitted(model: keras.Model, classes: int, smoothing: float, class_weights: list[float],
+           optimizer: keras.optimizers.Optimizer | None = None):  # fmt: skip
     """Keras' own training of the same steps: one sigmoid unit where there are two classes."""
     inputs, labels = data(classes)
     # Keras divides by the number of images: weights whose mean is 1 in every batch.
@@ -73,7 +74,7 @@ def fitted(model: keras.Model, classes: int, smoothing: float, class_weights: li
     else:
         loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
         targets = keras.utils.to_categorical(labels, classes)
-    model.compile(keras.optimizers.Adam(RATE), loss)
+    model.compile(optimizer or keras.optimizers.Adam(RATE), loss)
     return model.fit(inputs, targets, batch_size=BATCH, epochs=EPOCHS, shuffle=False, verbose=0,
                      sample_weight=weights).history["loss"]  # fmt: skip
 
@@ -99,6 +100,27 @@ def test_twenty_steps_equal_those_of_keras_fit(classes, l2, smoothing, weighted)
     for one, other, old in zip(ours.get_weights(), theirs.get_weights(), before, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
         assert np.abs(one - old).max() > 0.05
+    np.testing.assert_allclose([each["loss"] for each in means], losses, atol=1e-5)
+
+
+PEERS = {
+    "adam": lambda decay: keras.optimizers.AdamW(RATE, weight_decay=decay),
+    "sgd": lambda decay: keras.optimizers.SGD(
+        RATE, momentum=0.9, nesterov=True, weight_decay=decay
+    ),
+}
+
+
+@pytest.mark.parametrize("optimizer", PEERS)
+def test_twenty_steps_of_each_optimizer_with_decay_equal_those_of_keras(optimizer):
+    ours, theirs = network(4), network(4)
+    peer = PEERS[optimizer](0.5)
+    peer.exclude_from_weight_decay(var_names=["bias"])
+    steps = Steps(ours, RATE, classes=4, optimizer=optimizer, weight_decay=0.5)
+    means = trained(steps, 4)
+    losses = fitted(theirs, 4, 0.0, [1.0] * 4, peer)
+    for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
     np.testing.assert_allclose([each["loss"] for each in means], losses, atol=1e-5)
 
 
@@ -179,6 +201,20 @@ def test_float16_skips_a_step_that_overflows_and_begins_again_with_its_scale(flo
     assert float(steps.optimizer.dynamic_scale) == scale / 2
     steps.reset([1.0] * 4)
     assert float(steps.optimizer.dynamic_scale) == scale
+
+
+@pytest.mark.parametrize("optimizer", PEERS)
+def test_decay_is_the_same_in_float16(float16, optimizer):
+    ours = network(4)
+    steps = Steps(ours, RATE, classes=4, optimizer=optimizer, weight_decay=1.0)
+    trained(steps, 4)
+    keras.config.set_dtype_policy("float32")
+    decayed, plain = network(4), network(4)
+    trained(Steps(decayed, RATE, classes=4, optimizer=optimizer, weight_decay=1.0), 4)
+    trained(Steps(plain, RATE, classes=4, optimizer=optimizer), 4)
+    for one, other in zip(ours.get_weights(), decayed.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-2)
+    assert np.abs(ours.get_weights()[0] - plain.get_weights()[0]).max() > 0.05
 
 
 def test_a_rate_that_is_lowered_counts_in_float16_too(float16):

@@ -1,0 +1,87 @@
+"""The closing comparison: where its trainings end, what it prints, and why there may be none."""
+
+import contextlib
+import dataclasses
+
+import pytest
+
+from tests.helpers.searches import open_trials, search
+from trainer.config import Config
+from trainer.execution.local import executor
+from trainer.input_pipeline import cache_folders
+from tuning import comparison
+
+
+def compared(low: float, high: float) -> dict:
+    difference = {"value": (low + high) / 2, "low": low, "high": high, "n": 270}
+    side = {"balanced_accuracy": {"value": 0.8, "low": 0.7, "high": 0.9}, "by_fold": {"sd": 0.01},
+            "epochs": 7}  # fmt: skip
+    shortcut = {"mean": 0.7, "sd": 0.02}
+    return {"best": side, "default": side, "difference": difference, "folds": 5, "groups": 210,
+            "shortcut_baseline": {"full_image": shortcut, "lungs_masked": shortcut}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "conclusion"),
+    [(0.01, 0.05, ""), (-0.02, 0.05, "has not shown a gain"), (-0.09, -0.01, "keep them")],
+)
+def test_the_conclusion_follows_from_the_interval(low, high, conclusion):
+    text = comparison.text(compared(low, high))
+    (difference,) = [line for line in text.splitlines() if "difference, paired" in line]
+    assert f"[{low:+.3f}, {high:+.3f}]" in difference
+    assert "n = 270 images of 210 patient groups" in text
+    assert max(map(len, text.splitlines())) <= 80
+    for words in ("has not shown a gain", "keep them"):
+        assert (words in text) == (words == conclusion)
+
+
+def test_a_fold_ends_where_the_search_kept_the_trial():
+    config = Config(epochs=40, early_stopping=3)
+    assert comparison.at_kept_epoch(None, config, 12.4) == Config(epochs=12)
+    assert comparison.at_kept_epoch(None, config, 0.4).epochs == 1
+    tuned = Config(fine_tune_from="block5")
+    assert comparison.at_kept_epoch(None, tuned, 3.0) == tuned
+
+
+def test_a_configuration_that_was_no_trial_ends_where_its_trial_would(quick):
+    trials = open_trials(*quick, "--epochs=6", "--learning_rate=1e-3:1e-2:log")
+    default = trials.space.unsearched()
+    epoch = trials(learning_rate=default.learning_rate)["epoch"]
+    with executor(None, trials.setup) as tasks:
+        assert comparison.at_kept_epoch(tasks, default, None).epochs == epoch
+
+
+NONE = {
+    "--final_folds=50): 50 folds need as many patient groups": ["--final_folds=50"],
+    "--final_folds=2): --normalization=featurewise is fitted": [
+        "--final_folds=2", "--normalization=featurewise"
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", NONE)
+def test_a_search_without_its_comparison_names_the_reason_and_is_done(
+    reason, quick, tmp_path, capsys
+):
+    assert search(tmp_path, *quick, *NONE[reason], "--max_trials=1", "--head_units=8,16")
+    printed = capsys.readouterr().out
+    assert f"No closing comparison ({reason}" in printed
+    assert "train:  python -m trainer.main --hparams=" in printed
+    assert not (tmp_path / "final.json").exists()
+
+
+def test_a_comparison_whose_rows_find_no_room_passes_the_images(quick, tmp_path):
+    """The rows of its folds, of both splits' views, do not fit where those of a trial do."""
+    flags = [*quick, "--learning_rate=1e-3:1e-2:log", "--augmentation=radiograph", "--views=2",
+             "--epochs=1"]  # fmt: skip
+    differences = []
+    for room in (1.0, 0.0):
+        folder = tmp_path / str(room)
+        trials = open_trials(*flags, f"--cache_dir={folder}")
+        config = trials.space.config({})
+        used = sum(entry.bytes for entry in cache_folders.entries(folder))
+        limit = 20.0 if room else (used + 600) / 2**30
+        config = dataclasses.replace(config, cache_gib=limit)
+        with contextlib.closing(trials.setup.opened), executor(None, trials.setup) as tasks:
+            differences.append(comparison.compare(tasks, config, config, 2)["difference"]["value"])
+    assert differences == [0, 0]

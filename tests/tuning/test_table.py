@@ -1,0 +1,199 @@
+"""The live table on a terminal of 80 columns, and the plain lines elsewhere."""
+
+import io
+import re
+import sys
+
+import pytest
+import rich.console
+
+from tests.tuning.test_results import FAILURE, SETTINGS, SPACE, WIDE, add_trial, table_of
+from tuning import results, table
+from tuning.table import Table
+
+INTERVAL = {"val_accuracy_low": 0.402, "val_accuracy_high": 0.872}
+CLEAR, UP, HIDE, SHOW = "\x1b[2K", "\x1b[1A", "\x1b[?25l", "\x1b[?25h"
+
+
+def terminal(width=80, height=40):
+    return rich.console.Console(
+        file=io.StringIO(), force_terminal=True, width=width, height=height, legacy_windows=False
+    )
+
+
+def rows_of(scores, space=SPACE):
+    """Rows of trials with these scores; None: it failed."""
+    trials = {}
+    for score in scores:
+        scored = None if score is None else (score, 0.9)
+        add_trial(trials, space, scored, None if scored else FAILURE, **INTERVAL)
+    return table_of(trials, space)
+
+
+def shown(drawn: Table, width=80, height=40):
+    """The lines of the table as they are now."""
+    console = rich.console.Console(
+        file=io.StringIO(), force_terminal=True, color_system=None, width=width, height=height
+    )
+    console.print(drawn._drawn())
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def live(rows=(), budget=20, space=SPACE, slots=lambda: 2, height=40):
+    return Table(terminal(height=height), budget, space, SETTINGS, slots, rows)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds on the table's clock, to be set."""
+    now = [100.0]
+    monkeypatch.setattr(table.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_the_table_has_running_trials_then_the_last_ended_ones(clock):
+    rows = rows_of([0.5, 0.838, None])
+    drawn = live()
+    for row in rows:
+        drawn.begun(row["trial"], row)
+        drawn.ended(row, results.best_of(rows[:2], SETTINGS))
+    drawn.begun("0003", {"head_units": 64, "learning_rate": 0.00123})
+    clock[0] += 65
+    count, best, _, heads, *lines = shown(drawn)
+    assert count == "3 of 20 trials ended, 1 failed; 1 running; time left 00:12"
+    interval = "0.838 [0.402, 0.872]"
+    assert best == f"best: trial 0001, {interval}, n = 54 images of 43 patient groups"
+    assert heads.split() == ["trial", "val", "accuracy", "time", "units", "rate"]
+    assert [line.split()[:2] for line in lines] == [
+        ["0003", "running"], ["0002", "FAILED"], ["0001", "0.838"], ["0000", "0.500"]
+    ]  # fmt: skip
+    assert lines[0].split() == ["0003", "running", "01:05", "64", "0.0012"]
+    assert interval in lines[2]
+
+
+def test_no_line_is_wider_than_80_columns_and_hidden_parameters_are_counted():
+    rows = rows_of([0.5, None, *[0.838] * 20], WIDE)
+    drawn = live(rows, budget=1000, space=WIDE)
+    lines = shown(drawn, width=200)  # where nothing is cut
+    assert max(map(len, lines)) <= 80
+    assert lines[-1] == "(1 more parameter in trials.csv)"
+    named = [p.name for p in WIDE.parameters if p.name.split("_")[-1] in lines[3].split()]
+    assert named == [p.name for p in WIDE.parameters[:5]]
+    assert "…" not in "\n".join(lines[4:])
+
+
+def test_at_most_twelve_trials_are_shown_and_fewer_on_a_low_terminal():
+    rows = rows_of([0.5] * 30)
+    drawn = live(rows, slots=lambda: 40)
+    for number in range(30, 70):
+        drawn.begun(f"{number:04d}", rows[0])
+    body = [line for line in shown(drawn) if re.match(r"\d{4} ", line)]
+    assert len(body) == 12
+    assert sum("running" in line for line in body) == 6
+    assert [line[:4] for line in body[6:]] == ["0029", "0028", "0027", "0026", "0025", "0024"]
+    assert "40 running" in shown(drawn)[0]
+    low = live(rows, height=12)
+    assert len(shown(low)) < 12
+
+
+def test_the_time_left_follows_from_the_mean_the_slots_and_what_runs(clock):
+    slots = [2]
+    drawn = live(rows_of([0.5] * 4), budget=24, slots=lambda: slots[0])  # 1.5 s each
+    assert drawn._time_left() == "00:15"
+    slots[0] = 1  # a node is lost
+    drawn.begun("0004", {})
+    assert drawn._time_left() == "00:30"
+    clock[0] += 1.4
+    assert drawn._time_left() == "00:28"
+    slots[0] = 0
+    drawn.begun("0005", {})
+    assert drawn._time_left() == "?"
+
+
+def test_the_time_left_is_open_without_a_budget_or_an_ended_trial():
+    assert "0 of 20 trials ended, 0 failed; 0 running; time left ?" in shown(live())
+    endless = shown(live(rows_of([0.5, 0.6]), budget=0))
+    assert endless[0] == "2 of ? trials ended, 0 failed; 0 running; time left ?"
+
+
+def written(console):
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt, ValueError])
+def test_the_table_leaves_a_clean_screen_whatever_ends_it(error):
+    console = terminal()
+    drawn = Table(console, 20, SPACE, SETTINGS, lambda: 1)
+    try:
+        with drawn:
+            drawn.begun("0000", {"head_units": 64, "learning_rate": 0.001})
+            if error is not None:
+                raise error
+    except (KeyboardInterrupt, ValueError):
+        pass
+    drawn.close()  # a second time does nothing
+    text = written(console)
+    assert HIDE in text
+    end = text[text.rindex(SHOW) :]
+    height = len(shown(drawn))
+    assert end == SHOW + "\r" + f"{UP}{CLEAR}" * height
+
+
+def test_notes_and_failures_stay_above_the_table_as_they_are():
+    console, rows = terminal(), rows_of([0.5, None])
+    note = "12 [bold] %s trials: " + "a long line " * 10
+    with Table(console, 20, SPACE, SETTINGS, lambda: 1) as drawn:
+        drawn.note(note)
+        print("printed by others")
+        for row in rows:
+            drawn.ended(row, rows[0])
+    text = written(console)
+    assert note + "\n" in text
+    assert "printed by others\n" in text
+    assert "trial 0001  FAILED: Out of memory: 9 GiB" in text
+    assert "(best: trial" not in text  # no line of a trial that went well
+
+
+def test_plain_lines_are_those_of_the_results_and_nothing_is_redrawn(capsys):
+    rows = rows_of([0.5, None])
+    with Table.make(20, SPACE, SETTINGS, lambda: 1) as drawn:
+        drawn.note("Two trials:")
+        for row in rows:
+            drawn.begun(row["trial"], row)
+            drawn.ended(row, rows[0])
+    expected = ["Two trials:", *(results.line(row, rows[0], SPACE, SETTINGS) for row in rows)]
+    assert capsys.readouterr().out == "\n".join(expected) + "\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_has_the_live_table_and_a_dumb_one_or_a_forced_file_has_lines(monkeypatch):
+    arguments = 20, SPACE, SETTINGS, lambda: 1
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    with Table.make(*arguments):
+        pass
+    assert HIDE in sys.stdout.getvalue()
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    with Table.make(*arguments):
+        pass
+    assert sys.stdout.getvalue() == ""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    with Table.make(*arguments):
+        pass
+    assert sys.stdout.getvalue() == ""
+
+
+def test_messages_of_errors_stay_in_their_file(monkeypatch):
+    console = terminal()
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with Table(console, 20, SPACE, SETTINGS, lambda: 1):
+        print("a warning", file=sys.stderr)
+    assert sys.stderr.getvalue() == "a warning\n"
+    assert "a warning" not in written(console)

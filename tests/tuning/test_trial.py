@@ -1,0 +1,166 @@
+"""A trial measures what the trainer measures, the same each time, and every value counts."""
+
+import statistics
+
+import numpy as np
+import pytest
+
+from tests.helpers import searches
+from tests.helpers.searches import Trials, open_trials
+from trainer import cross_validation, train
+from trainer.config import BELONGING
+from trainer.evaluation import history, predictions
+from trainer.execution.tasks import TaskFailed
+from trainer.run import run_dir
+from tuning.space import USUAL
+
+SIZED = ("image_size", "views")  # fixed here: each has a test of its own
+ALL = [f"--search={','.join(name for name in USUAL if name not in SIZED)}",
+       "--learning_rate=1e-6:1:log", "--head_units=8:64:8", "--views=1", "--fine_tune_epochs=3",
+       "--fine_tune_learning_rate=1e-5"]  # fmt: skip
+ONE = {"head_units": 16, "learning_rate": 1e-3, "dropout": 0.3, "batch_size": 16}
+OTHER = {"head_units": 8, "learning_rate": 3e-3, "dropout": 0.1, "l2": 1e-2, "pooling": "max",
+         "batch_size": 8, "label_smoothing": 0.2, "augmentation": "radiograph",
+         "optimizer": "sgd", "weight_decay": 1e-2, "shift": 0.12, "zoom": 0.2,
+         "contrast": 0.4}  # fmt: skip
+AUGMENTED = {**ONE, "augmentation": "radiograph"}
+TUNES = "fine_tune_from"
+# Its head learns next to nothing: it gives one class for all images and is too sure of it, which
+# training block 5 mends in small steps, so that the last epoch is the best one.
+TUNED = {**ONE, "learning_rate": 1e-6, "batch_size": 8, TUNES: "block5"}
+SCORES = ("val_loss", "val_accuracy", "val_balanced_accuracy")
+
+
+@pytest.fixture(scope="module")
+def trials(quick) -> Trials:
+    return open_trials(*quick, *ALL)
+
+
+@pytest.fixture(scope="module")
+def one(trials) -> dict[str, float]:
+    return trials(**ONE)
+
+
+@pytest.fixture(scope="module")
+def tuned(trials) -> dict[str, float]:
+    return trials(**TUNED)
+
+
+@pytest.fixture(scope="module")
+def large(quick) -> Trials:
+    """Images whose block 5 has more than one place to pool."""
+    return open_trials(*quick, *ALL, "--image_size=64", "--epochs=1")
+
+
+def test_a_trial_is_the_epoch_that_the_trainer_keeps(trials, one, tmp_path):
+    run_dir.prepare(tmp_path, overwrite=True)
+    train.train_and_evaluate(trials.space.config(ONE), tmp_path)
+    (best,) = (row for row in history.read(tmp_path / "history.csv") if row["best"])
+    for name in ("epoch", "loss", "accuracy", *SCORES):
+        assert one[name] == pytest.approx(best[name], rel=1e-6), name
+
+
+def test_a_trial_in_folds_is_the_trainers_cross_validation(quick, tmp_path):
+    trials = open_trials(*quick, *ALL, "--folds=2", "--executions_per_trial=2", "--epochs=4")
+    values = {**ONE, "head_units": 64, "learning_rate": 3e-3}
+    measured = trials(**values)
+    by_fold = cross_validation.cross_validate(trials.space.config(values), 2, 2, tmp_path)[
+        "by_fold"
+    ]
+    assert measured["val_balanced_accuracy"] == pytest.approx(by_fold["mean"])
+    assert measured["val_balanced_accuracy_sd"] == pytest.approx(by_fold["sd"])
+    assert by_fold["sd"] > 0
+    table = predictions.read(tmp_path / "predictions.csv")
+    right = table.probabilities[np.arange(len(table.labels)), table.labels]
+    losses = [
+        -np.log(right[(table.repeats == repeat) & (table.folds == fold)]).mean()
+        for repeat in range(2)
+        for fold in range(2)
+    ]
+    assert measured["val_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+    assert measured["val_loss_sd"] == pytest.approx(np.std(losses, ddof=1), rel=1e-3)
+    assert measured["val_images"] == len(set(table.image_ids))
+    assert measured["val_groups"] == len(set(table.groups))
+
+
+@pytest.mark.parametrize("name", OTHER.keys() - {"pooling", *BELONGING["augmentation"]})
+def test_every_parameter_counts(name, trials, one):
+    assert differs(trials(**{**ONE, name: OTHER[name]}), one)
+
+
+@pytest.mark.parametrize("name", ["shift", "zoom", "contrast"])
+def test_every_strength_of_augmentation_counts(name, trials):
+    assert differs(trials(**{**AUGMENTED, name: OTHER[name]}), trials(**AUGMENTED))
+
+
+def test_the_number_of_views_counts(quick):
+    trials = open_trials(*quick, "--augmentation=radiograph", "--views=1,2")
+    assert differs(trials(views=2), trials(views=1))
+
+
+def test_the_size_of_images_counts(quick):
+    trials = open_trials(*quick, "--image_size=32,64", "--epochs=1")
+    assert differs(trials(image_size=64), trials(image_size=32))
+
+
+def test_pooling_counts(large):
+    assert differs(large(**ONE, pooling="max"), large(**ONE))
+
+
+def test_fine_tuning_counts(one, tuned):
+    assert differs(tuned, one)
+    assert tuned["parameters"] > one["parameters"]
+    assert tuned["epoch"] > 2  # of the head
+
+
+def differs(other: dict[str, float], one: dict[str, float]) -> bool:
+    """Whether other scores were measured, of the same images."""
+    assert other.keys() == one.keys()
+    for name in ("val_images", "val_groups"):
+        assert other[name] == one[name]
+    return [other[score] for score in SCORES] != [one[score] for score in SCORES]
+
+
+def test_a_trial_again_after_others_gives_the_same(trials, one, tuned):
+    assert trials(**TUNED) == tuned
+    assert trials(**ONE) == one
+    # In a process that ran others, opened again, as after a kill.
+    assert open_trials(*trials.argv)(**ONE) == one
+
+
+def test_executions_are_means_over_seeds_with_their_deviation(trials, tuned):
+    """The second begins with the blocks that the first began with."""
+    both = open_trials(*trials.argv, "--executions_per_trial=2", setup=trials.setup)(**TUNED)
+    second = open_trials(*trials.argv, "--seed=2", setup=trials.setup)(**TUNED)
+    assert tuned["val_loss"] != second["val_loss"]
+    # The first has trained blocks, which the second may not begin with.
+    assert tuned["epoch"] > trials.space.fixed["epochs"]
+    for name in (*SCORES, "loss", "accuracy", "epoch"):
+        assert both[name] == pytest.approx(statistics.fmean([tuned[name], second[name]]))
+    for name in SCORES:
+        assert both[f"{name}_sd"] == pytest.approx(statistics.stdev([tuned[name], second[name]]))
+    assert both["parameters"] == tuned["parameters"]
+    assert not [name for name in tuned if name.endswith("_sd")]
+
+
+def test_images_are_counted_up_to_where_the_training_stopped(quick):
+    flags = ["--early_stopping=1", "--epochs=90", "--learning_rate=1e-2:1e-1:log"]
+    trials = open_trials(*quick, *flags)
+    measured = trials.result().metrics
+    images = measured["images_per_second"] * measured["seconds"]
+    assert images / len(trials.setup.dataset.splits["train"]) == pytest.approx(
+        measured["epoch"] + 1
+    )
+    assert measured["epoch"] < 89
+
+
+@pytest.mark.parametrize("flag", ["--folds=0", "--folds=2"])
+def test_numbers_that_are_none_fail_the_trial_with_a_reason(flag, quick, monkeypatch):
+    """Convolutions that bring images to the brink of float32, and a head beyond."""
+    searches.fix_random_weights(monkeypatch, first=1e36)
+    trials = open_trials(*quick, *ALL, flag)
+    with pytest.raises(TaskFailed) as failed:
+        trials(**ONE)
+    assert "gives no finite probabilities any more. Lower the learning rate (0.001)" in str(
+        failed.value
+    )

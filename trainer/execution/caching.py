@@ -1,0 +1,41 @@
+"""Fills the cache with all that a training reads, here or by the tasks of a cluster."""
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from trainer.config import Config
+from trainer.execution.local import executor
+from trainer.training.setup import set_up
+from trainer.training.training import Training
+
+if TYPE_CHECKING:
+    from trainer.execution.ray import Cluster
+
+
+def fill_cache(config: Config, cluster: "Cluster | None" = None) -> str:
+    """Caches the squares and activations that `trainer.main` reads with the same flags.
+
+    Args:
+        config: Of the training.
+        cluster: Of `execution.ray.connected`, where activations are computed; None: here.
+
+    Returns:
+        A line on what is cached.
+
+    Raises:
+        RunError: The dataset or the weights are missing, or the cache can't be used.
+    """
+    opened = set_up(config)
+    with contextlib.closing(opened.opened), executor(cluster, opened) as tasks:
+        setup, splits = tasks.setup, opened.dataset.splits
+        scored = [name for name, images in splits.items() if name != "train" and len(images)]
+        training = Training(setup, setup.config, splits, train="train", score=scored)
+    rows = sum(len(views) * len(splits[name]) for _, name, views in training.reads)
+    size = sum(
+        stage.spec.row_bytes * len(views) * len(splits[name])
+        for stage, name, views in training.reads
+    )
+    return (
+        f"{rows:,} rows, {size / 2**20:.1f} MiB, of {setup.dataset.name} are cached in "
+        f"{setup.opened.cache_dir}: a training with these flags computes none of them."
+    )

@@ -1,0 +1,120 @@
+"""The closing comparison: the best values against the trainer's defaults, on new folds.
+
+The best of many trials looks better than it is on what chose it. So both are cross-validated on the
+images of train and validation, with other folds and seeds than the search's; the difference is
+paired, image by image, with its interval over patients. The images are the same, and some of the
+optimism stays; the test split, which is free of it, is opened by `trainer.main` alone, once.
+"""
+
+import dataclasses
+from typing import Any
+
+from trainer import config as config_lib
+from trainer import cross_validation
+from trainer.config import Config
+from trainer.evaluation import baselines, intervals, metrics
+from trainer.execution.tasks import Executor, Task, run_all
+from trainer.run.text import estimate, number, table
+from trainer.training.setup import Setup
+from tuning import trial as trial_lib
+
+_OTHER_SEED = 1000  # what is added to the search's seed
+
+
+def compare(tasks: Executor, best: Config, default: Config, count: int) -> dict[str, Any]:
+    """Cross-validates two configurations on the same folds, each fold a task.
+
+    Args:
+        tasks: What runs them, with the images of train and validation.
+        best: Of the best trial.
+        default: Of the trainer's defaults.
+        count: Folds.
+
+    Returns:
+        `best` and `default` (`balanced_accuracy` as in `metrics.score`, mean and sd over folds,
+        and `epochs`), `difference` (see `intervals.paired_difference`), `shortcut_baseline`,
+        `folds`, `groups` and `seed`.
+
+    Raises:
+        ConfigError, RunError: The images can't be assigned to folds, or a training failed.
+    """
+    config_lib.check_folds(dataclasses.replace(best, early_stopping=0), count, 1)
+    images, seed = cross_validation.images_of_folds(tasks.setup), best.seed + _OTHER_SEED
+    fold = cross_validation.assign_folds(images, count, 1, seed)
+    right, compared = {}, {}
+    for side, config in (("best", best), ("default", default)):
+        predicted = cross_validation.out_of_fold_by_tasks(
+            tasks, config, fold, seed=seed, label=f"{side:7s}", quiet=True
+        )
+        predictions = cross_validation.as_predictions(images, fold, predicted)
+        by_fold = [
+            each["balanced_accuracy"]
+            for each in metrics.scores_by_fold(images.labels, fold, predicted)[0]
+        ]
+        compared[side] = {
+            "balanced_accuracy": metrics.score(predictions)["balanced_accuracy"],
+            "by_fold": {**metrics.mean_and_sd(by_fold), "values": by_fold},
+            "epochs": config.epochs,
+        }
+        right[side] = (predicted.argmax(axis=2) == images.labels).mean(axis=0)
+    small = tasks.setup.squares(images, baselines.SIZE)[..., 0]
+    return {
+        **compared,
+        "difference": intervals.paired_difference(
+            images.labels, images.group_numbers, right["best"], right["default"]
+        ),
+        "shortcut_baseline": baselines.cross_validated(small, images.labels, fold[0], best.classes),
+        "folds": count,
+        "groups": len(set(images.groups)),
+        "seed": seed,
+    }
+
+
+def at_kept_epoch(tasks: Executor, config: Config, epoch: float | None) -> Config:
+    """The config that ends at the epoch that validation chooses, as `trainer.main` does.
+
+    A fold has nothing to choose an epoch by. Fine-tuning has two phases, and both are run to their
+    ends.
+
+    Args:
+        tasks: What trains it, where the epoch is not known.
+        config: The configuration.
+        epoch: The epoch, from 1, or a mean of some, where it was a trial.
+
+    Raises:
+        RunError: The training failed.
+    """
+    if config.fine_tune_from != "none":
+        return dataclasses.replace(config, early_stopping=0)
+    if epoch is None:
+        trial_lib.provide(tasks, config, folds=False)
+        (ended,) = run_all(tasks, [Task("the training of the defaults", _kept_epoch, (config,))])
+        epoch = ended.result()
+    return dataclasses.replace(config, epochs=max(1, round(epoch)), early_stopping=0)
+
+
+def _kept_epoch(setup: Setup, config: Config) -> float:
+    training = trial_lib.training_of(setup, config, folds=False)
+    return trial_lib.train_and_score(training, config.seed)["epoch"]
+
+
+def text(compared: dict[str, Any]) -> str:
+    """The comparison on the screen, at most 80 columns."""
+    difference = compared["difference"]
+    n = f"n = {difference['n']:,} images of {compared['groups']:,} patient groups"
+    rows = [[f"out of {compared['folds']} new folds", "balanced accuracy", "sd over folds"]]
+    for side in ("best", "default"):
+        of = compared[side]
+        label = f"  {side}, {of['epochs']} epochs"
+        rows.append([label, estimate(of["balanced_accuracy"]), number(of["by_fold"]["sd"])])
+    rows.append(["  difference, paired", estimate(difference, "+"), ""])
+    for key, label in (("full_image", "full image"), ("lungs_masked", "lungs masked")):
+        baseline = compared["shortcut_baseline"][key]
+        shown = [number(baseline["mean"]), number(baseline["sd"])]
+        rows.append([f"  shortcut baseline, {label}", *shown])
+    lines = ["", table(rows), f"  (95 % intervals over patient groups, {n})"]
+    if difference["high"] < 0:
+        lines.append("  The defaults are better on folds that the search did not see: keep them.")
+    elif difference["low"] <= 0:
+        lines.append("  The interval holds 0: the search has not shown a gain.")
+    return "\n".join(lines)

@@ -1,0 +1,210 @@
+"""What is written and printed when a trial ends, and what of it is read again later."""
+
+import contextlib
+import functools
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from trainer import cross_validation
+from trainer.config import Config
+from trainer.evaluation import predictions
+from trainer.execution.tasks import Ended
+from trainer.input_pipeline.dataset import Images
+from trainer.run import command, files, run_dir
+from trainer.run.errors import RunError
+from trainer.training.setup import Setup
+from trainer.training.validation import predictions_of
+from tuning import results
+from tuning import trial as trial_lib
+from tuning.oracle import Proposals
+from tuning.table import Table
+from tuning.trial import TrialResult
+
+_HOPELESS = 5  # failures, since a process began, of a search that has no finished trial
+_COMPARED_EVERY = 10  # trials
+_PREDICTIONS, _ERROR = "predictions.csv", "error.txt"
+# Where KerasTuner's `get_best_models` looks for a trial's network.
+_WEIGHTS, _BUILD = "checkpoint.weights.h5", "build_config.json"
+
+
+class Record:
+    """Writes what trials measured into the folder of a search.
+
+    Attributes:
+        rows: Of the trials, see `results.rows`.
+        best: The row of the best trial; None where none is done.
+    """
+
+    def __init__(self, search: Any, proposals: Proposals) -> None:
+        """Reads what there is.
+
+        Args:
+            search: The search, of `search.Search`.
+            proposals: Its trials.
+        """
+        self._search, self._proposals = search, proposals
+        self._folder, self._settings = search.folder, search.settings
+        self._about = {"search_dir": str(search.folder.root), **run_dir.provenance()}
+        self._known: dict[str, results.Row] = {}
+        self.rows = results.rows(proposals.trials, search.space, search.settings, self._known)
+        self.best = results.best_of(self.rows, search.settings)
+        self._before = self._ended = sum(row["status"] != "RUNNING" for row in self.rows)
+        if self._ended:
+            print(f"Going on in {self._folder.root}: {self._ended} trials have ended.", flush=True)
+
+    def open(self, setup: Setup) -> None:
+        """Checks that the images are those of the earlier trials.
+
+        Args:
+            setup: The images.
+
+        Raises:
+            RunError: They are others.
+        """
+        fingerprint, path = setup.dataset.fingerprint, self._folder.best
+        if path.exists():
+            before = json.loads(path.read_text(encoding="utf-8"))["dataset_fingerprint"]
+            if before != fingerprint:
+                raise RunError(
+                    f"The search in {self._folder.root} was made on other images than those that "
+                    f"{setup.dataset.name} has now. Build what it was made on, give another "
+                    "--search_dir, or --overwrite."
+                )
+        self._about["dataset_fingerprint"] = fingerprint
+        self._setup = setup
+
+    def begin(self, table: Table) -> None:
+        """Shows what follows in a table."""
+        self._table = table
+
+    def ended(self, ended: Ended) -> None:
+        """Writes a trial that ended: its files first, then its line in the log.
+
+        Args:
+            ended: The task of the trial.
+
+        Raises:
+            RunError: Trial after trial fails, and none is done.
+        """
+        trial, result = ended.task.name, ended.value
+        if ended.details:
+            with self._whole(trial, _ERROR) as beside:
+                beside.write_text(ended.details, encoding="utf-8")
+        if result is not None:
+            self._write_files(trial, result)
+        metrics = None if result is None else result.metrics
+        step = int(metrics.get("epoch", 0)) if metrics else 0
+        self._proposals.end(trial, metrics, step=step, reason=ended.failure)
+        self._ended += 1
+        self._write()
+        self._table.ended(next(row for row in self.rows if row["trial"] == trial), self.best)
+        if self._ended % _COMPARED_EVERY == 0:
+            self._compare_with_default()
+        self._require_hope()
+        command.raise_if_interrupted()
+
+    def _write_files(self, trial: str, result: TrialResult) -> None:
+        """What is kept of a trial beside its numbers."""
+        space, settings = self._search.space, self._settings
+        config = self.config(trial)
+        values = {p.name: getattr(config, p.name) for p in space.parameters}
+        row = {"trial": trial, "status": "COMPLETED", **values, **result.metrics}
+        results.write_curves(self._folder.root, row, result.curves, space, settings)
+        order = results.ranked([*self.rows, row], settings)
+        if trial in (order[0]["trial"], self._default):
+            images = trial_lib.scored_images(self._setup, settings.folds)
+            fold = trial_lib.assigned(self._setup, settings, config)
+            with self._whole(trial, _PREDICTIONS) as beside:
+                predictions.write(beside, _as_predictions(images, fold, result.probabilities))
+        # KerasTuner ranks by the objective alone: the networks of all that equal the last stay.
+        kept = {each[settings.objective] for each in order[: settings.keep_best]}
+        if result.weights is not None and row[settings.objective] in kept:
+            with self._whole(trial, _WEIGHTS) as beside:
+                beside.write_bytes(result.weights)
+            with self._whole(trial, _BUILD) as beside:
+                beside.write_text("{}", encoding="utf-8")
+        for each in order[settings.keep_best :]:
+            if each[settings.objective] not in kept:
+                (self._folder.trial(each["trial"]) / _WEIGHTS).unlink(missing_ok=True)
+
+    def _whole(self, trial: str, name: str) -> contextlib.AbstractContextManager[pathlib.Path]:
+        """A file of a trial's folder, written whole."""
+        self._folder.trial(trial).mkdir(exist_ok=True)
+        return files.written_whole(self._folder.trial(trial) / name)
+
+    def _write(self, *, final: bool = False) -> None:
+        self.rows = results.write(
+            self._folder.root, self._proposals.trials, self._search.space, self._settings,
+            self._about, self._known, final=final,
+        )  # fmt: skip
+        self.best = results.best_of(self.rows, self._settings)
+        self._proposals.export(self._folder.root, final=final)
+
+    def end(self) -> None:
+        """Writes what is written at the end alone, and prints the best trials."""
+        self._write(final=True)
+        print(results.leaderboard(self.rows, self._search.space, self._settings))
+
+    def config(self, trial: str) -> Config:
+        """The trainer's config of a trial."""
+        return self._search.space.config(self._proposals.trials[trial].hyperparameters.values)
+
+    def epoch(self, config: Config) -> float | None:
+        """The epoch that validation chose of a configuration, if it was a trial; from 1."""
+        epochs = (
+            row["epoch"]
+            for row in self.rows
+            if row["status"] == "COMPLETED" and self.config(row["trial"]) == config
+        )
+        return next(epochs, None)
+
+    @functools.cached_property
+    def _default(self) -> str | None:
+        """Id of the trial of the trainer's defaults, or of what is nearest to them."""
+        first = next(iter(self._proposals.trials), None)
+        return None if self._settings.tuner == "hyperband" else first
+
+    def _compare_with_default(self) -> None:
+        """Shows the best so far against the defaults, on the images that chose it."""
+        if self.best is None or self._default in (None, self.best["trial"]):
+            return
+        paths = [
+            self._folder.trial(each) / _PREDICTIONS for each in (self.best["trial"], self._default)
+        ]
+        if not all(path.exists() for path in paths):  # the trial of the defaults failed, say
+            return
+        images = trial_lib.scored_images(self._setup, self._settings.folds)
+        both = [predictions.read(path).probabilities for path in paths]
+        shape = (-1, len(images), both[0].shape[-1])
+        self._table.note(
+            results.against_default(
+                *(each.reshape(shape) for each in both), images.labels, images.group_numbers,
+                trial=self.best["trial"], trials=self._ended,
+            )
+        )  # fmt: skip
+
+    def _require_hope(self) -> None:
+        """Ends a search where trial after trial fails and none is done."""
+        failed = [row for row in self.rows if row["status"] == "FAILED"]
+        if self.best is None and len(failed) - self._before >= _HOPELESS:
+            raise RunError(
+                f"All of the {len(failed)} trials so far failed; the last: {failed[-1]['reason']} "
+                "When that is mended, the same command goes on with the other trials, and "
+                "--overwrite begins again."
+            )
+
+
+def _as_predictions(
+    images: Images, fold: np.ndarray | None, probabilities: np.ndarray
+) -> predictions.Predictions:
+    executions, n = probabilities.shape[:2]
+    if fold is not None:
+        return cross_validation.as_predictions(images, fold, probabilities)
+    return predictions_of(
+        images.take(np.tile(np.arange(n), executions)),
+        probabilities.reshape(executions * n, -1),
+        repeats=np.repeat(np.arange(executions), n),
+    )

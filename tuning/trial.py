@@ -1,0 +1,375 @@
+"""A trial: a task that trains the network of some values and measures it.
+
+Only train and validation are opened: a trial can't reach the test split.
+"""
+
+import collections
+import copy
+import dataclasses
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+
+from trainer import cross_validation
+from trainer.config import Config
+from trainer.evaluation import intervals, metrics
+from trainer.execution.tasks import Executor, TaskFailed, progressed
+from trainer.input_pipeline.dataset import Images, joined
+from trainer.model import networks, vgg16
+from trainer.model.precision import Precision
+from trainer.model.weights import Weights
+from trainer.run.errors import DivergedError
+from trainer.training.callbacks import EarlyStopping
+from trainer.training.loop import TrainState, train_phases
+from trainer.training.setup import Setup, set_up
+from trainer.training.training import Training
+from trainer.training.validation import Validation
+from tuning.settings import OBJECTIVES, Settings
+from tuning.space import Space
+
+SPLITS = cross_validation.SPLITS
+_PREFIX = "val_"
+_RESAMPLES = 2000
+_SHARED = 2  # trainings whose rows several trials use; each may hold 2 GiB of them
+# What concerns the head alone: trials that differ in it share networks and rows.
+_OF_HEAD = (
+    "learning_rate", "head_units", "pooling", "dropout", "l2", "label_smoothing", "batch_size",
+    "class_weights", "optimizer", "weight_decay", "early_stopping", "epochs",
+)  # fmt: skip
+Logs = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialResult:
+    """What a trial measured.
+
+    Attributes:
+        metrics: Means over folds and executions: `val_loss` (nats), `val_accuracy` and
+            `val_balanced_accuracy`, each with its 95 % interval over patient groups (NAME_low,
+            NAME_high) and, where there are several, its standard deviation (NAME_sd); without
+            folds also `loss`, `accuracy` and `epoch` (see `train_and_score`); `seconds`,
+            `images_per_second` and `parameters`; and how many images and patient groups were
+            scored, `val_images` and `val_groups`.
+        curves: Of each execution, or of each fold of each execution, the logs of its epochs (see
+            `loop.train_phases`) with `epoch`, from 1, and `learning_rate`.
+        probabilities: float32 [executions, n, classes] of the scored images.
+        weights: The file `.weights.h5` of the network as it is served, with --keep_best; else None.
+    """
+
+    metrics: dict[str, float]
+    curves: list[list[Logs]]
+    probabilities: np.ndarray
+    weights: bytes | None = None
+
+
+def open_images(config: Config, sizes: Sequence[int] = ()) -> Setup:
+    """Opens what all trials share, and forgets the test split.
+
+    Args:
+        config: Of any trial.
+        sizes: Sides of further squares that trials use, in pixels.
+
+    Raises:
+        RunError: As for `set_up`.
+    """
+    setup = set_up(config, splits=SPLITS, sizes=sizes)
+    splits = {name: setup.dataset.splits[name] for name in SPLITS}
+    return dataclasses.replace(setup, dataset=dataclasses.replace(setup.dataset, splits=splits))
+
+
+def scored_images(setup: Setup, folds: int) -> Images:
+    """The images that a trial is scored on: all with folds, else those of validation."""
+    splits = setup.dataset.splits
+    return joined([splits[name] for name in SPLITS]) if folds else splits["validation"]
+
+
+def assigned(setup: Setup, settings: Settings, config: Config) -> np.ndarray | None:
+    """int64 [executions, n], the fold of each scored image; None without folds.
+
+    Raises:
+        RunError: The images can't be assigned to so many folds.
+    """
+    if not settings.folds:
+        return None
+    images = scored_images(setup, settings.folds)
+    return cross_validation.assign_folds(
+        images, settings.folds, settings.executions_per_trial, config.seed
+    )
+
+
+def run(
+    setup: Setup,
+    space: Space,
+    settings: Settings,
+    values: Mapping[str, Any],
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> TrialResult:
+    """Trains and scores the network of some values; a task.
+
+    Args:
+        setup: Of `open_images`.
+        space: What is searched.
+        settings: How.
+        values: By parameter, and those of the tuner's own.
+        callbacks: Of the user; each training gets copies.
+
+    Raises:
+        TaskFailed: It diverged.
+        RunError: Something is wrong that is wrong for every trial.
+    """
+    config, begin = space.config(values), time.perf_counter()
+    try:
+        training = training_of(setup, config, folds=bool(settings.folds))
+        measure = _by_folds if settings.folds else _by_executions
+        scores, curves, probabilities = measure(setup, settings, training, callbacks)
+    except DivergedError as error:
+        raise TaskFailed(str(error)) from None
+    images, seconds = scored_images(setup, settings.folds), time.perf_counter() - begin
+    passed = sum(len(curve) for curve in curves) * len(training.train_at)
+    share = 1 - 1 / settings.folds if settings.folds else 1  # of the images, in each fold's epochs
+    measured = {
+        **_mean_and_sd(scores),
+        **_intervals(images, probabilities),
+        "seconds": seconds,
+        "images_per_second": passed * share / seconds,
+        "parameters": float(_trained(training.networks.trained)),
+        "val_images": float(len(images)),
+        "val_groups": float(len(set(images.groups))),
+    }
+    weights = _weights(setup, training) if settings.keep_best and not settings.folds else None
+    return TrialResult(measured, curves, probabilities, weights)
+
+
+def training_of(setup: Setup, config: Config, *, folds: bool) -> Training:
+    """The training of a configuration, its rows computed where they are missing.
+
+    One that changes the head alone builds that head over networks and rows that the trials of this
+    process share; one that trains blocks, or whose rows do not fit into the cache, has a whole
+    network of its own.
+
+    Args:
+        setup: Of `open_images`.
+        config: What is trained.
+        folds: Whether it is scored in folds, whose images are those of both splits.
+    """
+    if config.fine_tune_from == "none" and config.view_count:
+        shared = _shared_training(setup, config, folds)
+        if shared.plan.phases[0].train.compute is not None:
+            return shared.under(config)
+    return whole_training(setup, config, folds=folds)
+
+
+def whole_training(setup: Setup, config: Config, *, folds: bool) -> Training:
+    """A training with whole networks of its own; see `training_of`."""
+    images: Mapping[str, Images] = setup.dataset.splits
+    train, score = "train", ("validation",)
+    if folds:
+        train, score = cross_validation.ALL, (cross_validation.ALL,)
+        images = {cross_validation.ALL: scored_images(setup, folds)}
+    return Training(
+        setup, config, images, train=train, score=score, on_progress=progressed, quiet=True
+    )
+
+
+def rows_key(setup: Setup, config: Config) -> Config:
+    """The configuration whose rows a configuration trains on; equal for all heads over them."""
+    usual = {name: getattr(Config, name) for name in _OF_HEAD}
+    return dataclasses.replace(
+        config, **{**usual, "epochs": max(config.epochs, setup.config.epochs)}
+    )
+
+
+def rows_training(setup: Setup, config: Config, *, folds: bool) -> Training:
+    """The training whose rows a configuration trains on, computed where they are missing."""
+    if config.fine_tune_from == "none" and config.view_count:
+        return _shared_training(setup, config, folds)
+    return whole_training(setup, config, folds=folds)
+
+
+def provide(tasks: Executor, config: Config, folds: bool) -> None:
+    """Has all workers compute the rows of a configuration before one of them trains on them.
+
+    Args:
+        tasks: What runs trials; in this process a trial computes its rows itself.
+        config: What is to be trained.
+        folds: Whether it is scored in folds.
+    """
+    setup = tasks.setup
+    if setup.compute is None:
+        return
+    key, provided = (rows_key(setup, config), folds), setup.kept.setdefault("provided", set())
+    if key not in provided:
+        tasks.provide(rows_training(setup, config, folds=folds))
+        provided.add(key)
+
+
+def _shared_training(setup: Setup, config: Config, folds: bool) -> Training:
+    """The training under all heads of one kind of rows, with the views of the longest of them."""
+    shared = setup.kept.setdefault("trainings", collections.OrderedDict())
+    longest = rows_key(setup, config)
+    key = longest, folds
+    if key not in shared:
+        while len(shared) >= _SHARED:
+            shared.popitem(last=False)
+        shared[key] = whole_training(setup, longest, folds=folds)
+    shared.move_to_end(key)
+    return shared[key]
+
+
+def _by_executions(
+    setup: Setup,
+    settings: Settings,
+    training: Training,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> tuple[list[Logs], list[list[Logs]], np.ndarray]:
+    """Scores, curves and probabilities of each execution on the validation split."""
+    config, scores, curves, probabilities = training.config, [], [], []
+    for execution in range(settings.executions_per_trial):
+        if execution and config.fine_tune_from != "none":  # its blocks have been trained
+            training = training_of(setup, config, folds=False)
+        watch = _Watch()
+        calls = [*copy.deepcopy(list(callbacks)), watch]
+        scores.append(train_and_score(training, config.seed + execution, calls))
+        curves.append(watch.curve)
+        probabilities.append(training.probabilities(training.plan.phases[-1], "validation"))
+    return scores, curves, np.stack(probabilities)
+
+
+def _by_folds(
+    setup: Setup,
+    settings: Settings,
+    training: Training,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> tuple[list[Logs], list[list[Logs]], np.ndarray]:
+    """Scores and curves of each fold, and probabilities of each execution."""
+    fold, watch = assigned(setup, settings, training.config), _Watch()
+    predicted = cross_validation.out_of_fold(
+        training, fold, label="", callbacks=[*copy.deepcopy(list(callbacks)), watch]
+    )
+    labels = training.images[cross_validation.ALL].labels
+    scores = [
+        {f"{_PREFIX}{name}": value for name, value in each.items()}
+        for repeat in metrics.scores_by_fold(labels, fold, predicted)
+        for each in repeat
+    ]
+    epochs = training.plan.phases[-1].phase.epochs.stop
+    curves = [watch.curve[at : at + epochs] for at in range(0, len(watch.curve), epochs)]
+    return scores, curves, predicted
+
+
+def train_and_score(
+    training: Training, seed: int, callbacks: Sequence[keras.callbacks.Callback] = ()
+) -> dict[str, float]:
+    """Trains all phases with a new head and scores validation at each epoch's end.
+
+    Args:
+        training: Of `train`, with `validation` to score.
+        seed: Of the head's weights, of dropout and of the images' order.
+        callbacks: Further callbacks.
+
+    Returns:
+        Of the epoch that `trainer.main` would keep, whose weights the networks then have:
+        `val_loss`, `val_accuracy`, `val_balanced_accuracy`, the training's `loss` and `accuracy`,
+        and `epoch`, from 1.
+
+    Raises:
+        DivergedError: The network gives no finite probabilities any more.
+    """
+    vgg16.reset_head(training.networks.trained, seed)
+    patience = training.config.early_stopping
+    stopping = [EarlyStopping(training.plan, patience)] if patience else []
+    best = train_phases(
+        training, TrainState(), [*stopping, *callbacks], seed=seed, evaluate=Validation(training)
+    ).best
+    names = ("loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy")
+    return {name: best.logs[name] for name in names} | {"epoch": best.epoch + 1}
+
+
+class _Watch(keras.callbacks.Callback):
+    """Notes each step as progress, and the logs of each epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.curve: list[Logs] = []
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        progressed()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        rate = float(self.model.optimizer.learning_rate)
+        self.curve.append({"epoch": epoch + 1, **(logs or {}), "learning_rate": rate})
+
+
+class ClassifierHyperModel(keras_tuner.HyperModel):
+    """The trainer's network, as it is served, by KerasTuner's values; its weights are random."""
+
+    def __init__(self, space: Space) -> None:
+        """Builds nothing yet.
+
+        Args:
+            space: What is searched.
+        """
+        super().__init__()
+        self._space = space
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """From images [batch, height, width, 1] in 0..255 to probabilities, in float32.
+
+        `get_best_models` of KerasTuner loads the weights that `--keep_best` kept into it.
+        """
+        return _served(self._space.config(hp.values), Weights(None, "", "random"))
+
+
+def _served(config: Config, weights: Weights) -> keras.Model:
+    float32 = Precision("float32", False, "as it is served")
+    return networks.build(config, float32, weights, None).served
+
+
+def _weights(setup: Setup, training: Training) -> bytes:
+    """The weights of the network as it is served, whole, as Keras writes them."""
+    model = _served(training.config, setup.weights)
+    for layer in training.networks.served.layers:  # all, or those of a head
+        if layer.weights:
+            model.get_layer(layer.name).set_weights(layer.get_weights())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "checkpoint.weights.h5"
+        model.save_weights(path)
+        return path.read_bytes()
+
+
+def _trained(model: keras.Model) -> int:
+    return sum(weight.shape.num_elements() for weight in model.trainable_weights)
+
+
+def _intervals(images: Images, probabilities: np.ndarray) -> dict[str, float]:
+    """NAME_low and NAME_high of what a trial can be ranked by, over patient groups."""
+    executions = len(probabilities)
+    estimated = intervals.estimates(
+        np.tile(images.labels, executions),
+        probabilities.reshape(executions * len(images), -1),
+        np.tile(images.group_numbers, executions),
+        seed=0, resamples=_RESAMPLES, areas=False,
+    )  # fmt: skip
+    return {
+        f"{name}_{end}": estimated[name.removeprefix(_PREFIX)][end]
+        for name in OBJECTIVES
+        for end in ("low", "high")
+        if estimated[name.removeprefix(_PREFIX)][end] is not None
+    }
+
+
+def _mean_and_sd(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    means = {name: statistics.fmean(each[name] for each in scores) for name in scores[0]}
+    if len(scores) == 1:
+        return means
+    of_validation = [name for name in means if name.startswith(_PREFIX)]
+    return means | {
+        f"{name}_sd": statistics.stdev(each[name] for each in scores) for name in of_validation
+    }

@@ -1,0 +1,53 @@
+"""A search's folder as plain KerasTuner opens it."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import keras_tuner
+
+from trainer.config import Config
+from tuning import results
+from tuning.folder import Folder
+from tuning.settings import Settings
+from tuning.space import USUAL, Parameter, Space, parse
+from tuning.trial import ClassifierHyperModel
+
+_TUNERS = {
+    "random": keras_tuner.RandomSearch,
+    "bayesian": keras_tuner.BayesianOptimization,
+    "grid": keras_tuner.GridSearch,
+    "hyperband": keras_tuner.Hyperband,
+}
+
+
+def opened(folder: Folder) -> keras_tuner.Tuner:
+    """KerasTuner's tuner of a search, to read from.
+
+    Args:
+        folder: Of a search of which a trial has ended.
+    """
+    identity = json.loads(folder.identity.read_text(encoding="utf-8"))
+    settings = Settings(tuner=identity["tuner"], objective=identity["objective"])
+    space = _space(identity)
+    tuner = _TUNERS[settings.tuner](
+        ClassifierHyperModel(space),
+        objective=keras_tuner.Objective(settings.objective, settings.direction),
+        directory=str(folder.root.parent),
+        project_name=folder.root.name,
+    )
+    # In the order of our ranking, so that of equal scores KerasTuner calls the same one best.
+    trials = dict(sorted(tuner.oracle.trials.items()))
+    order = results.ranked(results.rows(trials, space, settings), settings)
+    first = {row["trial"]: trials.pop(row["trial"]) for row in order}
+    tuner.oracle.trials = first | trials
+    return tuner
+
+
+def _space(identity: Mapping[str, Any]) -> Space:
+    """What a search was begun with, but for folders, which play no part in a network."""
+    read = {name: parse(name, str(identity[name])) for name in USUAL if name in identity}
+    parameters = [each for each in read.values() if isinstance(each, Parameter)]
+    names = {field.name for field in dataclasses.fields(Config)} - {p.name for p in parameters}
+    return Space(tuple(parameters), {name: identity[name] for name in names & identity.keys()})
