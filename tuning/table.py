@@ -1,5 +1,6 @@
 """The live table of trials in the terminal; elsewhere, one plain line a trial."""
 
+import contextlib
 import statistics
 import sys
 import time
@@ -12,6 +13,7 @@ import rich.table
 from rich.text import Text
 from tqdm.auto import tqdm
 
+from trainer.run.progress import shown_by
 from trainer.run.text import WIDTH, counted, shortened, wrapped
 from tuning import results
 from tuning.results import Row
@@ -20,7 +22,7 @@ from tuning.space import Parameter, Space
 
 _ROWS = 12  # trials shown, the running ones first
 _RUNNING = 6  # of them at most
-_LETTERS = 9  # of a parameter's name or value
+_LETTERS = 10  # of a parameter's name or value
 _FIXED = 35  # columns of trial, score and time
 _FREE = 8  # lines that the table leaves to its head and to the terminal's own
 
@@ -54,6 +56,7 @@ class Table:
         # Replaced, never changed: another thread draws.
         self._running: dict[str, tuple[float, Mapping[str, Any]]] = {}
         self._parameters = _fitting(space.parameters)
+        self._status, self._closed = "", contextlib.ExitStack()
         # What is printed meanwhile appears above the table; an error file gets what is its own.
         self._live = console and rich.live.Live(
             console=console, get_renderable=self._drawn, refresh_per_second=2, transient=True,
@@ -99,6 +102,7 @@ class Table:
 
     def close(self) -> None:
         """Removes the table from the screen."""
+        self._closed.close()
         if self._live is not None:
             self._live.stop()
 
@@ -106,7 +110,11 @@ class Table:
         """The table, drawn from now on."""
         if self._live is not None:
             self._live.start(refresh=True)
+            self._closed.enter_context(shown_by(self._set_status))
         return self
+
+    def _set_status(self, text: str) -> None:
+        self._status = text
 
     def __exit__(self, *_: object) -> None:
         """Removes the table, also after an error or an interrupt."""
@@ -115,7 +123,8 @@ class Table:
     def _drawn(self) -> rich.console.Group:
         more = len(self._space.parameters) - len(self._parameters)
         foot = [f"({counted(more, 'more parameter')} in {results.TABLE_FILE})"] if more else []
-        return rich.console.Group(Text(self._head()), self._trials(), *foot)
+        status = [Text(shortened(self._status, WIDTH))] if self._status else []
+        return rich.console.Group(Text(self._head()), *status, self._trials(), *foot)
 
     def _head(self) -> str:
         failed = sum(row["status"] != "COMPLETED" for row in self._ended)

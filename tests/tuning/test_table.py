@@ -7,7 +7,8 @@ import sys
 import pytest
 import rich.console
 
-from tests.tuning.test_results import FAILURE, SETTINGS, SPACE, WIDE, add_trial, table_of
+from tests.helpers.ended_trials import FAILURE, SETTINGS, SPACE, WIDE, add_trial, table_of
+from trainer.run.progress import progress
 from tuning import results, table
 from tuning.table import Table
 
@@ -49,6 +50,14 @@ def clock(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(table.time, "monotonic", lambda: now[0])
     return now
+
+
+def test_long_work_is_shown_within_the_table_and_gone_when_it_ends():
+    with live() as drawn:
+        with progress(200, "computing block5_pool") as bar:
+            bar.update(50)
+            assert "computing block5_pool: 25 %, 50 of 200 images" in shown(drawn)
+        assert not [line for line in shown(drawn) if "computing" in line]
 
 
 def test_the_table_has_running_trials_then_the_last_ended_ones(clock):

@@ -1,18 +1,36 @@
 """Progress of long work: a bar on a terminal and in a notebook, plain lines everywhere else."""
 
+import contextlib
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import Self
 
 from tqdm import asyncio, auto
 
 _STEPS = 10  # plain lines of the whole work
 _SILENCE = 60.0  # seconds after which a plain line is due in any case
+_status: Callable[[str], None] | None = None
 
 
-def progress(total: int, label: str, unit: str = "images") -> "Bar | Lines":
-    """Shows on stderr how far a piece of work is.
+@contextlib.contextmanager
+def shown_by(status: Callable[[str], None]) -> Iterator[None]:
+    """Hands progress over as text, for something that draws the screen itself.
+
+    Args:
+        status: Called with a line whenever it changed, and with "" at the end of each work.
+    """
+    global _status
+    before, _status = _status, status
+    try:
+        yield
+    finally:
+        _status = before
+
+
+def progress(total: int, label: str, unit: str = "images") -> "Bar | Lines | Status":
+    """Shows on stderr how far a piece of work is; or elsewhere, see `shown_by`.
 
         with progress(len(rows), "computing block4_pool activations") as shown:
             for batch in batches:
@@ -26,6 +44,8 @@ def progress(total: int, label: str, unit: str = "images") -> "Bar | Lines":
     Returns:
         A context manager with `update(n)` and `set(text)`.
     """
+    if _status is not None and total and label:
+        return Status(total, label, unit, _status)
     # Some containers' terminals have a width of 0, in which tqdm draws nothing.
     terminal = (
         sys.stderr is not None
@@ -115,3 +135,38 @@ class Lines:
             elapsed,
         )
         print(", ".join((*parts, *filter(None, [self._text]))), file=sys.stderr, flush=True)
+
+
+class Status:
+    """A line of text that something else shows."""
+
+    def __init__(self, total: int, label: str, unit: str, show: Callable[[str], None]) -> None:
+        """Shows nothing yet.
+
+        Args:
+            total: Units of the whole work, 1 or more.
+            label: What is done.
+            unit: What is counted.
+            show: Called with the line.
+        """
+        self._total, self._label, self._unit, self._show = total, label.strip(), unit, show
+        self._done, self._text = 0, ""
+
+    def update(self, n: int) -> None:
+        """Counts `n` units more."""
+        self._done += n
+        share = f"{100 * self._done / self._total:.0f} %"
+        line = f"{self._label}: {share}, {self._done:,} of {self._total:,} {self._unit}"
+        self._show(", ".join(filter(None, [line, self._text])))
+
+    def set(self, text: str) -> None:
+        """Shows a text behind the numbers from the next one on."""
+        self._text = text
+
+    def __enter__(self) -> Self:
+        """The line, which is not shown yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Clears the line."""
+        self._show("")

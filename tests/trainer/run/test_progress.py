@@ -90,3 +90,13 @@ def test_no_work_and_no_label_show_nothing(total, label, capsys):
         shown.update(5)
         shown.set("text")
     assert capsys.readouterr() == ("", "")
+
+
+def test_something_else_can_show_it(capsys):
+    texts = []
+    with progress_lib.shown_by(texts.append), progress(2000, "computing") as shown:
+        shown.set("slowly")
+        shown.update(500)
+    assert texts == ["computing: 25 %, 500 of 2,000 images, slowly", ""]
+    assert capsys.readouterr() == ("", "")
+    lines(1000, 450, 10, capsys)  # afterwards as before
