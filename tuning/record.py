@@ -15,6 +15,7 @@ from trainer.execution.tasks import Ended
 from trainer.input_pipeline.dataset import Images
 from trainer.run import command, files, run_dir
 from trainer.run.errors import RunError
+from trainer.run.text import wrapped
 from trainer.training.setup import Setup
 from trainer.training.validation import predictions_of
 from tuning import results
@@ -26,6 +27,11 @@ from tuning.trial import TrialResult
 _HOPELESS = 5  # failures, since a process began, of a search that has no finished trial
 _COMPARED_EVERY = 10  # trials
 _PREDICTIONS, _ERROR = "predictions.csv", "error.txt"
+# Measured: docs/results.md, "Searches". Who searches should know before the hours are spent.
+_NO_GAIN = (
+    "On the public images no search so far has beaten the trainer's defaults on new folds "
+    "(docs/results.md): the closing comparison shows whether this one does."
+)
 # Where KerasTuner's `get_best_models` looks for a trial's network.
 _WEIGHTS, _BUILD = "checkpoint.weights.h5", "build_config.json"
 
@@ -75,6 +81,10 @@ class Record:
                 )
         self._about["dataset_fingerprint"] = fingerprint
         self._setup = setup
+        folds, images = self._settings.folds, trial_lib.scored_images(setup, self._settings.folds)
+        how = f"{folds} patient-grouped folds" if folds else "the validation split"
+        n = f"n = {len(images):,} images of {len(set(images.groups)):,} patient groups"
+        print(wrapped(f"Each trial is scored on {how}, {n}. {_NO_GAIN}"), flush=True)
 
     def begin(self, table: Table) -> None:
         """Shows what follows in a table."""

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.training.adam import make_optimizer
+from trainer.training.optimizers import make_optimizer
 
 
 class Steps:

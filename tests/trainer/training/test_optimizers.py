@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tensorflow.python.framework.func_graph import FuncGraph
 
-from trainer.training.adam import Adam, make_optimizer
+from trainer.training.optimizers import Adam, make_optimizer
 
 RATE = 1e-3
 
