@@ -6,7 +6,7 @@
 
 Read `config` (all settings), `train` (a run on one page), `cross_validation`; then the rooms, each
 of which says in its docstring what it is for: `input_pipeline`, `augmentation`, `model`,
-`training`, `evaluation`, `run`. `api` is what is used from Python; the other files are commands.
+`training`, `execution`, `evaluation`, `run`. `api` is what is used from Python; the other files are commands.
 """
 
 import importlib
@@ -15,6 +15,7 @@ from typing import Any
 _PUBLIC = {
     "Config": "trainer.config",
     "ConfigError": "trainer.run.errors",
+    "Options": "trainer.execution.options",
     "Run": "trainer.api",
     "RunError": "trainer.run.errors",
     "cross_validate": "trainer.api",

@@ -114,7 +114,7 @@ def cross_validate(
         repeats: From 1.
         run_dir: The folder; runs/crossval-DATASET-CLASSES-TIME unless given.
         overwrite: Whether to replace what is there.
-        execution: Where folds are trained, `trainer.execution.options.Options(workers=4)` for
+        execution: Where folds are trained, `trainer.Options(workers=4)` for
             example; in this process unless given.
 
     Returns:

@@ -66,7 +66,7 @@ def run(
     search_dir: str | Path,
     settings: Settings | None = None,
     *,
-    execution_options: Options | None = None,
+    execution: Options | None = None,
     callbacks: "Sequence[keras.callbacks.Callback]" = (),
     overwrite: bool = False,
 ) -> Search:
@@ -81,7 +81,7 @@ def run(
         space: A range or choices for each searched setting, as its flag has it.
         search_dir: The folder.
         settings: How to search; 20 random trials unless given.
-        execution_options: Where trials run; in this process unless given.
+        execution: Where trials run; in this process unless given.
         callbacks: Further Keras callbacks; each training of each trial gets copies. They see
             `loss`, `accuracy`, `val_loss`, `val_accuracy` and `val_balanced_accuracy` after each
             epoch; with folds the first two.
@@ -97,7 +97,7 @@ def run(
     searched, chosen = Space.of(config, space), settings or Settings()
     chosen.check(searched)
     folder = Folder(Path(expanded(search_dir)))
-    with ray.connected(execution_options or Options()) as cluster, keras_settings():
+    with ray.connected(execution or Options()) as cluster, keras_settings():
         with heavy_imports():
             from tuning import search
         search.run(search.Search(folder, searched, chosen, callbacks), cluster, overwrite=overwrite)

@@ -113,6 +113,9 @@ def text(compared: dict[str, Any]) -> str:
         shown = [number(baseline["mean"]), number(baseline["sd"])]
         rows.append([f"  shortcut baseline, {label}", *shown])
     lines = ["", table(rows), f"  (95 % intervals over patient groups, {n})"]
+    shortcut = compared["shortcut_baseline"]["full_image"]["mean"]
+    if compared["best"]["balanced_accuracy"]["value"] < shortcut:
+        lines.append("  The best is below the shortcut baseline, which hardly sees the lungs.")
     if difference["high"] < 0:
         lines.append("  The defaults are better on folds that the search did not see: keep them.")
     elif difference["low"] <= 0:

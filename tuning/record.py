@@ -138,7 +138,8 @@ class Record:
                 beside.write_text("{}", encoding="utf-8")
         for each in order[settings.keep_best :]:
             if each[settings.objective] not in kept:
-                (self._folder.trial(each["trial"]) / _WEIGHTS).unlink(missing_ok=True)
+                for name in (_WEIGHTS, _BUILD):
+                    (self._folder.trial(each["trial"]) / name).unlink(missing_ok=True)
 
     def _whole(self, trial: str, name: str) -> contextlib.AbstractContextManager[pathlib.Path]:
         """A file of a trial's folder, written whole."""
@@ -177,9 +178,15 @@ class Record:
         first = next(iter(self._proposals.trials), None)
         return None if self._settings.tuner == "hyperband" else first
 
+    @property
+    def _reference(self) -> str:
+        """What the trial of `_default` is called."""
+        is_default = self.config(self._default) == self._search.space.unsearched()
+        return "the defaults" if is_default else "the values nearest to the defaults"
+
     def _compare_with_default(self) -> None:
         """Shows the best so far against the defaults, on the images that chose it."""
-        if self.best is None or self._default in (None, self.best["trial"]):
+        if self.best is None or self._default is None:
             return
         paths = [
             self._folder.trial(each) / _PREDICTIONS for each in (self.best["trial"], self._default)
@@ -192,7 +199,7 @@ class Record:
         self._table.note(
             results.against_default(
                 *(each.reshape(shape) for each in both), images.labels, images.group_numbers,
-                trial=self.best["trial"], trials=self._ended,
+                trial=self.best["trial"], trials=self._ended, reference=self._reference,
             )
         )  # fmt: skip
 

@@ -245,6 +245,7 @@ def against_default(
     *,
     trial: str,
     trials: int,
+    reference: str,
 ) -> str:
     """The best trial so far against the trainer's defaults, on the images that chose it.
 
@@ -255,18 +256,21 @@ def against_default(
         groups: int [n], the number of each image's patient group, 0..k-1, each in use.
         trial: Id of the best trial.
         trials: How many it is the best of.
+        reference: What the defaults are called, in the plural: a space need not hold them.
 
     Returns:
-        At most two lines of 80 columns: the difference of their balanced accuracies with its
-        interval, and that images flatter what was chosen on them.
+        Lines of at most 80 columns: the difference of their balanced accuracies with its interval,
+        and that images flatter what was chosen on them.
     """
     if np.array_equal(best, default):
-        return f"The defaults are the best of {text.counted(trials, 'trial')} so far."
+        return text.wrapped(
+            f"{reference.capitalize()} are the best of {text.counted(trials, 'trial')} so far."
+        )
     right = [(each.argmax(axis=-1) == labels).mean(axis=0) for each in (best, default)]
     difference = text.estimate(intervals.paired_difference(labels, groups, *right), "+")
     n = _n(len(labels), int(groups.max()) + 1)
     return text.wrapped(
-        f"Trial {trial} less defaults: balanced accuracy {difference}, {n}. They chose it out of "
+        f"Trial {trial} less {reference}: balanced accuracy {difference}, {n}. They chose it out of "
         f"{trials}, which flatters it."
     )
 

@@ -24,6 +24,8 @@ from tuning.oracle import Proposals
 from tuning.record import Record
 from tuning.table import Table
 
+_EXHAUSTED = "The search is exhausted: no configuration is left that was not tried."
+
 
 @dataclasses.dataclass(frozen=True)
 class Search:
@@ -80,6 +82,8 @@ def run(
             record.open(tasks.setup)
         if unfinished:
             _run_trials(search, tasks, proposals, record, on_trial_end)
+        elif proposals.exhausted and len(proposals.trials) < search.settings.max_trials:
+            print(_EXHAUSTED)
         record.end()
         if record.best is None:
             return False
@@ -137,7 +141,7 @@ def _run_trials(
                 record.ended(ended)
                 on_trial_end()
         if proposals.exhausted:
-            table.note("The search is exhausted: no configuration is left that was not tried.")
+            table.note(_EXHAUSTED)
 
 
 def _comparison_missing(search: Search, best: results.Row | None) -> bool:

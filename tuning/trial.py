@@ -54,8 +54,8 @@ class TrialResult:
         metrics: Means over folds and executions: `val_loss` (nats), `val_accuracy` and
             `val_balanced_accuracy`, each with its 95 % interval over patient groups (NAME_low,
             NAME_high) and, where there are several, its standard deviation (NAME_sd); without
-            folds also `loss`, `accuracy` and `epoch` (see `train_and_score`); `seconds`,
-            `images_per_second` and `parameters`; and how many images and patient groups were
+            folds also `loss`, `accuracy` and `epoch` (see `train_and_score`); `seconds` (without
+            those in which rows are computed), `images_per_second` and `parameters`; and how many images and patient groups were
             scored, `val_images` and `val_groups`.
         curves: Of each execution, or of each fold of each execution, the logs of its epochs (see
             `loop.train_phases`) with `epoch`, from 1, and `learning_rate`.
@@ -124,9 +124,10 @@ def run(
         TaskFailed: It diverged.
         RunError: Something is wrong that is wrong for every trial.
     """
-    config, begin = space.config(values), time.perf_counter()
+    config = space.config(values)
     try:
         training = training_of(setup, config, folds=bool(settings.folds))
+        begin = time.perf_counter()  # what the first of several computes for all is not its own
         measure = _by_folds if settings.folds else _by_executions
         scores, curves, probabilities = measure(setup, settings, training, callbacks)
     except DivergedError as error:

@@ -35,6 +35,13 @@ def test_the_conclusion_follows_from_the_interval(low, high, conclusion):
         assert (words in text) == (words == conclusion)
 
 
+def test_a_best_below_the_shortcut_baseline_is_called_so():
+    low = compared(0.01, 0.05)
+    assert "below the shortcut baseline" not in comparison.text(low)
+    low["shortcut_baseline"]["full_image"]["mean"] = 0.81
+    assert "The best is below the shortcut baseline" in comparison.text(low)
+
+
 def test_a_fold_ends_where_the_search_kept_the_trial():
     config = Config(epochs=40, early_stopping=3)
     assert comparison.at_kept_epoch(None, config, 12.4) == Config(epochs=12)

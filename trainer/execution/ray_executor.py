@@ -9,6 +9,7 @@ import collections
 import contextlib
 import dataclasses
 import itertools
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -46,6 +47,11 @@ class _Submitted:
     mark: tuple[float, bool] | None = None  # of the last step; None: it did not start
     idle: float = 0.0  # seconds since then
     tries: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+
+    @property
+    def name(self) -> str:
+        """Of this submission, in Ray's messages and its dashboard."""
+        return f"{self.task.name} #{self.key}"
 
 
 class RayExecutor:
@@ -85,11 +91,11 @@ class RayExecutor:
         self._packed = ray.put(packed)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._marks = worker.Marks.options(scheduling_strategy=here).remote()
-        self._remote = worker.run_task.options(
-            num_cpus=cluster.task_cpus,
-            num_gpus=cluster.task_gpus,
-            runtime_env={"env_vars": _variables(threads, cluster.task_gpus)},
-        )
+        self._options = {
+            "num_cpus": cluster.task_cpus,
+            "num_gpus": cluster.task_gpus,
+            "runtime_env": {"env_vars": _variables(threads, cluster.task_gpus)},
+        }
 
     def submit(self, task: Task) -> None:
         """Queues a task."""
@@ -160,7 +166,8 @@ class RayExecutor:
         function = (each.task.function.__module__, each.task.function.__qualname__)
         shared = [self._packed, self._chunks]
         of_marks = (self._marks, each.key, self._every / 2)
-        each.ref = self._remote.remote(shared, of_marks, function, each.task.arguments)
+        remote = worker.run_task.options(name=each.name, **self._options)
+        each.ref = remote.remote(shared, of_marks, function, each.task.arguments)
         return each
 
     def _look(self, among: list[_Submitted]) -> Ended | None:
@@ -188,13 +195,13 @@ class RayExecutor:
         try:
             outcome = ray.get(each.ref)
         except exceptions.OutOfMemoryError as error:
+            if not _had_most_memory(each, error):
+                return self._lost(each)
             outcome = MemoryError(first_line(error))
         except exceptions.RayTaskError as error:  # of what surrounds the task: its value, say
             return Ended(each.task, failure=first_line(error.cause), details=str(error))
         except exceptions.RayError:
-            print("A worker was lost; its task runs again.", file=sys.stderr)
-            lost = f"Its process was lost {_TRIES['lost']} times. Does it run out of memory?"
-            return self._again(each, "lost", lost)
+            return self._lost(each)
         if isinstance(outcome, MemoryError):
             return self._again(each, "memory", tasks.MEMORY_FAILURE.format(outcome))
         if isinstance(outcome, RunError):
@@ -202,6 +209,11 @@ class RayExecutor:
             raise outcome
         value, failure, details = outcome
         return Ended(each.task, value, failure, details)
+
+    def _lost(self, each: _Submitted) -> Ended | None:
+        print("A worker was lost; its task runs again.", file=sys.stderr)
+        failure = f"Its process was lost {_TRIES['lost']} times. Does it run out of memory?"
+        return self._again(each, "lost", failure)
 
     def _again(self, each: _Submitted, why: str, failure: str) -> Ended | None:
         """Submits a task again, or fails it if it was often enough."""
@@ -230,6 +242,15 @@ class RayExecutor:
             if mark and each.idle > (timeout if mark[1] else max(timeout, _LOADING)):
                 silent.append(each)
         return silent
+
+
+def _had_most_memory(each: _Submitted, error: exceptions.OutOfMemoryError) -> bool:
+    """Whether a task had the most of those that were killed when a node's memory was used up.
+
+    Ray kills the youngest first, so that an older task which takes it all costs others their run.
+    """
+    killed = re.findall(r"task name=(.*?), required.*?actual memory used=([\d.]+)GB", str(error))
+    return not killed or max(killed, key=lambda one: float(one[1]))[0] == each.name
 
 
 def _hide_gpus() -> None:
