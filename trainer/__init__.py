@@ -6,7 +6,8 @@
 
 Read `config` (all settings), `train` (a run on one page), `cross_validation`; then the rooms, each
 of which says in its docstring what it is for: `input_pipeline`, `augmentation`, `model`,
-`training`, `execution`, `evaluation`, `run`. `api` is what is used from Python; the other files are commands.
+`training`, `execution`, `evaluation`, `run`. `api` is what is used from Python; the other files are
+commands.
 """
 
 import importlib

@@ -270,8 +270,8 @@ def against_default(
     difference = text.estimate(intervals.paired_difference(labels, groups, *right), "+")
     n = _n(len(labels), int(groups.max()) + 1)
     return text.wrapped(
-        f"Trial {trial} less {reference}: balanced accuracy {difference}, {n}. They chose it out of "
-        f"{trials}, which flatters it."
+        f"Trial {trial} less {reference}: balanced accuracy {difference}, {n}. They chose it out "
+        f"of {trials}, which flatters it."
     )
 
 

@@ -55,8 +55,8 @@ class TrialResult:
             `val_balanced_accuracy`, each with its 95 % interval over patient groups (NAME_low,
             NAME_high) and, where there are several, its standard deviation (NAME_sd); without
             folds also `loss`, `accuracy` and `epoch` (see `train_and_score`); `seconds` (without
-            those in which rows are computed), `images_per_second` and `parameters`; and how many images and patient groups were
-            scored, `val_images` and `val_groups`.
+            those in which rows are computed), `images_per_second` and `parameters`; and how many
+            images and patient groups were scored, `val_images` and `val_groups`.
         curves: Of each execution, or of each fold of each execution, the logs of its epochs (see
             `loop.train_phases`) with `epoch`, from 1, and `learning_rate`.
         probabilities: float32 [executions, n, classes] of the scored images.

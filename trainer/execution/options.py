@@ -98,8 +98,8 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     flags.DEFINE_float(
         "task_timeout",
         usual.task_timeout,
-        "Seconds without a training step after which a task is stopped; it is run once more, and has "
-        "failed at the second time.",
+        "Seconds without a training step after which a task is stopped and run once more; the "
+        "second time it has failed.",
         flag_values=values,
     )
     flags.DEFINE_string(
