@@ -30,25 +30,35 @@ def flows(values: flags.FlagValues) -> dict[str, "keras.utils.PyDataset"]:  # no
     }  # fmt: skip
 
 
-def network(base: "keras.Model", units: int, rate: float, classes: int) -> "keras.Model":  # noqa: F821
-    """The trainer's default head on the frozen base, compiled with what Keras takes by itself."""
+def head(units: int, classes: int) -> list["keras.Layer"]:  # noqa: F821
+    """The trainer's default head."""
     import keras
 
-    model = keras.Sequential(
-        [
-            base,
-            keras.layers.Flatten(),
-            keras.layers.Dense(units, activation="relu"),
-            keras.layers.Dropout(0.5),
-            keras.layers.Dense(classes, activation="softmax"),
-        ]
-    )
+    return [
+        keras.layers.Flatten(),
+        keras.layers.Dense(units, activation="relu"),
+        keras.layers.Dropout(0.5),
+        keras.layers.Dense(classes, activation="softmax", dtype="float32"),
+    ]
+
+
+def compiled(model: "keras.Model", rate: float) -> "keras.Model":  # noqa: F821
+    """Compiled with what Keras takes by itself."""
+    import keras
+
     model.compile(
         loss="sparse_categorical_crossentropy",
         optimizer=keras.optimizers.Adam(learning_rate=rate),
         metrics=["accuracy"],
     )
     return model
+
+
+def network(base: "keras.Model", units: int, rate: float, classes: int) -> "keras.Model":  # noqa: F821
+    """The head on the frozen base."""
+    import keras
+
+    return compiled(keras.Sequential([base, *head(units, classes)]), rate)
 
 
 def seconds(model: "keras.Model", images: dict, epochs: int) -> list[float]:  # noqa: F821

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import psutil
@@ -18,7 +18,6 @@ from absl import flags
 from benchmarks import article_race
 
 _ROOT = pathlib.Path(__file__).parents[1]
-_ENDED = ("COMPLETED", "FAILED")
 Row = dict[str, str]
 
 
@@ -38,6 +37,20 @@ class Sample(NamedTuple):
     resident: int
 
 
+class Span(NamedTuple):
+    """When a trial was trained, in seconds since the start of the command, and on what.
+
+    Attributes:
+        begin: When a process that was ready for it began it.
+        end: When its end was logged.
+        images: Images that it trained on, each epoch counted.
+    """
+
+    begin: float
+    end: float
+    images: float
+
+
 @dataclasses.dataclass(frozen=True)
 class Watched:
     """A search that has ended.
@@ -46,11 +59,13 @@ class Watched:
         seconds: Wall time of the command, its start included.
         rows: Of trials.csv.
         samples: In their order.
+        ends: By trial, when its end was seen, in seconds since the start of the command.
     """
 
     seconds: float
     rows: Sequence[Row]
     samples: Sequence[Sample]
+    ends: Mapping[str, float]
 
     @property
     def trained(self) -> float:
@@ -58,12 +73,35 @@ class Watched:
         return sum(float(row["seconds"]) for row in self.rows)
 
     @property
+    def spans(self) -> list[Span]:
+        """Of each trial; it begins its own seconds before its end, when its worker has loaded."""
+        spans = []
+        for row in self.rows:
+            end, seconds = self.ends[row["trial"]], float(row["seconds"])
+            spans.append(Span(end - seconds, end, float(row["images_per_second"]) * seconds))
+        return spans
+
+    @property
     def images_per_second(self) -> float:
         """Images that trials trained on, by the time from the first's begin to the last's end."""
-        images = sum(float(row["images_per_second"]) * float(row["seconds"]) for row in self.rows)
-        begin = next(one.at for one in self.samples if one.begun)
-        end = next((one.at for one in self.samples if one.ended == len(self.rows)), self.seconds)
-        return images / (end - begin)
+        return speed(self.spans, 1)
+
+
+def speed(spans: Sequence[Span], workers: int) -> float:
+    """Images/s while as many trials run as there are workers.
+
+    Args:
+        spans: Of all trials.
+        workers: How many run them. With 1 the time is that from the first begin to the last end;
+            with more, workers that still load, or have no trial left, do not count.
+    """
+    begin = sorted(span.begin for span in spans)[workers - 1]
+    end = sorted(span.end for span in spans)[-workers]
+    images = (
+        span.images * max(0, min(span.end, end) - max(span.begin, begin)) / (span.end - span.begin)
+        for span in spans
+    )
+    return sum(images) / (end - begin)
 
 
 def search(values: flags.FlagValues, *more: str, every: float = 0.1) -> Watched:
@@ -80,18 +118,29 @@ def search(values: flags.FlagValues, *more: str, every: float = 0.1) -> Watched:
                   "epochs")  # fmt: skip
         given = [f"--{name}={values[name].value}" for name in shared]
         given += [f"--max_trials={values.trials}", "--final_folds=0", f"--search_dir={root}", *more]
-        seconds, samples = watch(["tuning.main", *given], root / "state.json", every)
+        seconds, samples, ends = watch(["tuning.main", *given], root / "log.jsonl", every)
         with (root / "trials.csv").open() as file:
             rows = list(csv.DictReader(file))
     failed = [row["reason"] for row in rows if row["status"] != "COMPLETED"]
     if failed:
         sys.exit(f"{len(failed)} trials failed, so the times say nothing. The last: {failed[-1]}")
-    return Watched(seconds, rows, samples)
+    return Watched(seconds, rows, samples, ends)
 
 
-def watch(command: Sequence[str], state: pathlib.Path, every: float) -> tuple[float, list[Sample]]:
-    """Runs `python -m` to its end; its failure is this program's. Seconds, and what was seen."""
-    samples, read = [], _Counts(state)
+def watch(
+    command: Sequence[str], log: pathlib.Path, every: float
+) -> tuple[float, list[Sample], dict[str, float]]:
+    """Runs `python -m` to its end; its failure is this program's.
+
+    Args:
+        command: The module and its arguments.
+        log: Of the search, which need not be there yet.
+        every: Seconds between two samples.
+
+    Returns:
+        Seconds, what was seen, and when each trial's end was seen.
+    """
+    samples, read = [], _Log(log)
     with tempfile.TemporaryFile() as output:
         begin = time.perf_counter()
         process = subprocess.Popen(
@@ -99,34 +148,43 @@ def watch(command: Sequence[str], state: pathlib.Path, every: float) -> tuple[fl
         )
         try:
             while process.poll() is None:
-                at = time.perf_counter() - begin
-                samples.append(Sample(at, *read(), _resident(process.pid)))
+                read(time.perf_counter() - begin)
+                samples.append(Sample(*read.seen, _resident(process.pid)))
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(every)
             seconds = time.perf_counter() - begin
+            read(seconds)
         finally:
             process.kill()
         if process.returncode:
             output.seek(0)
             tail = output.read().decode(errors="replace")[-3000:]
             sys.exit(f"{' '.join(command)} failed:\n{tail}")
-    return seconds, samples
+    return seconds, samples, read.ends
 
 
-class _Counts:
-    """How many trials have begun and ended, read when the state's file is a new one."""
+class _Log:
+    """The log of a search, read on from where it was read before."""
 
-    def __init__(self, state: pathlib.Path) -> None:
-        self._state, self._changed, self._counts = state, 0, (0, 0)
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path, self._read, self._at, self._begun = path, 0, 0.0, 0
+        self.ends: dict[str, float] = {}
 
-    def __call__(self) -> tuple[int, int]:
-        with contextlib.suppress(FileNotFoundError):
-            changed = self._state.stat().st_mtime_ns
-            if changed != self._changed:
-                trials = json.loads(self._state.read_text())["trials"].values()
-                ended = sum(trial["status"] in _ENDED for trial in trials)
-                self._changed, self._counts = changed, (len(trials), ended)
-        return self._counts
+    @property
+    def seen(self) -> tuple[float, int, int]:
+        return self._at, self._begun, len(self.ends)
+
+    def __call__(self, at: float) -> None:
+        self._at = at
+        with contextlib.suppress(FileNotFoundError), self._path.open("rb") as file:
+            file.seek(self._read)
+            new = file.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self._read += len(whole)
+            for event in map(json.loads, whole.splitlines()):
+                self._begun += event["event"] == "begun"
+                if event["event"] == "ended":
+                    self.ends[event["trial"]] = at
 
 
 def _resident(pid: int) -> int:

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -129,17 +130,24 @@ class Record:
             fold = trial_lib.assigned(self._setup, settings, config)
             with self._whole(trial, _PREDICTIONS) as beside:
                 predictions.write(beside, _as_predictions(images, fold, result.probabilities))
+        if result.weights is not None:
+            self._keep_networks(trial, result.weights, order)
+
+    def _keep_networks(self, trial: str, weights: bytes, order: Sequence[results.Row]) -> None:
+        """Writes a network that is among the best, and removes those that are not any more."""
         # KerasTuner ranks by the objective alone: the networks of all that equal the last stay.
-        kept = {each[settings.objective] for each in order[: settings.keep_best]}
-        if result.weights is not None and row[settings.objective] in kept:
+        objective = self._settings.objective
+        best = {row[objective] for row in order[: self._settings.keep_best]}
+        keep = {row["trial"] for row in order if row[objective] in best}
+        if trial in keep:
             with self._whole(trial, _WEIGHTS) as beside:
-                beside.write_bytes(result.weights)
+                beside.write_bytes(weights)
             with self._whole(trial, _BUILD) as beside:
                 beside.write_text("{}", encoding="utf-8")
-        for each in order[settings.keep_best :]:
-            if each[settings.objective] not in kept:
-                for name in (_WEIGHTS, _BUILD):
-                    (self._folder.trial(each["trial"]) / name).unlink(missing_ok=True)
+        for path in self._folder.root.glob(f"trial_*/{_WEIGHTS}"):
+            if path.parent not in map(self._folder.trial, keep):
+                path.unlink()
+                path.with_name(_BUILD).unlink(missing_ok=True)
 
     def _whole(self, trial: str, name: str) -> contextlib.AbstractContextManager[pathlib.Path]:
         """A file of a trial's folder, written whole."""
