@@ -6,7 +6,6 @@ epoch is chosen: what is scored is the last one, so that no fold scores what it 
 part is computed once for all folds and repeats.
 """
 
-import contextlib
 import pathlib
 import warnings
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from trainer.config import Config
 from trainer.evaluation import baselines, metrics, predictions, summary
-from trainer.execution.local import executor
+from trainer.execution.local import opened_executor
 from trainer.execution.tasks import Executor, Task, progressed, run_all
 from trainer.input_pipeline.dataset import Images, joined
 from trainer.model import vgg16
@@ -105,8 +104,7 @@ def cross_validate(
     Raises:
         RunError: As for `train.train_and_evaluate`, or there are too few groups, or a fold failed.
     """
-    opened = set_up(config, splits=SPLITS)
-    with contextlib.closing(opened.opened), executor(cluster, opened) as tasks:
+    with opened_executor(cluster, lambda: set_up(config, splits=SPLITS)) as tasks:
         setup = tasks.setup
         images = images_of_folds(setup)
         fold = assign_folds(images, folds, repeats, setup.config.seed)

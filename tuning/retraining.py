@@ -1,6 +1,5 @@
 """The run of the best values: trained and tested where tasks run, in the search's folder."""
 
-import contextlib
 import io
 import json
 import pathlib
@@ -14,7 +13,7 @@ import keras
 from trainer import train
 from trainer.config import Config
 from trainer.evaluation import summary
-from trainer.execution.local import executor
+from trainer.execution.local import opened_executor
 from trainer.execution.ray import Cluster
 from trainer.execution.tasks import Task, progressed, run_all
 from trainer.run import run_dir
@@ -39,8 +38,7 @@ def retrain(
         if cluster is None:
             train.train_and_evaluate(config, folder, hparams=origin)
             return
-        opened = set_up(config, hparams=origin)
-        with contextlib.closing(opened.opened), executor(cluster, opened) as tasks:
+        with opened_executor(cluster, lambda: set_up(config, hparams=origin)) as tasks:
             tasks.provide(train.training_of(tasks.setup))
             (ended,) = run_all(tasks, [Task("the run of the best values", _run)])
             archive = ended.result()

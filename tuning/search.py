@@ -4,14 +4,14 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 
 from trainer.config import Config
 from trainer.evaluation.metrics import NOTICE
-from trainer.execution.local import executor
+from trainer.execution.local import opened_executor
 from trainer.execution.ray import Cluster
 from trainer.execution.tasks import Executor, Task
 from trainer.run import files
@@ -97,11 +97,13 @@ def run(
     return True
 
 
-def _tasks(search: Search, cluster: Cluster | None) -> contextlib.AbstractContextManager[Executor]:
+@contextlib.contextmanager
+def _tasks(search: Search, cluster: Cluster | None) -> Iterator[Executor]:
     """What runs trials, with the images opened."""
-    setup = opened_images(search.space)
-    trial_lib.assigned(setup, search.settings, setup.config)  # whether there are groups enough
-    return executor(cluster, setup)
+    with opened_executor(cluster, lambda: opened_images(search.space)) as tasks:
+        # Whether there are patient groups enough for the folds.
+        trial_lib.assigned(tasks.setup, search.settings, tasks.setup.config)
+        yield tasks
 
 
 def opened_images(searched: space.Space) -> Setup:

@@ -1,10 +1,9 @@
 """Fills the cache with all that a training reads, here or by the tasks of a cluster."""
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from trainer.config import Config
-from trainer.execution.local import executor
+from trainer.execution.local import opened_executor
 from trainer.training.setup import set_up
 from trainer.training.training import Training
 
@@ -25,9 +24,8 @@ def fill_cache(config: Config, cluster: "Cluster | None" = None) -> str:
     Raises:
         RunError: The dataset or the weights are missing, or the cache can't be used.
     """
-    opened = set_up(config)
-    with contextlib.closing(opened.opened), executor(cluster, opened) as tasks:
-        setup, splits = tasks.setup, opened.dataset.splits
+    with opened_executor(cluster, lambda: set_up(config)) as tasks:
+        setup, splits = tasks.setup, tasks.setup.dataset.splits
         scored = [name for name, images in splits.items() if name != "train" and len(images)]
         training = Training(setup, setup.config, splits, train="train", score=scored)
     rows = sum(len(views) * len(splits[name]) for _, name, views in training.reads)

@@ -2,7 +2,7 @@
 
 import collections
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from trainer.execution import tasks
@@ -72,6 +72,31 @@ class LocalExecutor:
     def close(self) -> None:
         """Drops the tasks that did not run."""
         self._queue.clear()
+
+
+@contextlib.contextmanager
+def opened_executor(
+    cluster: "Cluster | None", open_setup: Callable[[], "Setup"]
+) -> Iterator[Executor]:
+    """What runs tasks with a setup that is opened for them, and closed afterwards.
+
+    Args:
+        cluster: Of `ray.connected`; None runs them in this process.
+        open_setup: Opens the setup.
+    """
+    if cluster is not None:
+        _hide_gpus()
+    setup = open_setup()
+    with contextlib.closing(setup.opened), executor(cluster, setup) as tasks_:
+        yield tasks_
+
+
+def _hide_gpus() -> None:
+    """Keeps this process from taking the memory of the GPUs that are the workers'."""
+    import tensorflow as tf
+
+    with contextlib.suppress(RuntimeError):  # a notebook has used them before
+        tf.config.set_visible_devices([], "GPU")
 
 
 @contextlib.contextmanager
