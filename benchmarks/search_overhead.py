@@ -109,11 +109,12 @@ def run(search: "Search", workers: int) -> list[Mark]:  # noqa: F821
     from trainer.execution import local, ray
     from trainer.execution.options import Options
     from tuning import search as search_lib
+    from tuning import trainings
     from tuning import trial as trial_lib
 
     setup, waited, marks = search_lib.opened_images(search.space), 0.0, []
     process = psutil.Process()
-    shape = (len(trial_lib.scored_images(setup, 0)), setup.config.classes)
+    shape = (len(trainings.scored_images(setup, 0)), setup.config.classes)
     search = dataclasses.replace(search, callbacks=shape)  # how it comes to the task
 
     def mark() -> None:

@@ -16,6 +16,7 @@ from trainer.evaluation import baselines, intervals, metrics
 from trainer.execution.tasks import Executor, Task, run_all
 from trainer.run.text import estimate, number, table
 from trainer.training.setup import Setup
+from tuning import trainings
 from tuning import trial as trial_lib
 
 _OTHER_SEED = 1000  # what is added to the search's seed
@@ -87,14 +88,14 @@ def at_kept_epoch(tasks: Executor, config: Config, epoch: float | None) -> Confi
     if config.fine_tune_from != "none":
         return dataclasses.replace(config, early_stopping=0)
     if epoch is None:
-        trial_lib.provide(tasks, config, folds=False)
+        trainings.provide(tasks, config, folds=False)
         (ended,) = run_all(tasks, [Task("the training of the defaults", _kept_epoch, (config,))])
         epoch = ended.result()
     return dataclasses.replace(config, epochs=max(1, round(epoch)), early_stopping=0)
 
 
 def _kept_epoch(setup: Setup, config: Config) -> float:
-    training = trial_lib.training_of(setup, config, folds=False)
+    training = trainings.training_of(setup, config, folds=False)
     return trial_lib.train_and_score(training, config.seed)["epoch"]
 
 

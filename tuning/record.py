@@ -19,8 +19,7 @@ from trainer.run.errors import RunError
 from trainer.run.text import wrapped
 from trainer.training.setup import Setup
 from trainer.training.validation import predictions_of
-from tuning import results
-from tuning import trial as trial_lib
+from tuning import results, trainings
 from tuning.oracle import Proposals
 from tuning.table import Table
 from tuning.trial import TrialResult
@@ -82,7 +81,7 @@ class Record:
                 )
         self._about["dataset_fingerprint"] = fingerprint
         self._setup = setup
-        folds, images = self._settings.folds, trial_lib.scored_images(setup, self._settings.folds)
+        folds, images = self._settings.folds, trainings.scored_images(setup, self._settings.folds)
         how = f"{folds} patient-grouped folds" if folds else "the validation split"
         n = f"n = {len(images):,} images of {len(set(images.groups)):,} patient groups"
         print(wrapped(f"Each trial is scored on {how}, {n}. {_NO_GAIN}"), flush=True)
@@ -126,8 +125,8 @@ class Record:
         results.write_curves(self._folder.root, row, result.curves, space, settings)
         order = results.ranked([*self.rows, row], settings)
         if trial in (order[0]["trial"], self._default):
-            images = trial_lib.scored_images(self._setup, settings.folds)
-            fold = trial_lib.assigned(self._setup, settings, config)
+            images = trainings.scored_images(self._setup, settings.folds)
+            fold = trainings.assigned(self._setup, settings, config)
             with self._whole(trial, _PREDICTIONS) as beside:
                 predictions.write(beside, _as_predictions(images, fold, result.probabilities))
         if result.weights is not None:
@@ -201,7 +200,7 @@ class Record:
         ]
         if not all(path.exists() for path in paths):  # the trial of the defaults failed, say
             return
-        images = trial_lib.scored_images(self._setup, self._settings.folds)
+        images = trainings.scored_images(self._setup, self._settings.folds)
         both = [predictions.read(path).probabilities for path in paths]
         shape = (-1, len(images), both[0].shape[-1])
         self._table.note(

@@ -17,7 +17,7 @@ from trainer.execution.tasks import Executor, Task
 from trainer.run import files
 from trainer.run.errors import ConfigError, RunError
 from trainer.training.setup import Setup
-from tuning import comparison, results, retraining, settings, space
+from tuning import comparison, results, retraining, settings, space, trainings
 from tuning import trial as trial_lib
 from tuning.folder import Folder
 from tuning.oracle import Proposals
@@ -102,7 +102,7 @@ def _tasks(search: Search, cluster: Cluster | None) -> Iterator[Executor]:
     """What runs trials, with the images opened."""
     with opened_executor(cluster, lambda: opened_images(search.space)) as tasks:
         # Whether there are patient groups enough for the folds.
-        trial_lib.assigned(tasks.setup, search.settings, tasks.setup.config)
+        trainings.assigned(tasks.setup, search.settings, tasks.setup.config)
         yield tasks
 
 
@@ -110,7 +110,7 @@ def opened_images(searched: space.Space) -> Setup:
     """The images of all trials and of the defaults, with squares of every size."""
     sizes = [p.values for p in searched.parameters if p.name == "image_size"]
     default = searched.unsearched().image_size
-    return trial_lib.open_images(searched.config({}), (*sum(sizes, ()), default))
+    return trainings.open_images(searched.config({}), (*sum(sizes, ()), default))
 
 
 def _run_trials(
@@ -132,7 +132,7 @@ def _run_trials(
                 if trial is None:
                     break
                 values = trial.hyperparameters.values
-                trial_lib.provide(tasks, search.space.config(values), bool(search.settings.folds))
+                trainings.provide(tasks, search.space.config(values), bool(search.settings.folds))
                 arguments = (search.space, search.settings, values, search.callbacks)
                 tasks.submit(Task(trial.trial_id, trial_lib.run, arguments))
                 table.begun(trial.trial_id, values)

@@ -1,9 +1,5 @@
-"""A trial: a task that trains the network of some values and measures it.
+"""A trial: a task that trains the network of some values and measures it."""
 
-Only train and validation are opened: a trial can't reach the test split.
-"""
-
-import collections
 import copy
 import dataclasses
 import statistics
@@ -20,29 +16,23 @@ import numpy as np
 from trainer import cross_validation
 from trainer.config import Config
 from trainer.evaluation import intervals, metrics
-from trainer.execution.tasks import Executor, TaskFailed, progressed
-from trainer.input_pipeline.dataset import Images, joined
+from trainer.execution.tasks import TaskFailed, progressed
+from trainer.input_pipeline.dataset import Images
 from trainer.model import networks, vgg16
 from trainer.model.precision import Precision
 from trainer.model.weights import Weights
 from trainer.run.errors import DivergedError
 from trainer.training.callbacks import EarlyStopping
 from trainer.training.loop import TrainState, train_phases
-from trainer.training.setup import Setup, set_up
+from trainer.training.setup import Setup
 from trainer.training.training import Training
 from trainer.training.validation import Validation
+from tuning import trainings
 from tuning.settings import OBJECTIVES, Settings
 from tuning.space import Space
 
-SPLITS = cross_validation.SPLITS
 _PREFIX = "val_"
 _RESAMPLES = 2000
-_SHARED = 2  # trainings whose rows several trials use; each may hold 2 GiB of them
-# What concerns the head alone: trials that differ in it share networks and rows.
-_OF_HEAD = (
-    "learning_rate", "head_units", "pooling", "dropout", "l2", "label_smoothing", "batch_size",
-    "class_weights", "optimizer", "weight_decay", "early_stopping", "epochs",
-)  # fmt: skip
 Logs = dict[str, Any]
 
 
@@ -69,41 +59,6 @@ class TrialResult:
     weights: bytes | None = None
 
 
-def open_images(config: Config, sizes: Sequence[int] = ()) -> Setup:
-    """Opens what all trials share, and forgets the test split.
-
-    Args:
-        config: Of any trial.
-        sizes: Sides of further squares that trials use, in pixels.
-
-    Raises:
-        RunError: As for `set_up`.
-    """
-    setup = set_up(config, splits=SPLITS, sizes=sizes)
-    splits = {name: setup.dataset.splits[name] for name in SPLITS}
-    return dataclasses.replace(setup, dataset=dataclasses.replace(setup.dataset, splits=splits))
-
-
-def scored_images(setup: Setup, folds: int) -> Images:
-    """The images that a trial is scored on: all with folds, else those of validation."""
-    splits = setup.dataset.splits
-    return joined([splits[name] for name in SPLITS]) if folds else splits["validation"]
-
-
-def assigned(setup: Setup, settings: Settings, config: Config) -> np.ndarray | None:
-    """int64 [executions, n], the fold of each scored image; None without folds.
-
-    Raises:
-        RunError: The images can't be assigned to so many folds.
-    """
-    if not settings.folds:
-        return None
-    images = scored_images(setup, settings.folds)
-    return cross_validation.assign_folds(
-        images, settings.folds, settings.executions_per_trial, config.seed
-    )
-
-
 def run(
     setup: Setup,
     space: Space,
@@ -114,7 +69,7 @@ def run(
     """Trains and scores the network of some values; a task.
 
     Args:
-        setup: Of `open_images`.
+        setup: Of `trainings.open_images`.
         space: What is searched.
         settings: How.
         values: By parameter, and those of the tuner's own.
@@ -126,13 +81,13 @@ def run(
     """
     config = space.config(values)
     try:
-        training = training_of(setup, config, folds=bool(settings.folds))
+        training = trainings.training_of(setup, config, folds=bool(settings.folds))
         begin = time.perf_counter()  # what the first of several computes for all is not its own
         measure = _by_folds if settings.folds else _by_executions
         scores, curves, probabilities = measure(setup, settings, training, callbacks)
     except DivergedError as error:
         raise TaskFailed(str(error)) from None
-    images, seconds = scored_images(setup, settings.folds), time.perf_counter() - begin
+    images, seconds = trainings.scored_images(setup, settings.folds), time.perf_counter() - begin
     passed = sum(len(curve) for curve in curves) * len(training.train_at)
     share = 1 - 1 / settings.folds if settings.folds else 1  # of the images, in each fold's epochs
     measured = {
@@ -148,82 +103,6 @@ def run(
     return TrialResult(measured, curves, probabilities, weights)
 
 
-def training_of(setup: Setup, config: Config, *, folds: bool) -> Training:
-    """The training of a configuration, its rows computed where they are missing.
-
-    One that changes the head alone builds that head over networks and rows that the trials of this
-    process share; one that trains blocks, or whose rows do not fit into the cache, has a whole
-    network of its own.
-
-    Args:
-        setup: Of `open_images`.
-        config: What is trained.
-        folds: Whether it is scored in folds, whose images are those of both splits.
-    """
-    if config.fine_tune_from == "none" and config.view_count:
-        shared = _shared_training(setup, config, folds)
-        if shared.plan.phases[0].train.compute is not None:
-            return shared.under(config)
-    return whole_training(setup, config, folds=folds)
-
-
-def whole_training(setup: Setup, config: Config, *, folds: bool) -> Training:
-    """A training with whole networks of its own; see `training_of`."""
-    images: Mapping[str, Images] = setup.dataset.splits
-    train, score = "train", ("validation",)
-    if folds:
-        train, score = cross_validation.ALL, (cross_validation.ALL,)
-        images = {cross_validation.ALL: scored_images(setup, folds)}
-    return Training(
-        setup, config, images, train=train, score=score, on_progress=progressed, quiet=True
-    )
-
-
-def rows_key(setup: Setup, config: Config) -> Config:
-    """The configuration whose rows a configuration trains on; equal for all heads over them."""
-    usual = {name: getattr(Config, name) for name in _OF_HEAD}
-    return dataclasses.replace(
-        config, **{**usual, "epochs": max(config.epochs, setup.config.epochs)}
-    )
-
-
-def rows_training(setup: Setup, config: Config, *, folds: bool) -> Training:
-    """The training whose rows a configuration trains on, computed where they are missing."""
-    if config.fine_tune_from == "none" and config.view_count:
-        return _shared_training(setup, config, folds)
-    return whole_training(setup, config, folds=folds)
-
-
-def provide(tasks: Executor, config: Config, folds: bool) -> None:
-    """Has all workers compute the rows of a configuration before one of them trains on them.
-
-    Args:
-        tasks: What runs trials; in this process a trial computes its rows itself.
-        config: What is to be trained.
-        folds: Whether it is scored in folds.
-    """
-    setup = tasks.setup
-    if setup.compute is None:
-        return
-    key, provided = (rows_key(setup, config), folds), setup.kept.setdefault("provided", set())
-    if key not in provided:
-        tasks.provide(rows_training(setup, config, folds=folds))
-        provided.add(key)
-
-
-def _shared_training(setup: Setup, config: Config, folds: bool) -> Training:
-    """The training under all heads of one kind of rows, with the views of the longest of them."""
-    shared = setup.kept.setdefault("trainings", collections.OrderedDict())
-    longest = rows_key(setup, config)
-    key = longest, folds
-    if key not in shared:
-        while len(shared) >= _SHARED:
-            shared.popitem(last=False)
-        shared[key] = whole_training(setup, longest, folds=folds)
-    shared.move_to_end(key)
-    return shared[key]
-
-
 def _by_executions(
     setup: Setup,
     settings: Settings,
@@ -234,7 +113,7 @@ def _by_executions(
     config, scores, curves, probabilities = training.config, [], [], []
     for execution in range(settings.executions_per_trial):
         if execution and config.fine_tune_from != "none":  # its blocks have been trained
-            training = training_of(setup, config, folds=False)
+            training = trainings.training_of(setup, config, folds=False)
         watch = _Watch()
         calls = [*copy.deepcopy(list(callbacks)), watch]
         scores.append(train_and_score(training, config.seed + execution, calls))
@@ -250,7 +129,7 @@ def _by_folds(
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> tuple[list[Logs], list[list[Logs]], np.ndarray]:
     """Scores and curves of each fold, and probabilities of each execution."""
-    fold, watch = assigned(setup, settings, training.config), _Watch()
+    fold, watch = trainings.assigned(setup, settings, training.config), _Watch()
     predicted = cross_validation.out_of_fold(
         training, fold, label="", callbacks=[*copy.deepcopy(list(callbacks)), watch]
     )

@@ -11,6 +11,7 @@ import pytest
 from tests.helpers import searches
 from tests.helpers.searches import search, table
 from trainer.run.errors import ConfigError, RunError
+from tuning import trainings
 from tuning import trial as trial_lib
 
 SPACE = ("--head_units=8:32:log2", "--learning_rate=1e-4:1e-2:log", "--final_folds=0")
@@ -66,7 +67,7 @@ def test_a_larger_budget_goes_on_to_what_a_search_begun_with_it_gives(
 
 
 def test_a_finished_search_opens_no_images(quick, undisturbed, monkeypatch, capsys):
-    monkeypatch.setattr(trial_lib, "open_images", None)
+    monkeypatch.setattr(trainings, "open_images", None)
     assert search(undisturbed / "random", *quick, *SPACE, "--max_trials=4")
     assert "4 trials finished, 0 failed" in capsys.readouterr().out
 
