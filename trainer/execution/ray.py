@@ -31,6 +31,7 @@ class Cluster:
         task_timeout: Seconds without a step after which a task is taken to hang.
         shares_files: Whether all workers are on this machine.
         worker_data_dir: Where each worker's machine has the dataset; "" if it has none.
+        folder: Of this machine, removed at the end; "" where the cluster was joined.
     """
 
     task_cpus: int
@@ -38,6 +39,7 @@ class Cluster:
     task_timeout: float
     shares_files: bool
     worker_data_dir: str = ""
+    folder: str = ""
 
     def slots(self) -> int:
         """How many tasks all nodes that are alive have room for, whatever they run now."""
@@ -72,6 +74,7 @@ def connected(options: Options) -> Iterator[Cluster | None]:
         return
     _require_ray()
     with contextlib.ExitStack() as closed:
+        folder = ""
         if options.cluster:
             _join(options.cluster, closed)
             cpus, gpus = options.task_cpus or 1, options.task_gpus
@@ -80,7 +83,7 @@ def connected(options: Options) -> Iterator[Cluster | None]:
             cpus, gpus = options.task_cpus or max(1, here // options.workers), options.task_gpus
             if cpus > here:
                 raise RunError(f"--task_cpus={cpus}, and this machine has {here} CPU cores.")
-            _start(options.workers * cpus, closed)
+            folder = _start(options.workers * cpus, closed)
             gpus = gpus or _own_gpus(options.workers)
         cluster = Cluster(
             task_cpus=cpus,
@@ -88,6 +91,7 @@ def connected(options: Options) -> Iterator[Cluster | None]:
             task_timeout=options.task_timeout,
             shares_files=not options.cluster,
             worker_data_dir=options.worker_data_dir,
+            folder=folder,
         )
         _require_room(cluster)
         yield cluster
@@ -106,8 +110,8 @@ def _require_ray() -> None:
         ) from None
 
 
-def _start(cpus: int, closed: contextlib.ExitStack) -> None:
-    """Starts Ray on this machine, reachable from this machine alone, with its own folder."""
+def _start(cpus: int, closed: contextlib.ExitStack) -> str:
+    """Starts Ray on this machine, reachable from this machine alone; returns its own folder."""
     from ray._private import ray_constants
 
     above = tempfile.gettempdir()
@@ -126,6 +130,7 @@ def _start(cpus: int, closed: contextlib.ExitStack) -> None:
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
     _init(closed, address="local", num_cpus=cpus, _temp_dir=folder, include_dashboard=False,
           _node_ip_address="127.0.0.1")  # fmt: skip
+    return folder
 
 
 def _join(given: str, closed: contextlib.ExitStack) -> None:

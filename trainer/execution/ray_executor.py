@@ -23,6 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from trainer.execution import tasks, worker
 from trainer.execution.ray import Cluster, cores, first_line
 from trainer.execution.tasks import Ended, Task
+from trainer.execution.worker import Mark
 from trainer.run import command
 from trainer.run.errors import RunError
 
@@ -44,14 +45,9 @@ class _Submitted:
     task: Task
     key: int = 0
     ref: Any = None
-    mark: tuple[float, bool] | None = None  # of the last step; None: it did not start
+    mark: Mark | None = None  # of the last step; None: it did not start
     idle: float = 0.0  # seconds since then
     tries: collections.Counter = dataclasses.field(default_factory=collections.Counter)
-
-    @property
-    def name(self) -> str:
-        """Of this submission, in Ray's messages and its dashboard."""
-        return f"{self.task.name} #{self.key}"
 
 
 class RayExecutor:
@@ -91,11 +87,11 @@ class RayExecutor:
         self._packed = ray.put(packed)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._marks = worker.Marks.options(scheduling_strategy=here).remote()
-        self._options = {
-            "num_cpus": cluster.task_cpus,
-            "num_gpus": cluster.task_gpus,
-            "runtime_env": {"env_vars": _variables(threads, cluster.task_gpus)},
-        }
+        self._remote = worker.run_task.options(
+            num_cpus=cluster.task_cpus,
+            num_gpus=cluster.task_gpus,
+            runtime_env={"env_vars": _variables(threads, cluster)},
+        )
 
     def submit(self, task: Task) -> None:
         """Queues a task."""
@@ -166,8 +162,7 @@ class RayExecutor:
         function = (each.task.function.__module__, each.task.function.__qualname__)
         shared = [self._packed, self._chunks]
         of_marks = (self._marks, each.key, self._every / 2)
-        remote = worker.run_task.options(name=each.name, **self._options)
-        each.ref = remote.remote(shared, of_marks, function, each.task.arguments)
+        each.ref = self._remote.remote(shared, of_marks, function, each.task.arguments)
         return each
 
     def _look(self, among: list[_Submitted]) -> Ended | None:
@@ -195,7 +190,7 @@ class RayExecutor:
         try:
             outcome = ray.get(each.ref)
         except exceptions.OutOfMemoryError as error:
-            if not _had_most_memory(each, error):
+            if not self._had_most_memory(each, error):
                 return self._lost(each)
             outcome = MemoryError(first_line(error))
         except exceptions.RayTaskError as error:  # of what surrounds the task: its value, say
@@ -230,27 +225,32 @@ class RayExecutor:
         if passed < self._every:
             return []
         self._looked = time.monotonic()
-        try:
-            marks = ray.get(self._marks.read.remote([each.key for each in among]), timeout=5)
-        except exceptions.RayError:  # it died, too, and Ray starts it again
-            marks = {}
+        marks = self._read_marks(among)
         silent, timeout = [], self._cluster.task_timeout
         for each in among:
             mark = marks.get(each.key, each.mark)
             each.idle = each.idle + passed if mark and mark == each.mark else 0.0
             each.mark = mark
-            if mark and each.idle > (timeout if mark[1] else max(timeout, _LOADING)):
+            if mark and each.idle > (timeout if mark.loaded else max(timeout, _LOADING)):
                 silent.append(each)
         return silent
 
+    def _had_most_memory(self, each: _Submitted, error: exceptions.OutOfMemoryError) -> bool:
+        """Whether a task had the most of those that were killed when a node's memory was used up.
 
-def _had_most_memory(each: _Submitted, error: exceptions.OutOfMemoryError) -> bool:
-    """Whether a task had the most of those that were killed when a node's memory was used up.
+        Ray kills the youngest first, so that an older task that takes it all costs others a run.
+        """
+        sizes = dict(re.findall(r"pid=(\d+), actual memory used=([\d.]+)GB", str(error)))
+        mark = self._read_marks([each]).get(each.key, each.mark)
+        if not sizes or mark is None:
+            return True
+        return float(sizes.get(str(mark.pid), 0)) >= max(map(float, sizes.values()))
 
-    Ray kills the youngest first, so that an older task which takes it all costs others their run.
-    """
-    killed = re.findall(r"task name=(.*?), required.*?actual memory used=([\d.]+)GB", str(error))
-    return not killed or max(killed, key=lambda one: float(one[1]))[0] == each.name
+    def _read_marks(self, among: list[_Submitted]) -> dict[int, Mark]:
+        try:
+            return ray.get(self._marks.read.remote([each.key for each in among]), timeout=5)
+        except exceptions.RayError:  # it died, too, and Ray starts it again
+            return {}
 
 
 def _hide_gpus() -> None:
@@ -261,10 +261,12 @@ def _hide_gpus() -> None:
         tf.config.set_visible_devices([], "GPU")
 
 
-def _variables(threads: int, gpus: float) -> dict[str, str]:
+def _variables(threads: int, cluster: Cluster) -> dict[str, str]:
     """Environment of a worker."""
     names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
     variables = dict.fromkeys(names, str(threads)) | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    if 0 < gpus < 1:  # TensorFlow takes a whole GPU's memory otherwise
+    if 0 < cluster.task_gpus < 1:  # TensorFlow takes a whole GPU's memory otherwise
         variables["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+    if cluster.folder:  # a worker is killed at the end, and leaves TensorFlow's temporary files
+        variables["TMPDIR"] = cluster.folder
     return variables

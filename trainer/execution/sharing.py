@@ -176,7 +176,10 @@ def unpacked(value: bytes | None, fetch: Fetch) -> Setup | None:
 
 def _own_dataset(setup: Setup, data_dir: str) -> Dataset:
     """The same dataset as this machine has it."""
-    ours = dataset_lib.open_dataset(setup.config.dataset, data_dir, setup.config.classes)
+    try:
+        ours = dataset_lib.open_dataset(setup.config.dataset, data_dir, setup.config.classes)
+    except RunError as error:
+        raise RunError(f"--worker_data_dir={data_dir} can't be used on a worker: {error}") from None
     if ours.fingerprint != setup.dataset.fingerprint:
         raise RunError(
             f"--worker_data_dir={data_dir} holds another {ours.name} than the one that the command "

@@ -1,9 +1,10 @@
 """What happens in a worker of a Ray cluster."""
 
 import importlib
+import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 
@@ -14,22 +15,29 @@ from trainer.run.errors import RunError
 _CALLS = 100  # of a worker process: TensorFlow keeps some 2 MiB of every function that it traced
 
 
+class Mark(NamedTuple):
+    """The last step of a task: its time, whether it had loaded all by then, its process."""
+
+    time: float
+    loaded: bool
+    pid: int
+
+
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class Marks:
     """When each task made its last step, and whether it had loaded all by then."""
 
     def __init__(self) -> None:
         """Has none yet."""
-        self._marks: dict[int, tuple[float, bool]] = {}
+        self._marks: dict[int, Mark] = {}
 
-    def write(self, key: int, loaded: bool) -> None:
+    def write(self, key: int, loaded: bool, pid: int) -> None:
         """Notes a step of a task, now."""
-        self._marks[key] = (time.time(), loaded)
+        self._marks[key] = Mark(time.time(), loaded, pid)
 
-    def read(self, keys: list[int]) -> dict[int, tuple[float, bool]]:
-        """Of these; the others are forgotten."""
-        self._marks = {key: self._marks[key] for key in keys if key in self._marks}
-        return self._marks
+    def read(self, keys: list[int]) -> dict[int, Mark]:
+        """Those of these keys. All are kept: a task has some 100 bytes."""
+        return {key: self._marks[key] for key in keys if key in self._marks}
 
 
 _opened: dict[str, Any] = {}  # in a worker: the one setup that it has, by its reference
@@ -45,7 +53,7 @@ def run_task(shared: list, of_marks: tuple, function: tuple[str, str], arguments
         nonlocal last
         if time.monotonic() - last >= every:
             last = time.monotonic()
-            marks.write.remote(key, loaded)
+            marks.write.remote(key, loaded, os.getpid())
 
     tasks.set_on_progress(progressed)
     progressed()

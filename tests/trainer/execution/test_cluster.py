@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import dataclasses
 import os
 import pathlib
 import random
@@ -9,28 +10,33 @@ import subprocess
 import sys
 import time
 
-import psutil
+import keras
+import numpy as np
 import pytest
 
 pytest.importorskip("ray")
 
-from ray._raylet import AuthenticationTokenLoader, Config
-from ray.cluster_utils import Cluster
-
+from tests.helpers import clusters, trainings
 from tests.helpers.commands import ROOT
+from tests.helpers.sharing import counting
+from trainer import cross_validation
+from trainer.cross_validation import ALL
+from trainer.execution import sharing
 from trainer.execution.local import executor
 from trainer.execution.options import Options
 from trainer.execution.ray import connected
 from trainer.execution.tasks import Task, progressed
 from trainer.run.errors import RunError
+from trainer.training.setup import set_up
+from trainer.training.training import Training
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = 10
+ROUNDS = 2
 NODES = 4  # the driver's and three more
 TASKS = 12  # of a round
 HUNG = 180  # seconds
-TOKEN = "token-of-the-tests-0123456789abcdef"
+STORE = 150 * 2**20  # bytes that a node's object store holds
 
 
 def steps(setup, number, seconds):
@@ -48,44 +54,30 @@ def brought(setup):
     return sorted(names), os.environ.get("TF_NUM_INTRAOP_THREADS")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def token():
-    before = dict(os.environ)
-    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+def trained(setup, fold):
+    """The user's home here, rows that had to be computed here, probabilities of a fold."""
+    time.sleep(2)  # so that every node has a task
+    counted, computed = counting(setup)
+    probabilities = cross_validation.train_fold(counted, setup.config, fold, 0, setup.config.seed)
+    return os.environ["HOME"], computed, probabilities
 
 
-@pytest.fixture
-def nodes(token):
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    for _ in range(NODES - 1):
-        cluster.add_node(num_cpus=1)
-    yield cluster
-    cluster.shutdown()
+def read_right(setup, references):
+    """How many parts are what was put."""
+    import ray
+
+    return sum(
+        bool((ray.get(reference) == number).all()) for number, reference in enumerate(references)
+    )
 
 
-def kill_a_worker(rng):
-    """Kills a process that runs a task, if one does."""
-    running = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
-            if "ray::run_task" in " ".join(process.cmdline()):
-                running.append(process)
-    if running:
-        rng.choice(sorted(running, key=lambda each: each.pid)).kill()
-    return bool(running)
-
-
-def replace_a_node(rng, nodes):
-    lost = rng.choice(sorted(nodes.worker_nodes, key=lambda each: each.unique_id))
-    nodes.remove_node(lost, allow_graceful=False)
-    nodes.add_node(num_cpus=1, wait=False)
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory):
+    with (
+        clusters.token(),
+        clusters.nodes(tmp_path_factory.mktemp("homes"), NODES, object_store_memory=STORE) as all_,
+    ):
+        yield all_
 
 
 def ended_within(remote, count, between):
@@ -105,9 +97,9 @@ def test_no_task_is_lost_or_counted_twice_whatever_dies(nodes):
     def between(results):
         nonlocal killed
         if results in (2, 5, 8):
-            killed += kill_a_worker(rng)
+            killed += clusters.kill_a_worker(rng)
         if results == 4:
-            replace_a_node(rng, nodes)
+            nodes.replace(rng)
 
     with connected(Options(cluster=nodes.address)) as cluster, executor(cluster, None) as remote:
         for _ in range(ROUNDS):
@@ -124,12 +116,11 @@ def test_no_task_is_lost_or_counted_twice_whatever_dies(nodes):
 
 def test_a_node_that_joins_late_is_used_at_once(nodes):
     with connected(Options(cluster=nodes.address)) as cluster, executor(cluster, None) as remote:
-        for number in range(NODES):
+        for number in range(slots := remote.slots):
             remote.submit(Task(str(number), steps, (number, 12)))
-        assert (remote.slots, remote.pending) == (NODES, NODES)
-        nodes.add_node(num_cpus=1)
+        nodes.add()
         assert remote.next() is None  # long before a task ends
-        assert remote.slots == NODES + 1
+        assert remote.slots == slots + 1
         remote.submit(Task("late", steps, (9, 0.1)))
         assert remote.next().task.name == "late"
 
@@ -173,3 +164,76 @@ def test_gpus_that_no_node_has_are_refused_at_once(nodes):
         connected(Options(cluster=nodes.address, task_gpus=1)),
     ):
         pass
+
+
+def test_parts_that_the_stores_can_not_hold_are_spilled_and_come_back(nodes):
+    import ray
+
+    parts = 2 * STORE // sharing.PART + 1
+    with connected(Options(cluster=nodes.address)) as cluster, executor(cluster, None) as remote:
+        references = [ray.put(np.full(sharing.PART, number, np.uint8)) for number in range(parts)]
+        remote.submit(Task("read", read_right, (references,)))
+        assert remote.next().value == parts
+
+
+# Rows on machines that share nothing
+
+
+@pytest.fixture
+def setup(data_dir, tmp_path, monkeypatch):
+    """The driver's, whose cache is in its user's home."""
+    before = keras.config.dtype_policy()
+    monkeypatch.setenv("HOME", str(tmp_path / "driver"))
+    config = dataclasses.replace(trainings.quick(data_dir, deterministic=True), cache_dir="")
+    opened = set_up(config, splits=cross_validation.SPLITS)
+    with contextlib.closing(opened.opened):
+        yield opened
+    keras.config.set_dtype_policy(before)
+
+
+def of_all(setup) -> Training:
+    images = {ALL: cross_validation.images_of_folds(setup)}
+    return Training(setup, setup.config, images, train=ALL, score=(ALL,), quiet=True)
+
+
+@pytest.mark.parametrize("has_dataset", [False, True], ids=["nothing", "dataset"])
+def test_rows_are_computed_once_a_cluster_and_reach_homes_without_any(
+    has_dataset, nodes, setup, data_dir
+):
+    options = Options(cluster=nodes.address, worker_data_dir=str(data_dir) if has_dataset else "")
+    with connected(options) as cluster, executor(cluster, setup) as remote:
+        computed = []
+
+        def compute(config, stage, batches):
+            for rows in remote.setup.compute(config, stage, batches):
+                computed.append(len(rows))
+                yield rows
+
+        training = of_all(dataclasses.replace(remote.setup, compute=compute))
+        images = training.images[ALL]
+        assert sum(computed) == len(images)
+        remote.provide(training)
+        fold = cross_validation.assign_folds(images, 3, 1, seed=1)[0]
+        for number in range(remote.slots):
+            remote.submit(Task(str(number), trained, (fold,)))
+        results = [each.value for each in ended_within(remote, remote.pending, lambda _: None)]
+    assert len({home for home, _, _ in results}) >= NODES - 1
+    assert all(rows == [] for _, rows, _ in results)
+    wanted = cross_validation.train_fold(setup, setup.config, fold, 0, setup.config.seed)
+    for _, _, probabilities in results:
+        np.testing.assert_array_equal(probabilities, wanted)
+    assert pathlib.Path.home() not in {pathlib.Path(home) for home, _, _ in results}
+
+
+def test_workers_with_another_dataset_are_refused(nodes, setup, tmp_path):
+    import covid_tfds
+    from covid_tfds.config import CovidConfig
+
+    other = CovidConfig(name="tiny", images="phantom", patients=80)
+    covid_tfds.Builder(config=other, data_dir=tmp_path / "other").download_and_prepare()
+    options = Options(cluster=nodes.address, worker_data_dir=str(tmp_path / "other"))
+    with connected(options) as cluster, executor(cluster, setup) as remote:
+        remote.submit(Task("one", trained, (None,)))
+        with pytest.raises(RunError, match=r"--worker_data_dir=.* holds another .*tiny"):
+            while not remote.next():
+                pass
