@@ -14,7 +14,7 @@ from tuning import settings, space
 from tuning.folder import Folder
 
 FLAGS = flags.FLAGS
-_MOST_GROWTH = 2**29  # bytes that this process may have grown by since its first trial
+_MOST_GROWTH = 2 * 2**30  # bytes that this process may have grown by since its first trial
 
 
 def main(argv: list[str]) -> None:

@@ -120,7 +120,7 @@ class Record:
         """What is kept of a trial beside its numbers."""
         space, settings = self._search.space, self._settings
         config = self.config(trial)
-        values = {p.name: getattr(config, p.name) for p in space.parameters}
+        values = space.effective(self._proposals.trials[trial].hyperparameters.values)
         row = {"trial": trial, "status": "COMPLETED", **values, **result.metrics}
         results.write_curves(self._folder.root, row, result.curves, space, settings)
         order = results.ranked([*self.rows, row], settings)

@@ -65,11 +65,11 @@ def rows(
 
 
 def _row(trial: trial_lib.Trial, space: Space, settings: Settings) -> Row:
-    values = space.config(trial.hyperparameters.values).to_json()
+    values = trial.hyperparameters.values
     message = (trial.message or "").strip()
     row = {"trial": trial.trial_id, "status": trial.status, "rank": None}
-    row |= {p.name: values[p.name] for p in space.parameters}
-    row |= {"epochs": values["epochs"]} if settings.tuner == "hyperband" else {}
+    row |= space.effective(values)
+    row |= {"epochs": space.config(values).epochs} if settings.tuner == "hyperband" else {}
     if trial.status == _COMPLETED:
         # As Python's own numbers, which print as such.
         row |= {name: float(trial.metrics.get_last_value(name)) for name in trial.metrics.metrics}
@@ -133,7 +133,7 @@ def _best(best: Row, table: Sequence[Row], trial: Any, space: Space, settings: S
     for here in ("data_dir", "cache_dir"):  # another machine has its own
         config.pop(here)
     return {
-        "values": {p.name: best[p.name] for p in space.parameters},
+        "values": {p.name: best[p.name] for p in space.parameters if best[p.name] is not None},
         "trial": best["trial"],
         "objective": settings.objective,
         "direction": settings.direction,
@@ -185,13 +185,14 @@ def write_curves(
 
 def _write_hparams(row: Row, space: Space, settings: Settings, name: str) -> None:
     shown = dict.fromkeys([settings.objective, *_SHOWN_METRICS])
-    values = {name: row[name] for name in shown if row.get(name) is not None}
+    measured = {name: row[name] for name in shown if row.get(name) is not None}
     hparams.hparams_config(
         [_domain(p) for p in space.parameters],
-        [hparams.Metric(f"hparams/{name}", display_name=name) for name in values],
+        [hparams.Metric(f"hparams/{name}", display_name=name) for name in measured],
     )
-    hparams.hparams({p.name: row[p.name] for p in space.parameters}, trial_id=name)
-    for metric, value in values.items():
+    values = {p.name: row[p.name] for p in space.parameters if row[p.name] is not None}
+    hparams.hparams(values, trial_id=name)
+    for metric, value in measured.items():
         tf.summary.scalar(f"hparams/{metric}", value)
 
 
@@ -299,7 +300,9 @@ def values_of(row: Row, space: Space) -> str:
 
 
 def short(value: Any) -> str:
-    """A value in few letters: four significant digits."""
+    """A value in few letters: four significant digits; `-` for one without effect."""
+    if value is None:
+        return "-"
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:.3f}" if 0.01 <= abs(value) < 10 else f"{value:.4g}"
     return str(value)

@@ -213,6 +213,19 @@ class Space:
                     settings.pop(each, None)
         return Config(**settings)
 
+    def effective(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """By parameter, its value in the config of some values; None where it has no effect.
+
+        Args:
+            values: See `config`.
+        """
+        config = self.config(values)
+        shown = {parameter.name: getattr(config, parameter.name) for parameter in self.parameters}
+        for choice in shown.keys() & BELONGING.keys():
+            if shown[choice] == "none":
+                shown |= dict.fromkeys(shown.keys() & set(BELONGING[choice]))
+        return shown
+
     def unsearched(self) -> Config:
         """The trainer's config without a search: its defaults, in the space or not."""
         return self.config({p.name: _FIELDS[p.name].default for p in self.parameters})

@@ -183,5 +183,7 @@ def _fitting(parameters: Sequence[Parameter]) -> list[Parameter]:
 
 
 def _compact(value: Any) -> str:
+    if value is None:  # without effect
+        return "-"
     text = f"{value:.2g}" if isinstance(value, float) else str(value)
     return shortened(text, _LETTERS)

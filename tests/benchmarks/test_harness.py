@@ -55,3 +55,14 @@ def test_the_line_is_json_and_says_whether_each_claim_is_met(capsys):
     assert line["images"] == 7 and line["cores"] >= 1 and line["processor"]
     assert line["load"] >= 0 and line["command"] and line["date"][:2] == "20"
     assert line.keys() >= {"revision"}
+
+
+def test_a_target_is_met_by_the_low_end_of_the_spread(capsys):
+    spreads = {"low": {"min": 0.9, "median": 1.2}, "high": {"min": 1.0, "median": 1.2}}
+    line = harness.report(
+        "some", figures={}, targets=dict.fromkeys(spreads, (1.0, 1.2)), bound="the disk",
+        spreads=spreads,
+    )  # fmt: skip
+    assert {claim: each["met"] for claim, each in line["claims"].items()} == {
+        "low": False, "high": True
+    }  # fmt: skip

@@ -66,6 +66,9 @@ def test_a_later_line_of_a_benchmark_replaces_the_earlier(tmp_path):
 
 def test_a_missed_target_is_bold():
     assert "| **no** |" in report.table([line(met=False)])
+    low = line()  # as earlier releases wrote it, by the median
+    low["spreads"]["speed of a|b"]["min"] = 7.9
+    assert "| **no** |" in report.table([low]) and "| yes |" in report.table([line()])
 
 
 def test_lines_of_release_1_are_shown_in_todays_words():

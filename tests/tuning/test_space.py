@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from absl import flags
 
+from tests.helpers import searches
 from trainer.augmentation import presets
 from trainer.config import BELONGING, Config
 from trainer.run.errors import ConfigError
@@ -341,3 +342,12 @@ def test_help_says_why_what_changes_views_has_few_steps():
     )
     for name, usual in USUAL.items():
         assert f"Usual range: {usual}." in values[name].help
+
+
+def test_values_without_effect_are_none():
+    searched = searches.space("--augmentation=none,radiograph", "--search=shift,dropout")
+    values = {"shift": 0.03, "dropout": 0.2}
+    assert searched.effective({**values, "augmentation": "none"}) == {
+        "dropout": 0.2, "augmentation": "none", "shift": None
+    }  # fmt: skip
+    assert searched.effective({**values, "augmentation": "radiograph"})["shift"] == 0.03

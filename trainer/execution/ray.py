@@ -112,6 +112,7 @@ def _require_ray() -> None:
 
 def _start(cpus: int, closed: contextlib.ExitStack) -> str:
     """Starts Ray on this machine, reachable from this machine alone; returns its own folder."""
+    from ray import exceptions
     from ray._private import ray_constants
 
     above = tempfile.gettempdir()
@@ -128,8 +129,15 @@ def _start(cpus: int, closed: contextlib.ExitStack) -> str:
     closed.callback(os.environ.pop, ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, None)
     ray_constants.ENABLE_RAY_CLUSTER = False
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
-    _init(closed, address="local", num_cpus=cpus, _temp_dir=folder, include_dashboard=False,
-          _node_ip_address="127.0.0.1")  # fmt: skip
+    try:
+        with tempfile.TemporaryFile() as unread, _stderr_into(unread.fileno()):
+            _init(closed, address="local", num_cpus=cpus, _temp_dir=folder,
+                  include_dashboard=False, _node_ip_address="127.0.0.1")  # fmt: skip
+    except (RuntimeError, ValueError, OSError, exceptions.RayError) as error:
+        raise RunError(
+            f"Ray can't be started on this machine ({first_line(error)}). Leave out --workers, or "
+            "look into Ray's own `ray start --head`."
+        ) from None
     return folder
 
 
@@ -170,7 +178,7 @@ def _join(given: str, closed: contextlib.ExitStack) -> None:
 
 @contextlib.contextmanager
 def _stderr_into(file: int) -> Iterator[None]:
-    """Writes stderr into an open file, that of Ray's C++, too: once a second why it can't join."""
+    """Writes stderr into an open file, that of Ray's C++, too, which reports its own log level."""
     sys.stderr.flush()
     before = os.dup(2)
     os.dup2(file, 2)

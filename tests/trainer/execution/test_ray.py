@@ -1,6 +1,7 @@
 """Tasks on a Ray cluster of this machine: one of two CPUs, which the tests share."""
 
 import collections
+import contextlib
 import os
 import pathlib
 import signal
@@ -190,12 +191,14 @@ def test_everything_listens_on_the_loopback_address_alone(cluster):
 
     here = psutil.Process()
     everything = [each for each in here.children(recursive=True) if "ray" in each.name()]
-    listening = [
-        connection.laddr.ip.removeprefix("::ffff:")
-        for process in everything
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    ]
+    listening = []
+    for process in everything:
+        with contextlib.suppress(psutil.NoSuchProcess):  # a worker that has ended meanwhile
+            listening += [
+                connection.laddr.ip.removeprefix("::ffff:")
+                for connection in process.net_connections("inet")
+                if connection.status == psutil.CONN_LISTEN
+            ]
     assert len(listening) > 3
     assert {ip for ip in listening if not ip.startswith("127.")} == set()
     assert os.environ["RAY_AUTH_MODE"] == "token"
