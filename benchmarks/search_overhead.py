@@ -72,7 +72,7 @@ def trivial(
     )
 
 
-def described(values: flags.FlagValues, folder: pathlib.Path) -> "Search":  # noqa: F821
+def described(values: flags.FlagValues, folder: pathlib.Path) -> "settings.Spec":  # noqa: F821
     """A search over the usual space in a folder.
 
     Args:
@@ -80,7 +80,7 @@ def described(values: flags.FlagValues, folder: pathlib.Path) -> "Search":  # no
         folder: For the search and for a cache of its own.
     """
     from tuning import folder as folder_lib
-    from tuning import search, settings, space
+    from tuning import settings, space
 
     shared = ("data_dir", "dataset", "classes", "seed", "epochs", "tuner")
     given = [f"--{name}={values[name].value}" for name in shared]
@@ -91,10 +91,10 @@ def described(values: flags.FlagValues, folder: pathlib.Path) -> "Search":  # no
             f"--cache_dir={folder / 'cache'}", "--weights=none", "--image_size=32"])  # fmt: skip
     searched = space.from_flags(parsed)
     root = folder_lib.Folder(folder / "search")
-    return search.Search(root, searched, settings.from_flags(parsed, searched))
+    return settings.Spec(root, searched, settings.from_flags(parsed, searched))
 
 
-def run(search: "Search", workers: int) -> list[Mark]:  # noqa: F821
+def run(search: "settings.Spec", workers: int) -> list[Mark]:  # noqa: F821
     """Runs all trials of a search.
 
     Args:
@@ -151,7 +151,7 @@ def run(search: "Search", workers: int) -> list[Mark]:  # noqa: F821
     return marks
 
 
-def reopened(search: "Search") -> float:  # noqa: F821
+def reopened(search: "settings.Spec") -> float:  # noqa: F821
     """Seconds to open a search that is there, with its trials and the table of them."""
     from tuning import oracle, record
 

@@ -18,7 +18,7 @@ from trainer.run.errors import RunError
 from trainer.run.files import expanded
 from trainer.run.libraries import heavy_imports, keras_settings
 from tuning.folder import Folder
-from tuning.settings import Settings
+from tuning.settings import Settings, Spec
 from tuning.space import Space
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def run(
     with ray.connected(execution or Options()) as cluster, keras_settings():
         with heavy_imports():
             from tuning import search
-        search.run(search.Search(folder, searched, chosen, callbacks), cluster, overwrite=overwrite)
+        search.run(Spec(folder, searched, chosen, callbacks), cluster, overwrite=overwrite)
     return Search(folder.root)
 
 

@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
         with command.heavy_imports():
             from tuning import search
         finished = search.run(
-            search.Search(folder, searched, chosen),
+            settings.Spec(folder, searched, chosen),
             cluster,
             overwrite=FLAGS.overwrite,
             retrain_best=FLAGS.retrain_best,

@@ -5,7 +5,6 @@ import functools
 import json
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from trainer.training.setup import Setup
 from trainer.training.validation import predictions_of
 from tuning import results, trainings
 from tuning.oracle import Proposals
+from tuning.settings import Spec
 from tuning.table import Table
 from tuning.trial import TrialResult
 
@@ -44,11 +44,11 @@ class Record:
         best: The row of the best trial; None where none is done.
     """
 
-    def __init__(self, search: Any, proposals: Proposals) -> None:
+    def __init__(self, search: Spec, proposals: Proposals) -> None:
         """Reads what there is.
 
         Args:
-            search: The search, of `search.Search`.
+            search: What is searched, and where.
             proposals: Its trials.
         """
         self._search, self._proposals = search, proposals

@@ -4,10 +4,8 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
-
-import keras
 
 from trainer.config import Config
 from trainer.evaluation.metrics import NOTICE
@@ -19,33 +17,16 @@ from trainer.run.errors import ConfigError, RunError
 from trainer.training.setup import Setup
 from tuning import comparison, results, retraining, settings, space, trainings
 from tuning import trial as trial_lib
-from tuning.folder import Folder
 from tuning.oracle import Proposals
 from tuning.record import Record
+from tuning.settings import Spec
 from tuning.table import Table
 
 _EXHAUSTED = "The search is exhausted: no configuration is left that was not tried."
 
 
-@dataclasses.dataclass(frozen=True)
-class Search:
-    """A search as it is described, before it is opened.
-
-    Attributes:
-        folder: Where it is kept.
-        space: What is searched.
-        settings: How.
-        callbacks: The user's, for every training of a trial.
-    """
-
-    folder: Folder
-    space: space.Space
-    settings: settings.Settings
-    callbacks: Sequence[keras.callbacks.Callback] = ()
-
-
 def run(
-    search: Search,
+    search: Spec,
     cluster: Cluster | None = None,
     *,
     overwrite: bool = False,
@@ -98,7 +79,7 @@ def run(
 
 
 @contextlib.contextmanager
-def _tasks(search: Search, cluster: Cluster | None) -> Iterator[Executor]:
+def _tasks(search: Spec, cluster: Cluster | None) -> Iterator[Executor]:
     """What runs trials, with the images opened."""
     with opened_executor(cluster, lambda: opened_images(search.space)) as tasks:
         # Whether there are patient groups enough for the folds.
@@ -114,7 +95,7 @@ def opened_images(searched: space.Space) -> Setup:
 
 
 def _run_trials(
-    search: Search,
+    search: Spec,
     tasks: Executor,
     proposals: Proposals,
     record: Record,
@@ -146,16 +127,16 @@ def _run_trials(
             table.note(_EXHAUSTED)
 
 
-def _comparison_missing(search: Search, best: results.Row | None) -> bool:
+def _comparison_missing(search: Spec, best: results.Row | None) -> bool:
     """Whether the closing comparison is still to be made, of the trial that is best now."""
     folds, path = search.settings.final_folds, search.folder.comparison
     if not folds or best is None:
-        return bool(folds)
+        return False
     made = _read(path) if path.exists() else {}
     return (made.get("trial"), made.get("folds")) != (best["trial"], folds)
 
 
-def _compare(search: Search, record: Record, tasks: Executor) -> None:
+def _compare(search: Spec, record: Record, tasks: Executor) -> None:
     """Makes the closing comparison, writes and prints it, or prints why there is none."""
     best, count = record.best, search.settings.final_folds
     default = search.space.unsearched()
@@ -175,7 +156,7 @@ def _compare(search: Search, record: Record, tasks: Executor) -> None:
     print(comparison.text(compared))
 
 
-def _retrain(search: Search, cluster: Cluster | None) -> None:
+def _retrain(search: Spec, cluster: Cluster | None) -> None:
     """Trains and tests with the best values, in a folder of the search."""
     best = _read(search.folder.best)
     here = {name: search.space.fixed[name] for name in ("data_dir", "cache_dir")}
@@ -184,7 +165,7 @@ def _retrain(search: Search, cluster: Cluster | None) -> None:
     retraining.retrain(config, search.folder.retrained, origin, cluster)
 
 
-def _point_on(search: Search, retrained: bool) -> None:
+def _point_on(search: Spec, retrained: bool) -> None:
     """Prints what can be done with a search that has ended."""
     folder = search.folder
     print(f"\nsearch folder: {folder.root}   (trials.csv, best_hparams.json)")

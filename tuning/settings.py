@@ -4,13 +4,18 @@ Imports neither TensorFlow nor KerasTuner, so that a wrong command line is answe
 """
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from trainer import config as config_lib
 from trainer.run.errors import ConfigError
+from tuning.folder import Folder
 from tuning.space import Space
+
+if TYPE_CHECKING:  # a wrong command line is answered before Keras is imported
+    import keras
 
 TUNERS = ("random", "hyperband", "bayesian", "grid")
 # What a trial can be ranked by. All are of validation images, or of folds.
@@ -106,6 +111,23 @@ class Settings:
                         f"--normalization={config.normalization} is fitted to the train images at "
                         f"one size, and --{name} needs a network without. Leave one of them out."
                     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """A search as it is described, before it is opened.
+
+    Attributes:
+        folder: Where it is kept.
+        space: What is searched.
+        settings: How.
+        callbacks: The user's, for every training of a trial.
+    """
+
+    folder: Folder
+    space: Space
+    settings: Settings
+    callbacks: "Sequence[keras.callbacks.Callback]" = ()
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:

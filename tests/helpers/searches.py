@@ -115,7 +115,7 @@ def open_trials(*argv: str, setup: Setup | None = None) -> Trials:
 def search(folder: pathlib.Path, *argv: str, **more: Any) -> bool:
     """Runs a search in this process, as its command does; whether a trial finished."""
     searched, settings = parsed(*argv)
-    described = search_lib.Search(Folder(folder), searched, settings, more.pop("callbacks", ()))
+    described = settings_lib.Spec(Folder(folder), searched, settings, more.pop("callbacks", ()))
     return search_lib.run(described, **more)
 
 

@@ -83,7 +83,7 @@ def test_a_trial_in_folds_is_the_trainers_cross_validation(quick, tmp_path):
     assert measured["val_groups"] == len(set(table.groups))
 
 
-@pytest.mark.parametrize("name", OTHER.keys() - {"pooling", *BELONGING["augmentation"]})
+@pytest.mark.parametrize("name", sorted(OTHER.keys() - {"pooling", *BELONGING["augmentation"]}))
 def test_every_parameter_counts(name, trials, one):
     assert differs(trials(**{**ONE, name: OTHER[name]}), one)
 
