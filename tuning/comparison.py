@@ -33,8 +33,8 @@ def compare(tasks: Executor, best: Config, default: Config, count: int) -> dict[
 
     Returns:
         `best` and `default` (`balanced_accuracy` as in `metrics.score`, mean and sd over folds,
-        and `epochs`), `difference` (see `intervals.paired_difference`), `shortcut_baseline`,
-        `folds`, `groups` and `seed`.
+        and `epochs`), whether they are the `same`, `difference` (see
+        `intervals.paired_difference`), `shortcut_baseline`, `folds`, `groups` and `seed`.
 
     Raises:
         ConfigError, RunError: The images can't be assigned to folds, or a training failed.
@@ -44,9 +44,10 @@ def compare(tasks: Executor, best: Config, default: Config, count: int) -> dict[
     fold = cross_validation.assign_folds(images, count, 1, seed)
     right, compared = {}, {}
     for side, config in (("best", best), ("default", default)):
-        predicted = cross_validation.out_of_fold_by_tasks(
-            tasks, config, fold, seed=seed, label=f"{side:7s}", quiet=True
-        )
+        if side == "best" or config != best:  # else they are one configuration
+            predicted = cross_validation.out_of_fold_by_tasks(
+                tasks, config, fold, seed=seed, label=f"{side:7s}", quiet=True
+            )
         predictions = cross_validation.as_predictions(images, fold, predicted)
         by_fold = [
             each["balanced_accuracy"]
@@ -61,6 +62,7 @@ def compare(tasks: Executor, best: Config, default: Config, count: int) -> dict[
     small = tasks.setup.squares(images, baselines.SIZE)[..., 0]
     return {
         **compared,
+        "same": best == default,
         "difference": intervals.paired_difference(
             images.labels, images.group_numbers, right["best"], right["default"]
         ),
@@ -117,7 +119,9 @@ def text(compared: dict[str, Any]) -> str:
     shortcut = compared["shortcut_baseline"]["full_image"]["mean"]
     if compared["best"]["balanced_accuracy"]["value"] < shortcut:
         lines.append("  The best is below the shortcut baseline, which hardly sees the lungs.")
-    if difference["high"] < 0:
+    if compared["same"]:
+        lines.append("  The best trial is that of the defaults.")
+    elif difference["high"] < 0:
         lines.append("  The defaults are better on folds that the search did not see: keep them.")
     elif difference["low"] <= 0:
         lines.append("  The interval holds 0: the search has not shown a gain.")

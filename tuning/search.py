@@ -1,7 +1,6 @@
 """A search: propose, run, record; then the closing comparison and the run of the best values."""
 
 import contextlib
-import dataclasses
 import json
 import pathlib
 from collections.abc import Callable, Iterator
@@ -139,16 +138,12 @@ def _comparison_missing(search: Spec, best: results.Row | None) -> bool:
 def _compare(search: Spec, record: Record, tasks: Executor) -> None:
     """Makes the closing comparison, writes and prints it, or prints why there is none."""
     best, count = record.best, search.settings.final_folds
-    default = search.space.unsearched()
+    config, default = record.config(best["trial"]), search.space.unsearched()
     try:
-        compared = comparison.compare(
-            tasks,
-            comparison.at_kept_epoch(tasks, record.config(best["trial"]), best.get("epoch")),
-            comparison.at_kept_epoch(tasks, default, record.epoch(default))
-            if "epoch" in best
-            else dataclasses.replace(default, early_stopping=0),
-            count,
-        )
+        if best.get("epoch") is not None:  # else it was scored in folds, at its last epoch
+            config = comparison.at_kept_epoch(tasks, config, best["epoch"])
+            default = comparison.at_kept_epoch(tasks, default, record.epoch(default))
+        compared = comparison.compare(tasks, config, default, count)
     except (ConfigError, RunError) as error:
         print(f"\nNo closing comparison (--final_folds={count}): {error}")
         return

@@ -18,6 +18,7 @@ def compared(low: float, high: float) -> dict:
             "epochs": 7}  # fmt: skip
     shortcut = {"mean": 0.7, "sd": 0.02}
     return {"best": side, "default": side, "difference": difference, "folds": 5, "groups": 210,
+            "same": False,
             "shortcut_baseline": {"full_image": shortcut, "lungs_masked": shortcut}}  # fmt: skip
 
 
@@ -33,6 +34,12 @@ def test_the_conclusion_follows_from_the_interval(low, high, conclusion):
     assert max(map(len, text.splitlines())) <= 80
     for words in ("has not shown a gain", "keep them"):
         assert (words in text) == (words == conclusion)
+
+
+def test_a_best_that_is_the_default_is_called_so():
+    text = comparison.text({**compared(0.0, 0.0), "same": True})
+    assert "The best trial is that of the defaults." in text
+    assert "has not shown a gain" not in text
 
 
 def test_a_best_below_the_shortcut_baseline_is_called_so():

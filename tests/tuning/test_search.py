@@ -145,6 +145,15 @@ def test_the_end_compares_with_the_defaults_and_trains_the_best_once(quick, tmp_
     assert "out of 2 new folds" in capsys.readouterr().out
 
 
+def test_what_was_scored_in_folds_is_compared_at_its_last_epoch(quick, tmp_path):
+    flags = ("--folds=2", "--final_folds=2", "--max_trials=1", "--epochs=3", "--head_units=8,256")
+    assert search(tmp_path, *quick, *flags, "--learning_rate=1e-4")
+    made = json.loads((tmp_path / "final.json").read_text())
+    assert [made[side]["epochs"] for side in ("best", "default")] == [3, 3]
+    # The defaults were the only trial.
+    assert made["difference"]["value"] == made["difference"]["low"] == 0
+
+
 @pytest.mark.parametrize(
     ("units", "reference"),
     [("256,8,16,32,64,4,2,5,6,7", "the defaults"),
