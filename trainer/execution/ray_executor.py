@@ -6,7 +6,6 @@ A result belongs to the reference of one submission, so that none comes late or 
 """
 
 import collections
-import contextlib
 import dataclasses
 import itertools
 import re
@@ -76,7 +75,6 @@ class RayExecutor:
         if setup is not None:
             from trainer.execution import sharing
 
-            _hide_gpus()
             packed = sharing.packed(
                 setup,
                 shares_files=cluster.shares_files,
@@ -251,14 +249,6 @@ class RayExecutor:
             return ray.get(self._marks.read.remote([each.key for each in among]), timeout=5)
         except exceptions.RayError:  # it died, too, and Ray starts it again
             return {}
-
-
-def _hide_gpus() -> None:
-    """Leaves the memory of GPUs to the tasks."""
-    import tensorflow as tf
-
-    with contextlib.suppress(RuntimeError):  # TensorFlow uses them already
-        tf.config.set_visible_devices([], "GPU")
 
 
 def _variables(threads: int, cluster: Cluster) -> dict[str, str]:
