@@ -26,10 +26,11 @@ pytestmark = pytest.mark.slow
 
 NODES = 4
 KILLS = {"random": ("worker", "node", "driver"), "grid": ("driver", "worker")}  # in this order
-TRIALS = 8
-AT_MOST = 1.0  # seconds from the end of a trial to the kill
+TRIALS = 12  # so many that some run or wait whenever one of the kills is due
+AT_MOST = 0.3  # seconds from the end of a trial to the kill
 HUNG = 240  # seconds without the next trial
-SPACE = ("--head_units=8:64:log2", "--learning_rate=1e-4:1e-1:log", "--final_folds=0")
+SPACE = ("--head_units=8:64:log2", "--learning_rate=1e-4:1e-1:log", "--final_folds=0",
+         "--epochs=20")  # fmt: skip
 
 
 def command(*flags: str) -> list[str]:
@@ -85,7 +86,10 @@ def disturbed(nodes, folder, kills, *flags: str, seed: int = 0) -> int:
                 time.sleep(rng.uniform(0, AT_MOST))
                 kind = left.popleft()
                 if kind == "worker":
-                    wait_until(lambda: clusters.kill_a_worker(rng), HUNG, "a task to kill")
+                    wait_until(
+                        lambda: clusters.kill_a_worker(rng) or process.poll() is not None,
+                        HUNG, "a task to kill",
+                    )  # fmt: skip
                 elif kind == "node":
                     nodes.replace(rng)
                 done += 1

@@ -127,9 +127,11 @@ class RayExecutor:
             )
 
     def close(self) -> None:
-        """Cancels what still runs."""
-        for each in self._running:
-            ray.cancel(each.ref, force=True)
+        """Drops what still runs, which ends when the cluster is left.
+
+        Cancelling it could end this process: Ray 2.60 aborts where a task is cancelled at the
+        moment at which it is completed ("Tried to complete task that was not pending").
+        """
         self._running.clear()
         ray.kill(self._marks)
 

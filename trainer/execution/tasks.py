@@ -99,7 +99,7 @@ class Executor(Protocol):
         """Makes the rows that a training reads available to tasks."""
 
     def close(self) -> None:
-        """Ends what still runs; the setup stays open."""
+        """Drops what still runs; the setup stays open."""
 
 
 def run_all(executor: Executor, tasks: Iterable[Task]) -> Iterator[Ended]:
