@@ -291,19 +291,19 @@ def out_of_fold(
 
 
 def as_predictions(
-    images: Images, fold: np.ndarray, probabilities: np.ndarray
+    images: Images, fold: np.ndarray | None, probabilities: np.ndarray
 ) -> predictions.Predictions:
-    """Out-of-fold probabilities as a table, one row an image and repeat.
+    """Probabilities of several repeats as a table, one row an image and repeat.
 
     Args:
         images: n images.
-        fold: int64 [repeats, n].
+        fold: int64 [repeats, n]; None where no folds were held out.
         probabilities: float32 [repeats, n, classes].
     """
-    repeats, n = fold.shape
+    repeats, n = probabilities.shape[:2]
     return predictions_of(
         images.take(np.tile(np.arange(n), repeats)),
         probabilities.reshape(repeats * n, -1),
         repeats=np.repeat(np.arange(repeats), n),
-        folds=fold.reshape(-1),
+        folds=None if fold is None else fold.reshape(-1),
     )

@@ -6,18 +6,14 @@ import json
 import pathlib
 from collections.abc import Sequence
 
-import numpy as np
-
 from trainer import cross_validation
 from trainer.config import Config
 from trainer.evaluation import predictions
 from trainer.execution.tasks import Ended
-from trainer.input_pipeline.dataset import Images
 from trainer.run import command, files, run_dir
 from trainer.run.errors import RunError
 from trainer.run.text import wrapped
 from trainer.training.setup import Setup
-from trainer.training.validation import predictions_of
 from tuning import results, trainings
 from tuning.oracle import Proposals
 from tuning.settings import Spec
@@ -128,7 +124,8 @@ class Record:
             images = trainings.scored_images(self._setup, settings.folds)
             fold = trainings.assigned(self._setup, settings, config)
             with self._whole(trial, _PREDICTIONS) as beside:
-                predictions.write(beside, _as_predictions(images, fold, result.probabilities))
+                table = cross_validation.as_predictions(images, fold, result.probabilities)
+                predictions.write(beside, table)
         if result.weights is not None:
             self._keep_networks(trial, result.weights, order)
 
@@ -219,16 +216,3 @@ class Record:
                 "When that is mended, the same command goes on with the other trials, and "
                 "--overwrite begins again."
             )
-
-
-def _as_predictions(
-    images: Images, fold: np.ndarray | None, probabilities: np.ndarray
-) -> predictions.Predictions:
-    executions, n = probabilities.shape[:2]
-    if fold is not None:
-        return cross_validation.as_predictions(images, fold, probabilities)
-    return predictions_of(
-        images.take(np.tile(np.arange(n), executions)),
-        probabilities.reshape(executions * n, -1),
-        repeats=np.repeat(np.arange(executions), n),
-    )

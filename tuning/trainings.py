@@ -12,7 +12,7 @@ import numpy as np
 from trainer import cross_validation
 from trainer.config import Config
 from trainer.execution.tasks import Executor, progressed
-from trainer.input_pipeline.dataset import Images, joined
+from trainer.input_pipeline.dataset import Images
 from trainer.training.setup import Setup, set_up
 from trainer.training.training import Training
 from tuning.settings import Settings
@@ -43,8 +43,9 @@ def open_images(config: Config, sizes: Sequence[int] = ()) -> Setup:
 
 def scored_images(setup: Setup, folds: int) -> Images:
     """The images that a trial is scored on: all with folds, else those of validation."""
-    splits = setup.dataset.splits
-    return joined([splits[name] for name in SPLITS]) if folds else splits["validation"]
+    if folds:
+        return cross_validation.images_of_folds(setup)
+    return setup.dataset.splits["validation"]
 
 
 def assigned(setup: Setup, settings: Settings, config: Config) -> np.ndarray | None:
