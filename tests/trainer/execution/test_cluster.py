@@ -47,6 +47,11 @@ def steps(setup, number, seconds):
     return number**2
 
 
+def held(setup, file):
+    """Runs until there is a file."""
+    clusters.wait_until(pathlib.Path(file).exists, HUNG, file)
+
+
 def brought(setup):
     """Packages that the driver sent, and the threads of TensorFlow."""
     folders = [pathlib.Path(each) for each in sys.path if "py_modules_files" in each]
@@ -114,15 +119,19 @@ def test_no_task_is_lost_or_counted_twice_whatever_dies(nodes):
     assert killed > ROUNDS
 
 
-def test_a_node_that_joins_late_is_used_at_once(nodes):
+def test_a_node_that_joins_late_is_used_at_once(nodes, tmp_path):
+    nodes.wait()  # for those of an earlier test
+    release = tmp_path / "release"
     with connected(Options(cluster=nodes.address)) as cluster, executor(cluster, None) as remote:
         for number in range(slots := remote.slots):
-            remote.submit(Task(str(number), steps, (number, 12)))
+            remote.submit(Task(str(number), held, (str(release),)))
         nodes.add()
-        assert remote.next() is None  # long before a task ends
+        assert remote.next() is None  # while all tasks run
         assert remote.slots == slots + 1
         remote.submit(Task("late", steps, (9, 0.1)))
         assert remote.next().task.name == "late"
+        release.touch()
+        assert {remote.next().failure for _ in range(slots)} == {""}
 
 
 def test_workers_have_the_drivers_code_and_the_threads_of_their_cores(nodes):
