@@ -1,4 +1,4 @@
-"""Everything a run depends on: a frozen record, its flags, and every bound in one place.
+"""Everything a run depends on: a frozen record, and every bound in one place.
 
 Imports neither TensorFlow nor the dataset, so that `--helpshort` answers at once.
 """
@@ -10,10 +10,7 @@ import math
 import numbers
 import os
 import pathlib
-from collections.abc import Collection, Mapping
 from typing import Any
-
-from absl import flags
 
 from trainer.augmentation import presets
 from trainer.run.errors import ConfigError, RunError
@@ -23,11 +20,14 @@ BLOCKS = ("block1", "block2", "block3", "block4", "block5")
 NORMALIZATIONS = ("imagenet", "featurewise", "zca")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 OPTIMIZERS = ("adam", "sgd")
+DISTRIBUTIONS = ("auto", "none", "mirrored")
 MIN_IMAGE_SIZE = 32  # pixels; VGG16 halves an image five times
 CACHE_HELP = (
     "Folder of cached squares, activations and converted weights. Default: ~/.cache/covid_tfds."
 )
 HPARAMS_FILE = "best_hparams.json"
+# Where a training runs and how often it is saved: the same training whatever they are.
+OF_THE_MACHINE = ("data_dir", "cache_dir", "cache_gib", "checkpoint_every", "distribute")
 # Settings that have no effect where a choice is "none", and what to choose in its place.
 BELONGING = {
     "fine_tune_from": ("fine_tune_epochs", "fine_tune_learning_rate"),
@@ -152,6 +152,15 @@ class Config:
     early_stopping: int = _option(
         0, "End a phase after so many epochs without a better validation. 0: never."
     )
+    checkpoint_every: float = _option(
+        60.0, "Seconds between two saved states of a training, from which it goes on after a kill."
+    )
+    distribute: str = _option(
+        "auto",
+        "mirrored: each batch is divided among all accelerators of this machine; auto does so "
+        "where there are several.",
+        DISTRIBUTIONS,
+    )
     seed: int = _option(1, "Of weights, order, dropout and augmentation.")
     deterministic: bool = _option(False, "Bit-equal runs, somewhat slower.")
     as_published: bool = _option(
@@ -185,6 +194,8 @@ class Config:
         for name, most in presets.STRENGTHS.items():
             value, wanted = getattr(self, name), f"0 to {most}, or -1 for that of the preset"
             _require(value == -1 or 0 <= value <= most, name, value, wanted)
+        every = self.checkpoint_every
+        _require(0 <= every < math.inf, "checkpoint_every", every, "seconds, 0 or more")
         _require(self.early_stopping >= 0, "early_stopping", self.early_stopping, "0 or more")
         _require(0 <= self.cache_gib < math.inf, "cache_gib", self.cache_gib, "GiB, 0 or more")
         _require(0 <= self.views <= 1000, "views", self.views, "0 to 1000")
@@ -287,88 +298,6 @@ def check_folds(config: Config, folds: int, repeats: int) -> None:
             f"--normalization={config.normalization} is fitted to the images that are trained on, "
             "which differ from fold to fold. Use --normalization=imagenet."
         )
-
-
-def define_flags(values: flags.FlagValues = flags.FLAGS, *, without: Collection[str] = ()) -> None:
-    """Defines one absl flag a field, but for those that are named."""
-    define = {
-        bool: flags.DEFINE_boolean,
-        int: flags.DEFINE_integer,
-        float: flags.DEFINE_float,
-        str: flags.DEFINE_string,
-    }
-    for field in dataclasses.fields(Config):
-        if field.name in without:
-            continue
-        choices = field.metadata["choices"]
-        text = field.metadata["help"] + (f" One of {', '.join(choices)}." if choices else "")
-        define[field.type](field.name, field.default, text, flag_values=values)
-
-
-def define_hparams_flag(values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines `--hparams`, with which a training takes the best values of a search."""
-    text = f"A search's {HPARAMS_FILE}: train as its best trial did. Flags beside it change that."
-    flags.DEFINE_string("hparams", "", text, flag_values=values)
-
-
-def define_run_flags(values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the two flags that say where a run goes."""
-    flags.DEFINE_string(
-        "run_dir", "", "Folder of the run. Default: runs/DATASET-CLASSES-TIME.", flag_values=values
-    )
-    flags.DEFINE_boolean("overwrite", False, "Replace an existing run folder.", flag_values=values)
-
-
-def from_flags(values: flags.FlagValues) -> Config:
-    """The config that the parsed flags describe.
-
-    Raises:
-        ConfigError: As for `Config`.
-    """
-    return Config(**{field.name: values[field.name].value for field in dataclasses.fields(Config)})
-
-
-def from_flags_and_hparams(values: flags.FlagValues) -> tuple[Config, dict[str, Any] | None]:
-    """The config of the flags over that of the search which `--hparams` names, if any.
-
-    Returns:
-        The config; and where it comes from, for config.json: the file, the search, its best trial's
-        values and score, and `changed`, the searched values that flags replaced. None without
-        `--hparams`.
-
-    Raises:
-        ConfigError: As for `Config`, or the file is not what a search writes.
-    """
-    if not values["hparams"].value:
-        return from_flags(values), None
-    best, origin = _read_hparams(pathlib.Path(expanded(values["hparams"].value)))
-    names = [field.name for field in dataclasses.fields(Config)]
-    given = {name: values[name].value for name in names if values[name].present}
-    changed = {
-        name: {"search": origin["values"][name], "flag": flag}
-        for name, flag in given.items()
-        if name in origin["values"] and origin["values"][name] != flag
-    }
-    return Config(**{**best, **given}), {**origin, "changed": changed}
-
-
-def _read_hparams(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    try:
-        origin: Mapping[str, Any] = json.loads(path.read_text())
-        best, values = dict(origin["config"]), dict(origin["values"])
-        Config.from_json(best)
-    except OSError as error:
-        raise ConfigError(
-            f"--hparams={path} can't be read ({error.strerror}). Give the {HPARAMS_FILE} of a "
-            "search."
-        ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(
-            f"--hparams={path} is not what a search writes ({error}). Give the {HPARAMS_FILE} of a "
-            "search."
-        ) from None
-    rest = {name: value for name, value in origin.items() if name != "config"}
-    return best, {"file": str(path), **rest, "values": values}
 
 
 def cache_folder(cache_dir: str) -> pathlib.Path:

@@ -8,7 +8,7 @@ from absl import flags
 from trainer import config as config_lib
 from trainer.execution import options as options_lib
 from trainer.execution import ray
-from trainer.run import command, run_dir
+from trainer.run import command, config_flags, run_dir
 
 FLAGS = flags.FLAGS
 
@@ -16,7 +16,7 @@ FLAGS = flags.FLAGS
 def main(argv: list[str]) -> None:
     """Flags -> Config -> one call."""
     command.refuse_words(argv)
-    config, options = config_lib.from_flags(FLAGS), options_lib.from_flags(FLAGS)
+    config, options = config_flags.from_flags(FLAGS), options_lib.from_flags(FLAGS)
     config_lib.check_folds(config, FLAGS.folds, FLAGS.repeats)
     default = f"crossval-{config.dataset}-{config.classes}"
     with (
@@ -30,11 +30,11 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    config_lib.define_flags()
-    config_lib.define_run_flags()
+    config_flags.define_flags()
+    config_flags.define_run_flags()
     options_lib.define_flags(FLAGS)
     flags.DEFINE_integer("folds", 5, "Parts that the images are divided into.")
     flags.DEFINE_integer("repeats", 3, "Times that they are, each with another seed.")
-    flags.adopt_module_key_flags(config_lib)
+    flags.adopt_module_key_flags(config_flags)
     flags.adopt_module_key_flags(options_lib)
     command.run(main)

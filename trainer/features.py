@@ -9,7 +9,7 @@ from trainer import config as config_lib
 from trainer.execution import options as options_lib
 from trainer.execution import ray
 from trainer.input_pipeline import cache_report
-from trainer.run import command
+from trainer.run import command, config_flags
 from trainer.run.errors import ConfigError
 
 FLAGS = flags.FLAGS
@@ -23,7 +23,7 @@ def main(argv: list[str]) -> None:
     if sum(FLAGS[name].value for name in _ACTIONS) != 1:
         raise ConfigError("Give one of --list, --verify, --clear and --fill.")
     if FLAGS.fill:
-        config, options = config_lib.from_flags(FLAGS), options_lib.from_flags(FLAGS)
+        config, options = config_flags.from_flags(FLAGS), options_lib.from_flags(FLAGS)
         with command.stopped("what was computed is cached"), ray.connected(options) as cluster:
             with command.heavy_imports():
                 from trainer.execution import caching
@@ -48,8 +48,8 @@ if __name__ == "__main__":
     flags.DEFINE_bool("verify", False, "Check every row (status 1 if one is damaged).")
     flags.DEFINE_bool("clear", False, "Remove everything that no process has open.")
     flags.DEFINE_bool("fill", False, "Compute all that a training with the other flags reads.")
-    config_lib.define_flags()
+    config_flags.define_flags()
     options_lib.define_flags(FLAGS)
-    flags.adopt_module_key_flags(config_lib)
+    flags.adopt_module_key_flags(config_flags)
     flags.adopt_module_key_flags(options_lib)
     command.run(main)

@@ -2,8 +2,7 @@
 
 from absl import flags
 
-from trainer import config as config_lib
-from trainer.run import command, run_dir
+from trainer.run import command, config_flags, run_dir
 
 FLAGS = flags.FLAGS
 
@@ -11,7 +10,7 @@ FLAGS = flags.FLAGS
 def main(argv: list[str]) -> None:
     """Flags -> Config -> one call."""
     command.refuse_words(argv)
-    config, searched = config_lib.from_flags_and_hparams(FLAGS)
+    config, searched = config_flags.from_flags_and_hparams(FLAGS)
     for name, values in (searched or {}).get("changed", {}).items():
         print(f"--{name}={values['flag']} takes the place of the search's {values['search']}.")
     default = f"{config.dataset}-{config.classes}"
@@ -25,8 +24,8 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    config_lib.define_flags()
-    config_lib.define_run_flags()
-    config_lib.define_hparams_flag()
-    flags.adopt_module_key_flags(config_lib)
+    config_flags.define_flags()
+    config_flags.define_run_flags()
+    config_flags.define_hparams_flag()
+    flags.adopt_module_key_flags(config_flags)
     command.run(main)

@@ -6,9 +6,8 @@ import sys
 
 from absl import flags
 
-from trainer import config as config_lib
 from trainer.execution import options, ray
-from trainer.run import command
+from trainer.run import command, config_flags
 from trainer.run.files import expanded
 from tuning import settings, space
 from tuning.folder import Folder
@@ -80,6 +79,6 @@ def _define_flags() -> None:
 
 if __name__ == "__main__":
     _define_flags()
-    for module in (config_lib, space, settings, options):
+    for module in (config_flags, space, settings, options):
         flags.adopt_module_key_flags(module)
     command.run(main)

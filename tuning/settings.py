@@ -21,8 +21,6 @@ TUNERS = ("random", "hyperband", "bayesian", "grid")
 # What a trial can be ranked by. All are of validation images, or of folds.
 OBJECTIVES = ("val_balanced_accuracy", "val_accuracy", "val_loss")
 USUAL_TRIALS = 20
-# Flags that name where and on what a search runs, but not what it proposes.
-_ELSEWHERE = ("data_dir", "cache_dir", "cache_gib")
 # Settings that may change while a search goes on: how much is run, and what is kept of it.
 _MAY_CHANGE = ("max_trials", "final_folds", "keep_best")
 
@@ -168,5 +166,5 @@ def identity(settings: Settings, space: Space) -> dict[str, Any]:
     Two searches with the same one propose the same; the budget is none of it.
     """
     values = {**dataclasses.asdict(settings), **space.fixed, **space.texts()}
-    apart = (*_ELSEWHERE, *_MAY_CHANGE)
+    apart = (*config_lib.OF_THE_MACHINE, *_MAY_CHANGE)
     return {name: value for name, value in values.items() if name not in apart}

@@ -14,6 +14,7 @@ from absl import flags
 from trainer import config as config_lib
 from trainer.augmentation import presets
 from trainer.config import BELONGING, Config
+from trainer.run import config_flags
 from trainer.run.errors import ConfigError
 
 # What can be searched, and where it is searched unless its flag says otherwise. What changes the
@@ -259,7 +260,7 @@ class Space:
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the trainer's flags, those of what can be searched in the space's own words."""
-    config_lib.define_flags(values, without=USUAL)
+    config_flags.define_flags(values, without=USUAL)
     flags.DEFINE_list(
         "search",
         "",

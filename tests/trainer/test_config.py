@@ -14,6 +14,7 @@ from absl import flags
 from tests.helpers import commands
 from trainer import config as config_lib
 from trainer.config import Config, Phase, check_folds
+from trainer.run import config_flags
 from trainer.run.errors import ConfigError
 
 BAD = {
@@ -55,6 +56,8 @@ BAD = {
     "--fine_tune_from is 'block6'": {"fine_tune_from": "block6"},
     "--fine_tune_epochs is 0": {"fine_tune_from": "block5", "fine_tune_epochs": 0},
     "--class_weights is 'yes'": {"class_weights": "yes"},
+    "--checkpoint_every is -1.0": {"checkpoint_every": -1},
+    "--distribute is 'all'": {"distribute": "all"},
     "--early_stopping is -1": {"early_stopping": -1},
     "--seed is -1": {"seed": -1},
     "--seed is 2147483648": {"seed": 2**31},
@@ -79,14 +82,15 @@ OTHER = {
     "weights": "none", "precision": "mixed_bfloat16", "autotune": True, "fine_tune_from": "block4",
     "fine_tune_epochs": 3, "fine_tune_learning_rate": 1e-6, "class_weights": "balanced",
     "early_stopping": 2, "seed": 0, "deterministic": True, "as_published": True,
+    "checkpoint_every": 5.0, "distribute": "none",
 }  # fmt: skip
 
 
 def parsed(*arguments: str) -> flags.FlagValues:
     """The trainer's flags, as a command line sets them."""
     values = flags.FlagValues()
-    config_lib.define_flags(values)
-    config_lib.define_hparams_flag(values)
+    config_flags.define_flags(values)
+    config_flags.define_hparams_flag(values)
     flags.DEFINE_multi_string("flagfile", [], "As absl's own.", flag_values=values)
     values(["trainer.main", *values.read_flags_from_files(list(arguments), force_gnu=False)])
     return values
@@ -202,19 +206,19 @@ def test_every_field_comes_back_from_a_flagfile(tmp_path):
     assert all(getattr(default, name) != value for name, value in OTHER.items())
     for config in (default, Config(**OTHER)):
         (tmp_path / "flags.txt").write_text(config.to_flags())
-        assert config_lib.from_flags(parsed(f"--flagfile={tmp_path}/flags.txt")) == config
+        assert config_flags.from_flags(parsed(f"--flagfile={tmp_path}/flags.txt")) == config
 
 
 def test_no_flags_are_the_defaults_and_each_flag_sets_its_field():
-    assert config_lib.from_flags(parsed()) == Config()
-    assert config_lib.from_flags(parsed("--noautotune", "--classes=2")) == Config(classes=2)
+    assert config_flags.from_flags(parsed()) == Config()
+    assert config_flags.from_flags(parsed("--noautotune", "--classes=2")) == Config(classes=2)
     every = [f"--{name}={value}" for name, value in OTHER.items()]
-    assert config_lib.from_flags(parsed(*every)) == Config(**OTHER)
+    assert config_flags.from_flags(parsed(*every)) == Config(**OTHER)
 
 
 def test_flags_can_be_left_out():
     values = flags.FlagValues()
-    config_lib.define_flags(values, without=("views", "seed"))
+    config_flags.define_flags(values, without=("views", "seed"))
     names = {field.name for field in dataclasses.fields(Config)}
     assert set(values) == names - {"views", "seed"}
 
@@ -222,7 +226,7 @@ def test_flags_can_be_left_out():
 @pytest.mark.parametrize("recipe", ["article_2", "article_3", "article_4", "full_4"])
 def test_a_recipe_is_a_command_line_in_order(recipe):
     path = pathlib.Path(config_lib.__file__).parent / "recipes" / f"{recipe}.flags"
-    config = config_lib.from_flags(parsed(f"--flagfile={path}"))
+    config = config_flags.from_flags(parsed(f"--flagfile={path}"))
     assert config.classes == int(recipe[-1])
     assert config.dataset == ("full" if "full" in recipe else "article_grouped")
 
@@ -312,11 +316,11 @@ def best(tmp_path) -> pathlib.Path:
 
 
 def test_without_hparams_a_config_is_that_of_the_flags():
-    assert config_lib.from_flags_and_hparams(parsed("--classes=2")) == (Config(classes=2), None)
+    assert config_flags.from_flags_and_hparams(parsed("--classes=2")) == (Config(classes=2), None)
 
 
 def test_with_hparams_and_no_flag_the_best_trial_is_trained(best):
-    config, origin = config_lib.from_flags_and_hparams(parsed(f"--hparams={best}"))
+    config, origin = config_flags.from_flags_and_hparams(parsed(f"--hparams={best}"))
     assert config == Config(**BEST["config"])
     rest = {name: value for name, value in BEST.items() if name != "config"}
     assert origin == {"file": str(best), **rest, "changed": {}}
@@ -324,7 +328,7 @@ def test_with_hparams_and_no_flag_the_best_trial_is_trained(best):
 
 def test_flags_win_and_those_of_searched_values_are_recorded(best):
     given = ["--head_units=8", "--learning_rate=0.004", "--data_dir=here", "--dropout=0.5"]
-    config, origin = config_lib.from_flags_and_hparams(parsed(f"--hparams={best}", *given))
+    config, origin = config_flags.from_flags_and_hparams(parsed(f"--hparams={best}", *given))
     changes = {"head_units": 8, "data_dir": "here", "dropout": 0.5}
     assert config == Config(**{**BEST["config"], **changes})
     # The learning rate is the search's, and dropout was not searched.
@@ -332,7 +336,7 @@ def test_flags_win_and_those_of_searched_values_are_recorded(best):
 
 
 def test_a_flag_that_is_given_wins_even_where_it_is_the_default(best):
-    config, origin = config_lib.from_flags_and_hparams(
+    config, origin = config_flags.from_flags_and_hparams(
         parsed(f"--hparams={best}", "--head_units=256")
     )
     assert config.head_units == Config().head_units == 256
@@ -347,12 +351,12 @@ def tuned(best, **changes):
 def test_a_flag_that_contradicts_the_best_trial_is_refused(best):
     tuned(best, fine_tune_epochs=2)
     with pytest.raises(ConfigError, match="--fine_tune_epochs=2 has no effect"):
-        config_lib.from_flags_and_hparams(parsed(f"--hparams={best}", "--fine_tune_from=none"))
+        config_flags.from_flags_and_hparams(parsed(f"--hparams={best}", "--fine_tune_from=none"))
 
 
 def test_a_flag_may_rest_on_what_the_best_trial_has(best):
     tuned(best)
-    config, _ = config_lib.from_flags_and_hparams(
+    config, _ = config_flags.from_flags_and_hparams(
         parsed(f"--hparams={best}", "--fine_tune_epochs=1")
     )
     assert (config.fine_tune_from, config.fine_tune_epochs) == ("block5", 1)
@@ -360,7 +364,7 @@ def test_a_flag_may_rest_on_what_the_best_trial_has(best):
 
 def test_the_path_of_hparams_is_expanded(best, monkeypatch):
     monkeypatch.setenv("HOME", str(best.parent))
-    assert config_lib.from_flags_and_hparams(parsed("--hparams=~/best_hparams.json"))[1]
+    assert config_flags.from_flags_and_hparams(parsed("--hparams=~/best_hparams.json"))[1]
 
 
 WRONG = {
@@ -386,7 +390,7 @@ def test_what_is_no_searchs_file_is_refused(message, tmp_path):
         content = WRONG[message]
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ConfigError) as refused:
-        config_lib.from_flags_and_hparams(parsed(f"--hparams={path}"))
+        config_flags.from_flags_and_hparams(parsed(f"--hparams={path}"))
     assert str(refused.value).startswith(f"--hparams={path} ")
     assert message in str(refused.value)
 

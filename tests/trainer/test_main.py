@@ -9,6 +9,7 @@ from absl import flags
 from tests.helpers import commands, trainings
 from tests.helpers.commands import ROOT
 from trainer import config as config_lib
+from trainer.run import config_flags
 
 RECIPES = sorted((ROOT / "trainer" / "recipes").glob("*.flags"))
 WRONG = {
@@ -151,9 +152,9 @@ def test_the_flags_of_a_search_are_replaced_by_those_of_the_command(tmp_path, da
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_is_a_valid_command_line(path):
     values = flags.FlagValues()
-    config_lib.define_flags(values)
+    config_flags.define_flags(values)
     values(["main", f"--flagfile={path}"])
-    config = config_lib.from_flags(values)
+    config = config_flags.from_flags(values)
     assert config.classes == int(path.stem.split("_")[1])
     assert f"python -m trainer.main --flagfile=trainer/recipes/{path.name}" in path.read_text()
 

@@ -34,7 +34,7 @@ STRENGTHS = {"shift": 0.0, "zoom": 0.3, "contrast": 0.4}
 # What tests elsewhere show the effect of.
 ELSEWHERE = {"dataset", "data_dir", "cache_dir", "cache_gib", "views", "autotune", "as_published",
              "early_stopping", "fine_tune_from", "fine_tune_epochs", "fine_tune_learning_rate",
-             "deterministic"}  # fmt: skip
+             "deterministic", "checkpoint_every", "distribute"}  # fmt: skip
 
 
 def config(data_dir, **changes) -> Config:

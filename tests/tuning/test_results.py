@@ -18,8 +18,8 @@ from tests.helpers.ended_trials import (
     searched,
     table_of,
 )  # fmt: skip
-from trainer import config as config_lib
 from trainer.config import Config
+from trainer.run import config_flags
 from tuning import results
 from tuning.settings import Settings
 
@@ -75,10 +75,10 @@ def test_the_trainer_reads_the_best_values(tmp_path):
     trials = searched()
     results.write(tmp_path, trials, SPACE, SETTINGS, ABOUT)
     given = flags.FlagValues()
-    config_lib.define_flags(given)
-    config_lib.define_hparams_flag(given)
+    config_flags.define_flags(given)
+    config_flags.define_hparams_flag(given)
     given(["main", f"--hparams={tmp_path / 'best_hparams.json'}"])
-    config, origin = config_lib.from_flags_and_hparams(given)
+    config, origin = config_flags.from_flags_and_hparams(given)
     values = trials["0003"].hyperparameters.values
     assert config == Config(epochs=9, **values)
     assert (origin["values"], origin["changed"]) == (values, {})

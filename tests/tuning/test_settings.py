@@ -67,6 +67,7 @@ def test_less_of_a_loss_and_more_of_all_else_is_better(objective):
 # Identity
 
 ELSEWHERE = {"data_dir": "elsewhere", "cache_dir": "elsewhere", "cache_gib": "1.5",
+             "checkpoint_every": "5", "distribute": "none",
              "max_trials": "7", "final_folds": "3", "keep_best": "2"}  # fmt: skip
 AUGMENTED = ["--augmentation=radiograph"]
 TUNED = ["--fine_tune_from=block5"]

@@ -67,6 +67,11 @@ class Steps:
         for variable, value in zip(self.optimizer.variables, self._begin, strict=True):
             variable.assign(value)
 
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """What changes from step to step besides the part's own: the optimizer's, and the means."""
+        return [*self.optimizer.variables, self._sums]
+
     def start_epoch(self) -> None:
         """Begins the means of an epoch."""
         self._sums.assign(tf.zeros(3))
