@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import datetime
 import errno
 import os
 import re
@@ -127,17 +128,24 @@ def _summary(
         text = (builder.data_path / SUMMARY).read_text()
     except OSError:  # removed by hand
         text = f"{builder.info.full_name}\n"
-    metadata = builder.info.metadata or {}
     if built_before:
-        changed = find_sources.changed(
-            builder.builder_config, manual_dir, metadata.get("sources", [])
-        )
-        text += f"built on {metadata.get('built', 'an unknown day')}, {changed};\n"
+        sources = (builder.info.metadata or {}).get("sources", [])
+        changed = find_sources.changed(builder.builder_config, manual_dir, sources)
+        text += f"built on {_day(builder.data_path)}, {changed};\n"
         text += "  --overwrite builds it again\n"
     root = os.fspath(builder.data_dir_root)
     usual = os.path.expanduser(tfds.core.constants.DATA_DIR) == root
     text += f"in {builder.data_path}\n"
     return "\n" + text + next_command(builder.builder_config.name, "" if usual else root)
+
+
+def _day(folder: epath.Path) -> str:
+    """When a dataset was built: what is in its files depends on the sources alone."""
+    try:
+        written = (folder / digests.FILE).stat().mtime
+    except OSError:  # removed by hand
+        return "an unknown day"
+    return str(datetime.date.fromtimestamp(written))
 
 
 def _show_last(text: str) -> None:

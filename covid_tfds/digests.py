@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 from etils import epath
 
+from covid_tfds import paths
+
 FILE = "digests.json"
 _BLOCK = 1 << 20  # bytes read at a time
 
@@ -26,8 +28,10 @@ def of_files(folder: epath.Path, known: Mapping[str, str] | None = None) -> dict
 
 
 def write(folder: epath.Path, digests: Mapping[str, str]) -> None:
-    """Writes digests.json."""
+    """Writes digests.json, after all other files are on the disk: it says that they are whole."""
+    paths.flush(*folder.iterdir())
     (folder / FILE).write_text(json.dumps(digests, indent=1))
+    paths.flush(folder / FILE, folder)
 
 
 def read(folder: epath.Path) -> dict[str, str] | None:

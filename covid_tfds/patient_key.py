@@ -78,8 +78,10 @@ def _make(path: pathlib.Path) -> None:
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
+        paths.flush(beside)
         with contextlib.suppress(FileExistsError):  # another build was first: its salt is the one
             os.link(beside, path)
+        paths.flush(path.parent)
     finally:
         beside.unlink(missing_ok=True)
 

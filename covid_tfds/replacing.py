@@ -69,8 +69,10 @@ def alone(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
     if folder is None:  # nothing in a bucket can be locked
         yield
         return
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        paths.flush(*(each.parent for each in missing))
         lock = open(folder / ".lock", "w")  # noqa: SIM115 (closed below)
     except OSError as error:
         raise DatasetError(
@@ -121,6 +123,7 @@ def _clear(folder: pathlib.Path, version: str) -> None:
             leftover.rename(final)
         else:
             shutil.rmtree(leftover)
+    paths.flush(folder)  # the new dataset has its name before the old one is removed
     for aside in folder.glob(f"{_REPLACED}*"):
         was = aside.with_name(aside.name.removeprefix(_REPLACED))
         if was.exists():

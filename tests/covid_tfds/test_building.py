@@ -102,6 +102,37 @@ def test_a_killed_build_leaves_nothing_behind_the_next(tmp_path):
     assert [path.name for path in folder.iterdir() if path.name != ".lock"] == ["2.0.0"]
 
 
+def test_two_builds_of_the_same_sources_are_the_same_bytes(tmp_path):
+    """So that a build that was killed and is repeated ends as if it had not been."""
+    manual, built = own_images(tmp_path / "manual"), []
+    for name in ("a", "b"):
+        builder = covid_tfds.build("folder", manual_dir=manual, data_dir=tmp_path / name)
+        built.append({path.name: path.read_bytes() for path in builder.data_path.iterdir()})
+        time.sleep(1.1 if name == "a" else 0)  # so that a time in seconds differs
+    assert built[0] == built[1]
+
+
+def test_a_dataset_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """All files, then the one that says that they are whole, then the folder; then its new name."""
+    flushed, fsync = [], os.fsync
+
+    def noted(handle: int) -> None:
+        flushed.append(pathlib.Path(f"/proc/self/fd/{handle}").resolve())
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    config = CovidConfig(**TINY)
+    final = pathlib.Path(covid_tfds.build(config, data_dir=tmp_path / "new").data_path)
+    assert set(flushed) >= {tmp_path, *final.parents[1:3]}  # the names of new folders
+    building = [path for path in flushed if "incomplete." in str(path)]
+    folder = building[-1]
+    assert folder.name.startswith("incomplete.") and building[-2] == folder / "digests.json"
+    assert {path.name for path in building[:-2]} == {path.name for path in final.iterdir()} - {
+        "digests.json"
+    }
+    assert flushed[-1] == final.parent
+
+
 def test_the_old_dataset_survives_a_build_that_fails(tmp_path):
     manual = own_images(tmp_path / "manual")
     covid_tfds.build("folder", manual_dir=manual, data_dir=tmp_path)

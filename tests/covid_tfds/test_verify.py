@@ -3,12 +3,14 @@
 import pathlib
 import shutil
 
+import numpy as np
 import pytest
 
 import covid_tfds
 from covid_tfds import digests, verify
 from covid_tfds.config import CovidConfig
 from tests.covid_tfds import made_sources
+from tests.helpers import flips
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,18 @@ def test_any_other_file_that_changed_is_found(copy, name, harm):
         data[len(data) // 2] ^= 1
         path.write_bytes(data if harm == "flipped" else b"")
     assert verify.main([str(copy)]) == 1
+
+
+@pytest.mark.parametrize("name", [*files_of_a_build(), "train.tfrecord", "test.tfrecord"])
+def test_any_changed_bit_is_found_and_its_file_named(copy, name):
+    path = next(copy.glob(f"*{name}*"))
+    random = np.random.default_rng(0)
+    for _ in range(flips.COUNT):
+        with flips.one_bit(path, random):
+            faults = verify.verify(copy).faults
+        named = [fault for fault in faults if fault.startswith(f"{path.name} is ")]
+        assert len(faults) == len(named) == 1 or (faults and name == digests.FILE)
+    assert not verify.verify(copy).faults
 
 
 def test_classes_that_changed_their_places_are_found(copy):
