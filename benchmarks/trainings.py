@@ -9,8 +9,8 @@ from typing import Any
 
 from absl import flags
 
-from trainer import config as config_lib
 from trainer.config import Config
+from trainer.run import config_flags
 
 _SHARED = ("dataset", "data_dir", "cache_dir", "image_size", "weights", "width", "seed")
 _OTHERS = Config.__dataclass_fields__.keys() - set(_SHARED)
@@ -18,7 +18,7 @@ _OTHERS = Config.__dataclass_fields__.keys() - set(_SHARED)
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines `--rounds`, and the flags of `trainer.main` that say which images and network."""
-    config_lib.define_flags(values, without=_OTHERS)
+    config_flags.define_flags(values, without=_OTHERS)
     flags.DEFINE_integer("rounds", 5, "Rounds in alternation.", lower_bound=1, flag_values=values)
 
 

@@ -18,10 +18,12 @@ from trainer.evaluation import predictions as predictions_lib
 from trainer.evaluation.predictions import Predictions
 from trainer.execution import ray
 from trainer.execution.options import Options
+from trainer.run import manifest, saved_state
 from trainer.run import run_dir as run_dirs
 from trainer.run.errors import RunError
 from trainer.run.files import expanded
 from trainer.run.libraries import heavy_imports, keras_settings
+from trainer.run.manifest import Identity, Manifest
 
 if TYPE_CHECKING:
     import keras
@@ -33,33 +35,77 @@ _METRICS = ("metrics.json", "crossval.json")
 class Run:
     """What a run or a cross-validation left in its folder; everything is read at its first use.
 
+    A file that is not what the run wrote is refused with a RunError that names it.
+
     Attributes:
         path: The folder.
+        finished: Whether the run has ended. One that has not has a config, a history and a model:
+            that of its best epoch so far.
+        best_epoch: The epoch whose weights the model has, from 1; None of a cross-validation.
     """
 
     path: Path
+    finished: bool = True
+    best_epoch: int | None = None
 
     @functools.cached_property
     def config(self) -> Config:
         """The settings, as resolved."""
+        self._whole("config.json")
         return Config.read(self.path)
 
     @functools.cached_property
     def metrics(self) -> dict[str, Any]:
         """All numbers: see `evaluation.metrics.run_metrics` and `cross_validation_metrics`."""
-        path = next(self.path / name for name in _METRICS if (self.path / name).exists())
-        return json.loads(path.read_text(encoding="utf-8"))
+        self._require_finished("metrics")
+        name = next(name for name in _METRICS if (self.path / name).exists())
+        return json.loads(self._whole(name).read_text(encoding="utf-8"))
 
     @functools.cached_property
     def history(self) -> list[dict[str, Any]]:
         """One dictionary an epoch; none for a cross-validation."""
-        path = self.path / "history.csv"
+        path = self._whole("history.csv")
         return history_lib.read(path) if path.exists() else []
 
     @functools.cached_property
     def predictions(self) -> Predictions:
         """The probabilities of every scored image."""
-        return predictions_lib.read(self.path / "predictions.csv")
+        self._require_finished("predictions")
+        return predictions_lib.read(self._whole("predictions.csv"))
+
+    def model(self) -> "keras.Model":
+        """The network, as `model.keras` holds it: from images to probabilities.
+
+        That of a run that has not ended has the weights of `best_epoch`; it is built, for which the
+        dataset is opened.
+
+            >>> trainer.load("runs/a").model().predict(images)
+
+        Returns:
+            A model of [batch, height, width, 1] in 0..255 to float32 [batch, classes].
+
+        Raises:
+            RunError: It is a cross-validation, or a file is damaged.
+        """
+        if self.best_epoch is None:
+            raise RunError(f"{self.path} holds a cross-validation, which keeps no network.")
+        with keras_settings():
+            with heavy_imports():
+                from trainer import train
+            if self.finished:
+                return train.saved_network(self._whole("model.keras"))
+            return train.best_network_so_far(self.path)
+
+    def _whole(self, name: str) -> Path:
+        manifest.require_whole(self.path, name)
+        return self.path / name
+
+    def _require_finished(self, what: str) -> None:
+        if not self.finished:
+            raise RunError(
+                f"{self.path} holds a run that has not ended, so it has no {what} yet. Its command "
+                f"goes on with it; its best epoch so far is {self.best_epoch}."
+            )
 
 
 def fit(
@@ -89,12 +135,14 @@ def fit(
         RunError: The dataset or the weights are missing, or the training failed.
     """
     default = f"{config.dataset}-{config.classes}"
-    with run_dirs.create(run_dir or "", default, overwrite=overwrite) as folder:
-        with keras_settings():
-            with heavy_imports():
-                from trainer.train import train_and_evaluate
-            train_and_evaluate(config, folder, callbacks)
-        return Run(folder)
+    identity = Identity("trainer.main", config.to_json())
+    with run_dirs.create(run_dir or "", default, identity, overwrite=overwrite) as folder:
+        if not run_dirs.nothing_left(folder):
+            with keras_settings():
+                with heavy_imports():
+                    from trainer.train import train_and_evaluate
+                train_and_evaluate(config, folder, callbacks)
+        return load(folder.path)
 
 
 def cross_validate(
@@ -125,36 +173,46 @@ def cross_validate(
     """
     check_folds(config, folds, repeats)
     default = f"crossval-{config.dataset}-{config.classes}"
-    with (
-        run_dirs.create(run_dir or "", default, overwrite=overwrite) as folder,
-        ray.connected(execution or Options()) as cluster,
-        keras_settings(),
-    ):
-        with heavy_imports():
-            from trainer import cross_validation
-        cross_validation.cross_validate(config, folds, repeats, folder, cluster)
-        return Run(folder)
+    numbers = {"folds": folds, "repeats": repeats}
+    identity = Identity("trainer.crossval", config.to_json() | numbers)
+    with run_dirs.create(run_dir or "", default, identity, overwrite=overwrite) as folder:
+        if not run_dirs.nothing_left(folder):
+            with ray.connected(execution or Options()) as cluster, keras_settings():
+                with heavy_imports():
+                    from trainer import cross_validation
+                cross_validation.cross_validate(config, folds, repeats, folder, cluster)
+        return load(folder.path)
 
 
 def load(run_dir: str | Path) -> Run:
-    """Opens what a run or a cross-validation left.
+    """Opens what a run or a cross-validation left, or what a run has so far.
+
+        >>> trainer.load("runs/a")
+        Run(path=PosixPath('runs/a'), finished=False, best_epoch=31)
 
     Args:
         run_dir: Its folder.
 
     Raises:
-        RunError: The folder holds no run that has ended, or one of release 1.0.0.
+        RunError: The folder holds no run of which an epoch was saved, or one of release 1.0.0, or
+            its state or manifest is damaged.
     """
     path = Path(expanded(run_dir))
-    if not any((path / name).exists() for name in _METRICS):
+    there = Manifest.read(path)
+    if there is None and any((path / name).exists() for name in _METRICS):
         raise RunError(
-            f"{path} holds no run that has ended (no metrics.json). Give the folder of one, or "
-            "train: trainer.fit(trainer.Config(), folder)."
+            f"{path} holds a run of an earlier release, which this release does not read. Train it "
+            "again: python -m trainer.main."
         )
-    columns = (path / "predictions.csv").open(encoding="utf-8").readline()
-    if "image_id" not in columns:
+    saved = None
+    if there is not None and there.files is None:
+        saved = saved_state.read(path / saved_state.FILE)
+    if saved is not None and saved.best_epoch is not None:
+        return Run(path, False, saved.best_epoch)
+    if there is None or there.files is None:
         raise RunError(
-            f"{path} holds a run of release 1.0.0, which this release does not read. Train it "
-            f"again: python -m trainer.main --run_dir={path} --overwrite."
+            f"{path} holds no run of which an epoch was saved. Give the folder of one, or train: "
+            "trainer.fit(trainer.Config(), folder)."
         )
-    return Run(path)
+    best = next((row["epoch"] for row in Run(path).history if row["best"]), None)
+    return Run(path, True, best)

@@ -6,6 +6,8 @@ epoch is chosen: what is scored is the last one, so that no fold scores what it 
 part is computed once for all folds and repeats.
 """
 
+import hashlib
+import json
 import pathlib
 import warnings
 from collections.abc import Sequence
@@ -15,16 +17,19 @@ import keras
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from trainer.config import Config
+from trainer.config import OF_THE_MACHINE, Config
 from trainer.evaluation import baselines, metrics, predictions, summary
 from trainer.execution.local import opened_executor
 from trainer.execution.tasks import Executor, Task, progressed, run_all
 from trainer.input_pipeline.dataset import Images, joined
 from trainer.model import vgg16
-from trainer.run import files
+from trainer.run import files, saved_folds
 from trainer.run.errors import DivergedError, RunError
 from trainer.run.progress import progress
-from trainer.training.loop import TrainState, train_phases
+from trainer.run.run_dir import RunFolder
+from trainer.run.saved_folds import SavedFolds
+from trainer.training.checkpoint import Checkpoints
+from trainer.training.loop import train_phases
 from trainer.training.setup import Setup, set_up
 from trainer.training.training import Training
 from trainer.training.validation import predictions_of
@@ -85,17 +90,21 @@ def cross_validate(
     config: Config,
     folds: int,
     repeats: int,
-    folder: pathlib.Path | None = None,
+    folder: RunFolder | None = None,
     cluster: "Cluster | None" = None,
 ) -> dict[str, Any]:
     """Trains folds x repeats networks on cached activations, and writes and prints the scores.
+
+    What is in the folder already is gone on with: folds that ended are not trained again, and those
+    that were under way go on where their state was saved.
 
     Args:
         config: What is trained; `epochs` of each phase are run to their end.
         folds: From 2.
         repeats: From 1; repeat r assigns folds, draws weights and orders images with seed + r. The
             views are those of `config.seed` in all repeats.
-        folder: Where config.json, crossval.json and predictions.csv go; None writes nothing.
+        folder: Of `run_dir.create`, where config.json, crossval.json and predictions.csv go; None
+            writes nothing.
         cluster: Of `execution.ray.connected`, where folds are trained; None: in this process.
 
     Returns:
@@ -104,11 +113,15 @@ def cross_validate(
     Raises:
         RunError: As for `train.train_and_evaluate`, or there are too few groups, or a fold failed.
     """
-    with opened_executor(cluster, lambda: set_up(config, splits=SPLITS)) as tasks:
-        setup = tasks.setup
+    began = folder.origin if folder else None
+    with opened_executor(cluster, lambda: set_up(config, splits=SPLITS, began=began)) as tasks:
+        setup, saved = tasks.setup, None
+        if folder is not None:
+            folder.begin(setup.origin)
+            saved = SavedFolds(folder.path / saved_folds.FOLDER)
         images = images_of_folds(setup)
         fold = assign_folds(images, folds, repeats, setup.config.seed)
-        probabilities = out_of_fold_by_tasks(tasks, setup.config, fold)
+        probabilities = out_of_fold_by_tasks(tasks, setup.config, fold, saved=saved)
         small = setup.squares(images, baselines.SIZE)[..., 0]
     table = as_predictions(images, fold, probabilities)
     shortcuts = baselines.cross_validated(small, images.labels, fold[0], config.classes)
@@ -117,10 +130,11 @@ def cross_validate(
         **metrics.cross_validation_metrics(table, shortcuts),
     }
     if folder is not None:
-        setup.write_origin(folder)
-        predictions.write(folder / "predictions.csv", table)
-        files.write_json(folder / "crossval.json", result)
-        print(summary.cross_validation_summary(result, folder))
+        predictions.write(folder.path / "predictions.csv", table)
+        files.write_json(folder.path / "crossval.json", result)
+        saved.remove()
+        folder.finish()
+        print(summary.cross_validation_summary(result, folder.path))
     return result
 
 
@@ -137,6 +151,7 @@ def out_of_fold_by_tasks(
     seed: int | None = None,
     label: str = "folds",
     quiet: bool = False,
+    saved: SavedFolds | None = None,
 ) -> np.ndarray:
     """What `out_of_fold` returns, each fold of each repeat by a task.
 
@@ -147,6 +162,7 @@ def out_of_fold_by_tasks(
         seed: Repeat r trains with seed + r; the config's unless given.
         label: Of the progress bar; "" for none.
         quiet: Whether to print nothing of what is computed before.
+        saved: Where folds are that ended, and states of those under way; None keeps nothing.
 
     Raises:
         RunError: A fold failed.
@@ -158,16 +174,32 @@ def out_of_fold_by_tasks(
         f"fold {number + 1} of repeat {repeat + 1}": (repeat, number)
         for repeat, number in np.ndindex(fold.shape[0], fold.max() + 1)
     }
-    every = [
-        Task(name, train_fold, (config, fold[repeat], number, first + repeat))
-        for name, (repeat, number) in turns.items()
-    ]
-    with progress(len(every), label, "folds") as shown:
-        for ended in run_all(tasks, every):
+    left, keys = [], {}
+    for name, (repeat, number) in turns.items():
+        arguments = (config, fold[repeat], number, first + repeat)
+        keys[name] = _key(tasks.setup, *arguments)
+        if saved and (probabilities := saved.read(keys[name])) is not None:
+            out[repeat, fold[repeat] == number] = probabilities
+            continue
+        state = saved.state(keys[name]).absolute() if saved and tasks.shares_files else None
+        left.append(Task(name, train_fold, (*arguments, state)))
+    with progress(len(turns), label, "folds", done=len(turns) - len(left)) as shown:
+        for ended in run_all(tasks, left):
             repeat, number = turns[ended.task.name]
-            out[repeat, fold[repeat] == number] = ended.result()
+            out[repeat, fold[repeat] == number] = probabilities = ended.result()
+            if saved:
+                saved.write(keys[ended.task.name], probabilities)
             shown.update(1)
     return out
+
+
+def _key(setup: Setup, config: Config, fold: np.ndarray, number: int, seed: int) -> str:
+    """16 hexadecimal digits of all that the probabilities of a fold follow from."""
+    values = {k: v for k, v in config.to_json().items() if k not in OF_THE_MACHINE}
+    of_setup = [setup.dataset.fingerprint, setup.weights.sha256, setup.precision.policy,
+                setup.precision.jit]  # fmt: skip
+    text = json.dumps([values, of_setup, number, seed], sort_keys=True)
+    return hashlib.sha256(text.encode() + fold.tobytes()).hexdigest()[:16]
 
 
 class _Begin:
@@ -191,6 +223,7 @@ class _Begin:
         number: int,
         seed: int,
         callbacks: Sequence[keras.callbacks.Callback],
+        checkpoints: Checkpoints | None = None,
     ) -> np.ndarray:
         """Trains on the other folds' images and predicts a fold's.
 
@@ -199,6 +232,7 @@ class _Begin:
             number: Of the fold.
             seed: Of the head's weights, of dropout and of the images' order.
             callbacks: Of the training.
+            checkpoints: Of the training.
 
         Returns:
             float32 [of the fold, classes], finite.
@@ -210,9 +244,8 @@ class _Begin:
         training.trained_part.set_weights(self._weights)
         keras.utils.set_random_seed(seed)
         vgg16.reset_head(training.networks.trained, seed)
-        train_phases(
-            training.on(np.flatnonzero(fold != number)), TrainState(), callbacks, seed=seed
-        )
+        others = training.on(np.flatnonzero(fold != number))
+        train_phases(others, callbacks, seed=seed, checkpoints=checkpoints)
         out = training.probabilities(last, ALL, np.flatnonzero(fold == number))
         if not np.isfinite(out).all():
             raise DivergedError(
@@ -236,7 +269,12 @@ def _training_of_all(setup: Setup, config: Config, *, quiet: bool) -> _Begin:
 
 
 def train_fold(
-    setup: Setup, config: Config, fold: np.ndarray, number: int, seed: int
+    setup: Setup,
+    config: Config,
+    fold: np.ndarray,
+    number: int,
+    seed: int,
+    state: pathlib.Path | None = None,
 ) -> np.ndarray:
     """A task's function: the probabilities of a fold's images by a network trained on the others.
 
@@ -246,6 +284,7 @@ def train_fold(
         fold: int64 [n], of one repeat.
         number: Of the fold.
         seed: Of the head's weights, of dropout and of the images' order.
+        state: File in which the state of the training is saved; None saves nothing.
 
     Returns:
         float32 [of the fold, classes], finite.
@@ -254,7 +293,16 @@ def train_fold(
         DivergedError: The network gives no finite probabilities any more.
     """
     step = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: progressed())
-    return _training_of_all(setup, config, quiet=True).predicted(fold, number, seed, [step])
+    begin, checkpoints = _training_of_all(setup, config, quiet=True), None
+    if state is not None:
+        # A fold's end is saved by the driver, as its result.
+        every = config.checkpoint_every
+        try:
+            checkpoints = Checkpoints(state, every=every, at_ends=False)
+        except files.DamagedError:  # the fold begins again
+            state.unlink()
+            checkpoints = Checkpoints(state, every=every, at_ends=False)
+    return begin.predicted(fold, number, seed, [step], checkpoints)
 
 
 def out_of_fold(

@@ -3,12 +3,15 @@
 Patient-grouped folds of train and validation; the test split is not opened. See `cross_validation`.
 """
 
+import contextlib
+
 from absl import flags
 
 from trainer import config as config_lib
 from trainer.execution import options as options_lib
 from trainer.execution import ray
-from trainer.run import command, config_flags, run_dir
+from trainer.run import command, config_flags, run_dir, saved_folds
+from trainer.run.run_dir import Identity
 
 FLAGS = flags.FLAGS
 
@@ -19,11 +22,16 @@ def main(argv: list[str]) -> None:
     config, options = config_flags.from_flags(FLAGS), options_lib.from_flags(FLAGS)
     config_lib.check_folds(config, FLAGS.folds, FLAGS.repeats)
     default = f"crossval-{config.dataset}-{config.classes}"
+    numbers = {"folds": FLAGS.folds, "repeats": FLAGS.repeats}
+    identity = Identity("trainer.crossval", config.to_json() | numbers)
     with (
-        run_dir.create(FLAGS.run_dir, default, overwrite=FLAGS.overwrite) as folder,
-        command.stopped("the activations computed so far are cached"),
-        ray.connected(options) as cluster,
+        run_dir.create(FLAGS.run_dir, default, identity, overwrite=FLAGS.overwrite) as folder,
+        command.stopped(lambda: saved_folds.where_it_goes_on(folder.path)),
+        contextlib.ExitStack() as connected,
     ):
+        if run_dir.nothing_left(folder):
+            return
+        cluster = connected.enter_context(ray.connected(options))
         with command.heavy_imports():
             from trainer import cross_validation
         cross_validation.cross_validate(config, FLAGS.folds, FLAGS.repeats, folder, cluster)

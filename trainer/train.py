@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,10 +16,14 @@ from trainer.augmentation.random import uniform_draws
 from trainer.config import Config
 from trainer.evaluation import baselines, images_used, metrics, plots, predictions, summary
 from trainer.input_pipeline.dataset import Dataset, joined
-from trainer.model import saved
-from trainer.run import run_dir
+from trainer.model import saved as saved_model
+from trainer.model.networks import build
+from trainer.run import saved_state
+from trainer.run.manifest import Manifest
+from trainer.run.run_dir import RunFolder
 from trainer.training import callbacks as callbacks_lib
-from trainer.training.loop import TrainState, train_phases
+from trainer.training.checkpoint import EVENTS, Checkpoints, require_phases
+from trainer.training.loop import train_phases
 from trainer.training.setup import Setup, set_up
 from trainer.training.training import Training
 from trainer.training.validation import Validation, predictions_of
@@ -29,7 +34,7 @@ _SAMPLES = 8  # images shown in TensorBoard as they are and augmented
 
 def train_and_evaluate(
     config: Config,
-    folder: pathlib.Path,
+    folder: RunFolder,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
     setup: Setup | None = None,
@@ -37,9 +42,11 @@ def train_and_evaluate(
 ) -> dict[str, Any]:
     """Trains in phases, keeps the best validation epoch, and scores each split once.
 
+    A run that is in the folder already is gone on with where its state was saved.
+
     Args:
         config: The run.
-        folder: An empty folder, of `run_dir.create`.
+        folder: Of `run_dir.create`.
         callbacks: Further Keras callbacks, see `loop.train_phases`.
         setup: Of all splits, which stays open; it is opened, and closed, here unless given.
         origin: What else config.json is to hold.
@@ -48,28 +55,31 @@ def train_and_evaluate(
         What metrics.json holds (see `metrics.run_metrics`).
 
     Raises:
+        ConfigError: The epochs of a phase that has ended would change.
         RunError: The dataset or the weights are missing, or the training failed.
     """
+    path = folder.path
     with contextlib.ExitStack() as closed:
+        if folder.origin is not None and (saved := saved_state.read(path / saved_state.FILE)):
+            require_phases(saved, config.phases)
         if setup is None:
-            setup = set_up(config, **origin)
+            setup = set_up(config, began=folder.origin, **origin)
             closed.enter_context(contextlib.closing(setup.opened))
         config, splits = setup.config, setup.dataset.splits
-        setup.write_origin(folder)
-        images_used.write(folder / "images_used.csv", _used(setup.dataset))
-        for name in run_dir.FOLDERS:
-            (folder / name).mkdir(exist_ok=True)
+        folder.begin(setup.origin)
+        images_used.write(path / "images_used.csv", _used(setup.dataset))
         scored, training = scored_splits(setup), training_of(setup)
-        _fit(setup, training, folder, callbacks)
-        saved.save(training.networks.served, folder / "model.keras", setup.dataset.class_names)
+        _fit(setup, training, path, callbacks)
+        saved_model.save(training.networks.served, path / "model.keras", setup.dataset.class_names)
         last = training.plan.phases[-1]
         probabilities = np.concatenate([training.probabilities(last, name) for name in scored])
         table = predictions_of(joined([splits[name] for name in scored]), probabilities)
-        predictions.write(folder / "predictions.csv", table)
-        result = metrics.run_metrics(folder, _baselines(setup))
-        plots.draw_run(folder, result, _gallery(setup, table.of_split("test")))
-        _write_hparams(config, result, folder)
-    print(summary.run_summary(result, folder))
+        predictions.write(path / "predictions.csv", table)
+        result = metrics.run_metrics(path, _baselines(setup))
+        plots.draw_run(path, result, _gallery(setup, table.of_split("test")))
+        _write_hparams(config, result, path)
+        folder.finish()
+    print(summary.run_summary(result, path))
     return result
 
 
@@ -92,30 +102,76 @@ def _fit(
 ) -> None:
     """Runs the phases; the networks have the best epoch's weights afterwards."""
     config, validation = training.config, Validation(training)
-    writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
+    checkpoints = Checkpoints(
+        folder / saved_state.FILE,
+        every=config.checkpoint_every,
+        events=folder / "tensorboard",
+    )
+    checkpoints.rewind()
+    writer = _writer(folder)
     shown = callbacks_lib.Progress(
         training.plan, len(training.train_at), config.batch_size, training.advice
     )
     optional = [callbacks_lib.PublishedValidation(training)] if config.as_published else []
     if config.early_stopping:
         optional.append(callbacks_lib.EarlyStopping(training.plan, config.early_stopping))
+    history = callbacks_lib.History(
+        folder / "history.csv", training.plan, timed=not config.deterministic
+    )
     with writer.as_default(), contextlib.closing(shown):
-        _write_samples(writer, setup)
+        if checkpoints.saved:
+            print(f"The run goes on at {checkpoints.saved.text()}.", flush=True)
+        else:
+            _write_samples(writer, setup)
         train_phases(
             training,
-            TrainState(),
             [
                 *optional,
                 *callbacks,
                 shown,
                 callbacks_lib.TensorBoard(writer, validation, setup.dataset.class_names),
-                callbacks_lib.History(folder / "history.csv", training.plan),
+                history,
             ],
             seed=config.seed,
             evaluate=validation,
-            best_file=folder / "checkpoints" / "best.weights.h5",
+            checkpoints=checkpoints,
         )
     writer.close()
+
+
+def _writer(folder: pathlib.Path) -> tf.summary.SummaryWriter:
+    return tf.summary.create_file_writer(str(folder / "tensorboard"), filename_suffix=EVENTS)
+
+
+def saved_network(path: pathlib.Path) -> keras.Model:
+    """The network of a `model.keras`."""
+    return keras.saving.load_model(path)
+
+
+def best_network_so_far(folder: pathlib.Path) -> keras.Model:
+    """The network of a run that has not ended, with the weights of its best epoch so far.
+
+    Args:
+        folder: Of the run; its saved state has a best epoch.
+
+    Returns:
+        What `model.keras` would be, were this the end.
+
+    Raises:
+        RunError: The dataset or the weights are not those that the run began with.
+    """
+    origin = dict(Manifest.read(folder).origin)
+    state = saved_state.read(folder / saved_state.FILE)
+    setup = set_up(Config.from_json(origin["config"]), began=origin)
+    with contextlib.closing(setup.opened), tempfile.TemporaryDirectory() as temporary:
+        nets = build(setup.config, setup.precision, setup.weights, setup.normalization)
+        nets.train_from(setup.config.phases[-1].first_block)  # what `serve` copies
+        part = nets.logits(state.values["below"])
+        part.set_weights([state.arrays[f"best/{i}"] for i in range(len(part.get_weights()))])
+        nets.serve()
+        path = pathlib.Path(temporary, "model.keras")
+        saved_model.save(nets.served, path, setup.dataset.class_names)
+        return saved_network(path)
 
 
 def _used(dataset: Dataset) -> dict[str, list[str]]:
@@ -170,7 +226,7 @@ def _write_samples(writer: tf.summary.SummaryWriter, setup: Setup) -> None:
 def _write_hparams(config: Config, result: dict, folder: pathlib.Path) -> None:
     """One row of TensorBoard's HParams table: a table to choose by, so without the test split."""
     chosen = {k: v for k, v in config.to_json().items() if not k.endswith("_dir")}
-    with tf.summary.create_file_writer(str(folder / "tensorboard")).as_default(step=0):
+    with _writer(folder).as_default(step=0):
         # The folder names the row: runs of equal flags are rows of their own.
         hparams.hparams(chosen, trial_id=str(folder.absolute()))
         for name in ("balanced_accuracy", "accuracy", "loss"):

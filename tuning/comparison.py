@@ -14,6 +14,7 @@ from trainer import cross_validation
 from trainer.config import Config
 from trainer.evaluation import baselines, intervals, metrics
 from trainer.execution.tasks import Executor, Task, run_all
+from trainer.run.saved_folds import SavedFolds
 from trainer.run.text import estimate, number, table
 from trainer.training.setup import Setup
 from tuning import trainings
@@ -22,7 +23,9 @@ from tuning import trial as trial_lib
 _OTHER_SEED = 1000  # what is added to the search's seed
 
 
-def compare(tasks: Executor, best: Config, default: Config, count: int) -> dict[str, Any]:
+def compare(
+    tasks: Executor, best: Config, default: Config, count: int, saved: SavedFolds | None = None
+) -> dict[str, Any]:
     """Cross-validates two configurations on the same folds, each fold a task.
 
     Args:
@@ -30,6 +33,7 @@ def compare(tasks: Executor, best: Config, default: Config, count: int) -> dict[
         best: Of the best trial.
         default: Of the trainer's defaults.
         count: Folds.
+        saved: Where folds are that ended before, and states of those under way; None keeps nothing.
 
     Returns:
         `best` and `default` (`balanced_accuracy` as in `metrics.score`, mean and sd over folds,
@@ -46,7 +50,7 @@ def compare(tasks: Executor, best: Config, default: Config, count: int) -> dict[
     for side, config in (("best", best), ("default", default)):
         if side == "best" or config != best:  # else they are one configuration
             predicted = cross_validation.out_of_fold_by_tasks(
-                tasks, config, fold, seed=seed, label=f"{side:7s}", quiet=True
+                tasks, config, fold, seed=seed, label=f"{side:7s}", quiet=True, saved=saved
             )
         predictions = cross_validation.as_predictions(images, fold, predicted)
         by_fold = [

@@ -4,21 +4,21 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from trainer.config import HPARAMS_FILE
-from trainer.run import files, run_dir
-from trainer.run.errors import ConfigError, RunError
+from trainer.run import files, lease, manifest, run_dir
+from trainer.run.errors import ConfigError
 
 _IDENTITY, _LOG, _OLD_STATE = "search.json", "log.jsonl", "state.json"
 # What a search writes beside its trials' folders; --overwrite removes these and nothing else.
 _CONTENTS = (
     HPARAMS_FILE, _IDENTITY, _LOG, _OLD_STATE, "trials.csv", "final.json", "oracle.json",
-    "tuner0.json", "tensorboard", "retrained",
+    "tuner0.json", "tensorboard", "retrained", "checkpoints",
     "plots", "logs",  # of earlier releases
 )  # fmt: skip
-_PATIENCE = 20.0  # seconds that a killed process may take to be gone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,38 +66,90 @@ class Folder:
         return self.root / f"trial_{trial_id}"
 
     @contextlib.contextmanager
-    def held(self, identity: Mapping[str, Any], *, overwrite: bool) -> Iterator[None]:
-        """Begins a search or goes on with one, and keeps other processes out meanwhile.
+    def held(self, identity: Mapping[str, Any], *, overwrite: bool) -> Iterator[bool]:
+        """Keeps other processes out, and compares what is there with the search to be run.
 
         Args:
             identity: See `settings.identity`.
-            overwrite: Whether to remove a search that is there.
+            overwrite: Whether `begin` may remove a search that is there.
+
+        Yields:
+            Whether the search is to `begin`; else it goes on.
 
         Raises:
             ConfigError: A search with other flags is there, or the folder can't be used.
             RunError: Another process has it.
         """
-        with contextlib.ExitStack() as opened:
-            locked = (self.root / run_dir.LOCK).exists()
-            if locked:
-                opened.enter_context(self._locked())
-            if overwrite or not (self.identity.exists() or (self.root / _OLD_STATE).exists()):
-                trials = [path.name for path in self.root.glob("trial_[0-9]*")]
-                run_dir.prepare(
-                    self.root,
-                    overwrite=overwrite,
-                    contents=(*_CONTENTS, *trials),
-                    spared=(run_dir.LOCK,),  # a lock counts only as long as its file is there
-                    flag="search_dir",
-                )
-                files.write_json(self.identity, identity)
+        with run_dir.held(self.root, "search_dir"):
+            new = overwrite or not (self.identity.exists() or (self.root / _OLD_STATE).exists())
+            if new:
+                self._require_replaceable(overwrite=overwrite)
             elif not self.log.exists() or not self.log.stat().st_size:
                 self._require_current()
                 files.write_json(self.identity, identity)  # no trial has begun with the other
-            if not locked:
-                opened.enter_context(self._locked())
-            self._require(identity)
-            yield
+            if not new:
+                before = json.loads(self.identity.read_text(encoding="utf-8"))
+                manifest.require_same(f"{self.root} holds a search", before, identity, "search_dir")
+            yield new
+
+    def begin(self, identity: Mapping[str, Any]) -> None:
+        """Begins a search in the folder that is held; called when all that can be refused was.
+
+        What an earlier one wrote is removed. Killed meanwhile, the folder holds the earlier search
+        or what takes --overwrite to be removed.
+
+        Args:
+            identity: See `settings.identity`.
+
+        Raises:
+            ConfigError: Something can't be removed.
+        """
+        written = self._written()
+        with run_dir.writable(self.root, "search_dir"):
+            self.identity.unlink(missing_ok=True)  # without it, nothing goes on with the rest
+            files.flush(self.root)
+            for path in written:
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+        files.write_json(self.identity, identity)
+
+    def _written(self) -> list[pathlib.Path]:
+        """What searches wrote into the folder, files that were never finished too."""
+        trials = {path.name for path in self.root.glob("trial_[0-9]*")}
+        # A trial's curves are written beside.
+        names = {*_CONTENTS, *trials, *(path.name for path in self.root.glob(".trial_[0-9]*"))}
+        return [
+            path
+            for path in sorted(self.root.iterdir())
+            if path.name in names or files.unfinished(path) in {*names, lease.NAME}
+        ]
+
+    def _require_replaceable(self, *, overwrite: bool) -> None:
+        """Refuses what no search wrote and, without `overwrite`, an earlier search.
+
+        Raises:
+            ConfigError: There is such a thing.
+        """
+        written = self._written()
+        left = [
+            path
+            for path in sorted(self.root.iterdir())
+            if path.name != lease.NAME
+            and not files.unfinished(path)
+            and (path.is_symlink() or not path.is_dir() or any(path.iterdir()))
+        ]
+        if left and not overwrite:
+            raise ConfigError(
+                f"--search_dir {self.root} is not empty (it holds {_names(left)}). Give another "
+                "folder, or --overwrite."
+            )
+        if foreign := [path for path in left if path not in written]:
+            raise ConfigError(
+                f"--search_dir {self.root} holds what no search wrote ({_names(foreign)}), and "
+                "--overwrite removes nothing else. Give another folder."
+            )
 
     def _require_current(self) -> None:
         if (self.root / _OLD_STATE).exists():
@@ -106,30 +158,6 @@ class Folder:
                 "with. Give another --search_dir, or --overwrite to begin again."
             )
 
-    def _require(self, identity: Mapping[str, Any]) -> None:
-        before = json.loads(self.identity.read_text(encoding="utf-8"))
-        changed = [
-            f"--{name} is {_shown(identity.get(name))}, and was {_shown(before.get(name))}"
-            for name in sorted(before.keys() | identity.keys())
-            if before.get(name) != identity.get(name)
-        ]
-        if changed:
-            raise ConfigError(
-                f"{self.root} holds a search with other flags: {'; '.join(changed)}. Give the same "
-                "flags to go on, another --search_dir, or --overwrite to begin again."
-            )
 
-    def _locked(self) -> files.Lock:
-        try:
-            lock = files.Lock(self.root / run_dir.LOCK, wait=_PATIENCE)
-        except files.LockHeldError as error:
-            raise RunError(
-                f"Another process searches in {self.root}: it is {error.text}. Wait for it or stop "
-                "it, or give another --search_dir."
-            ) from None
-        lock.sign()
-        return lock
-
-
-def _shown(value: Any) -> str:
-    return "not given" if value is None else str(value)
+def _names(paths: Sequence[pathlib.Path]) -> str:
+    return ", ".join(path.name for path in paths[:5])

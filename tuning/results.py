@@ -179,8 +179,11 @@ def write_curves(
         with tf.summary.create_file_writer(str(run)).as_default():
             for logs in curve:
                 write_logs(logs["epoch"], {name: logs[name] for name in logs if name != "epoch"})
-    there.parent.mkdir(exist_ok=True)
+    for path in (*beside.rglob("*"), beside):  # on the disk before it bears its name
+        files.flush(path)
+    files.make_folder(there.parent)
     beside.rename(there)
+    files.flush(there.parent)
 
 
 def _write_hparams(row: Row, space: Space, settings: Settings, name: str) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from trainer.config import Config
@@ -11,8 +11,9 @@ from trainer.evaluation.metrics import NOTICE
 from trainer.execution.local import opened_executor
 from trainer.execution.ray import Cluster
 from trainer.execution.tasks import Executor, Task
-from trainer.run import files
+from trainer.run import files, saved_folds
 from trainer.run.errors import ConfigError, RunError
+from trainer.run.saved_folds import SavedFolds
 from trainer.training.setup import Setup
 from tuning import comparison, results, retraining, settings, space, trainings
 from tuning import trial as trial_lib
@@ -50,15 +51,42 @@ def run(
             or no trial can be trained.
     """
     identity = settings.identity(search.settings, search.space)
+    with search.folder.held(identity, overwrite=overwrite) as new:
+        if not _run(search, cluster, identity if new else None, on_trial_end):
+            return False
+        if retrain_best:
+            _retrain(search, cluster)
+    _point_on(search, retrain_best)
+    return True
+
+
+def _run(
+    search: Spec,
+    cluster: Cluster | None,
+    begin: Mapping[str, Any] | None,
+    on_trial_end: Callable[[], None],
+) -> bool:
+    """The trials and the closing comparison, as far as they are missing.
+
+    Args:
+        search: As for `run`, like `cluster` and `on_trial_end`.
+        cluster: Where tasks run.
+        begin: What a new search is identified by; None: one goes on.
+        on_trial_end: Called when a trial was recorded.
+    """
     with contextlib.ExitStack() as opened:
-        opened.enter_context(search.folder.held(identity, overwrite=overwrite))
+        tasks = None
+        if begin is not None:
+            tasks = opened.enter_context(_tasks(search, cluster))
+            search.folder.begin(begin)
         proposals = opened.enter_context(
             contextlib.closing(Proposals.open(search.settings, search.space, search.folder.log))
         )
-        record, tasks = Record(search, proposals), None
+        record = Record(search, proposals)
         unfinished = not proposals.finished(search.settings.max_trials)
-        if unfinished or _comparison_missing(search, record.best):
+        if tasks is None and (unfinished or _comparison_missing(search, record.best)):
             tasks = opened.enter_context(_tasks(search, cluster))
+        if tasks is not None:
             record.open(tasks.setup)
         if unfinished:
             _run_trials(search, tasks, proposals, record, on_trial_end)
@@ -71,9 +99,6 @@ def run(
             _compare(search, record, tasks)
         elif search.folder.comparison.exists() and search.settings.final_folds:
             print(comparison.text(_read(search.folder.comparison)))
-    if retrain_best and not retraining.is_of(search.folder.retrained, record.best["trial"]):
-        _retrain(search, cluster)
-    _point_on(search, retrain_best)
     return True
 
 
@@ -143,11 +168,13 @@ def _compare(search: Spec, record: Record, tasks: Executor) -> None:
         if best.get("epoch") is not None:  # else it was scored in folds, at its last epoch
             config = comparison.at_kept_epoch(tasks, config, best["epoch"])
             default = comparison.at_kept_epoch(tasks, default, record.epoch(default))
-        compared = comparison.compare(tasks, config, default, count)
+        saved = SavedFolds(search.folder.root / saved_folds.FOLDER)
+        compared = comparison.compare(tasks, config, default, count, saved)
     except (ConfigError, RunError) as error:
         print(f"\nNo closing comparison (--final_folds={count}): {error}")
         return
     files.write_json(search.folder.comparison, {"trial": best["trial"], **compared})
+    saved.remove()
     print(comparison.text(compared))
 
 

@@ -23,7 +23,7 @@ from trainer.model.precision import Precision
 from trainer.model.weights import Weights
 from trainer.run.errors import DivergedError
 from trainer.training.callbacks import EarlyStopping
-from trainer.training.loop import TrainState, train_phases
+from trainer.training.loop import train_phases
 from trainer.training.setup import Setup
 from trainer.training.training import Training
 from trainer.training.validation import Validation
@@ -166,7 +166,7 @@ def train_and_score(
     patience = training.config.early_stopping
     stopping = [EarlyStopping(training.plan, patience)] if patience else []
     best = train_phases(
-        training, TrainState(), [*stopping, *callbacks], seed=seed, evaluate=Validation(training)
+        training, [*stopping, *callbacks], seed=seed, evaluate=Validation(training)
     ).best
     names = ("loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy")
     return {name: best.logs[name] for name in names} | {"epoch": best.epoch + 1}

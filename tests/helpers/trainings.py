@@ -69,8 +69,7 @@ def run(config: Config, folder: pathlib.Path, **arguments) -> dict:
     """A whole run into a folder, as `trainer.main` does it; what it sets ends with it."""
     before = keras.config.dtype_policy()
     try:
-        run_dir.prepare(folder, overwrite=True)
-        return train.train_and_evaluate(config, folder, **arguments)
+        return train.train_and_evaluate(config, run_dir.plain(folder), **arguments)
     finally:
         keras.config.set_dtype_policy(before)
         tf_config.disable_op_determinism()

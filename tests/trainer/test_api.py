@@ -1,5 +1,6 @@
 """The trainer from Python, and in a notebook."""
 
+import dataclasses
 import pathlib
 import signal
 
@@ -51,17 +52,77 @@ def test_loading_gives_the_same_run(run):
 
 def test_a_second_run_does_not_replace_the_first(run, data_dir):
     before = (run.path / "metrics.json").read_bytes()
-    with pytest.raises(trainer.ConfigError, match=r"is not empty.*--overwrite"):
-        trainer.fit(quick(data_dir), run.path)
+    other = dataclasses.replace(run.config, seed=7)
+    with pytest.raises(trainer.ConfigError, match=r"--seed is 7, and was 1\..*--overwrite"):
+        trainer.fit(other, run.path)
     assert (run.path / "metrics.json").read_bytes() == before
 
 
+def test_a_run_that_has_ended_is_left_as_it_is(run, capsys):
+    before = (run.path / "metrics.json").stat().st_mtime_ns
+    again = trainer.fit(run.config, run.path)
+    assert (again.finished, again.best_epoch) == (True, run.best_epoch)
+    assert capsys.readouterr().out == (
+        f"{run.path} holds this run, and it has ended. --overwrite begins it again.\n"
+    )
+    assert (run.path / "metrics.json").stat().st_mtime_ns == before
+
+
 def test_overwriting_replaces_what_a_run_left_and_nothing_else(data_dir, tmp_path):
-    (tmp_path / "history.csv").write_text("epoch\n1\n2\n3\n")
+    assert len(trainer.fit(quick(data_dir, epochs=3), tmp_path).history) == 3
+    for name in ("notes.txt", "plots/thesis.svg"):
+        (tmp_path / name).write_text("mine")
     assert len(trainer.fit(quick(data_dir, epochs=1), tmp_path, overwrite=True).history) == 1
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(trainer.ConfigError, match=r"did not write \(notes\.txt\)"):
-        trainer.fit(quick(data_dir), tmp_path, overwrite=True)
+    for name in ("notes.txt", "plots/thesis.svg"):
+        assert (tmp_path / name).read_text() == "mine"
+
+
+def test_overwriting_with_what_is_refused_removes_nothing(data_dir, tmp_path):
+    trainer.fit(quick(data_dir, epochs=1), tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(trainer.RunError, match="--dataset=fulll is not built in"):
+        trainer.fit(quick(data_dir, dataset="fulll"), tmp_path, overwrite=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_changed_bit_is_refused_and_made_again(data_dir, tmp_path, capsys):
+    run = trainer.fit(quick(data_dir, epochs=1), tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    for name in ("metrics.json", "predictions.csv", "model.keras"):
+        content = bytearray((tmp_path / name).read_bytes())
+        content[len(content) // 2] ^= 4
+        (tmp_path / name).write_bytes(content)
+    again = trainer.load(tmp_path)
+    for use in (lambda: again.metrics, lambda: again.predictions, again.model):
+        with pytest.raises(trainer.RunError, match="damaged"):
+            use()
+    capsys.readouterr()
+    trainer.fit(run.config, tmp_path)
+    assert "The run goes on at the end of its training." in capsys.readouterr().out
+    for name in ("metrics.json", "predictions.csv", "model.keras"):
+        assert (tmp_path / name).read_bytes() == before[tmp_path / name], name
+
+
+def test_the_best_epoch_so_far_can_be_used_at_any_time(data_dir, tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 3:
+                raise ZeroDivisionError
+
+    config = quick(data_dir, epochs=5, checkpoint_every=0, normalization="zca")
+    with pytest.raises(ZeroDivisionError):
+        trainer.fit(config, tmp_path, callbacks=[Stop()])
+    run = trainer.load(tmp_path)
+    images = np.random.default_rng(0).integers(0, 255, (3, 40, 50, 1), np.uint8)
+    assert (run.finished, repr(run).endswith(f"best_epoch={run.best_epoch})")) == (False, True)
+    with pytest.raises(trainer.RunError, match="has not ended, so it has no metrics yet"):
+        _ = run.metrics
+    so_far = run.model().predict(images, verbose=0)
+    assert so_far.shape == (3, 4)
+    shorter = dataclasses.replace(config, epochs=run.best_epoch)
+    whole = trainer.fit(shorter, tmp_path / "shorter")
+    assert whole.best_epoch == run.best_epoch
+    np.testing.assert_allclose(so_far, whole.model().predict(images, verbose=0), atol=1e-6)
 
 
 def test_a_folder_that_can_not_be_made_fails_before_anything_is_opened(tmp_path):
@@ -81,14 +142,14 @@ def test_a_missing_dataset_is_one_sentence_and_leaves_no_folder(tmp_path):
 def test_loading_what_is_no_run_is_one_sentence(missing, tmp_path):
     if missing:
         (tmp_path / "history.csv").write_text("epoch\n1\n")
-    with pytest.raises(trainer.RunError, match="holds no run that has ended"):
+    with pytest.raises(trainer.RunError, match="holds no run of which an epoch was saved"):
         trainer.load(tmp_path)
 
 
-def test_loading_a_run_of_release_1_0_0_names_the_way_on(tmp_path):
+def test_loading_a_run_of_an_earlier_release_names_the_way_on(tmp_path):
     (tmp_path / "metrics.json").write_text("{}")
     (tmp_path / "predictions.csv").write_text("split,film_id,patient\n")
-    with pytest.raises(trainer.RunError, match=r"release 1\.0\.0.*python -m trainer\.main"):
+    with pytest.raises(trainer.RunError, match=r"of an earlier release.*python -m trainer\.main"):
         trainer.load(tmp_path)
 
 
@@ -120,7 +181,8 @@ CELLS = (
     "image_size=32, width=0.1, weights='none', epochs=1)",
     "run = trainer.fit(config, {run!r})",
     "run.metrics['splits']['test']['balanced_accuracy']['value']",
-    "try:\n    trainer.fit(config, {run!r})\nexcept ValueError as error:\n    print(error)",
+    "import dataclasses\nother = dataclasses.replace(config, seed=2)",
+    "try:\n    trainer.fit(other, {run!r})\nexcept ValueError as error:\n    print(error)",
 )
 
 
@@ -136,4 +198,4 @@ def test_a_notebook_runs_from_its_first_cell_to_its_last(data_dir, tmp_path):
         value
         == trainer.load(tmp_path / "r").metrics["splits"]["test"]["balanced_accuracy"]["value"]
     )
-    assert "is not empty" in notebook.cells[4].outputs[0]["text"]
+    assert "--seed is 2, and was 1" in notebook.cells[5].outputs[0]["text"]

@@ -20,8 +20,9 @@ from trainer.cross_validation import (
 from trainer.evaluation import predictions
 from trainer.execution.tasks import TaskFailed
 from trainer.input_pipeline.dataset import joined
+from trainer.run import run_dir
 from trainer.run.errors import DivergedError, RunError
-from trainer.training.loop import TrainState, train_phases
+from trainer.training.loop import train_phases
 from trainer.training.setup import set_up
 from trainer.training.training import Training
 
@@ -135,7 +136,7 @@ def test_a_folds_network_is_that_of_a_run_on_its_images(config, fold, tuned):
     setup = set_up(config)
     with contextlib.closing(setup.opened):
         alone = Training(setup, config, run, train="train", score=("held out",))
-        train_phases(alone, TrainState(), seed=config.seed)
+        train_phases(alone, seed=config.seed)
         wanted = alone.probabilities(alone.plan.phases[-1], "held out")
     np.testing.assert_allclose(of_fold, wanted, atol=1e-5)
     assert wanted.std(axis=0).max() > 1e-4
@@ -209,7 +210,7 @@ def test_a_task_that_fails_ends_the_cross_validation_with_its_reason(config, mon
 def written(config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("crossval")
     before = keras.config.dtype_policy()
-    result = cross_validation.cross_validate(config, 3, 2, folder)
+    result = cross_validation.cross_validate(config, 3, 2, run_dir.plain(folder))
     keras.config.set_dtype_policy(before)
     return folder, result
 

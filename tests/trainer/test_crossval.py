@@ -4,8 +4,10 @@ import json
 
 import pytest
 
-from tests.helpers import commands, trainings
+from tests.helpers import commands, run_folders, trainings
 from trainer.config import Config
+from trainer.run import run_dir
+from trainer.run.run_dir import Identity
 
 WRONG = {
     "--folds is 1. Give 2 or more": ["--folds=1"],
@@ -69,3 +71,57 @@ def test_more_folds_than_groups_exits_with_1(data_dir, tmp_path):
     )  # fmt: skip
     assert ended.status == 1
     assert "Give fewer folds" in ended.err
+
+
+# What is there already, without a training
+
+
+def left(folder, *, finished: bool) -> None:
+    """Leaves what a cross-validation leaves, of 2 folds and 3 repeats."""
+    flags = {**Config(seed=4).to_json(), "folds": 2, "repeats": 3}
+    identity = Identity("trainer.crossval", flags)
+    with run_dir.create(folder, "", identity, overwrite=False) as opened:
+        opened.begin({"config": Config(seed=4).to_json()})
+        (folder / "checkpoints" / "fold_0123").write_text("a fold that ended")
+        if finished:
+            opened.finish()
+
+
+CHANGED = {
+    "--folds is 3, and was 2": ["--folds=3", "--repeats=3", "--seed=4"],
+    "--repeats is 4, and was 3": ["--folds=2", "--repeats=4", "--seed=4"],
+    "--seed is 5, and was 4": ["--folds=2", "--repeats=3", "--seed=5"],
+    "--dropout is 0.25, and was": ["--folds=2", "--repeats=3", "--seed=4", "--dropout=0.25"],
+    "--epochs is 4, and was": ["--folds=2", "--repeats=3", "--seed=4", "--epochs=4"],
+}
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize("message", CHANGED)
+def test_other_flags_are_refused_by_name(message, finished, tmp_path):
+    left(tmp_path, finished=finished)
+    before = run_folders.contents(tmp_path)
+    ended = commands.run("trainer.crossval", *CHANGED[message], f"--run_dir={tmp_path}")
+    assert ended.status == 2
+    assert f"--run_dir {tmp_path} holds a run with other flags: {message}" in ended.err
+    assert run_folders.contents(tmp_path) == before
+
+
+def test_the_folder_of_a_training_is_refused(tmp_path):
+    run_folders.left(tmp_path)
+    ended = commands.run("trainer.crossval", f"--run_dir={tmp_path}")
+    assert ended.status == 2
+    assert "holds a run of trainer.main, and this is trainer.crossval" in ended.err
+
+
+def test_a_finished_cross_validation_is_left_alone(tmp_path):
+    left(tmp_path, finished=True)
+    before = run_folders.contents(tmp_path)
+    ended = commands.run(
+        "trainer.crossval", "--folds=2", "--repeats=3", "--seed=4", f"--run_dir={tmp_path}"
+    )
+    assert ended.status == 0, ended.err
+    assert ended.out == (
+        f"{tmp_path} holds this run, and it has ended. --overwrite begins it again.\n"
+    )
+    assert run_folders.contents(tmp_path) == before

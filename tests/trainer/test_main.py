@@ -6,10 +6,11 @@ import time
 import pytest
 from absl import flags
 
+import trainer
 from tests.helpers import commands, trainings
 from tests.helpers.commands import ROOT
 from trainer import config as config_lib
-from trainer.run import config_flags
+from trainer.run import config_flags, saved_state
 
 RECIPES = sorted((ROOT / "trainer" / "recipes").glob("*.flags"))
 WRONG = {
@@ -127,9 +128,13 @@ def test_control_c_ends_without_a_traceback_and_says_what_is_left(tmp_path, data
         process.send_signal(signal.SIGINT)
         printed = process.communicate(timeout=120)[1]
     assert process.returncode == 130
-    assert f"the best weights so far are in {tmp_path}/run" in printed
+    words = " ".join(printed.split())
+    assert f"{tmp_path}/run is at epoch " in words
+    assert ": the same command goes on there. Best so far: epoch " in words
     assert "Traceback" not in printed
-    assert (tmp_path / "run" / "checkpoints" / "best.weights.h5").exists()
+    state = saved_state.read(tmp_path / "run" / saved_state.FILE)
+    run = trainer.load(tmp_path / "run")
+    assert (run.finished, run.best_epoch) == (False, state.best_epoch)
 
 
 def test_the_flags_of_a_search_are_replaced_by_those_of_the_command(tmp_path, data_dir):

@@ -36,7 +36,7 @@ def test_the_run_folder_is_complete(base):
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     plots = {f"plots/{name}.png" for name in ("curves", "confusion", "roc", "gallery")}
     wanted = {"config.json", "flags.txt", "history.csv", "metrics.json", "predictions.csv",
-              "images_used.csv", "model.keras", "checkpoints/best.weights.h5"}  # fmt: skip
+              "images_used.csv", "model.keras", "checkpoints/state", "manifest.json"}  # fmt: skip
     assert wanted | plots <= names
     assert any(name.startswith("tensorboard/events") for name in names)
     assert not [name for name in names if "/." in name or name.startswith(".")]

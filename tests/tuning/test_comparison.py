@@ -3,12 +3,16 @@
 import contextlib
 import dataclasses
 
+import keras
 import pytest
 
 from tests.helpers.searches import open_trials, search
+from trainer import cross_validation
 from trainer.config import Config
 from trainer.execution.local import executor
 from trainer.input_pipeline import cache_folders
+from trainer.run.saved_folds import SavedFolds
+from trainer.training.training import Training
 from tuning import comparison
 
 
@@ -99,3 +103,43 @@ def test_a_comparison_whose_rows_find_no_room_passes_the_images(quick, tmp_path)
         with contextlib.closing(trials.setup.opened), executor(None, trials.setup) as tasks:
             differences.append(comparison.compare(tasks, config, config, 2)["difference"]["value"])
     assert differences == [0, 0]
+
+
+class Killed(BaseException):
+    """In place of SIGKILL: nothing is saved when it is raised."""
+
+
+@pytest.mark.parametrize("at", [pytest.param((1, 2), marks=pytest.mark.slow), (2, 3)])
+def test_killed_in_the_middle_it_goes_on_by_fold_and_within_one(at, quick, tmp_path, monkeypatch):
+    """Of two configurations in two folds: four trainings."""
+    monkeypatch.setattr(Training, "steps_per_call", lambda self, plan: 1)
+    trials = open_trials(*quick, "--learning_rate=1e-3:1e-2:log", "--checkpoint_every=0")
+    best, default = trials.space.config({"learning_rate": 5e-3}), trials.space.config({})
+    counts, train_phases = [], cross_validation.train_phases
+
+    def counted(training, callbacks, **more):
+        def step(batch, logs):
+            if at == (len(counts) - 1, counts[-1]):
+                raise Killed
+            counts[-1] += 1
+
+        counts.append(0)
+        count = keras.callbacks.LambdaCallback(on_train_batch_end=step)
+        return train_phases(training, [*callbacks, count], **more)
+
+    def compared(folder):
+        with executor(None, trials.setup) as tasks:
+            return comparison.compare(tasks, best, default, 2, SavedFolds(folder))
+
+    monkeypatch.setattr(cross_validation, "train_phases", counted)
+    with pytest.raises(Killed):
+        compared(tmp_path / "killed")
+    fold, done = at
+    at = None
+    counts.clear()
+    result = compared(tmp_path / "killed")
+    again = counts.copy()
+    counts.clear()
+    assert result == compared(tmp_path / "whole")
+    assert again == [counts[fold] - done, *counts[fold + 1 :]]
+    assert len(counts) == 4

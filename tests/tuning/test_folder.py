@@ -1,6 +1,7 @@
 """Whose a search's folder is, what may be removed, and that one process has it at a time."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -8,11 +9,10 @@ import pytest
 
 from tests.helpers import searches
 from trainer.run.errors import ConfigError, RunError
-from tuning import folder as folder_lib
 from tuning.folder import Folder
 
 BEGUN = ["--head_units=64:512:log2", "--dropout=0.2", "--seed=4"]
-SAME = searches.identity(*BEGUN)
+SAME, OTHER = searches.identity(*BEGUN), searches.identity("--seed=9")
 # Prints that it has the folder, and keeps it until its end.
 OWNER = (
     "import json, pathlib, sys; from tuning.folder import Folder\n"
@@ -26,9 +26,14 @@ LEFT = ("log.jsonl", "trials.csv", "best_hparams.json", "final.json", "oracle.js
 
 @pytest.fixture
 def begun(tmp_path) -> Folder:
-    """A folder in which a search left all that it leaves."""
-    folder = Folder(tmp_path / "deep" / "search")
-    with folder.held(SAME, overwrite=False):
+    return left(Folder(tmp_path / "deep" / "search"))
+
+
+def left(folder: Folder) -> Folder:
+    """Leaves all that a search leaves."""
+    with folder.held(SAME, overwrite=False) as new:
+        assert new
+        folder.begin(SAME)
         for name in LEFT:
             path = folder.root / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,8 +48,8 @@ def contents(folder: Folder) -> dict[str, bytes]:
 
 def test_the_same_flags_go_on(begun):
     before = contents(begun)
-    with begun.held(searches.identity(*reversed(BEGUN)), overwrite=False):
-        assert contents(begun) == before
+    with begun.held(searches.identity(*reversed(BEGUN)), overwrite=False) as new:
+        assert not new and contents(begun) == before
 
 
 CHANGED = {
@@ -67,18 +72,86 @@ def test_other_flags_are_refused_by_name(message, begun):
 
 def test_other_flags_are_fine_where_no_trial_has_begun(begun):
     begun.log.write_text("")
-    other = searches.identity("--seed=9")
-    with begun.held(other, overwrite=False):
-        assert json.loads(begun.identity.read_text()) == other
+    with begun.held(OTHER, overwrite=False):
+        assert json.loads(begun.identity.read_text()) == OTHER
+
+
+def test_nothing_is_removed_before_the_new_search_begins(begun):
+    before = contents(begun)
+    with pytest.raises(RunError), begun.held(OTHER, overwrite=True) as new:
+        assert new
+        raise RunError("The dataset is not built.")
+    assert contents(begun) == before
+    with begun.held(SAME, overwrite=False) as new:
+        assert not new
 
 
 def test_overwrite_removes_what_a_search_wrote_and_nothing_else(begun):
+    (begun.root / ".trial_0004").mkdir()  # curves of a search that was killed
+    (begun.root / ".7.0123abcd.final.json").write_text("half")
     with begun.held(SAME, overwrite=True):
+        begun.begin(SAME)
         assert {path.name for path in begun.root.iterdir()} == {"search.json", ".lock"}
     (begun.root / "thesis.txt").write_text("mine")
     with pytest.raises(ConfigError, match=r"thesis\.txt"), begun.held(SAME, overwrite=True):
         pass
     assert (begun.root / "thesis.txt").read_text() == "mine"
+
+
+def test_a_search_that_fails_before_it_begins_leaves_no_folder(tmp_path):
+    with pytest.raises(RunError), Folder(tmp_path / "a").held(SAME, overwrite=False):
+        raise RunError("The dataset is not built.")
+    assert list(tmp_path.iterdir()) == []
+
+
+def killed_at(call: int, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Ends a `begin` before its n-th change of the folder; whether there were so many."""
+    calls = iter(range(1, call))
+
+    def dying(change):
+        def changed(*arguments, **options):
+            if next(calls, None) is None:
+                raise KeyboardInterrupt
+            return change(*arguments, **options)
+
+        return changed
+
+    with monkeypatch.context() as patch, folder.held(OTHER, overwrite=True):
+        for of, name in ((os, "unlink"), (os, "rmdir"), (os, "replace")):
+            patch.setattr(of, name, dying(getattr(of, name)))
+        try:
+            folder.begin(OTHER)
+        except KeyboardInterrupt:
+            return True
+        finally:
+            patch.undo()
+    return False
+
+
+def test_a_replacement_that_is_killed_anywhere_mixes_no_searches(tmp_path, monkeypatch):
+    states = []
+    for call in range(1, 100):
+        folder = left(Folder(tmp_path / str(call)))
+        before = contents(folder)
+        if not killed_at(call, folder, monkeypatch):
+            break
+        if folder.identity.exists():
+            now = json.loads(folder.identity.read_text())
+            states.append("old" if now == SAME else "new")
+            assert contents(folder) == before if now == SAME else len(contents(folder)) == 1
+        else:
+            states.append("neither")
+            if contents(folder):
+                with (
+                    pytest.raises(ConfigError, match="--overwrite"),
+                    folder.held(OTHER, overwrite=False),
+                ):
+                    pass
+        with folder.held(OTHER, overwrite=True):
+            folder.begin(OTHER)
+            assert len(contents(folder)) == 1
+    assert list(dict.fromkeys(states)) == ["old", "neither"]
+    assert len(states) > len(LEFT)
 
 
 def test_a_search_of_an_earlier_release_is_refused_and_can_be_removed(tmp_path):
@@ -88,6 +161,7 @@ def test_a_search_of_an_earlier_release_is_refused_and_can_be_removed(tmp_path):
     with pytest.raises(ConfigError, match="earlier release"), folder.held(SAME, overwrite=False):
         pass
     with folder.held(SAME, overwrite=True):
+        folder.begin(SAME)
         assert not (tmp_path / "state.json").exists()
 
 
@@ -101,8 +175,16 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_one_process_has_it_at_a_time_until_it_is_gone(begun, monkeypatch):
-    monkeypatch.setattr(folder_lib, "_PATIENCE", 0.3)
+def test_a_lock_that_no_search_wrote_is_left_alone(begun):
+    (begun.root / ".lock").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(ConfigError, match="lock"), begun.held(SAME, overwrite=overwrite):
+            pass
+    assert (begun.root / ".lock").read_text() == "years of work"
+    assert begun.log.exists()
+
+
+def test_one_process_has_it_at_a_time_until_it_is_gone(begun):
     command = [sys.executable, "-c", OWNER, str(begun.root), json.dumps(SAME)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **pipes) as owner:

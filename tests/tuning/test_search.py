@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +11,9 @@ import pytest
 
 from tests.helpers import searches
 from tests.helpers.searches import search, table
+from trainer import cross_validation
 from trainer.run.errors import ConfigError, RunError
-from tuning import trainings
+from tuning import retraining, trainings
 from tuning import trial as trial_lib
 
 SPACE = ("--head_units=8:32:log2", "--learning_rate=1e-4:1e-2:log", "--final_folds=0")
@@ -114,6 +116,33 @@ def test_other_flags_are_refused_by_name_and_a_second_process_is_kept_out(quick,
         search(folder, *quick, *SPACE, "--seed=2")
 
 
+REFUSED = {
+    "fulll": ["--dataset=fulll"],
+    "There is no file": ["--weights=nowhere.h5"],
+    "50 folds need as many patient groups": ["--folds=50"],
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_is_refused_removes_nothing(message, quick, undisturbed, tmp_path):
+    """With --overwrite, and with a search or without one."""
+    folder = undisturbed / "random"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for root, overwrite in ((folder, True), (tmp_path / "new", False)):
+        with pytest.raises(RunError, match=message):
+            search(root, *quick, *SPACE, *REFUSED[message], overwrite=overwrite)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_overwrite_searches_again(quick, undisturbed, tmp_path):
+    assert search(tmp_path, *quick, *SPACE, "--max_trials=2", "--seed=2")
+    (tmp_path / "trial_0001" / "mark").touch()
+    assert search(tmp_path, *quick, *SPACE, "--max_trials=4", overwrite=True)
+    assert searches.ranking(tmp_path) == searches.ranking(undisturbed / "random")
+    assert not (tmp_path / "trial_0001" / "mark").exists()
+
+
 def test_other_images_are_refused(quick, undisturbed):
     best = undisturbed / "random" / "best_hparams.json"
     before = best.read_text()
@@ -143,6 +172,49 @@ def test_the_end_compares_with_the_defaults_and_trains_the_best_once(quick, tmp_
     for name in ("final.json", "retrained/metrics.json"):
         assert (tmp_path / name).stat().st_mtime_ns == stamps[tmp_path / name]
     assert "out of 2 new folds" in capsys.readouterr().out
+
+
+def test_a_search_killed_in_its_closing_comparison_goes_on_by_fold(
+    quick, undisturbed, tmp_path, monkeypatch
+):
+    shutil.copytree(undisturbed / "random", tmp_path / "search")
+    flags = (*quick, *SPACE[:2], "--max_trials=4", "--final_folds=3")
+    train_fold, trained = cross_validation.train_fold, []
+
+    def dying(setup, config, fold, number, *more):
+        if len(trained) == 4:
+            raise Killed
+        trained.append((config, number))
+        return train_fold(setup, config, fold, number, *more)
+
+    monkeypatch.setattr(cross_validation, "train_fold", dying)
+    monkeypatch.setattr(trial_lib, "run", None)  # no trial runs again
+    with pytest.raises(Killed):
+        search(tmp_path / "search", *flags)
+    assert len(list((tmp_path / "search" / "checkpoints").glob("fold_*"))) == 4
+    first = trained.copy()
+    trained.clear()
+    assert search(tmp_path / "search", *flags)
+    assert len(trained) == 2 and not {*trained} & {*first}
+    assert json.loads((tmp_path / "search" / "final.json").read_text())["folds"] == 3
+    assert not (tmp_path / "search" / "checkpoints").exists()
+
+
+def test_nobody_takes_a_search_whose_best_values_are_trained(
+    quick, undisturbed, tmp_path, monkeypatch
+):
+    """--overwrite of another process would remove the run under way."""
+    shutil.copytree(undisturbed / "random", tmp_path / "search")
+    flags = (*quick, *SPACE, "--max_trials=4")
+
+    def retrain(*_):
+        with pytest.raises(RunError, match="in use by process"):
+            search(tmp_path / "search", *flags, overwrite=True)
+        raise Killed
+
+    monkeypatch.setattr(retraining, "retrain", retrain)
+    with pytest.raises(Killed):
+        search(tmp_path / "search", *flags, retrain_best=True)
 
 
 def test_what_was_scored_in_folds_is_compared_at_its_last_epoch(quick, tmp_path):

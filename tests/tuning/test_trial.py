@@ -53,8 +53,7 @@ def large(quick) -> Trials:
 
 
 def test_a_trial_is_the_epoch_that_the_trainer_keeps(trials, one, tmp_path):
-    run_dir.prepare(tmp_path, overwrite=True)
-    train.train_and_evaluate(trials.space.config(ONE), tmp_path)
+    train.train_and_evaluate(trials.space.config(ONE), run_dir.plain(tmp_path))
     (best,) = (row for row in history.read(tmp_path / "history.csv") if row["best"])
     for name in ("epoch", "loss", "accuracy", *SCORES):
         assert one[name] == pytest.approx(best[name], rel=1e-6), name

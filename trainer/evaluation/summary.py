@@ -124,6 +124,38 @@ def _places(run_dir: pathlib.Path, files: str, *, curves: bool) -> str:
     return "\n".join([*lines, NOTICE])
 
 
+def seeds_summary(result: Mapping[str, Any], run_dir: pathlib.Path) -> str:
+    """The scores of a run with several seeds, and how far they differ.
+
+    Args:
+        result: Of `seeds.table_of`.
+        run_dir: The folder of all of them.
+
+    Returns:
+        Some 15 lines of at most 80 columns (a path may be longer).
+    """
+    splits = result["splits"]
+    rows = [["seed", "best epoch", *splits]]
+    scores = {name: each["balanced_accuracy"] for name, each in splits.items()}
+    for i, (seed, epoch) in enumerate(zip(result["seeds"], result["best_epochs"], strict=True)):
+        values = [number(each["values"][i]) for each in scores.values()]
+        rows.append([str(seed), str(epoch), *values])
+    for key in ("mean", "sd"):
+        rows.append([key, "", *(number(each[key]) for each in scores.values())])
+    for key, label in (("n", "images"), ("groups", "patient groups")):
+        rows.append([label, "", *(str(each[key]) for each in splits.values())])
+    explained = (
+        "The deviation is that of chance in training. What the choice of patients adds is in the "
+        "interval of each run."
+    )
+    parts = [
+        _heading(result["dataset"], f"{len(result['seeds'])} seeds"),
+        f"balanced accuracy\n{table(rows, indent=2)}\n  {wrapped(explained, indent=2)}",
+        _places(run_dir, "seeds.json, seed_*/", curves=True),
+    ]
+    return "\n" + "\n\n".join(parts)
+
+
 def cross_validation_summary(metrics: Mapping[str, Any], run_dir: pathlib.Path) -> str:
     """The pooled score with its interval, the spread over folds, the shortcut baselines.
 

@@ -20,9 +20,10 @@ class LocalExecutor:
 
     Attributes:
         setup: What the tasks' functions are called with.
+        shares_files: True.
     """
 
-    slots = 1
+    slots, shares_files = 1, True
 
     def __init__(self, setup: "Setup") -> None:
         """Has no tasks yet.

@@ -54,6 +54,7 @@ class RayExecutor:
 
     Attributes:
         setup: The driver's, with `compute` set.
+        shares_files: Whether all workers are on this machine.
     """
 
     def __init__(self, cluster: Cluster, setup: "Setup") -> None:
@@ -63,7 +64,7 @@ class RayExecutor:
             cluster: Of `connected`.
             setup: What the tasks' functions are called with; None if they need none.
         """
-        self.setup, self._cluster = setup, cluster
+        self.setup, self.shares_files, self._cluster = setup, cluster.shares_files, cluster
         self._running: list[_Submitted] = []
         self._chunks: list[Chunk] = []
         self._known: set = set()

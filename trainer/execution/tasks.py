@@ -69,9 +69,11 @@ class Executor(Protocol):
 
     Attributes:
         setup: The driver's, with `compute` set where tasks compute missing rows.
+        shares_files: Whether tasks run on this machine, and can write where the driver does.
     """
 
     setup: "Setup"
+    shares_files: bool
 
     def submit(self, task: Task) -> None:
         """Queues a task."""

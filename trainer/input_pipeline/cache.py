@@ -9,10 +9,10 @@ One stage is one folder, `CACHE_DIR/stages/<16 hexadecimal digits>/`:
     filling     locked by the one process that appends
 
 A row exists if its record is whole, and rows are written before their records, so a process killed
-at any moment loses the batch in hand. Files are read by `pread`, not mapped: an error of the disk
-is an OSError, not a signal, and the memory stays flat. Appending does not wait for the disk
-(fsync): after a power cut the checksums find what is missing. This file knows neither TensorFlow
-nor Keras. Read `cache_files`, `cache_index` and `cache_folders` next.
+at any moment loses the batch in hand; a power cut, what was appended since the last flush to the
+disk (fsync), a minute at the most, and the checksums find it. Files are read by `pread`, not
+mapped: an error of the disk is an OSError, not a signal, and the memory stays flat. This file knows
+neither TensorFlow nor Keras. Read `cache_files`, `cache_index` and `cache_folders` next.
 """
 
 import contextlib
@@ -43,6 +43,7 @@ DTYPES = {
     "float32": np.float32,
 }
 _POLL = 0.2  # seconds between looks at a lock
+_FLUSH_EVERY = 60.0  # seconds
 _BLOCK = 8 * 2**20  # bytes of rows that are read at once to be checked
 _MOST_BUFFERS = 1024  # of one preadv on Linux
 
@@ -113,6 +114,7 @@ class CachedRows:
         self._index = RowIndex()
         self._without_row = 0  # whole records behind the end of rows.bin
         self._appended: IO[bytes] | None = None  # index.bin, while this process fills
+        self._flushed = 0.0  # when, while this process fills
         with machine_errors(self.folder), contextlib.ExitStack() as opened:
             self._used = opened.enter_context(cache_files.open_for_use(self.folder))
             _write_key(self.folder, spec)
@@ -302,11 +304,12 @@ class CachedRows:
                     index.truncate(len(self._index) * RECORD.itemsize)
                     self._without_row = 0
                 self._forget(index)
-            self._appended = index
+            self._appended, self._flushed = index, time.monotonic()
             try:
                 yield
             finally:
                 self._appended = None
+                self._flush()
 
     def _forget(self, index: IO[bytes]) -> None:
         """Marks the damaged rows on the disk, so that no process counts them any more."""
@@ -347,6 +350,15 @@ class CachedRows:
             cache_files.write(self._rows, data, count * self.spec.row_bytes)
             cache_files.write(self._appended, records.view(np.uint8), count * RECORD.itemsize)
         self._index.add(records, RIGHT)
+        if time.monotonic() - self._flushed > _FLUSH_EVERY:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Has the system write what was appended to the disk, the rows before their records."""
+        with machine_errors(self.folder):
+            for path in (self.folder / "rows.bin", self.folder / "index.bin", self.folder):
+                files.flush(path)
+        self._flushed = time.monotonic()
 
 
 def _write_key(folder: Path, spec: Spec) -> None:

@@ -50,9 +50,7 @@ def open_for_use(folder: Path) -> IO[str]:
     """Opens a folder's lock for sharing and notes the time; the folder is made where it is not."""
     used = folder / "used"
     while True:  # until no other process evicted it between the lines
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir()
+        files.make_folder(folder)
         with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as opened:
             lock = opened.enter_context(used.open("a"))
             fcntl.flock(lock, fcntl.LOCK_SH)

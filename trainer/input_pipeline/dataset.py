@@ -5,6 +5,7 @@ import functools
 import hashlib
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -12,12 +13,20 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import covid_tfds
+from covid_tfds import digests
 from covid_tfds.splits import shared_between
 from trainer.run.errors import RunError
 
 _SCORED = ("train", "validation", "test")
 _PREFERENCE = ("full", "article", "phantom")
 _HOW_TO_BUILD = "Build it: tfds build covid_tfds --config={name} --manual_dir=DIR{where} (BUILD.md)"
+_MEND = (
+    "`python -m covid_tfds.verify {folder}` names all that is damaged; build it again with "
+    "--overwrite: tfds build covid_tfds --config={name} ... (BUILD.md)"
+)
+# What TFDS reads of a dataset before its TFRecords, whose every record has a checksum of its own.
+_DESCRIPTION = ("dataset_info.json", "features.json", "label.labels.txt", "metadata.json")
+_OF_TENSORFLOW = re.compile(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*")  # in messages: where in its graph
 _READ, _READ_ENCODED = 1024, 64  # examples read at a time, without and with their images
 _OLDEST = tfds.core.Version("2.0.0")  # what the trainer reads
 # The one dataset that has patients in two splits and is kept so, to repeat the article.
@@ -122,15 +131,8 @@ class Dataset:
             RunError: The files can't be read, or hold other images than when the dataset was
                 opened.
         """
-        try:
-            for split in sorted(set(images.splits)):
-                yield from self._encoded(images, split)
-        except tf.errors.OpError as error:
-            reason = error.message.partition("\n")[0]
-            raise RunError(
-                f"{self.name} can't be read ({reason}). If it was built again meanwhile, start the "
-                "run again; else build it again: BUILD.md."
-            ) from None
+        for split in sorted(set(images.splits)):
+            yield from self._encoded(images, split)
 
     def _encoded(self, images: Images, split: str) -> Iterator[tuple[int, bytes]]:
         wanted = np.flatnonzero(images.splits == split)
@@ -156,7 +158,8 @@ def open_dataset(choice: str, data_dir: str, classes: int) -> Dataset:
         classes: Images of the first so many labels are kept.
 
     Raises:
-        RunError: It isn't there, can't be streamed, lacks a class, or has a group in two splits.
+        RunError: It isn't there, is damaged, can't be streamed, lacks a class, or has a group in
+            two splits.
     """
     root = pathlib.Path(data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR)
     root = root.expanduser()
@@ -219,6 +222,7 @@ def _builder(root: pathlib.Path, name: str, data_dir: str) -> tfds.core.DatasetB
             f"{versions[-1]} was built by an earlier release, whose images are stored in another "
             "way. " + _HOW_TO_BUILD.format(name=name, where=where)
         )
+    _require_described(versions[-1], name)
     builder = tfds.builder_from_directory(versions[-1])
     file_format = builder.info.file_format.value
     if file_format not in ("tfrecord", "riegeli"):
@@ -227,6 +231,22 @@ def _builder(root: pathlib.Path, name: str, data_dir: str) -> tfds.core.DatasetB
             + _HOW_TO_BUILD.format(name=name, where=f"{where} --file_format=tfrecord --overwrite")
         )
     return builder
+
+
+def _require_described(folder: pathlib.Path, name: str) -> None:
+    """Refuses a dataset whose description is not what its build wrote."""
+    recorded = digests.read(folder) or {}
+    damaged = [
+        each
+        for each in _DESCRIPTION
+        if not (folder / each).is_file() or digests.sha256(folder / each) != recorded.get(each)
+    ]
+    if damaged:
+        of = ", ".join(damaged) if recorded else digests.FILE
+        raise RunError(
+            f"{of} in {folder} is not what the dataset's build wrote. "
+            + _MEND.format(folder=folder, name=name)
+        )
 
 
 def _class_names(builder: tfds.core.DatasetBuilder, classes: int) -> tuple[str, ...]:
@@ -273,13 +293,25 @@ def _images(builder: tfds.core.DatasetBuilder, split: str, class_names: tuple[st
 def _examples(
     builder: tfds.core.DatasetBuilder, split: str, names: Iterable[str], batch: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Batches of some features of a split's examples, in stored order; images stay encoded."""
+    """Batches of some features of a split's examples, in stored order; images stay encoded.
+
+    Raises:
+        RunError: The TFRecords can't be read, or a checksum of theirs is wrong.
+    """
     skipped = {"image": tfds.decode.SkipDecoding()} if "image" in names else None
     partial = tfds.decode.PartialDecoding(dict.fromkeys(names, True), decoders=skipped)
     stored = builder.as_dataset(split=split, decoders=partial, read_config=_IN_ORDER)
     # By the batch, since handing an example to Python costs more than reading it.
-    batches = stored.batch(batch).as_numpy_iterator()
-    return ({name: each[name] for name in names} for each in batches)
+    try:
+        for each in stored.batch(batch).as_numpy_iterator():
+            yield {name: each[name] for name in names}
+    except tf.errors.OpError as error:
+        reason = _OF_TENSORFLOW.sub("", error.message.partition("\n")[0]).strip()
+        raise RunError(
+            f"{builder.info.full_name} can't be read ({reason}). If it was built again meanwhile, "
+            "start the run again; else "
+            + _MEND.format(folder=builder.data_path, name=builder.info.config_name)
+        ) from None
 
 
 def _check(name: str, splits: dict[str, Images], class_names: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ from trainer.input_pipeline.plan import Fill, Plan
 from trainer.input_pipeline.stages import OpenStages, Stage
 from trainer.run.progress import progress
 
-BATCH = 64  # images through the network at a time: what a kill costs here
+BATCH = 64  # images through the network at a time, on each device: what a kill costs here
 # Handed over at a time where rows are computed elsewhere: some seconds of work, whole batches, so
 # that every row comes from the same batch wherever it is computed.
 _HANDED_OVER, _HANDED_OVER_BYTES = 8 * BATCH, 64 * 2**20
@@ -28,6 +28,7 @@ def fill(
     opened: OpenStages,
     on_progress: Callable[[], None] = lambda: None,
     compute: Computing | None = None,
+    devices: int = 1,
 ) -> int:
     """Computes and caches what is missing, checks the rest, and returns how many rows it computed.
 
@@ -38,6 +39,7 @@ def fill(
         on_progress: Called after each batch, and while another process computes the same.
         compute: How rows are computed, several batches ahead if it likes; here, one batch after
             the other, unless given.
+        devices: How many divide the batches of here among them.
 
     Raises:
         RunError: The cache can't be read or written; what was computed so far stays.
@@ -52,7 +54,9 @@ def fill(
         if not missing:
             continue
         with progress(missing, f"computing {each.stage.spec.name}") as bar:
-            for count in _computed(each, images[each.images], opened, on_progress, compute):
+            for count in _computed(
+                each, images[each.images], opened, on_progress, compute, devices * BATCH
+            ):
                 computed += count
                 bar.update(count)
                 on_progress()
@@ -65,11 +69,12 @@ def _computed(
     opened: OpenStages,
     waiting: Callable[[], None],
     compute: Computing | None,
+    here: int,
 ) -> Iterator[int]:
     """Computes the rows of one fill; yields how many, batch by batch."""
     rows = opened.rows(fill.stage)
     below = opened.rows_of(fill.below, images, fill.views if fill.below.augmented else (0,))
-    size = handed_over(fill) if compute else BATCH
+    size = handed_over(fill) if compute else here
     under_way: collections.deque[tuple[int, np.ndarray]] = collections.deque()
 
     def batches() -> Batches:

@@ -2,6 +2,7 @@
 
 Read `vgg16` (the layers, the cut between frozen and trained), `networks` (the model that is trained
 and its twin that is served), `chains` (what the frozen part computes, as stages of the data),
-`saved` (the file that Keras alone loads), `weights` (where ImageNet's convolutions come from),
-`normalization` (what is fitted to the train images), `precision` (bfloat16, float16 or float32).
+`replicas` (the devices that train together), `saved` (the file that Keras alone loads), `weights`
+(where ImageNet's convolutions come from), `normalization` (what is fitted to the train images),
+`precision` (bfloat16, float16 or float32).
 """

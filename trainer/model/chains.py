@@ -11,8 +11,8 @@ from trainer.config import Config
 from trainer.input_pipeline import resize
 from trainer.input_pipeline.cache import Spec
 from trainer.input_pipeline.stages import Chain, Compute, Stage, square_stage
-from trainer.model import vgg16
-from trainer.model.networks import Networks
+from trainer.model import replicas, vgg16
+from trainer.model.networks import Networks, scope
 from trainer.model.precision import Precision
 
 
@@ -54,7 +54,8 @@ def _chain(
     }
     chain, below = [square_stage(config.image_size)], vgg16.SQUARE
     for cut in cuts:
-        part = vgg16.part(model, below, cut, jit)
+        with scope(model):
+            part = vgg16.part(model, below, cut, jit)
         depends_on = {
             "resize": resize.FORMULA,
             "image_size": config.image_size,
@@ -79,6 +80,6 @@ def _chain(
 def _compute(part: keras.Model, augment: Augmentation | None) -> Compute:
     def compute(lower: np.ndarray, draws: np.ndarray | None) -> np.ndarray:
         inputs = lower if augment is None else augment(lower, draws)
-        return np.asarray(part.predict_on_batch(inputs))
+        return replicas.predict(part, inputs)
 
     return compute

@@ -4,6 +4,8 @@ What is served is what was scored: validation, test and control are scored by th
 `model.keras` holds. Training runs in the precision that the hardware does best.
 """
 
+import contextlib
+
 import keras
 
 from trainer.augmentation.layer import Augmentation
@@ -58,7 +60,8 @@ class Networks:
     def _part(self, model: keras.Model, below: str, upto: str) -> keras.Model:
         # Of this object, not of the module: a search would hold the weights of every trial.
         if (below, upto) not in self._parts:
-            self._parts[below, upto] = vgg16.part(model, below, upto)
+            with scope(model):
+                self._parts[below, upto] = vgg16.part(model, below, upto)
         return self._parts[below, upto]
 
     def augmented_logits(self, augment: Augmentation, size: int) -> keras.Model:
@@ -75,8 +78,24 @@ class Networks:
     def _with_augmentation(self, augment: Augmentation, size: int) -> keras.Model:
         squares = keras.Input((size, size, 1), dtype="uint8", name="square")
         draws = keras.Input((DRAWS,), dtype="float32", name="draws")
-        views = augment(squares, draws)
-        return keras.Model([squares, draws], self.logits(vgg16.SQUARE)(views))
+        logits = self.logits(vgg16.SQUARE)
+        with scope(logits):
+            return keras.Model([squares, draws], logits(augment(squares, draws)))
+
+
+def scope(model: keras.Model) -> contextlib.AbstractContextManager:
+    """In which parts of a model are built: that of its devices, which TensorFlow alone knows."""
+    strategy = getattr(model, "distribute_strategy", None)
+    return strategy.scope() if strategy is not None else contextlib.nullcontext()
+
+
+def _scope_of(config: Config) -> contextlib.AbstractContextManager:
+    """In which the networks of a config are built."""
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    from trainer.model import replicas  # imports TensorFlow
+
+    return replicas.strategy(config.distribute).scope()
 
 
 def _pairs(trained: keras.Model, served: keras.Model) -> list[tuple]:
@@ -96,7 +115,7 @@ def build(
     """Builds both; all that is random in them follows from the config's seed.
 
     Args:
-        config: Size, width and head of the network.
+        config: Size, width and head of the network, and the devices that it is on.
         precision: Of the network that is trained.
         weights: What the convolutions start from.
         normalization: What was fitted on the train images; None subtracts ImageNet's means.
@@ -104,7 +123,7 @@ def build(
 
     def built(policy: str) -> keras.Model:
         keras.utils.set_random_seed(config.seed)
-        with global_policy(policy):
+        with _scope_of(config), global_policy(policy):
             model = vgg16.build_model(
                 image_size=config.image_size, weights=weights, normalization=normalization,
                 width=config.width, **head_arguments(config),
@@ -131,7 +150,7 @@ def build_heads(config: Config, precision: Precision, whole: Networks) -> Networ
     top = f"{vgg16.BLOCKS[-1]}_pool"
 
     def built(policy: str, model: keras.Model) -> keras.Model:
-        with global_policy(policy):
+        with scope(model), global_policy(policy):
             return vgg16.build_head(model.get_layer(top).output, **head_arguments(config))
 
     trained = built(precision.policy, whole.trained)

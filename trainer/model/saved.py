@@ -1,7 +1,7 @@
 """The `.keras` file: what Keras alone needs to compute probabilities, from version 3.10 on.
 
 Keras writes down all that a model was trained with, in the words of its own version, and an older
-one refuses words that it does not know. So the file's description is cut down by four rules, none
+one refuses words that it does not know. So the file's description is cut down by five rules, none
 of which names a layer or an argument:
 
 * What says nothing is left out: an argument, of a constructor or a call, that is None or False, as
@@ -12,6 +12,7 @@ of which names a layer or an argument:
 * What is computed is float32, and it says so, whatever precision the training had and whatever the
   global policy is where the file is read.
 * What is no layer has no name: before 3.11, operations took none.
+* No date is in it, so that equal models are equal files.
 """
 
 import importlib
@@ -29,7 +30,8 @@ import keras
 from trainer.run.errors import RunError
 from trainer.run.files import written_whole
 
-_CONFIG = "config.json"  # in the archive, by Keras' format
+_CONFIG, _METADATA = "config.json", "metadata.json"  # in the archive, by Keras' format
+_DATE = (1980, 1, 1, 0, 0, 0)  # of all that is in it
 _PREFIX = "classes"  # of the name of the last layer
 _FLOAT32 = ("float32", "mixed_bfloat16", "mixed_float16")  # policies of float32 weights
 
@@ -105,9 +107,14 @@ def _rewrite(complete: Any, path: os.PathLike) -> None:
     """Copies an archive of Keras with the description cut down."""
     with zipfile.ZipFile(complete) as source, zipfile.ZipFile(path, "w") as target:
         for member in source.infolist():
+            member.date_time = _DATE
             if member.filename == _CONFIG:
                 config = json.loads(source.read(member))
                 target.writestr(member, json.dumps(_for_inference(config)))
+                continue
+            if member.filename == _METADATA:
+                values = json.loads(source.read(member))
+                target.writestr(member, json.dumps({"keras_version": values["keras_version"]}))
                 continue
             with source.open(member) as read, target.open(member, "w", force_zip64=True) as written:
                 shutil.copyfileobj(read, written)

@@ -1,23 +1,30 @@
-"""What every command shares: flags, exit statuses, the user's interrupt.
+"""What every command shares: flags, exit statuses, signals.
 
-Status 2 is a wrong command line, 1 a run that failed, 130 one that was interrupted; each with a
-sentence of what is wrong and how to mend it, and no traceback. Signals are handled here alone, and
-the process is ended here alone: what is called from a notebook does neither.
+Status 2 is a wrong command line, 1 a run that failed, 130 one that Ctrl-C (SIGINT) ended and 143
+one that SIGTERM did; each with a sentence of what is wrong and how to mend it, and no traceback.
+Signals are handled here alone, and the process is ended here alone: what is called from a notebook
+does neither.
 """
 
 import contextlib
 import errno
 import os
+import select
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 from absl import app, flags, logging
 
 from trainer.run.errors import ConfigError, RunError
 from trainer.run.libraries import heavy_imports, no_greeting, prepare_keras
+from trainer.run.text import wrapped
 
 __all__ = [
+    "Interrupted",
+    "deferred",
     "heavy_imports",
     "no_greeting",
     "prepare_keras",
@@ -27,7 +34,30 @@ __all__ = [
     "stopped",
 ]
 
-_interrupted = False
+LEAVE_WITHIN = 8.0  # seconds from the first signal; `docker stop` kills after 10
+_ONE_EVENT = 0.2  # seconds; `timeout` signals its child twice, and schedulers do, too
+_FLUSH_WITHIN = 1.0  # seconds
+
+_interrupted: signal.Signals | None = None  # by the first signal in `stopped`
+_deferred = False
+_runs_process = False  # whether `run` was called, which does not return
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal that ends the command.
+
+    Attributes:
+        signal: SIGINT or SIGTERM.
+    """
+
+    def __init__(self, number: signal.Signals) -> None:
+        """Makes it.
+
+        Args:
+            number: The signal.
+        """
+        super().__init__()
+        self.signal = number
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -36,6 +66,9 @@ def run(main: Callable[[list[str]], None]) -> None:
     Args:
         main: The command. Its ConfigError ends with status 2, its RunError with 1.
     """
+
+    global _runs_process
+    _runs_process = True
 
     def guarded(argv: list[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
@@ -47,8 +80,8 @@ def run(main: Callable[[list[str]], None]) -> None:
             _stop(f"wrong command line: {error}", status=2)
         except RunError as error:
             _stop(error, status=1)
-        except KeyboardInterrupt:
-            _stop("\nstopped", status=130)
+        except KeyboardInterrupt as error:  # outside of `stopped`
+            _stop("\nstopped", status=128 + getattr(error, "signal", signal.SIGINT))
         except BrokenPipeError:  # the reader has seen enough: `... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
@@ -57,7 +90,10 @@ def run(main: Callable[[list[str]], None]) -> None:
                 raise
             _stop(f"The disk is full ({error}). Free some room and run it again.", status=1)
 
-    app.run(guarded, flags_parser=_parse)
+    try:
+        app.run(guarded, flags_parser=_parse)
+    finally:
+        _runs_process = False
 
 
 def refuse_words(argv: list[str]) -> None:
@@ -74,42 +110,126 @@ def refuse_words(argv: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def stopped(message: str) -> Iterator[None]:
-    """Ends the process with status 130 and a message when the user interrupts.
+def stopped(message: str | Callable[[], str]) -> Iterator[None]:
+    """Ends the process with a message and status 130 at SIGINT (Ctrl-C), 143 at SIGTERM.
 
-    Whatever is raised from then on is taken for the interrupt: where it strikes in Python that
-    TensorFlow called from C++, another error can take its place.
+    The first signal raises `Interrupted` where the main thread is (but see `deferred`). Whatever is
+    raised from then on is taken for it: where it strikes in Python that TensorFlow called from
+    C++, another error can take its place. At a second signal the process leaves at once, and it
+    leaves by itself LEAVE_WITHIN seconds after the first, even where the main thread is in C++.
 
     Args:
-        message: What stays, e.g. "the best weights so far are in runs/a".
+        message: What stays, e.g. "the best weights so far are in runs/a"; a function is called
+            when the process ends.
     """
     global _interrupted
-    _interrupted = False
+    _interrupted = None
+    with contextlib.ExitStack() as handled:
+        _handle_signals(message, handled)
+        try:
+            yield
+        except BaseException as error:
+            if _interrupted is None and not isinstance(error, KeyboardInterrupt):
+                raise
+            if _runs_process:
+                handled.pop_all()  # what hangs while Python shuts down is ended, too
+            number = _interrupted or signal.SIGINT
+            _stop(_text(number, message), status=128 + number)
 
-    def note(*_: object) -> None:
-        global _interrupted
-        _interrupted = True
-        raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, note)
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Inside, a first signal waits for `raise_if_interrupted`, or for the end of the block.
+
+    So what has to be whole is not interrupted halfway. Changes nothing outside of `stopped`.
+    """
+    global _deferred
+    before, _deferred = _deferred, True
     try:
         yield
-    except BaseException as error:
-        if not (_interrupted or isinstance(error, KeyboardInterrupt)):
-            raise
-        _stop(f"\nstopped; {message}", status=130)
     finally:
-        _interrupted = False
-        signal.signal(signal.SIGINT, before)
+        _deferred = before
+    if not before:
+        raise_if_interrupted()
 
 
 def raise_if_interrupted() -> None:
-    """Raises KeyboardInterrupt if one got lost.
+    """Raises `Interrupted` if there was a signal that waits (see `deferred`) or that got lost.
 
     Python drops those that strike in a finalizer, and TensorFlow can make other errors of them.
     """
-    if _interrupted:
-        raise KeyboardInterrupt
+    if _interrupted is not None:
+        raise Interrupted(_interrupted)
+
+
+def _handle_signals(message: str | Callable[[], str], handled: contextlib.ExitStack) -> None:
+    """Until `handled` is closed, signals are handled as `stopped` promises."""
+
+    def note(number: int, _: object) -> None:
+        global _interrupted
+        if _interrupted is None:
+            _interrupted = signal.Signals(number)
+            if not _deferred:
+                raise Interrupted(_interrupted)
+
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    watch = threading.Thread(target=_watch, args=(read, message), daemon=True)
+    watch.start()
+    handled.callback(os.close, read)
+    handled.callback(watch.join)
+    handled.callback(os.close, write)  # which ends the thread
+    # Python's own C handler writes a signal's number there, whatever the main thread does.
+    handled.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(write, warn_on_full_buffer=False))
+    handled.callback(_forget)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        handled.callback(signal.signal, number, signal.signal(number, note))
+
+
+def _forget() -> None:
+    global _interrupted
+    _interrupted = None
+
+
+def _watch(read: int, message: str | Callable[[], str]) -> None:
+    """Ends the process at a second signal, or LEAVE_WITHIN seconds after the first."""
+    first, struck, left = None, 0.0, None
+    while left is None or left > 0:
+        ready, _, _ = select.select([read], [], [], left)
+        numbers = os.read(read, 4096) if ready else b""
+        if ready and not numbers:
+            return
+        now = time.monotonic()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if number not in numbers:
+                continue
+            if first is None:
+                first, struck = number, now
+            elif now - struck > _ONE_EVENT:
+                _leave(first, lambda: "\nstopped at once")
+        left = None if first is None else struck + LEAVE_WITHIN - now
+    late = f" (it did not end by itself within {LEAVE_WITHIN:g} seconds)"
+    _leave(first, lambda: _text(first, message) + late)
+
+
+def _leave(number: signal.Signals, text: Callable[[], str]) -> None:
+    """Ends the process here and now. The main thread may hold what printing needs: not for long."""
+
+    def print_and_flush() -> None:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+        print(text(), file=sys.stderr, flush=True)
+
+    printing = threading.Thread(target=print_and_flush, daemon=True)
+    with contextlib.suppress(RuntimeError):  # Python shuts down
+        printing.start()
+        printing.join(_FLUSH_WITHIN)
+    os._exit(128 + number)
+
+
+def _text(number: signal.Signals, message: str | Callable[[], str]) -> str:
+    by = "" if number == signal.SIGINT else f" ({number.name})"
+    return "\n" + wrapped(f"stopped{by}; {message() if callable(message) else message}")
 
 
 def _stop(error: Exception | str, status: int) -> None:

@@ -29,7 +29,7 @@ def shown_by(status: Callable[[str], None]) -> Iterator[None]:
         _status = before
 
 
-def progress(total: int, label: str, unit: str = "images") -> "Bar | Lines | Status":
+def progress(total: int, label: str, unit: str = "images", done: int = 0) -> "Bar | Lines | Status":
     """Shows on stderr how far a piece of work is; or elsewhere, see `shown_by`.
 
         with progress(len(rows), "computing block4_pool activations") as shown:
@@ -40,12 +40,13 @@ def progress(total: int, label: str, unit: str = "images") -> "Bar | Lines | Sta
         total: Units of the whole work; 0 shows nothing.
         label: What is done; "" shows nothing.
         unit: What is counted, in the plural.
+        done: Units that were done before.
 
     Returns:
         A context manager with `update(n)` and `set(text)`.
     """
     if _status is not None and total and label:
-        return Status(total, label, unit, _status)
+        return Status(total, label, unit, done, _status)
     # Some containers' terminals have a width of 0, in which tqdm draws nothing.
     terminal = (
         sys.stderr is not None
@@ -53,23 +54,31 @@ def progress(total: int, label: str, unit: str = "images") -> "Bar | Lines | Sta
         and os.get_terminal_size(sys.stderr.fileno()).columns > 0
     )
     notebook = auto.tqdm is not asyncio.tqdm  # no terminal, but tqdm can draw there
-    return (Bar if terminal or notebook or not (total and label) else Lines)(total, label, unit)
+    return (Bar if terminal or notebook or not (total and label) else Lines)(
+        total, label, unit, done
+    )
 
 
 class Bar:
     """Tqdm's bar, redrawn in place."""
 
-    def __init__(self, total: int, label: str, unit: str) -> None:
+    def __init__(self, total: int, label: str, unit: str, done: int) -> None:
         """Draws it; arguments as for `progress`.
 
         Args:
             total: Units of the whole work; 0 shows nothing.
             label: What is done; "" shows nothing.
             unit: What is counted.
+            done: Units that were done before.
         """
         nothing = not (total and label)
         self._bar = auto.tqdm(
-            total=total, desc=label, unit=f" {unit}", mininterval=0.5, disable=nothing
+            total=total,
+            initial=done,
+            desc=label,
+            unit=f" {unit}",
+            mininterval=0.5,
+            disable=nothing,
         )
 
     def update(self, n: int) -> None:
@@ -92,16 +101,18 @@ class Bar:
 class Lines:
     """A line for every tenth of the work, after a minute without one, and at the end."""
 
-    def __init__(self, total: int, label: str, unit: str) -> None:
+    def __init__(self, total: int, label: str, unit: str, done: int) -> None:
         """Starts the clock.
 
         Args:
             total: Units of the whole work, 1 or more.
             label: What is done.
             unit: What is counted.
+            done: Units that were done before.
         """
         self._total, self._label, self._unit = total, label, unit
-        self._done, self._text, self._steps = 0, "", 0
+        self._done, self._text = done, ""
+        self._steps = self._step()
         self._begun = self._last = time.monotonic()
 
     def update(self, n: int) -> None:
@@ -140,17 +151,20 @@ class Lines:
 class Status:
     """A line of text that something else shows."""
 
-    def __init__(self, total: int, label: str, unit: str, show: Callable[[str], None]) -> None:
+    def __init__(
+        self, total: int, label: str, unit: str, done: int, show: Callable[[str], None]
+    ) -> None:
         """Shows nothing yet.
 
         Args:
             total: Units of the whole work, 1 or more.
             label: What is done.
             unit: What is counted.
+            done: Units that were done before.
             show: Called with the line.
         """
         self._total, self._label, self._unit, self._show = total, label.strip(), unit, show
-        self._done, self._text = 0, ""
+        self._done, self._text = done, ""
 
     def update(self, n: int) -> None:
         """Counts `n` units more."""

@@ -1,59 +1,86 @@
-"""The run folder: where it is, who has it, what it may hold, and what the run was made with."""
+"""The folder of a run: where it is, who has it, and whether what is there is this very run."""
 
 import contextlib
+import dataclasses
 import datetime
 import importlib.metadata
 import pathlib
-import shutil
 import subprocess
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from trainer.run import files
+from trainer.run import files, lease
 from trainer.run.errors import ConfigError, RunError
+from trainer.run.lease import Lease
+from trainer.run.manifest import CONFIG, FOLDERS, NAME, Identity, Manifest, grown
+from trainer.run.run_folder import RunFolder
 
-FOLDERS = ("plots", "tensorboard", "checkpoints")
-# What a run writes; --overwrite removes these and nothing else.
-CONTENTS = (
-    "config.json",
-    "flags.txt",
-    "history.csv",
-    "metrics.json",
-    "predictions.csv",
-    "images_used.csv",
-    "crossval.json",
-    "model.keras",
-    "report.html",
-    *FOLDERS,
-)
-LOCK = ".lock"
+__all__ = [
+    "Identity",
+    "RunFolder",
+    "create",
+    "held",
+    "nothing_left",
+    "plain",
+    "provenance",
+    "use",
+    "writable",
+]
+
+_NOT_WHOLE = "are missing or damaged: what follows the training is done again."
 _PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "pillow", "scikit-learn")
+# What a killed process may have been writing before the folder had a manifest.
+_FIRST = (NAME, lease.NAME)
 
 
 @contextlib.contextmanager
-def create(run_dir: str | pathlib.Path, default: str, *, overwrite: bool) -> Iterator[pathlib.Path]:
-    """Makes the folder of a run, empty of an earlier one, and holds it while the run lasts.
+def create(
+    run_dir: str | pathlib.Path, default: str, identity: Identity, *, overwrite: bool
+) -> Iterator[RunFolder]:
+    """Opens the folder of a run, and holds it while the run lasts.
 
     Args:
         run_dir: The folder, which may begin with `~`; "" makes runs/DEFAULT-TIME, with -2, -3 ...
             behind it where another run has that name.
         default: Name of a folder that is not given.
-        overwrite: Whether to remove what an earlier run left.
+        identity: Of the run.
+        overwrite: Whether `begin` may replace a run that is there.
 
     Yields:
         The folder. If the run writes nothing, a folder that was made for it is removed again.
 
     Raises:
-        ConfigError: The folder holds a run and `overwrite` is off, or what no run wrote, or can't
-            be written.
-        RunError: Another process has it.
+        ConfigError: The folder holds a run of other flags and `overwrite` is off, or what no run
+            wrote, or can't be written.
+        RunError: Another process has it, or its manifest is damaged.
     """
     path, made = _made(files.expanded(run_dir), default)
-    with _held(path, "run_dir", made=made) as lock:
-        foreign = lock.holder() is None and lock.path.stat().st_size  # someone else's .lock
-        prepare(path, overwrite=overwrite, spared=() if foreign else (LOCK,))
-        lock.sign()
-        yield path
+    with held(path, "run_dir", made=made) as has:
+        yield dataclasses.replace(_opened(path, identity, overwrite=overwrite), lease=has)
+
+
+def nothing_left(folder: RunFolder) -> bool:
+    """Whether the run has ended and all that it wrote is whole; prints what there is to know.
+
+    Args:
+        folder: Of the run.
+    """
+    if folder.state != "finished" or folder.grown:
+        return False
+    if damaged := folder.damaged():
+        print(f"{', '.join(damaged)} of {folder.path} {_NOT_WHOLE}", flush=True)
+        return False
+    print(f"{folder.path} holds this run, and it has ended. --overwrite begins it again.")
+    return True
+
+
+def plain(path: pathlib.Path) -> RunFolder:
+    """A folder for a run of no command that nobody else can have, such as a temporary one.
+
+    Args:
+        path: The folder, made by `begin` where it is missing. A run that is there is replaced.
+    """
+    return RunFolder(path, Identity("", {}))
 
 
 @contextlib.contextmanager
@@ -72,64 +99,39 @@ def use(run_dir: str | pathlib.Path, *, flag: str = "run", shared: bool = False)
     path = pathlib.Path(files.expanded(run_dir))
     if not path.is_dir():
         raise RunError(f"--{flag} {path} is no folder. Give that of a run.")
-    if not shared:
-        with _held(path, flag) as lock:
-            lock.sign()
-            yield
-        return
     with contextlib.ExitStack() as opened:
-        # A run that goes on has the file there; a folder that is only read is left as it is.
-        if (path / LOCK).exists():
-            opened.enter_context(_lock(path, flag, shared=True))
+        if shared:
+            with _refused(path, flag):
+                opened.enter_context(lease.shared(path))
+        else:
+            opened.enter_context(held(path, flag))
         yield
 
 
-def prepare(
-    run_dir: pathlib.Path,
-    *,
-    overwrite: bool,
-    contents: Collection[str] = CONTENTS,
-    spared: Collection[str] = (),
-    flag: str = "run_dir",
-) -> None:
-    """Makes the folder, empty of an earlier run.
+@contextlib.contextmanager
+def held(path: pathlib.Path, flag: str, *, made: bool = False) -> Iterator[Lease]:
+    """Holds a folder; leaves no lock behind in it, and no empty folder that was made for it.
 
     Args:
-        run_dir: The folder.
-        overwrite: Whether to remove what an earlier run left.
-        contents: What a run leaves; nothing else is ever removed.
-        spared: What may be there and stays.
-        flag: What names the folder.
+        path: The folder, which is made where it is missing.
+        flag: What names it.
+        made: Whether it was made for this just before.
 
     Raises:
-        ConfigError: The folder holds a run and `overwrite` is off, or what is not in `contents`, or
-            can't be written.
+        RunError: Another process has it.
+        ConfigError: It can't be written.
     """
-    with _writable(run_dir, flag):
-        there = sorted(run_dir.iterdir()) if run_dir.exists() else []
-        unfinished = [path for path in there if files.unfinished(path) in contents]
-        # Empty folders are those of a run that stopped before it had anything to write.
-        held = [
-            path
-            for path in there
-            if path.name not in spared
-            and path not in unfinished
-            and (path.is_symlink() or not path.is_dir() or any(path.iterdir()))
-        ]
-        if held and not overwrite:
-            raise ConfigError(
-                f"--{flag} {run_dir} is not empty (it holds {_names(held)}). Give another folder, "
-                "or --overwrite."
-            )
-        foreign = [path for path in held if path.name not in contents]
-        if foreign:
-            raise ConfigError(
-                f"--{flag} {run_dir} holds what this command did not write ({_names(foreign)}), "
-                "and --overwrite removes nothing else. Give another folder."
-            )
-        for path in (*unfinished, *held):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        with _refused(path, flag):
+            made = made or not path.exists()
+            files.make_folder(path)
+            has = Lease(path)
+        with has, files.guarded(path, has.check):
+            yield has
+    finally:
+        if made:
+            with contextlib.suppress(OSError):  # something is in it
+                path.rmdir()
 
 
 def provenance() -> dict[str, Any]:
@@ -142,53 +144,83 @@ def provenance() -> dict[str, Any]:
 
 def _made(given: str, default: str) -> tuple[pathlib.Path, bool]:
     """The folder of a run, and whether it was made here, and not there before."""
-    with _writable(given or "runs"):
-        if given:
-            path = pathlib.Path(given)
-            made = not path.exists()
-            path.mkdir(parents=True, exist_ok=True)
-            return path, made
-        time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        pathlib.Path("runs").mkdir(exist_ok=True)
+    if given:
+        return pathlib.Path(given), False
+    time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    with writable("runs"):
+        files.make_folder("runs")
         number = 1
         while True:  # until the name is of no other run that began in this second
             path = pathlib.Path("runs", f"{default}-{time}" + (f"-{number}" if number > 1 else ""))
             try:
                 path.mkdir()
-                return path, True
             except FileExistsError:
                 number += 1
+            else:
+                files.flush("runs")
+                return path, True
+
+
+def _opened(path: pathlib.Path, identity: Identity, *, overwrite: bool) -> RunFolder:
+    """What is there, compared with the run that is to go there."""
+    before = Manifest.read(path)
+    if before is None:
+        _require_empty(path)
+    links = [path / name for name in FOLDERS if (path / name).is_symlink()]
+    if links:
+        raise ConfigError(
+            f"--run_dir {path} holds a link in place of a folder ({_names(links)}), and a run "
+            "follows none. Remove it, or give another folder."
+        )
+    if before is None or before.origin is None or overwrite:
+        return RunFolder(path, identity, before=before)
+    higher = grown(path, before, identity)
+    state = "started" if before.files is None else "finished"
+    return RunFolder(path, identity, state, before, higher)
+
+
+def _require_empty(path: pathlib.Path) -> None:
+    """Refuses a folder that has no manifest and yet holds something."""
+    there = {each.name: each for each in sorted(path.iterdir())}
+    if {CONFIG, "metrics.json"} <= there.keys() or {CONFIG, "crossval.json"} <= there.keys():
+        raise ConfigError(
+            f"--run_dir {path} holds a run of an earlier release (it has no {NAME}), which this "
+            "one neither goes on with nor removes. Give another folder."
+        )
+    foreign = [
+        each
+        for name, each in there.items()
+        if name != lease.NAME
+        and files.unfinished(each) not in _FIRST
+        # Empty folders are those of a run that stopped before it had anything to write.
+        and not (name in FOLDERS and each.is_dir() and not any(each.iterdir()))
+    ]
+    if foreign:
+        raise ConfigError(
+            f"--run_dir {path} is not empty (it holds {_names(foreign)}), and no {NAME} says that "
+            "a run wrote that, so --overwrite removes nothing of it. Give another folder."
+        )
 
 
 @contextlib.contextmanager
-def _held(path: pathlib.Path, flag: str, *, made: bool = False) -> Iterator[files.Lock]:
-    """Holds a folder; leaves no lock behind in it, and no empty folder that was made for it."""
-    there_before = (path / LOCK).exists()
-    with _lock(path, flag) as lock:
-        ours = not there_before or lock.holder() is not None
-        try:
-            yield lock
-        finally:
-            if ours:
-                lock.remove()
-            if made:
-                with contextlib.suppress(OSError):
-                    path.rmdir()
-
-
-def _lock(path: pathlib.Path, flag: str, *, shared: bool = False) -> files.Lock:
+def _refused(path: pathlib.Path, flag: str) -> Iterator[None]:
+    """Names the flag where a folder is in use or can't be written."""
     try:
-        with _writable(path, flag):
-            return files.Lock(path / LOCK, shared=shared)
-    except files.LockHeldError as error:
+        with writable(path, flag):
+            yield
+    except lease.LockHeldError as error:
         raise RunError(
             f"--{flag} {path} is {error.text}. Wait for it or stop it, or give another folder."
         ) from None
 
 
 @contextlib.contextmanager
-def _writable(path: str | pathlib.Path, flag: str = "run_dir") -> Iterator[None]:
+def writable(path: str | pathlib.Path, flag: str = "run_dir") -> Iterator[None]:
     """Turns the system's refusal into one sentence.
+
+    Args:
+        path: Of the folder.
+        flag: What names it.
 
     Raises:
         ConfigError: What is done here to a folder can't be done.

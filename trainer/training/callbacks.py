@@ -17,6 +17,7 @@ from trainer.training.training import Training
 from trainer.training.validation import Validation
 
 _MUCH_WAITING = 0.02  # share of the time
+_TIMES = ("images_per_second", "input_wait")  # of the logs
 
 
 class EarlyStopping(keras.callbacks.Callback):
@@ -80,26 +81,24 @@ class Progress(keras.callbacks.Callback):
         """
         super().__init__()
         self._plan, self._images, self._batch_size, self._advice = plan, images, batch_size, advice
-        self._phase, self._shown = None, contextlib.ExitStack()
+        self._phase, self._shown, self._done = None, contextlib.ExitStack(), 0
         self._epochs: list[tuple[float, float]] = []  # images per second, share waited
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Begins a bar with a phase."""
-        plan = self._plan.phase_of(epoch)
-        if plan is not self._phase:
-            self._end_phase()
-            self._phase, total = plan, len(plan.phase.epochs) * self._images
-            self._bar = self._shown.enter_context(progress(total, plan.phase.name.ljust(9)))
-        self._done = 0
+        """Begins an epoch, and with a phase its bar."""
+        self._epoch, self._done = epoch, 0
+        self._require_bar()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Moves the bar; `batch` is the last of those that were run at once."""
+        self._require_bar()
         done = min((batch + 1) * self._batch_size, self._images)
         self._bar.update(done - self._done)
         self._done = done
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """Shows the epoch's numbers."""
+        self._require_bar()
         self._epochs.append((logs["images_per_second"], logs["input_wait"]))
         self._bar.set(
             f"epoch {epoch + 1}, loss {logs['loss']:.3f}, validation {logs['val_loss']:.3f}, "
@@ -113,6 +112,16 @@ class Progress(keras.callbacks.Callback):
     def close(self) -> None:
         """Ends the bar of a training that failed."""
         self._shown.close()
+
+    def _require_bar(self) -> None:
+        """Begins the bar of a phase, where a training goes on at what is done of it."""
+        plan = self._plan.phase_of(self._epoch)
+        if plan is not self._phase:
+            self._end_phase()
+            self._phase, total = plan, len(plan.phase.epochs) * self._images
+            done = (self._epoch - plan.phase.epochs.start) * self._images + self._done
+            label = plan.phase.name.ljust(9)
+            self._bar = self._shown.enter_context(progress(total, label, done=done))
 
     def _end_phase(self) -> None:
         self._shown.close()
@@ -137,15 +146,16 @@ class History(keras.callbacks.Callback):
         rows: One an epoch: epoch (from 1), phase, everything in the logs, and `best`.
     """
 
-    def __init__(self, path: pathlib.Path, plan: Plan) -> None:
+    def __init__(self, path: pathlib.Path, plan: Plan, *, timed: bool = True) -> None:
         """Writes nothing yet.
 
         Args:
             path: Of the table.
             plan: Of the training.
+            timed: Whether rows hold what a clock measured, which no second run repeats.
         """
         super().__init__()
-        self._path, self._plan = path, plan
+        self._path, self._plan, self._left_out = path, plan, () if timed else _TIMES
         self.rows: list[dict[str, Any]] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
@@ -153,8 +163,14 @@ class History(keras.callbacks.Callback):
         best, phase = bool(logs["best"]), self._plan.phase_of(epoch).phase.name
         if best:
             self.rows = [{**row, "best": False} for row in self.rows]
-        self.rows.append({"epoch": epoch + 1, "phase": phase, **logs, "best": best})
+        shown = {name: value for name, value in logs.items() if name not in self._left_out}
+        self.rows.append({"epoch": epoch + 1, "phase": phase, **shown, "best": best})
         write_csv(self._path, self.rows)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Writes the table of a training that ended in an earlier process."""
+        if self.rows:
+            write_csv(self._path, self.rows)
 
 
 class TensorBoard(keras.callbacks.Callback):

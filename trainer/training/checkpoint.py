@@ -1,13 +1,30 @@
-"""The best epoch so far, in memory and on the disk."""
+"""Where a training is: the best epoch so far, and the state that is saved and gone on from.
+
+What follows from (seed, epoch, step) is not saved: the order of images and their views. All else
+that a step depends on is: weights, the states of dropout's generators, the optimizer, the running
+means of the epoch, and what callbacks know.
+"""
 
 import dataclasses
+import os
+import time
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
-from trainer.run.files import written_whole
+from trainer.config import Phase
+from trainer.run import files, saved_state
+from trainer.run.errors import ConfigError, RunError
+from trainer.training import callback_state
+from trainer.training.steps import Steps
 from trainer.training.training import Training
+
+EVENTS = ".covid_tfds"  # how the names of a run's own TensorBoard files end
+_LONGEST_SHARE = 0.01  # of the time that goes into saving
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,9 +51,7 @@ class Best:
         training.trained_part.set_weights(self.weights)
 
 
-def better(
-    best: Best | None, training: Training, epoch: int, logs: dict[str, Any], path: Path | None
-) -> Best:
+def better(best: Best | None, training: Training, epoch: int, logs: dict[str, Any]) -> Best:
     """The better one of the best epoch so far and the one that has just ended.
 
     Args:
@@ -44,15 +59,206 @@ def better(
         training: Whose network has the weights of the epoch.
         epoch: Its number, from 0.
         logs: Its numbers, `val_loss` and `val_balanced_accuracy` among them.
-        path: Where the weights of a new best epoch are written; None keeps them in memory alone.
     """
     if best is not None and _rank(logs) <= best.rank:
         return best
-    if path is not None:
-        with written_whole(path) as beside:
-            training.trained_part.save_weights(beside)
     return Best(epoch, dict(logs), training.trained_part.get_weights())
 
 
 def _rank(logs: dict[str, Any]) -> tuple[float, float]:
     return logs["val_balanced_accuracy"], -logs["val_loss"]
+
+
+@dataclasses.dataclass
+class TrainState:
+    """Where a training is.
+
+    Attributes:
+        phase: Index of the phase under way.
+        epoch: Number of the epoch under way, from 0 over all phases.
+        step: Steps of it that are done.
+        stopped: Whether a callback has ended the phase.
+        begun: `checksums` of what the phase trains, at its beginning.
+        best: The epoch whose weights are kept; None before the first was scored.
+    """
+
+    phase: int = 0
+    epoch: int = 0
+    step: int = 0
+    stopped: bool = False
+    begun: list[int] = dataclasses.field(default_factory=list)
+    best: Best | None = None
+
+
+def checksums(variables: Sequence[keras.Variable]) -> list[int]:
+    """A crc32 of each variable's value."""
+    values = (np.ascontiguousarray(keras.ops.convert_to_numpy(each)) for each in variables)
+    return [zlib.crc32(value) for value in values]
+
+
+class Checkpoints:
+    """Saves the state of a training in one file, and restores it.
+
+    Attributes:
+        saved: What the file held at the beginning; None where there was none.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        every: float,
+        events: Path | None = None,
+        at_ends: bool = True,
+    ) -> None:
+        """Reads what an earlier process saved.
+
+        Args:
+            path: Of the file; its folder exists.
+            every: Seconds between two saved states, more where saving would take over a hundredth
+                of the time; 0 saves whenever it can be done.
+            events: Folder of the run's TensorBoard files, which `rewind` brings back to the state.
+            at_ends: Whether to save at the end of each phase, too.
+
+        Raises:
+            files.DamagedError: The file is not what was written.
+        """
+        self.saved = saved_state.read(path)
+        self._path, self._every, self._events, self._at_ends = path, every, events, at_ends
+        self._next = time.monotonic() + every
+
+    def rewind(self) -> None:
+        """Cuts the run's TensorBoard files where the saved state is, so that no point is double."""
+        sizes = self.saved.values["events"] if self.saved else {}
+        for path in _events(self._events):
+            if path.name not in sizes:
+                path.unlink()
+            elif path.stat().st_size > sizes[path.name]:
+                os.truncate(path, sizes[path.name])
+
+    def restored(self, training: Training) -> TrainState:
+        """The state that was saved, or that of the beginning; weights are not restored by it."""
+        if self.saved is None:
+            return TrainState()
+        values, best = self.saved.values, None
+        if values["best"] is not None:
+            count = len(training.trained_part.get_weights())
+            weights = [self.saved.arrays[f"best/{i}"] for i in range(count)]
+            best = Best(values["best"]["epoch"], values["best"]["logs"], weights)
+        return TrainState(
+            values["phase"], values["epoch"], values["step"], values["stopped"],
+            values["begun"], best,
+        )  # fmt: skip
+
+    def restore(
+        self, training: Training, steps: Steps, callbacks: Sequence[keras.callbacks.Callback]
+    ) -> None:
+        """Restores all that a step of the saved phase depends on.
+
+        Args:
+            training: Its network is changed.
+            steps: Of the phase.
+            callbacks: As they were when the state was saved.
+
+        Raises:
+            RunError: The state is of another network.
+        """
+        values, arrays = self.saved.values, self.saved.arrays
+        for name, variables in _variables(training, steps).items():
+            stored = [array for key, array in arrays.items() if key.startswith(f"{name}/")]
+            if [each.shape for each in stored] != [tuple(each.shape) for each in variables]:
+                raise RunError(
+                    f"The state in {self._path} is of another network than this command builds. "
+                    "Was it saved by another release? Give another folder, or --overwrite."
+                )
+            for variable, array in zip(variables, stored, strict=True):
+                variable.assign(array)
+        callback_state.restore(callbacks, values["callbacks"], arrays)
+
+    @property
+    def due(self) -> bool:
+        """Whether the last state is old enough."""
+        return time.monotonic() >= self._next
+
+    def save(
+        self,
+        training: Training,
+        state: TrainState,
+        steps: Steps,
+        callbacks: Sequence[keras.callbacks.Callback],
+        *,
+        ended: bool = False,
+    ) -> None:
+        """Saves a state.
+
+        Args:
+            training: Whose networks are trained.
+            state: Where it is.
+            steps: Of the phase under way.
+            callbacks: Of the training.
+            ended: Whether no step is left.
+        """
+        begin = time.monotonic()
+        known, arrays = callback_state.of(callbacks)
+        for name, variables in _variables(training, steps).items():
+            for i, variable in enumerate(variables):
+                arrays[f"{name}/{i}"] = np.asarray(variable)
+        for i, array in enumerate(state.best.weights if state.best else ()):
+            arrays[f"best/{i}"] = array
+        values = {
+            **{name: getattr(state, name) for name in ("phase", "epoch", "step", "stopped")},
+            "begun": state.begun,
+            "best": state.best and {"epoch": state.best.epoch, "logs": state.best.logs},
+            "callbacks": known,
+            "events": self._sizes(),
+            "phases": [_of_phase(plan.phase) for plan in training.plan.phases],
+            "steps": training.steps_per_epoch,
+            "below": training.lowest_trained,
+            "ended": ended,
+        }
+        saved_state.write(self._path, values, arrays)
+        took = 0 if not self._every else (time.monotonic() - begin) / _LONGEST_SHARE
+        self._next = time.monotonic() + max(self._every, took)
+
+    def save_if(self, *args: Any, end_of_phase: bool = False, **kwargs: Any) -> None:
+        """Saves a state if that is due, or a phase has ended; arguments as for `save`."""
+        if self.due or (end_of_phase and self._at_ends):
+            self.save(*args, **kwargs)
+
+    def _sizes(self) -> dict[str, int]:
+        """Bytes of each TensorBoard file of the run, which are on the disk then."""
+        for path in _events(self._events):
+            files.flush(path)
+        return {path.name: path.stat().st_size for path in _events(self._events)}
+
+
+def _events(folder: Path | None) -> list[Path]:
+    return sorted(folder.glob(f"*{EVENTS}")) if folder else []
+
+
+def _variables(training: Training, steps: Steps) -> dict[str, list]:
+    """All that changes from step to step; seeds of dropout are variables of the network."""
+    return {"network": training.trained_part.variables, "steps": steps.variables}
+
+
+def _of_phase(phase: Phase) -> dict[str, Any]:
+    return {"name": phase.name, "start": phase.epochs.start, "stop": phase.epochs.stop}
+
+
+def require_phases(saved: saved_state.SavedState, phases: Sequence[Phase]) -> None:
+    """Refuses phases that a saved training can't go on with.
+
+    Args:
+        saved: The state.
+        phases: Of the config that it is to go on with.
+
+    Raises:
+        ConfigError: A phase that has ended would have other epochs.
+    """
+    for before, phase in zip(saved.values["phases"][: saved.values["phase"]], phases, strict=False):
+        if before != _of_phase(phase):
+            raise ConfigError(
+                f"--epochs={len(phase.epochs)} comes too late: the phase after {phase.name} has "
+                f"begun at epoch {before['stop'] + 1}. Give --epochs={before['stop']}, another "
+                "--run_dir, or --overwrite."
+            )

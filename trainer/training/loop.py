@@ -3,7 +3,6 @@
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,155 +11,165 @@ import numpy as np
 from trainer.input_pipeline.plan import PhasePlan
 from trainer.run import command
 from trainer.run.errors import DivergedError, RunError
-from trainer.training import checkpoint
+from trainer.training.checkpoint import Checkpoints, TrainState, better, checksums
 from trainer.training.steps import Steps
 from trainer.training.training import Training
 
 Logs = dict[str, Any]
 
 
-@dataclasses.dataclass
-class TrainState:
-    """Where a training is.
-
-    Attributes:
-        phase: Index of the phase under way.
-        epoch: Number of the epoch under way, from 0 over all phases.
-        step: Steps of it that are done.
-        best: The epoch whose weights are kept; None before the first was scored.
-    """
-
-    phase: int = 0
-    epoch: int = 0
-    step: int = 0
-    best: checkpoint.Best | None = None
-
-
 def train_phases(
     training: Training,
-    state: TrainState,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
     seed: int,
     evaluate: Callable[[PhasePlan], Logs] | None = None,
-    best_file: Path | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainState:
     """Trains all phases, each from the best weights of the one before.
 
+    An interrupt takes effect between two steps, when the state has been saved.
+
     Args:
         training: Networks, rows and plan; the networks are where the training begins.
-        state: Where to begin.
         callbacks: Keras callbacks; their model is the run's, with the phase's optimizer. Each
             epoch's logs are `loss`, `accuracy`, `images_per_second`, `input_wait` (the share of the
             time that the device waited for input), what `evaluate` gives, with it `best`, and what
-            earlier callbacks add. `model.stop_training` ends a phase.
+            earlier callbacks add. `model.stop_training` ends a phase. Where a training goes on in
+            the middle of an epoch, `on_epoch_begin` of that epoch is not called a second time.
         seed: Of the order of images.
         evaluate: Scores the networks as they are served after an epoch: `val_loss` and
             `val_balanced_accuracy` choose the best one. None: nothing is scored, and the last epoch
             counts.
-        best_file: Where the best weights are written; None keeps them in memory alone.
+        checkpoints: Saves the state; what it holds of an earlier process is gone on from.
 
     Returns:
         The state at the end; the networks have the best weights.
 
     Raises:
         DivergedError: The loss or a probability is not finite any more.
-        RunError: A phase left weights as they were.
+        RunError: A phase left weights as they were, or the saved state is of another network.
     """
-    model = training.networks.trained
-    calls = keras.callbacks.CallbackList(list(callbacks), model=model)
-    calls.on_train_begin()
-    for phase in range(state.phase, len(training.plan.phases)):
-        state.phase, plan = phase, training.plan.phases[phase]
-        _restore(training, state)
-        steps = training.steps(plan)
-        steps.reset(training.class_weights)
-        model.optimizer, model.stop_training = steps.optimizer, False
-        before = [keras.ops.convert_to_numpy(each) for each in model.trainable_variables]
-        _train_phase(training, plan, steps, state, calls, seed, evaluate, best_file)
-        _require_moved(model, before, plan.phase.name)
-    calls.on_train_end()
-    _restore(training, state)
+    state = checkpoints.restored(training) if checkpoints else TrainState()
+    loop = _Loop(training, state, list(callbacks), seed, evaluate, checkpoints)
+    with command.deferred():
+        loop.run()
     return state
 
 
-def _train_phase(
-    training: Training,
-    plan: PhasePlan,
-    steps: Steps,
-    state: TrainState,
-    calls: keras.callbacks.CallbackList,
-    seed: int,
-    evaluate: Callable[[PhasePlan], Logs] | None,
-    best_file: Path | None,
-) -> None:
-    """The epochs of one phase, from where the state is."""
-    model, last, most = (
-        training.networks.trained,
-        plan.phase.epochs.stop,
-        training.steps_per_call(plan),
-    )
-    batches = iter(training.batches(plan, range(state.epoch, last), seed, state.step))
-    while state.epoch < last and not model.stop_training:
-        calls.on_epoch_begin(state.epoch)
-        logs = _train_epoch(training, steps, most, state, calls, batches)
-        _require_finite(logs["loss"], state.epoch, steps)
-        if evaluate is not None:
-            training.networks.serve()
-            logs |= evaluate(plan)
-            _require_finite(logs["val_loss"], state.epoch, steps)
-            state.best = checkpoint.better(state.best, training, state.epoch, logs, best_file)
-            logs["best"] = state.best.epoch == state.epoch
-        calls.on_epoch_end(state.epoch, logs)
-        state.epoch, state.step = state.epoch + 1, 0
-    state.epoch = last
+@dataclasses.dataclass
+class _Loop:
+    """What all parts of the loop use; arguments as for `train_phases`."""
+
+    training: Training
+    state: TrainState
+    callbacks: list[keras.callbacks.Callback]
+    seed: int
+    evaluate: Callable[[PhasePlan], Logs] | None
+    checkpoints: Checkpoints | None
+
+    def __post_init__(self) -> None:
+        self.model = self.training.networks.trained
+        self.calls = keras.callbacks.CallbackList(self.callbacks, model=self.model)
+        self.steps: Steps | None = None  # of the phase under way
+
+    def run(self) -> None:
+        """All phases that are left."""
+        self.calls.on_train_begin()
+        try:
+            for phase in range(self.state.phase, len(self.training.plan.phases)):
+                self._phase(phase)
+        except command.Interrupted:
+            self._save()
+            raise
+        self.calls.on_train_end()
+        self._restore_best()
+
+    def _phase(self, index: int) -> None:
+        state, plan = self.state, self.training.plan.phases[index]
+        self.steps = self.training.steps(plan)
+        self.steps.reset(self.training.class_weights)
+        self.model.optimizer = self.steps.optimizer
+        if self.checkpoints and self.checkpoints.saved and index == state.phase:
+            self.checkpoints.restore(self.training, self.steps, self.callbacks)
+        else:
+            self._restore_best()
+            state.phase, state.epoch, state.stopped = index, plan.phase.epochs.start, False
+            state.begun = checksums(self.model.trainable_variables)
+        self.model.stop_training = state.stopped
+        self._epochs(plan)
+        _require_moved(self.model, state.begun, plan.phase.name)
+        last = index == len(self.training.plan.phases) - 1
+        self._save_if(end_of_phase=True, ended=last)
+
+    def _epochs(self, plan: PhasePlan) -> None:
+        """The epochs of a phase that are left."""
+        state, stop = self.state, plan.phase.epochs.stop
+        left = range(state.epoch, stop)
+        batches = iter(self.training.batches(plan, left, self.seed, state.step)) if left else None
+        while state.epoch < stop and not state.stopped:
+            if not state.step:
+                self.steps.start_epoch()
+                self.calls.on_epoch_begin(state.epoch)
+            logs = self._epoch(plan, batches)
+            self._require_finite(logs["loss"])
+            if self.evaluate is not None:
+                self.training.networks.serve()
+                logs |= self.evaluate(plan)
+                self._require_finite(logs["val_loss"])
+                state.best = better(state.best, self.training, state.epoch, logs)
+                logs["best"] = state.best.epoch == state.epoch
+            self.calls.on_epoch_end(state.epoch, logs)
+            state.stopped = bool(self.model.stop_training)
+            state.epoch, state.step = state.epoch + 1, 0
+            self._save_if()
+
+    def _epoch(self, plan: PhasePlan, batches: Iterator) -> Logs:
+        """The steps of one epoch that are left, some at a call, and its numbers."""
+        training, state = self.training, self.state
+        most, first, begin = training.steps_per_call(plan), state.step, time.perf_counter()
+        while state.step < training.steps_per_epoch:
+            count = min(most, training.steps_per_epoch - state.step)
+            self.calls.on_train_batch_begin(state.step)
+            self.steps.run(batches, count)
+            state.step += count
+            self.calls.on_train_batch_end(state.step - 1)
+            command.raise_if_interrupted()
+            self._save_if()
+        means = self.steps.means()  # which waits for the last step
+        seconds = time.perf_counter() - begin
+        images = max(0, len(training.train_at) - first * training.config.batch_size)
+        waited = self.steps.waited / seconds
+        return {**means, "images_per_second": images / seconds, "input_wait": waited}
+
+    def _restore_best(self) -> None:
+        if self.state.best is not None:
+            self.state.best.restore(self.training)
+        self.training.networks.serve()
+
+    def _save(self) -> None:
+        if self.checkpoints and self.steps:
+            self.checkpoints.save(self.training, self.state, self.steps, self.callbacks)
+
+    def _save_if(self, **kwargs: bool) -> None:
+        if self.checkpoints:
+            self.checkpoints.save_if(
+                self.training, self.state, self.steps, self.callbacks, **kwargs
+            )
+
+    def _require_finite(self, loss: float) -> None:
+        if not np.isfinite(loss):
+            raise DivergedError(
+                f"In epoch {self.state.epoch + 1} the network gives no finite probabilities any "
+                f"more. Lower the learning rate ({float(self.steps.optimizer.learning_rate):g})."
+            )
 
 
-def _train_epoch(
-    training: Training,
-    steps: Steps,
-    most: int,
-    state: TrainState,
-    calls: keras.callbacks.CallbackList,
-    batches: Iterator,
-) -> Logs:
-    """The steps of one epoch that are left, at most so many a call, and its numbers."""
-    steps.start_epoch()
-    first, begin = state.step, time.perf_counter()
-    while state.step < training.steps_per_epoch:
-        count = min(most, training.steps_per_epoch - state.step)
-        calls.on_train_batch_begin(state.step)
-        steps.run(batches, count)
-        state.step += count
-        calls.on_train_batch_end(state.step - 1)
-        command.raise_if_interrupted()
-    means = steps.means()  # which waits for the last step
-    seconds, images = time.perf_counter() - begin, len(training.train_at)
-    done = images - first * training.config.batch_size
-    return {**means, "images_per_second": done / seconds, "input_wait": steps.waited / seconds}
-
-
-def _restore(training: Training, state: TrainState) -> None:
-    if state.best is not None:
-        state.best.restore(training)
-    training.networks.serve()
-
-
-def _require_finite(loss: float, epoch: int, steps: Steps) -> None:
-    if not np.isfinite(loss):
-        raise DivergedError(
-            f"In epoch {epoch + 1} the network gives no finite probabilities any more. Lower the "
-            f"learning rate ({float(steps.optimizer.learning_rate):g})."
-        )
-
-
-def _require_moved(model: keras.Model, before: list[np.ndarray], phase: str) -> None:
+def _require_moved(model: keras.Model, begun: list[int], phase: str) -> None:
     """A phase that trains nothing is an error, not a success (it has been published as one)."""
-    still = [
-        variable.path
-        for variable, old in zip(model.trainable_variables, before, strict=True)
-        if np.array_equal(old, keras.ops.convert_to_numpy(variable))
-    ]
+    variables = model.trainable_variables
+    now = checksums(variables)
+    still = [one.path for one, old, new in zip(variables, begun, now, strict=True) if old == new]
     if still:
         raise RunError(
             f"The phase {phase} left {', '.join(still[:4])} as it was. Raise its learning rate, or "

@@ -4,26 +4,24 @@ import keras
 import tensorflow as tf
 
 
-class _OneReplica:
-    """Keras' optimizer where one replica trains, mixed into a class of its."""
+class _OfSums:
+    """Keras' optimizer where gradients come summed over replicas, mixed into a class of its."""
 
     def _all_reduce_sum_gradients(self, grads_and_vars: list) -> list:
-        """Sums gradients over replicas, where there are several.
+        """Leaves gradients as they are, since `Steps` sums them.
 
-        Keras sums them even if there is one, by an operation whose gradient TensorFlow registers
-        for ever, and with it the graph and all variables of the model: a search would hold the
-        weights of every trial.
+        Keras sums them here, even if there is one replica, by an operation whose gradient
+        TensorFlow registers for ever (see `replicas.summed`); and its loss scaling for float16
+        looks at the first replica's gradients alone, as if they were the sums.
         """
-        if tf.distribute.get_strategy().num_replicas_in_sync == 1:
-            return list(grads_and_vars)
-        return super()._all_reduce_sum_gradients(grads_and_vars)
+        return list(grads_and_vars)
 
 
-class SGD(_OneReplica, keras.optimizers.SGD):
+class SGD(_OfSums, keras.optimizers.SGD):
     """Keras' SGD."""
 
 
-class Adam(_OneReplica, keras.optimizers.Adam):
+class Adam(_OfSums, keras.optimizers.Adam):
     """Keras' Adam, updated by TensorFlow's one kernel for it.
 
     Keras writes the update as a dozen operations, each of which reads and writes all weights; a

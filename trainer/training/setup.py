@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import pathlib
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
@@ -22,7 +21,7 @@ from trainer.model import weights as weights_lib
 from trainer.model.normalization import Normalization
 from trainer.model.precision import Precision
 from trainer.model.weights import Weights
-from trainer.run import files, run_dir
+from trainer.run import run_dir
 from trainer.run.errors import RunError
 
 # `fill.Computing` of the networks of a config, which a process elsewhere can build.
@@ -60,18 +59,13 @@ class Setup:
         stage = stages.square_stage(size)
         return self.opened.rows_of(stage, images, (0,)).read(images.digests, 0)
 
-    def write_origin(self, folder: pathlib.Path) -> None:
-        """Writes config.json, and flags.txt, a `--flagfile` that repeats the run."""
-        files.write_json(folder / "config.json", self.origin)
-        with files.written_whole(folder / "flags.txt") as beside:
-            beside.write_text(self.config.to_flags())
-
 
 def set_up(
     config: Config,
     *,
     splits: Collection[str] | None = None,
     sizes: Collection[int] = (),
+    began: Mapping[str, Any] | None = None,
     **origin: Any,
 ) -> Setup:
     """Opens the dataset, chooses the precision, fetches the weights and caches the squares.
@@ -82,21 +76,25 @@ def set_up(
         config: The run.
         splits: Those whose images are read; all unless given.
         sizes: Sides of further squares to cache, in pixels.
+        began: The config.json of a run that is gone on with: what it chose then is not chosen
+            again.
         origin: What else config.json is to hold.
 
     Raises:
-        RunError: The dataset or the weights are missing, or the precision can't be had.
+        RunError: The dataset or the weights are missing, or are others than those of `began`, or
+            the precision can't be had.
     """
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    dataset = dataset_lib.open_dataset(config.dataset, config.data_dir, config.classes)
+    name = began["config"]["dataset"] if began else config.dataset
+    dataset = dataset_lib.open_dataset(name, config.data_dir, config.classes)
     print(f"Dataset {dataset.name}: {dataset.why}.")
     searched = (origin.get("hparams") or {}).get("dataset_fingerprint", dataset.fingerprint)
     if searched != dataset.fingerprint:
         print("The search of --hparams saw other images than these; its values may not suit them.")
     config = dataclasses.replace(config, dataset=dataset.name.split("/")[1])
-    chosen = precision.choose(config.precision, config.image_size, autotune=config.autotune)
+    chosen = _precision(config, began)
     print(f"Precision {chosen.policy}: {chosen.reason}.")
     keras.config.set_dtype_policy(chosen.policy)
     cache_dir = cache_folder(config.cache_dir)
@@ -108,6 +106,8 @@ def set_up(
             f"Augmentation {config.augmentation} flips images, so that hearts change sides. "
             "radiograph does not."
         )
+    if began:
+        _require_same(began, dataset.fingerprint, weights.sha256)
     if old := cache_folders.old_release(cache_dir):
         print(old)
     origin = _origin(config, dataset, chosen, weights, origin)
@@ -122,6 +122,30 @@ def set_up(
             setup = dataclasses.replace(setup, normalization=fitted)
         closed.pop_all()  # all went well: the caller closes it
     return setup
+
+
+def _precision(config: Config, began: Mapping[str, Any] | None) -> Precision:
+    if began is None:
+        return precision.choose(config.precision, config.image_size, autotune=config.autotune)
+    policy = precision.choose(began["precision"], config.image_size, autotune=False).policy
+    return Precision(policy, began["xla"], "with which the run began")
+
+
+def _require_same(began: Mapping[str, Any], fingerprint: str, weights: str) -> None:
+    """Refuses to go on with other images or other weights."""
+    for what, before, now in (
+        ("dataset", began["dataset"]["fingerprint"], fingerprint),
+        ("file of weights", began["weights"]["sha256"], weights),
+    ):
+        if before != now:
+            raise RunError(
+                f"The {what} is not the one that the run began with ({now[:12]}, and was "
+                f"{before[:12]}). Bring that back, give another folder, or --overwrite."
+            )
+    packages = run_dir.provenance()["packages"]
+    changed = [name for name, version in packages.items() if began["packages"][name] != version]
+    if changed:
+        print(f"Since the run began, {', '.join(changed)} changed: what follows may differ a bit.")
 
 
 def square_stages(config: Config, sizes: Collection[int] = ()) -> list[stages.Stage]:
@@ -179,5 +203,6 @@ def _origin(
         },
         "weights": {"source": weights.source, "sha256": weights.sha256},
         "precision": chosen.policy,
+        "xla": chosen.jit,
         **run_dir.provenance(),
     }

@@ -1,5 +1,6 @@
 """Training steps of one part of a network: gradients, the optimizer, the running means."""
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.model import replicas
 from trainer.training.optimizers import make_optimizer
 
 
@@ -14,6 +16,8 @@ class Steps:
     """Steps that train what is free in a part of a network.
 
     They are traced once, and serve every fold: `reset` brings the optimizer back to its beginning.
+    A step is the same whatever the number of replicas that divide its batch: one mean over all of
+    its images, and so the same learning rate.
 
     Attributes:
         optimizer: Keras' optimizer, or its wrapper that scales float16's loss.
@@ -34,7 +38,7 @@ class Steps:
 
         Args:
             part: From the inputs of a batch to logits [batch, classes]; what of it is trainable
-                now is trained.
+                now is trained, by the replicas of its strategy.
             learning_rate: Above 0.
             classes: How many.
             optimizer: "adam" or "sgd".
@@ -43,12 +47,16 @@ class Steps:
             deterministic: Whether TensorFlow is bound to deterministic operations.
         """
         self._part, self._variables = part, part.trainable_variables
-        plain = make_optimizer(optimizer, learning_rate, weight_decay)
-        scaled = keras.config.dtype_policy().name == "mixed_float16"
-        self.optimizer = keras.optimizers.LossScaleOptimizer(plain) if scaled else plain
-        self.optimizer.build(self._variables)
+        self._strategy = part.distribute_strategy
+        self._replicas = self._strategy.num_replicas_in_sync
+        self._seeds = [each for each in part.variables if each.name == "seed_generator_state"]
+        with self._strategy.scope():
+            plain = make_optimizer(optimizer, learning_rate, weight_decay)
+            scaled = keras.config.dtype_policy().name == "mixed_float16"
+            self.optimizer = keras.optimizers.LossScaleOptimizer(plain) if scaled else plain
+            self.optimizer.build(self._variables)
+            self._weights = tf.Variable(tf.ones(classes), trainable=False)
         self._begin = [variable.numpy() for variable in self.optimizer.variables]
-        self._weights = tf.Variable(tf.ones(classes), trainable=False)
         self._smoothing, self._classes = label_smoothing, classes
         # TensorFlow's own clock costs nothing, but counts as chance; Python's costs .4 ms a batch.
         self._clock = _python_clock if deterministic else tf.timestamp
@@ -109,21 +117,52 @@ class Steps:
 
     @tf.autograph.experimental.do_not_convert
     def _step(self, inputs: tf.Tensor | tuple, labels: tf.Tensor) -> None:
+        # Over the sum of the weights: right for a batch of any size, and for parts of one.
+        weight = tf.reduce_sum(tf.gather(self._weights, labels))
+        parts, real = replicas.divided(self._strategy, (inputs, labels))
+        sums = self._strategy.run(self._replica_step, (*parts, real, weight))
+        loss, right = tf.unstack(self._strategy.experimental_local_results(sums)[0])
+        count = tf.cast(tf.shape(labels)[0], tf.float32)
+        self._sums.assign_add([loss * count, right, count])
+
+    def _replica_step(
+        self, inputs: tf.Tensor | tuple, labels: tf.Tensor, real: tf.Tensor, weight: tf.Tensor
+    ) -> tf.Tensor:
+        """One replica's share of a step; gives the loss and the number of right ones of all."""
         with tf.GradientTape() as tape:
-            logits = tf.cast(self._part(inputs, training=True), tf.float32)
+            with self._own_masks():
+                logits = tf.cast(self._part(inputs, training=True), tf.float32)
             spread = self._smoothing / self._classes
             targets = tf.one_hot(labels, self._classes, 1 - self._smoothing + spread, spread)
             losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
-            weights = tf.gather(self._weights, labels)
-            # Over the sum of the weights: right for a batch of any size, and for parts of one.
-            loss = tf.reduce_sum(weights * losses) / tf.reduce_sum(weights)
-            loss += sum(self._part.losses)
+            weights = real * tf.gather(self._weights, labels)
+            loss = tf.reduce_sum(weights * losses) / weight
+            loss += sum(self._part.losses) / self._replicas
             scaled = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, [variable.value for variable in self._variables])
+        right = real * tf.cast(tf.argmax(logits, axis=1) == labels, tf.float32)
+        *gradients, sums = replicas.summed([*gradients, tf.stack([loss, tf.reduce_sum(right)])])
         self.optimizer.apply(gradients, self._variables)
-        count = tf.cast(tf.shape(labels)[0], tf.float32)
-        right = tf.cast(tf.argmax(logits, axis=1) == labels, tf.float32)
-        self._sums.assign_add([loss * count, tf.reduce_sum(right), count])
+        return sums
+
+    @contextlib.contextmanager
+    def _own_masks(self) -> Iterator[None]:
+        """Lets each replica drop units of its own, of one stream of random numbers.
+
+        Keras counts the calls of a dropout on each replica by itself, so that all would drop the
+        same. Here the n-th replica takes every n-th number; between steps all counts are equal.
+        """
+        if self._replicas > 1:
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            self._count_on(replica)
+            yield
+            self._count_on(self._replicas - 1 - replica)
+        else:
+            yield
+
+    def _count_on(self, calls: int) -> None:
+        for state in self._seeds:
+            state.assign_add([0, calls])
 
 
 def _python_clock() -> tf.Tensor:

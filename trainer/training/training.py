@@ -18,12 +18,14 @@ from trainer.input_pipeline.dataset import Images, class_counts
 from trainer.input_pipeline.fill import fill
 from trainer.input_pipeline.plan import Demand, PhasePlan, Plan, make_plan
 from trainer.input_pipeline.stages import Stage
+from trainer.model import replicas
 from trainer.model.chains import make_chains
 from trainer.model.networks import Networks, build, build_heads
+from trainer.run import command
 from trainer.training.setup import Setup
 from trainer.training.steps import Steps
 
-# Images a step where nothing is trained: through a head alone, and through blocks, too.
+# Images a step and device where nothing is trained: through a head alone, and through blocks, too.
 _SCORED_AT_ONCE, _SCORED_AT_ONCE_BY_BLOCKS = 256, 64
 _STEPS_PER_CALL = 32  # of a head, whose step takes milliseconds
 
@@ -87,12 +89,18 @@ class Training:
         )  # fmt: skip
         self.plan = self._planned()
         if not quiet:
+            if self._devices > 1:
+                print(replicas.describe(self.networks.trained, config.batch_size))
             print(describe(self.plan, config, self.images), flush=True)
         compute = elsewhere and functools.partial(elsewhere, config)
-        fill(self.plan, self.images, self._opened, on_progress, compute)
+        fill(self.plan, self.images, self._opened, on_progress, compute, self._devices)
         self.train_at = np.arange(len(self.images[train]))
         self._steps: dict[str, Steps] = {}
         self._rows: dict[tuple[str, str, tuple[int, ...]], Rows] = {}
+
+    @property
+    def _devices(self) -> int:
+        return self.networks.trained.distribute_strategy.num_replicas_in_sync
 
     def _planned(self) -> Plan:
         opened, limit = self._opened, int(self.config.cache_gib * 2**30)
@@ -151,10 +159,15 @@ class Training:
         return _STEPS_PER_CALL if plan.train is self._chains.train[-1] else 1
 
     @property
+    def lowest_trained(self) -> str:
+        """Name of the stage above which all layers are that are ever trained."""
+        below = min((plan.phase.frozen_until or "") for plan in self.plan.phases)
+        return below or self._chains.train[0].spec.name
+
+    @property
     def trained_part(self) -> keras.Model:
         """From the lowest stage that any phase trains from: all layers that are ever trained."""
-        below = min((plan.phase.frozen_until or "") for plan in self.plan.phases)
-        return self.networks.logits(below or self._chains.train[0].spec.name)
+        return self.networks.logits(self.lowest_trained)
 
     @property
     def class_weights(self) -> list[float]:
@@ -193,7 +206,7 @@ class Training:
         inputs = rows.read(self._view(epoch) if plan.views else 0, at)
         if self._augments(plan):
             inputs = [inputs, self._draws(epoch, at, name)]
-        return np.asarray(self._logits(plan).predict_on_batch(inputs))
+        return replicas.predict(self._logits(plan), inputs)
 
     def _logits(self, plan: PhasePlan) -> keras.Model:
         """From what a batch of a phase holds to logits; the same object each time."""
@@ -248,12 +261,16 @@ class Training:
         part = self.networks.probabilities(plan.score.spec.name)
         rows = self.rows(plan.score, name, (0,))
         of_head = plan.score is self._chains.score[-1]
-        at_once = _SCORED_AT_ONCE if of_head else _SCORED_AT_ONCE_BY_BLOCKS
+        at_once = self._devices * (_SCORED_AT_ONCE if of_head else _SCORED_AT_ONCE_BY_BLOCKS)
         if at is None and rows.held:
             each = rows.slices(at_once)  # opening a pipeline costs as much as some steps of a head
         else:
             each = ordered_batches(rows, np.arange(rows.count) if at is None else at, at_once)
-        return np.concatenate([np.asarray(part.predict_on_batch(batch)) for batch in each])
+        scored = []
+        for batch in each:
+            scored.append(replicas.predict(part, batch))
+            command.raise_if_interrupted()  # nothing is half done between two batches
+        return np.concatenate(scored)
 
     def advice(self, plan: PhasePlan) -> str:
         """What to change where the device waits for input."""

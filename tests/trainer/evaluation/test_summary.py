@@ -7,7 +7,12 @@ import pytest
 
 from tests.helpers.predictions import baseline, joined, make, random_predictions, run_folder
 from trainer.evaluation.metrics import cross_validation_metrics, run_metrics
-from trainer.evaluation.summary import NOTICE, cross_validation_summary, run_summary
+from trainer.evaluation.summary import (
+    NOTICE,
+    cross_validation_summary,
+    run_summary,
+    seeds_summary,
+)
 
 RUN = pathlib.Path("runs/a")
 
@@ -118,3 +123,40 @@ def test_the_summary_of_a_cross_validation(tmp_path):
     assert rows["network      "[:12]][-3:] == spread
     assert rows["shortcut bas"][-3:] == ["0.500", "0.030", "0.470"]
     assert text.endswith(NOTICE)
+
+
+SEEDS = """
+full (synthetic images), 3 seeds
+
+balanced accuracy
+  seed            best epoch  validation   test
+  8                       30       0.800  0.750
+  9                        7       0.900  0.770
+  10                     100       0.700  0.730
+  mean                             0.800  0.750
+  sd                               0.100  0.020
+  images                             270    632
+  patient groups                     210    446
+  The deviation is that of chance in training. What the choice of patients adds
+  is in the interval of each run.
+
+run folder: runs/a
+            seeds.json, seed_*/
+curves:     tensorboard --logdir=runs/a
+"""
+
+
+def test_the_summary_of_several_seeds():
+    def of(*values, n, groups):
+        score = {"values": values, "mean": np.mean(values), "sd": np.std(values, ddof=1)}
+        return {"balanced_accuracy": score, "n": n, "groups": groups}
+
+    text = seeds_summary(
+        {"dataset": {"name": "full", "synthetic": True}, "seeds": [8, 9, 10],
+         "best_epochs": [30, 7, 100],
+         "splits": {"validation": of(0.8, 0.9, 0.7, n=270, groups=210),
+                    "test": of(0.75, 0.77, 0.73, n=632, groups=446)}},
+        RUN,
+    )  # fmt: skip
+    assert text == SEEDS + NOTICE
+    assert max(map(len, text.split("\n"))) <= 80

@@ -10,8 +10,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from trainer.input_pipeline import cache, cache_index
+from tests.helpers import flips
+from trainer.input_pipeline import cache, cache_folders, cache_index
 from trainer.input_pipeline.cache import CachedRows, Spec
+from trainer.input_pipeline.cache_files import CacheError
 
 SPEC = Spec("image", (4, 16), "uint8", {"image_size": 64})
 DTYPES = [np.uint8, ml_dtypes.bfloat16, np.float16, np.float32]
@@ -181,6 +183,22 @@ def test_a_folder_with_a_damaged_key_is_mended_by_its_next_use(tmp_path) -> None
         with CachedRows(tmp_path, SPEC) as rows:
             np.testing.assert_array_equal(rows.read(digests_of(3), 0), rows_of(digests_of(3), 0))
         assert key.read_text() == written
+
+
+def test_no_changed_bit_of_a_key_is_taken_for_another_stage(tmp_path) -> None:
+    """It is named by the check of the cache, and mended by the next use."""
+    with CachedRows(tmp_path, SPEC) as rows:
+        fill(rows, digests_of(3), 0)
+    key, random = rows.folder / "key.json", np.random.default_rng(0)
+    written = key.read_text()
+    for _ in range(flips.COUNT):
+        with flips.one_bit(key, random):
+            assert [entry.rows for entry in cache_folders.entries(tmp_path)] == [0]
+            with pytest.raises(CacheError, match=r"key\.json is damaged"):
+                cache_folders.verify(rows.folder)
+            with CachedRows(tmp_path, SPEC) as again:
+                assert len(again.read(digests_of(3), 0)) == 3
+            assert key.read_text() == written
 
 
 def test_another_process_appends_and_this_one_takes_it_in(tmp_path) -> None:

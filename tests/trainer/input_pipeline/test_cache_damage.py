@@ -1,7 +1,9 @@
 """Kills, damaged files and errors of the machine: never a wrong row, never a right row lost."""
 
 import errno
+import itertools
 import os
+import pathlib
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ import time
 import numpy as np
 import pytest
 
+from trainer.input_pipeline import cache
 from trainer.input_pipeline.cache import CachedRows, Spec
 from trainer.input_pipeline.cache_files import CacheError
 
@@ -203,6 +206,55 @@ def test_a_hundred_changed_bits_are_all_noticed(tmp_path, folder) -> None:
         assert complete(rows, digests, 0) == len(missing)
     with CachedRows(tmp_path, SPEC) as rows:
         assert not len(rows.check(digests, 0)) and not len(rows.missing(digests, 0))
+
+
+@pytest.fixture
+def disk(monkeypatch) -> dict[pathlib.Path, bytes]:
+    """What a power cut leaves: files as they were when they were last flushed (fsync)."""
+    flushed, fsync = {}, os.fsync
+
+    def noted(handle: int) -> None:
+        path = pathlib.Path(f"/proc/self/fd/{handle}").resolve()
+        if path.is_file():
+            # Written whole: the name that it gets comes with the folder's flush.
+            flushed[path] = path.read_bytes()
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    return flushed
+
+
+@pytest.mark.parametrize("minutes", [0, 1, 2, 5])
+def test_a_power_cut_costs_the_last_minute_of_a_fill(tmp_path, monkeypatch, disk, minutes) -> None:
+    digests, seconds = digests_of(400), itertools.count(step=10)
+    monkeypatch.setattr(cache.time, "monotonic", lambda: float(next(seconds)))
+    with CachedRows(tmp_path, SPEC) as rows, rows.filling():
+        start, batch = next(seconds), 0
+        while next(seconds) < start + 60 * minutes:
+            some = digests[4 * batch : 4 * batch + 4]
+            rows.append(some, 0, rows_of(some, 0))
+            batch += 1
+        written = {path: disk.get(path, b"") for path in rows.folder.glob("*.bin")}
+    for path, data in written.items():
+        path.write_bytes(data)
+    with CachedRows(tmp_path, SPEC) as rows:
+        missing = rows.missing(digests[: 4 * batch], 0)
+        assert len(missing) <= 4 * 60 / 20  # an append takes 20 s of this clock
+        assert len(missing) < 4 * batch or minutes < 2
+        assert rows.check_all() == (4 * batch - len(missing), 0)
+        assert complete(rows, digests, 0) == 400 - 4 * batch + len(missing)
+
+
+def test_a_fill_that_ended_is_on_the_disk_the_rows_before_their_records(tmp_path, disk) -> None:
+    digests = digests_of(50)
+    with CachedRows(tmp_path, SPEC) as rows:
+        complete(rows, digests, 0)
+        with pytest.raises(KeyboardInterrupt), rows.filling():
+            rows.append(digests[:5], 1, rows_of(digests[:5], 1))
+            raise KeyboardInterrupt
+    assert [path.name for path in disk][-2:] == ["rows.bin", "index.bin"]
+    for path in rows.folder.glob("*.bin"):
+        assert disk[path] == path.read_bytes()
 
 
 def test_a_row_that_two_processes_find_damaged_is_computed_once(tmp_path, folder) -> None:

@@ -9,9 +9,10 @@ import pytest
 import tensorflow_datasets as tfds
 
 import covid_tfds
+from covid_tfds import digests
 from covid_tfds.config import CovidConfig
 from tests.covid_tfds import made_sources as sources
-from tests.helpers import datasets
+from tests.helpers import datasets, flips
 from tests.helpers.images import decoded, encoded, radiograph
 from trainer.input_pipeline import dataset
 from trainer.run.errors import RunError
@@ -102,6 +103,70 @@ def test_a_dataset_of_an_earlier_release_gets_one_sentence(data_dir, tmp_path):
     with pytest.raises(RunError, match=r"tiny/1\.0\.0 was built by an earlier release") as error:
         dataset.open_dataset("tiny", str(tmp_path), 4)
     assert "tfds build covid_tfds --config=tiny" in str(error.value)
+
+
+DAMAGED = r"`python -m covid_tfds\.verify .*/other/2\.0\.0` names .* with --overwrite: tfds build"
+
+
+@pytest.mark.parametrize("name", [*dataset._DESCRIPTION, digests.FILE])
+def test_no_changed_bit_of_a_datasets_description_is_read(data_dir, tmp_path, name):
+    root, random = placed(data_dir, tmp_path, "other"), np.random.default_rng(0)
+    path = tmp_path / "covid_tfds" / "other" / "2.0.0" / name
+    for _ in range(flips.COUNT):
+        with flips.one_bit(path, random):
+            whole = set(digests.of_files(path.parent).items())
+            described = {pair for pair in whole if pair[0] in dataset._DESCRIPTION}
+            if name == digests.FILE and described <= (digests.read(path.parent) or {}).items():
+                continue  # of a file that opening does not read; `verify` finds it
+            with pytest.raises(RunError, match=DAMAGED) as error:
+                dataset.open_dataset("other", root, 4)
+            assert f"{name} in {path.parent} is not what" in str(error.value) or (
+                name == digests.FILE
+            )
+
+
+@pytest.mark.parametrize("name", ["features.json", digests.FILE])
+def test_a_dataset_without_its_description_is_refused(data_dir, tmp_path, name):
+    root = placed(data_dir, tmp_path, "other")
+    (tmp_path / "covid_tfds" / "other" / "2.0.0" / name).unlink()
+    with pytest.raises(RunError, match=DAMAGED):
+        dataset.open_dataset("other", root, 4)
+
+
+@pytest.mark.parametrize("pixels", [False, True])
+def test_no_changed_bit_of_a_tfrecord_is_read(data_dir, tmp_path, pixels):
+    """Of an image, of what is known of it, of its length, or of a checksum."""
+    opened = dataset.open_dataset("other", placed(data_dir, tmp_path, "other"), 4)
+    path = next((tmp_path / "covid_tfds" / "other" / "2.0.0").glob("*-test.tfrecord*"))
+    images, random = opened.splits["test"], np.random.default_rng(0)
+
+    def read():
+        if pixels:
+            list(opened.encoded(images))
+        else:
+            dataset._images(opened.builder, "test", opened.class_names)
+
+    read()
+    for _ in range(flips.COUNT):
+        with flips.one_bit(path, random), pytest.raises(RunError, match=DAMAGED) as error:
+            read()
+        assert "covid_tfds/tiny/2.0.0 can't be read (corrupted record at " in str(error.value)
+
+
+@pytest.mark.parametrize("place", ["length", "its checksum", "the end"])
+def test_damage_of_a_tfrecords_frame_is_noticed_when_the_dataset_is_opened(
+    data_dir, tmp_path, place
+):
+    root = placed(data_dir, tmp_path, "other")
+    path = next((tmp_path / "covid_tfds" / "other" / "2.0.0").glob("*-train.tfrecord*"))
+    data = bytearray(path.read_bytes())
+    if place == "the end":
+        del data[-1]
+    else:
+        data[{"length": 0, "its checksum": 8}[place]] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(RunError, match=DAMAGED):
+        dataset.open_dataset("other", root, 4)
 
 
 def test_a_group_in_two_splits_is_refused_except_in_the_article(tiny):

@@ -58,6 +58,18 @@ def test_every_row_is_computed_once_and_right(opened):
     assert filled(opened()) == 0
 
 
+def test_several_devices_compute_larger_batches(opened):
+    counts = []
+
+    def counted(compute):
+        return lambda lower, draws: counts.append(len(lower)) or compute(lower, draws)
+
+    cache = opened()
+    assert fill(filling.planned(cache, counted), IMAGES, cache, devices=2) == ROWS
+    check_rows(opened())
+    assert sorted(counts) == [70] * 2 + [72] * 4 + [128] * 4
+
+
 def test_a_new_image_and_a_new_view_compute_themselves_only(opened, monkeypatch):
     few = {**IMAGES, "train": IMAGES["train"].take(range(199))}
     with monkeypatch.context() as patched:

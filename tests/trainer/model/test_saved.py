@@ -169,6 +169,16 @@ def test_nothing_that_is_for_training_alone_is_in_the_file(tmp_path):
         assert b"adam" not in archive.read("model.weights.h5")
 
 
+def test_equal_models_are_equal_files(tmp_path, monkeypatch):
+    model = _model()
+    save(model, tmp_path / "one.keras", NAMES)
+    monkeypatch.setattr(zipfile.time, "time", lambda: 2e9)  # years later
+    save(model, tmp_path / "other.keras", NAMES)
+    assert (tmp_path / "one.keras").read_bytes() == (tmp_path / "other.keras").read_bytes()
+    with zipfile.ZipFile(tmp_path / "other.keras") as archive:
+        assert json.loads(archive.read("metadata.json")).keys() == {"keras_version"}
+
+
 def test_what_keras_added_since_and_nobody_uses_is_not_in_the_file(tmp_path):
     save(_model(), tmp_path / "model.keras", NAMES)
     config = json.loads(_config(tmp_path / "model.keras"))["config"]

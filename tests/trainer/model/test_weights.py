@@ -1,6 +1,9 @@
 """VGG16's ImageNet weights: every source of them, and the message when there is none."""
 
 import http.server
+import os
+import pathlib
+import shutil
 import socket
 import threading
 import time
@@ -10,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.helpers import flips
 from trainer.model import weights as module
 from trainer.model.weights import WeightsError, fingerprint, vgg16_weights
 
@@ -102,6 +106,36 @@ def test_a_damaged_conversion_is_noticed_and_replaced(damage, cache_dir, tmp_pat
     assert module._read_converted(path) is None
     assert vgg16_weights("imagenet", tmp_path).sha256 == expected
     assert fingerprint(module._read_converted(path)) == expected
+
+
+def test_no_changed_bit_of_a_conversion_is_read(tmp_path, monkeypatch):
+    """Neither in a number nor in the zip file around it, which is most of this small one."""
+    layers = {name: (np.ones((1, 1)), np.ones(1)) for name in module.VGG16_LAYERS}
+    monkeypatch.setattr(module, "CONVERTED_SHA256", fingerprint(layers))
+    path, random = tmp_path / module.CONVERTED_FILE, np.random.default_rng(0)
+    module._write_converted(layers, path)
+    assert fingerprint(module._read_converted(path)) == fingerprint(layers)
+    for _ in range(10 * flips.COUNT):
+        with flips.one_bit(path, random):
+            read = module._read_converted(path)
+        assert read is None or fingerprint(read) == fingerprint(layers)  # a bit of no meaning
+
+
+def test_random_bits_of_a_conversion_are_noticed(cache_dir, tmp_path):
+    vgg16_weights("imagenet", cache_dir)
+    path = shutil.copy(cache_dir / module.CONVERTED_FILE, tmp_path)
+    random = np.random.default_rng(0)
+    size = os.path.getsize(path)
+    for at, bit in zip(random.integers(0, size, flips.COUNT), range(flips.COUNT), strict=True):
+        with open(path, "r+b") as file:
+            file.seek(at)
+            byte = file.read(1)[0]
+            file.seek(at)
+            file.write(bytes([byte ^ 1 << bit % 8]))
+            file.flush()
+            assert module._read_converted(pathlib.Path(path)) is None
+            file.seek(at)
+            file.write(bytes([byte]))
 
 
 def test_a_wheel_that_changed_is_refused(cache_dir, tmp_path, monkeypatch):

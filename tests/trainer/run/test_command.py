@@ -1,12 +1,20 @@
-"""What commands share: exit statuses, and an interrupt that stays one whatever became of it."""
+"""What commands share: exit statuses, and signals that end them whatever is under way."""
 
+import contextlib
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
-from tests.helpers.interrupts import interrupted_within_tensorflow
+from tests.helpers.interrupts import (
+    command_that_is_ready,
+    ended,
+    interrupted_within_tensorflow,
+    signalled_until_ended,
+)
 from trainer.run import command
 
 COMMAND = """
@@ -98,3 +106,151 @@ def test_errors_without_an_interrupt_are_what_they_are():
     with pytest.raises(ZeroDivisionError), command.stopped("all of it stays"):
         command.raise_if_interrupted()
         _ = 1 / 0
+
+
+SIGNALS = {signal.SIGINT: (130, "stopped"), signal.SIGTERM: (143, "stopped (SIGTERM)")}
+TWO_EVENTS = 2 * command._ONE_EVENT  # seconds
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_ends_a_command_with_its_own_status_and_what_stays(number):
+    status, word = SIGNALS[number]
+    with command_that_is_ready("""
+        epochs = 0
+        with command.stopped(lambda: f"{epochs} epochs are saved"):
+            epochs = 3
+            print("ready", flush=True)
+            time.sleep(60)
+    """) as process:
+        process.send_signal(number)
+        assert ended(process) == (status, "", f"\n{word}; 3 epochs are saved\n")
+
+
+def test_a_message_of_the_moment_is_made_before_the_handlers_are_gone(capsys):
+    with pytest.raises(SystemExit) as left, command.stopped(lambda: "epoch 3 is saved"):
+        signal.raise_signal(signal.SIGTERM)
+    assert left.value.code == 143
+    assert capsys.readouterr().err == "\nstopped (SIGTERM); epoch 3 is saved\n"
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_handlers_the_wakeup_file_and_the_thread_are_gone_afterwards(number):
+    before, threads = signal.getsignal(number), threading.active_count()
+    with contextlib.suppress(SystemExit), command.stopped("all of it stays"):
+        signal.raise_signal(number)
+    with command.stopped("all of it stays"):
+        pass
+    assert signal.getsignal(number) is before
+    assert signal.set_wakeup_fd(-1) == -1
+    assert threading.active_count() == threads
+
+
+def test_a_deferred_signal_waits_for_the_point_where_all_is_whole():
+    reached = []
+    with pytest.raises(SystemExit) as left, command.stopped("all of it stays"):
+        with command.deferred():
+            signal.raise_signal(signal.SIGTERM)
+            reached.append("the step")
+            with pytest.raises(command.Interrupted) as raised:
+                command.raise_if_interrupted()
+            reached.append("saved")
+            raise raised.value
+        pytest.fail("the block goes on")
+    assert (left.value.code, raised.value.signal) == (143, signal.SIGTERM)
+    assert reached == ["the step", "saved"]
+
+
+def test_a_deferred_signal_strikes_at_the_latest_where_the_block_ends():
+    reached = []
+    with pytest.raises(SystemExit), command.stopped("all of it stays"):
+        with command.deferred():
+            with command.deferred():
+                signal.raise_signal(signal.SIGINT)
+            reached.append("after the inner block")
+        pytest.fail("the interrupt is lost")
+    assert reached == ["after the inner block"]
+
+
+def test_outside_of_a_command_nothing_is_deferred():
+    """A notebook has its own handler."""
+    with pytest.raises(KeyboardInterrupt), command.deferred():
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("the interrupt is lost")
+
+
+STUCK = """
+    command.LEAVE_WITHIN = {within}
+    with command.stopped("epoch 3 is saved"), command.deferred():  # from "ready" on
+        stuck()
+"""
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_command_that_is_stuck_in_c_ends_by_itself(number):
+    status, word = SIGNALS[number]
+    with command_that_is_ready(STUCK.format(within=0.3)) as process:
+        process.send_signal(number)
+        message = f"{word}; epoch 3 is saved (it did not end by itself within 0.3 seconds)"
+        assert ended(process) == (status, "", f"\n{message}\n")
+
+
+def test_a_command_that_hangs_while_python_shuts_down_ends_by_itself():
+    with command_that_is_ready("""
+        import atexit
+        command.LEAVE_WITHIN = 0.3
+        atexit.register(time.sleep, 60)
+        with command.stopped("epoch 3 is saved"):
+            print("ready", flush=True)
+            time.sleep(60)
+    """) as process:
+        process.send_signal(signal.SIGTERM)
+        status, _, errors = ended(process)
+    assert status == 143
+    assert errors.startswith("\nstopped (SIGTERM); epoch 3 is saved\n")
+    assert "did not end by itself" in errors
+
+
+@pytest.mark.parametrize("second", SIGNALS)
+def test_a_second_signal_ends_at_once_with_the_status_of_the_first(second):
+    with command_that_is_ready(STUCK.format(within=60)) as process:
+        process.send_signal(signal.SIGTERM)
+        time.sleep(TWO_EVENTS)
+        assert signalled_until_ended(process, second) == (143, "", "\nstopped at once\n")
+
+
+def test_a_process_that_ends_at_once_has_written_what_it_printed():
+    with command_that_is_ready("""
+        with command.stopped("epoch 3 is saved"), command.deferred():
+            print("ready", flush=True)
+            print("of the buffer")
+            while True:
+                time.sleep(0.01)
+    """) as process:
+        end = signalled_until_ended(process, signal.SIGINT)
+        assert end == (130, "of the buffer\n", "\nstopped at once\n")
+
+
+def test_a_reader_that_does_not_read_does_not_keep_the_process():
+    """As `| less` does: the main thread waits in a write, and has what flushing needs."""
+    with command_that_is_ready("""
+        with command.stopped("epoch 3 is saved"), command.deferred():
+            print("ready", flush=True)
+            while True:
+                print("x" * 1000)
+    """) as process:
+        assert signalled_until_ended(process, signal.SIGINT)[0] == 130
+
+
+def test_two_signals_of_one_event_are_one():
+    """GNU timeout sends its signal to the command, then to the command's process group."""
+    body = """
+        with command.stopped("epoch 3 is saved"):
+            with command.deferred():
+                print("ready", flush=True)
+                time.sleep(3 * command._ONE_EVENT)
+                print("saved", flush=True)
+    """
+    with command_that_is_ready(body) as process:
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
+        assert ended(process) == (143, "saved\n", "\nstopped (SIGTERM); epoch 3 is saved\n")

@@ -1,4 +1,4 @@
-"""Files that appear whole, locks that end with their process, and paths as users write them."""
+"""Files that appear whole and are checked when they are read; paths as users write them."""
 
 import errno
 import fcntl
@@ -16,12 +16,6 @@ import pytest
 from trainer.run import files
 from trainer.run.errors import RunError
 
-# Holds a lock, signed, until its stdin ends.
-HOLDER = (
-    "import sys; from trainer.run import files\n"
-    "with files.Lock(sys.argv[1], shared=sys.argv[2] == 'shared') as lock:\n"
-    "    lock.sign(); print('held', flush=True); sys.stdin.read()"
-)
 # Is killed, or runs out of room, while it writes.
 KILLED = (
     "import os, signal, sys; from trainer.run import files\n"
@@ -33,26 +27,6 @@ NO_ROOM = (
     "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
     "files.write_json(sys.argv[1], {'x': 'y' * 100_000})"
 )
-
-
-@pytest.fixture
-def holder():
-    """Starts processes that hold a lock; they have ended when the test has."""
-    started = []
-
-    def start(path: pathlib.Path, kind: str = "alone") -> subprocess.Popen:
-        process = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, str(path), kind],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        started.append(process)
-        assert process.stdout.readline() == "held\n"
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
 
 
 def test_a_file_appears_whole_with_the_usual_permissions(tmp_path):
@@ -112,81 +86,97 @@ def test_a_table_has_the_header_of_its_first_row(tmp_path):
     assert (tmp_path / "a.csv").read_bytes() == 'image_id,n\n"ä,b",1\nc,2\n'.encode()
 
 
-def test_who_holds_a_lock_is_said(holder, tmp_path):
-    first = holder(tmp_path / ".lock")
-    with pytest.raises(RunError) as refused:
-        files.Lock(tmp_path / ".lock")
-    message = str(refused.value)
-    assert f"in use by process {first.pid} since " in message
-    assert f"{sys.executable} -c " in message
-    assert refused.value.holder.host == os.uname().nodename
+def test_folders_are_made_with_their_names_on_the_disk(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(files, "flush", lambda path: flushed.append(pathlib.Path(path)))
+    files.make_folder(tmp_path / "a" / "b" / "c")
+    files.make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b" / "c").is_dir()
+    assert flushed == [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
+    (tmp_path / "file").touch()
+    for path in ("file", "file/below"):
+        with pytest.raises(FileExistsError):
+            files.make_folder(tmp_path / path)
 
 
-def test_the_machine_of_the_holder_is_named_where_it_is_another():
-    there = files.Holder(7, "node12", "python -m trainer.main", "2026-01-02T03:04:05+01:00")
-    text = "process 7 on node12 since 2026-01-02 03:04:05 (python -m trainer.main)"
-    assert there.text() == text
+def test_folders_may_be_relative(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files.make_folder("runs/a")
+    files.make_folder("runs/a")
+    assert (tmp_path / "runs" / "a").is_dir()
 
 
-def test_a_long_command_is_one_line():
-    there = files.Holder(7, "", "python -c 'import os\nx'" + " --flag=1" * 50, "2026-01-02")
-    text = there.text()
-    assert "\n" not in text and "import os x" in text and text.endswith("--flag=1 ...)")
-    assert len(text) < 200
+PAYLOADS = [b"", b"x", bytes(range(256)) * 40]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', "\x00"])
-def test_a_lock_whose_file_tells_nothing_is_held_by_another_process(text, tmp_path):
-    with files.Lock(tmp_path / ".lock"):
-        (tmp_path / ".lock").write_text(text)
-        with pytest.raises(files.LockHeldError, match="in use by another process"):
-            files.Lock(tmp_path / ".lock")
+@pytest.mark.parametrize("payload", PAYLOADS, ids=len)
+def test_sealed_bytes_come_back(payload, tmp_path):
+    files.write_sealed(tmp_path / "state", payload)
+    assert files.read_sealed(tmp_path / "state") == payload
 
 
-def test_a_lock_ends_with_a_process_that_is_killed(holder, tmp_path):
-    first = holder(tmp_path / ".lock")
-    looks = []
-
-    def kill_it():
-        looks.append(1)
-        first.kill()
-
-    files.Lock(tmp_path / ".lock", wait=math.inf, on_wait=kill_it).close()
-    assert looks
-
-
-def test_waiting_ends_in_time(holder, tmp_path):
-    holder(tmp_path / ".lock")
-    looks = []
-    with pytest.raises(files.LockHeldError):
-        files.Lock(tmp_path / ".lock", wait=0.5, on_wait=lambda: looks.append(1))
-    assert len(looks) >= 2
+def test_every_flipped_bit_of_a_sealed_file_is_found(tmp_path):
+    path = tmp_path / "state"
+    files.write_sealed(path, b"weights")
+    whole = path.read_bytes()
+    for bit in range(8 * len(whole)):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        with pytest.raises(files.DamagedError, match=f"^{path} is damaged"):
+            files.read_sealed(path)
 
 
-def test_a_shared_lock_keeps_out_who_wants_it_alone(holder, tmp_path):
-    holder(tmp_path / ".lock", "shared")
-    with (
-        files.Lock(tmp_path / ".lock", shared=True),
-        pytest.raises(files.LockHeldError),
-        open(tmp_path / ".lock") as file,
-    ):
-        assert files.locked(file, shared=True)
-        files.Lock(tmp_path / ".lock")
+@pytest.mark.parametrize("size", [0, 31, 32, 38])
+def test_a_sealed_file_that_was_cut_is_damaged(size, tmp_path):
+    path = tmp_path / "state"
+    files.write_sealed(path, b"weights")
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(RunError, match=str(path)):
+        files.read_sealed(path)
 
 
-def test_a_lock_whose_file_was_removed_meanwhile_counts_for_nothing(tmp_path):
-    path = tmp_path / ".lock"
-    removed = files.Lock(path)
+def test_nothing_is_written_below_a_guarded_folder_that_was_lost(tmp_path, monkeypatch):
+    def lost():
+        raise RunError("another process has it")
 
-    def remove():
-        path.unlink()
-        path.write_text("another file")
-        removed.close()
+    for name in ("run", "run/plots", "runs", "other"):
+        (tmp_path / name).mkdir()
+    files.write_json(tmp_path / "run" / "a.json", "before")
+    (tmp_path / "link").symlink_to("run")
+    monkeypatch.chdir(tmp_path / "run")
+    with files.guarded(tmp_path / "link", lost):
+        for path in ("a.json", tmp_path / "run/plots/a.json", tmp_path / "link/a.json"):
+            with pytest.raises(RunError, match="another process has it"):
+                files.write_json(path, "after")
+        files.write_json(tmp_path / "runs" / "a.json", "after")
+        files.write_json("../other/a.json", "after")
+    assert json.loads((tmp_path / "run" / "a.json").read_text()) == "before"
+    assert sorted(os.listdir(tmp_path / "run")) == ["a.json", "plots"]
+    assert not os.listdir(tmp_path / "run" / "plots")
+    files.write_json("a.json", "after")
+    assert json.loads((tmp_path / "run" / "a.json").read_text()) == "after"
 
-    with files.Lock(path, wait=math.inf, on_wait=remove):
-        with pytest.raises(files.LockHeldError):
-            files.Lock(path)
-        assert path.read_text() == "another file"
+
+def test_a_folder_that_is_lost_while_the_disk_is_waited_for_gets_no_file(tmp_path, monkeypatch):
+    looks = iter([True, False])
+
+    def check():
+        if not next(looks):
+            raise RunError("another process has it")
+
+    with files.guarded(tmp_path, check), pytest.raises(RunError):
+        files.write_json(tmp_path / "a.json", {})
+    assert not os.listdir(tmp_path)
+
+
+def test_a_file_is_locked_by_one_or_shared_by_several(tmp_path):
+    path = tmp_path / "used"
+    path.touch()
+    with path.open() as one, path.open() as two:
+        assert files.locked(one) and not files.locked(two)
+        assert files.try_lock(one, shared=True) and files.try_lock(two, shared=True)
+        assert files.try_lock(two) is False
 
 
 def test_a_file_system_without_locks_is_said_once(tmp_path, monkeypatch, capsys):
@@ -196,8 +186,9 @@ def test_a_file_system_without_locks_is_said_once(tmp_path, monkeypatch, capsys)
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with files.Lock(tmp_path / ".lock"), files.Lock(tmp_path / ".lock"):
-        pass
+    with (tmp_path / "used").open("w") as file:
+        assert files.try_lock(file) is None
+        assert files.locked(file) and files.locked(file)
     said = f"The file system of {tmp_path} has no locks: nothing keeps a second process out of it."
     assert capsys.readouterr().err == said + "\n"
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pty
+import re
 import subprocess
 import sys
 import termios
@@ -19,8 +20,8 @@ WORK = (
 )
 
 
-def lines(total: int, done: int, each: int, capsys) -> list[str]:
-    with progress(total, "computing") as shown:
+def lines(total: int, done: int, each: int, capsys, before: int = 0) -> list[str]:
+    with progress(total, "computing", done=before) as shown:
         for _ in range(done // each):
             shown.update(each)
     printed = capsys.readouterr()
@@ -38,11 +39,11 @@ def test_a_pipe_gets_plain_lines():
     assert [line[3] for line in shown][-1] == "loss 39"  # set after the last step
 
 
-def on_a_terminal(columns: int) -> bytes:
-    """What the work draws on a terminal of 24 lines."""
+def on_a_terminal(columns: int, work: str = WORK) -> bytes:
+    """What work draws on a terminal of 24 lines."""
     mine, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, columns))
-    subprocess.run([sys.executable, "-c", WORK], stderr=theirs, check=True)
+    subprocess.run([sys.executable, "-c", work], stderr=theirs, check=True)
     os.close(theirs)
     drawn = b""
     with contextlib.suppress(OSError):  # all is read
@@ -100,3 +101,37 @@ def test_something_else_can_show_it(capsys):
     assert texts == ["computing: 25 %, 500 of 2,000 images, slowly", ""]
     assert capsys.readouterr() == ("", "")
     lines(1000, 450, 10, capsys)  # afterwards as before
+
+
+# Work of which a part was done before
+
+
+def test_lines_begin_where_the_work_goes_on(capsys):
+    assert [line.rpartition(",")[0] for line in lines(40, 5, 1, capsys, before=30)] == [
+        "computing: 80 %, 32 of 40 images",
+        "computing: 88 %, 35 of 40 images",
+    ]
+
+
+def test_work_that_was_done_before_is_one_line(capsys):
+    assert [line.rpartition(",")[0] for line in lines(4, 0, 1, capsys, before=4)] == [
+        "computing: 100 %, 4 of 4 images"
+    ]
+
+
+def test_a_bar_begins_where_the_work_goes_on_and_counts_the_speed_of_the_rest():
+    work = WORK.replace("'steps')", "'steps', done=30)").replace(
+        "range(40): shown.update(1)", "range(10): time.sleep(0.1); shown.update(1)"
+    )
+    drawn = on_a_terminal(columns=100, work=f"import time\n{work}").split(b"\r")
+    assert b"head:  75%" in drawn[1] and b"30/40" in drawn[1]
+    assert b"head: 100%" in drawn[-2] and b"40/40" in drawn[-2]
+    rate = float(re.search(rb"([\d.]+) steps/s", drawn[-2])[1])
+    assert 0 < rate < 11  # ten steps in a second or more, not forty
+
+
+def test_something_else_is_shown_where_the_work_goes_on():
+    texts = []
+    with progress_lib.shown_by(texts.append), progress(40, "computing", done=30) as shown:
+        shown.update(1)
+    assert texts == ["computing: 78 %, 31 of 40 images", ""]

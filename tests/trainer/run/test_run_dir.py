@@ -1,4 +1,4 @@
-"""The run folder: one run each, nothing lost that a run did not write, and who has it."""
+"""The folder of a run: one run each, who has it, and whether what is there is this very run."""
 
 import os
 import pathlib
@@ -8,19 +8,25 @@ import sys
 
 import pytest
 
-from trainer.run import files, run_dir
+from tests.helpers.run_folders import BEGUN, FLAGS, ORIGIN, contents, left, opened, state
+from trainer.run import lease, manifest, run_dir
 from trainer.run.errors import ConfigError, RunError
+from trainer.run.run_dir import Identity
 
-# Makes a run folder, says which, and keeps it until its stdin ends.
-RUN = (
-    "import sys; from trainer.run import command, run_dir\n"
-    "def main(argv):\n"
-    "    with run_dir.create(*argv[1:], overwrite=False) as folder:\n"
-    "        (folder / 'config.json').write_text(argv[2])\n"
-    "        print(folder, flush=True); sys.stdin.read()\n"
-    "command.run(main)"
-)
-FILES = sorted(set(run_dir.CONTENTS) - set(run_dir.FOLDERS))
+# Opens a run folder, begins, prints which, and keeps it until its stdin ends.
+RUN = """
+import sys
+from trainer.run import command, lease, run_dir
+if len(sys.argv) > 3:
+    lease.HERE["host"] = sys.argv.pop()
+def main(argv):
+    identity = run_dir.Identity("trainer.main", {"classes": 4})
+    with run_dir.create(*argv[1:], identity, overwrite=False) as folder:
+        folder.begin({})
+        print(folder.path, flush=True)
+        sys.stdin.read()
+command.run(main)
+"""
 
 
 @pytest.fixture
@@ -28,10 +34,10 @@ def run(tmp_path):
     """Starts runs in `tmp_path`; they have ended when the test has."""
     started = []
 
-    def start(folder: str, default: str = "phantom-4") -> subprocess.Popen:
+    def start(folder: str, default: str = "phantom-4", *host: str) -> subprocess.Popen:
         root = pathlib.Path(__file__).parents[3]
         process = subprocess.Popen(
-            [sys.executable, "-c", RUN, folder, default],
+            [sys.executable, "-c", RUN, folder, default, *host],
             cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(root)}, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
@@ -44,28 +50,7 @@ def run(tmp_path):
         process.communicate()
 
 
-def contents(folder: pathlib.Path) -> dict[str, str | None]:
-    return {
-        str(path.relative_to(folder)): path.read_text() if path.is_file() else None
-        for path in folder.rglob("*")
-    }
-
-
-def filled(folder: pathlib.Path) -> pathlib.Path:
-    """Leaves what a run leaves."""
-    folder.mkdir(exist_ok=True)
-    for name in FILES:
-        (folder / name).write_text(name)
-    for name in run_dir.FOLDERS:
-        (folder / name).mkdir()
-        (folder / name / "a").write_text(name)
-    return folder
-
-
-def create(folder: str | pathlib.Path, *, overwrite: bool = False) -> dict[str, str | None]:
-    """What a new run finds in its folder, besides its lock."""
-    with run_dir.create(folder, "phantom-4", overwrite=overwrite) as path:
-        return {name: text for name, text in contents(path).items() if name != ".lock"}
+# Names and holders
 
 
 def test_runs_that_begin_in_one_second_get_a_folder_each(tmp_path, monkeypatch):
@@ -78,9 +63,9 @@ def test_runs_that_begin_in_one_second_get_a_folder_each(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = []
     for _ in range(3):
-        with run_dir.create("", "phantom-4", overwrite=False) as path:
-            (path / "config.json").write_text("{}")
-            names.append(str(path))
+        with opened("") as folder:
+            folder.begin(ORIGIN)
+            names.append(str(folder.path))
     first = "runs/phantom-4-20260102-030405"
     assert names == [first, f"{first}-2", f"{first}-3"]
 
@@ -92,16 +77,40 @@ def test_processes_that_begin_together_get_a_folder_each(run, tmp_path):
     assert sorted(folders) == sorted(f"runs/{name}" for name in os.listdir(tmp_path / "runs"))
 
 
-def test_a_second_run_says_who_has_the_folder(run, tmp_path):
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_live_run_keeps_its_folder(overwrite, run, tmp_path):
     first = run("a")
     assert first.stdout.readline() == "a\n"
+    before = contents(tmp_path)
+    with (
+        pytest.raises(RunError, match=f"^--run_dir .*a is in use by process {first.pid} since "),
+        opened(tmp_path / "a", overwrite=overwrite),
+    ):
+        pass
+    assert contents(tmp_path) == before
+
+
+def test_a_second_command_ends_with_one_line(run):
+    first = run("a")
+    first.stdout.readline()
     second = run("a")
     _, printed = second.communicate()
     assert second.returncode == 1
     assert printed.startswith(f"--run_dir a is in use by process {first.pid} since ")
     assert printed.endswith("Wait for it or stop it, or give another folder.\n")
     assert len(printed.splitlines()) == 1
-    assert (tmp_path / "a" / "config.json").read_text() == "phantom-4"
+
+
+@pytest.mark.parametrize("host", [(), ("node12",)])
+def test_the_same_command_goes_on_where_a_run_was_killed(host, run, tmp_path, monkeypatch):
+    first = run("a", "", *host)
+    first.stdout.readline()
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    monkeypatch.setattr(lease, "SILENCE", 0.5 if host else 1e6)
+    with opened(tmp_path / "a", Identity("trainer.main", {"classes": 4})) as folder:
+        assert folder.state == "started"
+    assert not (tmp_path / "a" / lease.NAME).exists()
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -116,11 +125,11 @@ def test_other_commands_say_who_has_the_folder(shared, run, tmp_path):
     first.communicate("")
     with run_dir.use(tmp_path / "a", shared=shared):
         pass
-    assert os.listdir(tmp_path / "a") == ["config.json"]
+    assert contents(tmp_path / "a").keys() == BEGUN
 
 
 def test_several_commands_read_a_folder_and_one_writes_it(tmp_path):
-    filled(tmp_path)
+    left(tmp_path)
     with run_dir.use(tmp_path, shared=True), run_dir.use(tmp_path, shared=True):
         pass
     with run_dir.use(tmp_path), pytest.raises(RunError, match="in use"), run_dir.use(tmp_path):
@@ -129,102 +138,131 @@ def test_several_commands_read_a_folder_and_one_writes_it(tmp_path):
         pass
 
 
-def test_the_folder_of_a_killed_run_is_free(run, tmp_path):
-    first = run("a")
-    first.stdout.readline()
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
-    assert (tmp_path / "a" / ".lock").exists()
-    with pytest.raises(ConfigError, match=r"is not empty \(it holds config.json\)"):
-        create(tmp_path / "a")
-    assert create(tmp_path / "a", overwrite=True) == {}
+def test_a_run_that_lost_its_folder_writes_nothing_more(tmp_path):
+    with opened(left(tmp_path)) as folder:
+        folder.begin(ORIGIN)
+        folder.check()
+        (tmp_path / lease.NAME).unlink()
+        with opened(tmp_path) as other:
+            other.begin(ORIGIN)
+            (tmp_path / ".7.0123abcd.history.csv").write_text("which the other is writing")
+            before = contents(tmp_path)
+            for write in (folder.check, folder.finish, lambda: folder.begin(ORIGIN)):
+                with pytest.raises(RunError, match=r"in use by|was removed or replaced"):
+                    write()
+            assert contents(tmp_path) == before
 
 
-def test_a_second_call_from_python_does_not_overwrite_the_first(tmp_path):
-    with run_dir.create(str(tmp_path / "a"), "", overwrite=False) as path:
-        (path / "metrics.json").write_text("{}")
+# Folders that are new
+
+
+@pytest.mark.parametrize("made_before", [False, True])
+def test_a_run_that_writes_nothing_leaves_a_folder_as_it_was(made_before, tmp_path):
+    path = tmp_path / "deep" / "a"
+    if made_before:
+        path.mkdir(parents=True)
     for _ in range(2):
-        with pytest.raises(ConfigError, match=r"is not empty \(it holds metrics.json\)"):
-            create(tmp_path / "a")
-    assert contents(tmp_path / "a") == {"metrics.json": "{}"}
-
-
-def test_a_run_that_fails_leaves_the_lock_to_nobody(tmp_path):
-    for _ in range(2):
-        with (
-            pytest.raises(ZeroDivisionError),
-            run_dir.create(tmp_path / "deep" / "a", "", overwrite=False) as path,
-        ):
-            assert path.is_dir()
+        with pytest.raises(ZeroDivisionError), opened(path) as folder:
+            assert folder.path.is_dir() and folder.state == "new" and folder.origin is None
             _ = 1 / 0
-    assert contents(tmp_path) == {"deep": None}  # nothing was written, so no run began
+    assert path.exists() == made_before and (tmp_path / "deep").is_dir()
+    assert contents(tmp_path) == {}
 
 
-def test_a_folder_that_was_there_stays(tmp_path):
-    create(tmp_path)
-    assert tmp_path.is_dir()
+def test_empty_folders_and_what_was_never_finished_are_no_run(tmp_path):
+    for name in manifest.FOLDERS:
+        (tmp_path / name).mkdir()
+    (tmp_path / ".12.0123abcd.manifest.json").write_text("of a killed process")
+    (tmp_path / ".12.0123abcd..lock").write_text("of a killed process")
+    with opened(tmp_path) as folder:
+        assert folder.state == "new"
+        folder.begin(ORIGIN)
+    assert contents(tmp_path).keys() >= BEGUN
+    assert ".12.0123abcd.manifest.json" not in contents(tmp_path)
 
 
-def test_overwrite_removes_what_a_run_leaves(tmp_path):
-    filled(tmp_path)
-    (tmp_path / ".12.0123abcd.history.csv").write_text("of a killed process")
-    assert create(tmp_path, overwrite=True) == {}
-
-
-def test_without_overwrite_nothing_is_removed(tmp_path):
-    filled(tmp_path)
-    (tmp_path / ".12.0123abcd.history.csv").write_text("of a killed process")
-    before = contents(tmp_path)
-    with pytest.raises(ConfigError, match="Give another folder, or --overwrite"):
-        create(tmp_path)
-    assert contents(tmp_path) == before
-
-
-FOREIGN = ["thesis.doc", ".12.0123abcd.thesis.doc", "photos/a.png", ".lock"]
+FOREIGN = ("thesis.doc", ".12.0123abcd.thesis.doc", "photos/a.png", "plots/roc.png", "config.json",
+           ".lock", ".12.0123abcd.history.csv")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FOREIGN)
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_what_no_run_wrote_is_never_touched(name, overwrite, tmp_path):
-    filled(tmp_path)
+def test_a_folder_of_no_run_is_refused(name, overwrite, tmp_path):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("years of work")
-    before = contents(tmp_path)
-    message = f"did not write \\({name.split('/')[0]}\\)" if overwrite else "is not empty"
-    with pytest.raises(ConfigError, match=message):
-        create(tmp_path, overwrite=overwrite)
-    assert contents(tmp_path) == before
+    with (
+        pytest.raises(ConfigError, match=name.split("/")[0].replace(".", r"\.")),
+        opened(tmp_path, overwrite=overwrite),
+    ):
+        pass
+    left_there = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert left_there == [tmp_path / name] and left_there[0].read_text() == "years of work"
 
 
-def test_overwrite_follows_no_link(tmp_path):
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "events").write_text("years of work")
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "tensorboard").symlink_to(tmp_path / "elsewhere")
-    assert create(tmp_path / "a", overwrite=True) == {}
-    assert (tmp_path / "elsewhere" / "events").exists()
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("result", ["metrics.json", "crossval.json"])
+def test_a_run_of_an_earlier_release_is_refused(result, overwrite, tmp_path):
+    for name in ("config.json", result):
+        (tmp_path / name).write_text("{}")
+    with (
+        pytest.raises(ConfigError, match=r"earlier release .*Give another folder\."),
+        opened(tmp_path, overwrite=overwrite),
+    ):
+        pass
+    assert contents(tmp_path).keys() == {"config.json", result}
 
 
 def test_a_folder_that_can_not_be_made_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("x")
     for path in ("file", "file/run"):
-        with pytest.raises(ConfigError, match=f"--run_dir .*{path} can't be written"):
-            create(tmp_path / path)
+        with (
+            pytest.raises(ConfigError, match=f"--run_dir .*{path} can't be written"),
+            opened(tmp_path / path),
+        ):
+            pass
     assert contents(tmp_path) == {"file": "x"}
 
 
 def test_a_run_folder_may_begin_with_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    with run_dir.create("~/x", "", overwrite=False) as path:
-        assert path == tmp_path / "x"
+    with opened("~/x") as folder:
+        assert folder.path == tmp_path / "x"
     assert not os.listdir(tmp_path)
 
 
-def test_the_lock_is_signed_while_the_run_lasts(tmp_path):
-    with run_dir.create(tmp_path, "", overwrite=False), pytest.raises(files.LockHeldError) as held:
-        files.Lock(tmp_path / run_dir.LOCK)
-    assert held.value.holder.pid == os.getpid()
+@pytest.mark.parametrize("finished", [False, True])
+def test_other_flags_are_refused_and_nothing_is_touched(finished, tmp_path):
+    before = contents(left(tmp_path, finished=finished))
+    with pytest.raises(ConfigError, match="--classes is 2, and was 4"):
+        state(tmp_path, Identity("trainer.main", {**FLAGS, "classes": 2}))
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_whose_manifest_is_damaged_is_left_alone(overwrite, tmp_path):
+    path = left(tmp_path, finished=True) / "manifest.json"
+    path.write_text(path.read_text().replace("model.keras", "model.kera5"))
+    before = contents(tmp_path)
+    with (
+        pytest.raises(RunError, match=f"^{path} is damaged"),
+        opened(tmp_path, overwrite=overwrite),
+    ):
+        pass
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_links_in_place_of_a_runs_folders_are_refused(overwrite, tmp_path):
+    path = left(tmp_path / "a")
+    (path / "checkpoints").rename(tmp_path / "elsewhere")
+    (path / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    with (
+        pytest.raises(ConfigError, match=r"a link .*\(checkpoints\)"),
+        opened(path, overwrite=overwrite),
+    ):
+        pass
+    assert (tmp_path / "elsewhere" / "state").exists()
 
 
 def test_a_run_says_what_it_was_made_with():

@@ -9,7 +9,7 @@ import pytest
 from tests.helpers import trainings
 from trainer.evaluation import metrics
 from trainer.run.errors import DivergedError, RunError
-from trainer.training.loop import TrainState, train_phases
+from trainer.training.loop import train_phases
 
 
 @pytest.fixture
@@ -58,26 +58,18 @@ def same(one, other) -> bool:
 SCORES = [(1.0, 0.5), (0.9, 0.7), (0.8, 0.7), (0.1, 0.6), (0.85, 0.7)]
 
 
-def test_the_best_epoch_has_the_highest_balanced_accuracy_then_the_lowest_loss(ready, tmp_path):
+def test_the_best_epoch_has_the_highest_balanced_accuracy_then_the_lowest_loss(ready):
     training, seen = ready(epochs=5), Weights()
-    path = tmp_path / "best.weights.h5"
-    state = train_phases(
-        training, TrainState(), [seen], seed=1, evaluate=scripted(*SCORES), best_file=path
-    )
+    state = train_phases(training, [seen], seed=1, evaluate=scripted(*SCORES))
     assert state.best.epoch == 2
     assert [logs["best"] for logs in seen.logs] == [True, True, True, False, False]
     assert same(training.networks.trained.get_weights(), seen.epochs[2])
     assert not same(seen.epochs[2], seen.epochs[4])
-    training.trained_part.set_weights(
-        [np.zeros_like(w) for w in training.trained_part.get_weights()]
-    )
-    training.trained_part.load_weights(path)
-    assert same(training.networks.trained.get_weights(), seen.epochs[2])
 
 
 def test_without_evaluation_the_last_epoch_counts(ready):
     training, seen = ready(epochs=3), Weights()
-    state = train_phases(training, TrainState(), [seen], seed=1)
+    state = train_phases(training, [seen], seed=1)
     assert state.best is None
     assert same(training.networks.trained.get_weights(), seen.epochs[-1])
     assert "best" not in seen.logs[0]
@@ -90,7 +82,7 @@ def test_a_phase_begins_from_the_best_weights_of_the_one_before(ready):
         on_epoch_begin=lambda epoch, logs: begun.append(training.networks.trained.get_weights())
     )
     evaluate = scripted((1, 0.5), (1, 0.9), (1, 0.6), (1, 0.7))
-    state = train_phases(training, TrainState(), [watch, seen], seed=1, evaluate=evaluate)
+    state = train_phases(training, [watch, seen], seed=1, evaluate=evaluate)
     assert same(begun[3], seen.epochs[1])
     assert not same(begun[3], seen.epochs[2])
     assert state.best.epoch == 1
@@ -104,7 +96,7 @@ def test_each_phase_trains_its_own_layers_at_its_own_rate(ready):
             float(training.networks.trained.optimizer.learning_rate)
         )
     )
-    train_phases(training, TrainState(), [watch, seen], seed=1)
+    train_phases(training, [watch, seen], seed=1)
     assert rates == pytest.approx([1e-3, 1e-3, 1e-3])
     names = [weight.path for weight in training.networks.trained.weights]
 
@@ -124,7 +116,7 @@ def test_the_logs_are_the_means_of_the_epoch(ready):
     at, labels = np.arange(len(training.train_at)), training.labels
     shares = keras.ops.softmax(training.logits_of_view(0, "train", at)).numpy()
     wanted = metrics.loss_and_accuracy(labels, shares)
-    train_phases(training, TrainState(), [seen], seed=1)
+    train_phases(training, [seen], seed=1)
     assert training.steps_per_epoch * training.config.batch_size > len(labels)  # an uneven tail
     assert seen.logs[0]["loss"] == pytest.approx(wanted["loss"], abs=1e-5)
     assert seen.logs[0]["accuracy"] == pytest.approx(wanted["accuracy"])
@@ -143,7 +135,7 @@ def test_what_is_evaluated_is_the_served_network(ready):
         scored.append(same(nets.trained.get_weights(), nets.served.get_weights()))
         return {"val_loss": 1 - 0.1 * len(scored), "val_balanced_accuracy": 0.5}
 
-    train_phases(training, TrainState(), seed=1, evaluate=evaluate)
+    train_phases(training, seed=1, evaluate=evaluate)
     assert nets.trained is not nets.served
     assert scored == [True, True]
     assert same(nets.trained.get_weights(), nets.served.get_weights())
@@ -154,7 +146,7 @@ def test_a_phase_that_moves_nothing_is_an_error(ready, phase):
     rates = {"head": "learning_rate", "fine_tune": "fine_tune_learning_rate"}
     training = ready(**{**trainings.TUNED, "epochs": 1, rates[phase]: 1e-30})
     with pytest.raises(RunError, match=rf"The phase {phase} left .* as it was\. Raise"):
-        train_phases(training, TrainState(), seed=1)
+        train_phases(training, seed=1)
 
 
 def test_a_network_that_diverged_is_an_error_that_says_so(ready):
@@ -162,19 +154,19 @@ def test_a_network_that_diverged_is_an_error_that_says_so(ready):
     layer = training.networks.trained.get_layer("last")
     layer.kernel.assign(layer.kernel * np.nan)
     with pytest.raises(DivergedError, match=r"In epoch 1 .* Lower the learning rate \(0\.001\)"):
-        train_phases(training, TrainState(), seed=1)
+        train_phases(training, seed=1)
 
 
 def test_a_validation_that_diverged_is_an_error_too(ready):
     with pytest.raises(DivergedError, match="In epoch 2 "):
-        train_phases(ready(epochs=3), TrainState(), seed=1, evaluate=losses(1.0, np.nan))
+        train_phases(ready(epochs=3), seed=1, evaluate=losses(1.0, np.nan))
 
 
 def test_the_same_seed_trains_the_same_and_another_does_not(ready):
     ends = []
     for seed in (1, 1, 2):
         training = ready(epochs=2, dropout=0.3)
-        train_phases(training, TrainState(), seed=seed)
+        train_phases(training, seed=seed)
         ends.append(training.networks.trained.get_weights())
     assert same(ends[0], ends[1])
     assert not same(ends[0], ends[2])
@@ -196,7 +188,7 @@ def test_heads_over_frozen_layers_train_as_the_whole_network_does(data_dir):
         for nets in (whole.networks, heads):
             trial = whole.on(whole.train_at)
             trial.networks, trial._steps = nets, {}
-            train_phases(trial, TrainState(), seed=1)
+            train_phases(trial, seed=1)
             ends.append(trial.probabilities(trial.plan.phases[0], "validation"))
     np.testing.assert_allclose(*ends, atol=1e-6)
     assert ends[0].std(axis=0).max() > 1e-3

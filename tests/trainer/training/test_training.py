@@ -16,7 +16,7 @@ from trainer.input_pipeline import batches, cache_folders
 from trainer.input_pipeline.stages import OpenStages, square_stage
 from trainer.model import vgg16
 from trainer.training import training as training_lib
-from trainer.training.loop import TrainState, train_phases
+from trainer.training.loop import train_phases
 from trainer.training.steps import Steps
 
 SQUARES_ONLY = 1e-4  # GiB: 100 squares of 1 KiB fit, and hardly anything else
@@ -109,7 +109,7 @@ def test_training_from_activations_equals_training_from_squares(ready, changes, 
         stages = {plan.train.spec.name for plan in training.plan.phases}
         assert (stages == {"square"}) is (gib < 1)
         before = training.networks.trained.get_weights()
-        train_phases(training, TrainState(), seed=1)
+        train_phases(training, seed=1)
         ends.append(training.networks.trained.get_weights())
         training._opened.close()
     for one, other in zip(*ends, strict=True):
@@ -139,7 +139,7 @@ def test_views_are_taken_in_turn(ready, views):
     """Equal views give equal losses at a rate that moves hardly anything."""
     training, losses = ready(augmentation="article", views=views, epochs=4, learning_rate=1e-7), []
     keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda e, logs: losses.append(logs["loss"]))
-    train_phases(training, TrainState(), [keep], seed=1)
+    train_phases(training, [keep], seed=1)
     for a, b in itertools.combinations(range(4), 2):
         assert (abs(losses[a] - losses[b]) < 3e-4) == ((b - a) % (views or 4) == 0)
 
@@ -206,7 +206,7 @@ def test_all_folds_share_one_traced_step(ready, monkeypatch):
     monkeypatch.setattr(Steps, "_step", counted)
     training = ready()
     for at in (np.arange(0, 50), np.arange(20, 68), np.arange(1, 64)):
-        train_phases(training.on(at), TrainState(), seed=1)
+        train_phases(training.on(at), seed=1)
     assert len(traces) == 1
 
 

@@ -1,0 +1,117 @@
+"""Training that saves its state against the same training that saves nothing.
+
+`python -m benchmarks.checkpoint --dataset=article_grouped`. Whole phases with their validation: a
+head on cached rows, whose epochs take milliseconds, and block 5 with a head. States are due every
+`--every` seconds, thirty times as often as by default, and at each phase's end.
+"""
+
+import dataclasses
+import pathlib
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+from absl import app, flags
+
+from benchmarks import harness, trainings
+from trainer.config import Config
+from trainer.training.checkpoint import Checkpoints
+from trainer.training.loop import train_phases
+from trainer.training.training import Training
+from trainer.training.validation import Validation
+
+_WAYS: dict[str, dict[str, Any]] = {
+    "head": {"epochs": 300},
+    "block 5 and head": {"epochs": 1, "fine_tune_from": "block5", "fine_tune_epochs": 2},
+}
+
+
+def measure(common: Config, rounds: int, every: float) -> dict[str, Any]:
+    """Times both ways in alternation, and prints the line.
+
+    Args:
+        common: What all ways share.
+        rounds: Rounds.
+        every: Seconds between two states.
+
+    Returns:
+        The line, as `harness.report` returns it.
+    """
+    figures, shares = {}, {}
+    for name, changes in _WAYS.items():
+        config = dataclasses.replace(common, **changes)
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            trainings.ready(config, score=("validation",)) as (setup, training),
+        ):
+            saves: list[float] = []
+            sides = _sides(training, pathlib.Path(folder, "state"), every, saves)
+            sides["saves nothing"]()  # compiles
+            speeds = harness.alternate(sides, rounds)
+            figures[f"{name}, MB of a state"] = pathlib.Path(folder, "state").stat().st_size / 1e6
+        claim = f"{name}: share of the speed without states"
+        shares[claim] = harness.ratios(speeds["saves states"], speeds["saves nothing"])
+        figures[f"{name}, seconds to save a state"] = harness.spread(saves)
+        for side, values in speeds.items():
+            figures[f"{name}, {side}, images/s"] = harness.spread(values)
+    return harness.report(
+        "checkpoint",
+        figures=figures,
+        targets={claim: (0.98, share["median"]) for claim, share in shares.items()},
+        spreads=shares,
+        bound="the copy of all weights to the host, one pass of SHA-256, and fsync",
+        every=every,
+        image_size=common.image_size,
+        width=common.width,
+        precision=keras.config.dtype_policy().name,
+        dataset=setup.dataset.name,
+    )
+
+
+class _Timed(Checkpoints):
+    """Notes how long each saving took."""
+
+    def __init__(self, path: pathlib.Path, every: float, saves: list[float]) -> None:
+        super().__init__(path, every=every)
+        self._saves = saves
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        begin = time.perf_counter()
+        super().save(*args, **kwargs)
+        self._saves.append(time.perf_counter() - begin)
+
+
+def _sides(
+    training: Training, path: pathlib.Path, every: float, saves: list[float]
+) -> dict[str, Callable[[], float]]:
+    """Images/s of all phases, with states and without."""
+    images = len(training.train_at) * training.plan.phases[-1].phase.epochs.stop
+
+    def side(saved: bool) -> Callable[[], float]:
+        def run() -> float:
+            checkpoints = None
+            if saved:
+                path.unlink(missing_ok=True)
+                checkpoints = _Timed(path, every, saves)
+            begin = time.perf_counter()
+            train_phases(training, seed=1, evaluate=Validation(training), checkpoints=checkpoints)
+            return images / (time.perf_counter() - begin)
+
+        return run
+
+    return {"saves states": side(True), "saves nothing": side(False)}
+
+
+def main(argv: list[str]) -> None:
+    """Flags -> one call."""
+    measure(trainings.from_flags(flags.FLAGS), flags.FLAGS.rounds, flags.FLAGS.every)
+
+
+if __name__ == "__main__":
+    tf.get_logger().setLevel("ERROR")
+    trainings.define_flags()
+    flags.DEFINE_float("every", 2.0, "Seconds between two states.", lower_bound=0.1)
+    app.run(main)

@@ -1,0 +1,20 @@
+"""The benchmark runs to its line on a few small images; no time is judged."""
+
+from benchmarks import checkpoint
+from trainer.config import Config
+from trainer.run.libraries import keras_settings
+
+
+def test_each_way_has_two_sides_the_size_of_a_state_and_a_claim(data_dir, tmp_path, monkeypatch):
+    ways = {"head": {"epochs": 2},
+            "block 5 and head": {"epochs": 1, "fine_tune_from": "block5", "fine_tune_epochs": 1}}  # fmt: skip
+    monkeypatch.setattr(checkpoint, "_WAYS", ways)
+    config = Config(dataset="tiny", data_dir=data_dir, cache_dir=tmp_path, image_size=32,
+                    weights="none", width=0.05)  # fmt: skip
+    with keras_settings():
+        line = checkpoint.measure(config, rounds=1, every=60.0)
+    assert list(line["claims"]) == [f"{way}: share of the speed without states" for way in ways]
+    assert line["claims"].keys() == line["spreads"].keys()
+    for way, phases in (("head", 1), ("block 5 and head", 2)):
+        assert line["figures"][f"{way}, seconds to save a state"]["rounds"] == phases
+        assert line["figures"][f"{way}, MB of a state"] > 0

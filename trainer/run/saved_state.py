@@ -1,0 +1,102 @@
+"""The saved state of a training: one file of plain values and arrays, whole and sealed.
+
+Knows no TensorFlow, so that a command can state where a run is before it imports that.
+"""
+
+import dataclasses
+import io
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from trainer.run import files
+
+FILE = "checkpoints/state"  # in a run's folder
+SEED = "seed_*"  # the run of one of several seeds, in the folder of all
+_VALUES = "values"
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedState:
+    """What was saved.
+
+    Attributes:
+        values: What JSON holds; see `training.checkpoint.Checkpoints`.
+        arrays: By name.
+    """
+
+    values: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The best epoch so far, from 1; None before the first was scored."""
+        return self.values["best"] and self.values["best"]["epoch"] + 1
+
+    def text(self) -> str:
+        """Where the training is, in words: "epoch 12 of 40, step 7 of 14"."""
+        epochs, steps = self.values["phases"][-1]["stop"], self.values["steps"]
+        epoch, step = self.values["epoch"], self.values["step"]
+        if epoch == epochs or self.values["ended"]:
+            return "the end of its training"
+        at = f"epoch {epoch + 1} of {epochs}"
+        return at + (f", step {step} of {steps}" if step else "")
+
+
+def write(path: pathlib.Path, values: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes a state in place of the one before, which stays until this one is whole.
+
+    Args:
+        path: Of the file.
+        values: What JSON can write.
+        arrays: By name, of NumPy's own dtypes.
+    """
+    text = np.frombuffer(json.dumps(values).encode(), np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **{_VALUES: text}, **arrays)
+    files.write_sealed(path, buffer.getvalue())
+
+
+def read(path: pathlib.Path) -> SavedState | None:
+    """The state in a file; None where there is none.
+
+    Raises:
+        files.DamagedError: A bit of it changed.
+    """
+    if not path.exists():
+        return None
+    with np.load(io.BytesIO(files.read_sealed(path))) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    return SavedState(json.loads(arrays.pop(_VALUES).tobytes()), arrays)
+
+
+def where_it_goes_on(folder: pathlib.Path) -> str:
+    """One line on what an interrupted run has left, and what goes on with it.
+
+    Args:
+        folder: Of the run, or of runs with several seeds.
+    """
+    if seeds := sorted(folder.glob(SEED), key=lambda each: each.stat().st_mtime):
+        ended = [each for each in seeds if (each / "metrics.json").exists()]
+        left = f"{len(ended)} of the seeds in {folder} have ended"
+        return left + (f"; {where_it_goes_on(seeds[-1])}" if seeds[-1] not in ended else ".")
+    try:
+        saved = read(folder / FILE)
+    except files.DamagedError as error:
+        return str(error)
+    if saved is None:
+        return (
+            f"nothing of the training is saved in {folder} yet. The same command goes on with "
+            "what is cached."
+        )
+    best = ""
+    if saved.best_epoch is not None:
+        accuracy = saved.values["best"]["logs"]["val_balanced_accuracy"]
+        best = (
+            f" Best so far: epoch {saved.best_epoch}, balanced accuracy {accuracy:.3f} on "
+            f'validation; trainer.load("{folder}").model() has it.'
+        )
+    return f"{folder} is at {saved.text()}: the same command goes on there.{best}"

@@ -1,0 +1,85 @@
+"""A run several times, each with the next seed: how far its score depends on chance in training."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from trainer.config import Config
+from trainer.evaluation import metrics, summary
+from trainer.run import files, run_dir
+from trainer.run.manifest import Identity
+from trainer.run.run_folder import RunFolder
+from trainer.run.saved_state import SEED
+from trainer.train import train_and_evaluate
+
+SPLITS = ("validation", "test")
+
+
+def train_seeds(
+    config: Config, count: int, folder: RunFolder, *, overwrite: bool, **origin: Any
+) -> dict[str, Any]:
+    """Trains and evaluates with several seeds, each in a folder below, and prints one table.
+
+    Runs that have ended are not trained again, and one that was under way goes on.
+
+    Args:
+        config: Of the first seed; the others differ from it in the seed alone.
+        count: Of seeds, from 2.
+        folder: Of `run_dir.create`, for all of them.
+        overwrite: Whether runs in the folders below are replaced.
+        origin: What else their config.json is to hold.
+
+    Returns:
+        What seeds.json holds: `seeds`, `best_epochs`, and of each split in `SPLITS` the
+        `balanced_accuracy` (`mean`, `sd` and `values`), `n` and `groups`.
+
+    Raises:
+        RunError: As for `train.train_and_evaluate`.
+    """
+    results = []
+    for seed in seeds_of(config, count):
+        each = dataclasses.replace(config, seed=seed)
+        identity = Identity("trainer.main", each.to_json())
+        path = folder.path / SEED.replace("*", str(seed))
+        with run_dir.create(path, "", identity, overwrite=overwrite) as run:
+            print(f"\nSeed {seed}: {path}", flush=True)
+            if not run_dir.nothing_left(run):
+                train_and_evaluate(each, run, **origin)
+                keras.utils.clear_session()
+            results.append(json.loads((path / "metrics.json").read_text(encoding="utf-8")))
+            if folder.state == "new" and len(results) == 1:
+                folder.begin(json.loads((path / "config.json").read_text(encoding="utf-8")))
+    result = table_of(seeds_of(config, count), results)
+    files.write_json(folder.path / "seeds.json", result)
+    folder.finish()
+    print(summary.seeds_summary(result, folder.path))
+    return result
+
+
+def seeds_of(config: Config, count: int) -> list[int]:
+    """The seeds, the config's and those after it."""
+    return list(range(config.seed, config.seed + count))
+
+
+def table_of(seeds: list[int], results: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """What seeds.json holds; see `train_seeds`.
+
+    Args:
+        seeds: Of the runs.
+        results: The metrics.json of each.
+    """
+    splits = {}
+    for name in SPLITS:
+        of_split = [each["splits"][name] for each in results]
+        values = [each["balanced_accuracy"]["value"] for each in of_split]
+        splits[name] = {
+            "balanced_accuracy": {**metrics.mean_and_sd(values), "values": values},
+            "n": of_split[0]["n"],
+            "groups": of_split[0]["groups"],
+        }
+    data = {name: results[0]["dataset"][name] for name in ("name", "synthetic")}
+    best = [each["best_epoch"] for each in results]
+    return {"dataset": data, "seeds": seeds, "best_epochs": best, "splits": splits}

@@ -1,0 +1,103 @@
+"""What Keras callbacks know, as plain values and arrays: of ours and of users' alike.
+
+All attributes are taken that are numbers, texts, arrays, or lists, tuples and dictionaries of
+these: counters, best values, best weights, patience, histories. What else a callback holds
+(functions, writers, the model) is what its constructor makes again.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+_NOT_ITS_OWN = ("_model", "params")  # set by Keras
+_ARRAY, _SCALAR, _TUPLE, _DICT = "array", "scalar", "tuple", "dict"
+
+
+class _Unknown(Exception):
+    """A value is of a type that is not saved."""
+
+
+def of(callbacks: Sequence[keras.callbacks.Callback]) -> tuple[list, dict[str, np.ndarray]]:
+    """What callbacks know.
+
+    Args:
+        callbacks: In their order.
+
+    Returns:
+        JSON-able values, and the arrays that they refer to by name.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    states = []
+    for callback in callbacks:
+        known = {}
+        for name, value in vars(callback).items():
+            if name not in _NOT_ITS_OWN:
+                try:
+                    known[name] = _encoded(value, arrays)
+                except _Unknown:
+                    continue
+        states.append([_kind(callback), known])
+    return states, arrays
+
+
+def restore(
+    callbacks: Sequence[keras.callbacks.Callback], states: list, arrays: dict[str, np.ndarray]
+) -> None:
+    """Gives callbacks what those of their class knew, in the order of both.
+
+    Args:
+        callbacks: In their order; one of a class that is not in `states` stays as it is.
+        states: As of `of`.
+        arrays: As of `of`; there may be others.
+    """
+    left = list(states)
+    for callback in callbacks:
+        at = next((i for i, (kind, _) in enumerate(left) if kind == _kind(callback)), None)
+        if at is not None:
+            _, known = left.pop(at)
+            vars(callback).update({name: _decoded(each, arrays) for name, each in known.items()})
+
+
+def _kind(callback: keras.callbacks.Callback) -> str:
+    return f"{type(callback).__module__}.{type(callback).__qualname__}"
+
+
+def _encoded(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """Plain values and lists as they are, all else as {type: content}."""
+    if value is None or (isinstance(value, (bool, int, float, str)) and not _of_numpy(value)):
+        return value
+    if _of_numpy(value):
+        if np.asarray(value).dtype.kind not in "biufc":
+            raise _Unknown
+        name = f"callback/{len(arrays)}"
+        arrays[name] = np.array(value)
+        return {_SCALAR if isinstance(value, np.generic) else _ARRAY: name}
+    if type(value) is list:
+        return [_encoded(each, arrays) for each in value]
+    if type(value) is tuple:
+        return {_TUPLE: [_encoded(each, arrays) for each in value]}
+    if type(value) is dict:
+        pairs = value.items()
+        return {_DICT: [[_encoded(k, arrays), _encoded(v, arrays)] for k, v in pairs]}
+    raise _Unknown
+
+
+def _of_numpy(value: Any) -> bool:
+    return isinstance(value, (np.ndarray, np.generic))
+
+
+def _decoded(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, list):
+        return [_decoded(each, arrays) for each in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == _ARRAY:
+        return arrays[content]
+    if kind == _SCALAR:
+        return arrays[content][()]
+    if kind == _TUPLE:
+        return tuple(_decoded(each, arrays) for each in content)
+    return {_decoded(k, arrays): _decoded(v, arrays) for k, v in content}
