@@ -9,8 +9,8 @@ from typing import Any
 
 from absl import flags
 
+from trainer import config_flags
 from trainer.config import Config
-from trainer.run import config_flags
 
 _SHARED = ("dataset", "data_dir", "cache_dir", "image_size", "weights", "width", "seed")
 _OTHERS = Config.__dataclass_fields__.keys() - set(_SHARED)

@@ -26,8 +26,6 @@ CACHE_HELP = (
     "Folder of cached squares, activations and converted weights. Default: ~/.cache/covid_tfds."
 )
 HPARAMS_FILE = "best_hparams.json"
-# Where a training runs and how often it is saved: the same training whatever they are.
-OF_THE_MACHINE = ("data_dir", "cache_dir", "cache_gib", "checkpoint_every", "distribute")
 # Settings that have no effect where a choice is "none", and what to choose in its place.
 BELONGING = {
     "fine_tune_from": ("fine_tune_epochs", "fine_tune_learning_rate"),

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from trainer.config import OF_THE_MACHINE, Config
+from trainer.config import Config
 from trainer.evaluation import baselines, metrics, predictions, summary
 from trainer.execution.local import opened_executor
 from trainer.execution.tasks import Executor, Task, progressed, run_all
@@ -25,6 +25,7 @@ from trainer.input_pipeline.dataset import Images, joined
 from trainer.model import vgg16
 from trainer.run import files, saved_folds
 from trainer.run.errors import DivergedError, RunError
+from trainer.run.manifest import OF_THE_MACHINE
 from trainer.run.progress import progress
 from trainer.run.run_dir import RunFolder
 from trainer.run.saved_folds import SavedFolds

@@ -8,9 +8,10 @@ import contextlib
 from absl import flags
 
 from trainer import config as config_lib
+from trainer import config_flags
 from trainer.execution import options as options_lib
 from trainer.execution import ray
-from trainer.run import command, config_flags, run_dir, saved_folds
+from trainer.run import command, run_dir, saved_folds
 from trainer.run.run_dir import Identity
 
 FLAGS = flags.FLAGS

@@ -6,10 +6,11 @@ import sys
 from absl import flags
 
 from trainer import config as config_lib
+from trainer import config_flags
 from trainer.execution import options as options_lib
 from trainer.execution import ray
 from trainer.input_pipeline import cache_report
-from trainer.run import command, config_flags
+from trainer.run import command
 from trainer.run.errors import ConfigError
 
 FLAGS = flags.FLAGS

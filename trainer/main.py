@@ -2,7 +2,8 @@
 
 from absl import flags
 
-from trainer.run import command, config_flags, run_dir, saved_state
+from trainer import config_flags
+from trainer.run import command, run_dir, saved_state
 from trainer.run.run_dir import Identity
 
 FLAGS = flags.FLAGS

@@ -129,8 +129,8 @@ def _fit(
                 *optional,
                 *callbacks,
                 shown,
+                history,  # before TensorBoard: it refuses to write where the folder was lost
                 callbacks_lib.TensorBoard(writer, validation, setup.dataset.class_names),
-                history,
             ],
             seed=config.seed,
             evaluate=validation,

@@ -6,8 +6,9 @@ import sys
 
 from absl import flags
 
+from trainer import config_flags
 from trainer.execution import options, ray
-from trainer.run import command, config_flags
+from trainer.run import command
 from trainer.run.files import expanded
 from tuning import settings, space
 from tuning.folder import Folder

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from trainer import config as config_lib
+from trainer.run import manifest
 from trainer.run.errors import ConfigError
 from tuning.folder import Folder
 from tuning.space import Space
@@ -166,5 +167,5 @@ def identity(settings: Settings, space: Space) -> dict[str, Any]:
     Two searches with the same one propose the same; the budget is none of it.
     """
     values = {**dataclasses.asdict(settings), **space.fixed, **space.texts()}
-    apart = (*config_lib.OF_THE_MACHINE, *_MAY_CHANGE)
+    apart = (*manifest.OF_THE_MACHINE, *_MAY_CHANGE)
     return {name: value for name, value in values.items() if name not in apart}

@@ -12,9 +12,9 @@ from typing import Any
 from absl import flags
 
 from trainer import config as config_lib
+from trainer import config_flags
 from trainer.augmentation import presets
 from trainer.config import BELONGING, Config
-from trainer.run import config_flags
 from trainer.run.errors import ConfigError
 
 # What can be searched, and where it is searched unless its flag says otherwise. What changes the

@@ -6,8 +6,8 @@ from trainer.run.libraries import keras_settings
 
 
 def test_each_way_has_two_sides_the_size_of_a_state_and_a_claim(data_dir, tmp_path, monkeypatch):
-    ways = {"head": {"epochs": 2},
-            "block 5 and head": {"epochs": 1, "fine_tune_from": "block5", "fine_tune_epochs": 1}}  # fmt: skip
+    tuned = {"epochs": 1, "fine_tune_from": "block5", "fine_tune_epochs": 1}
+    ways = {"head": {"epochs": 2}, "block 5 and head": tuned}
     monkeypatch.setattr(checkpoint, "_WAYS", ways)
     config = Config(dataset="tiny", data_dir=data_dir, cache_dir=tmp_path, image_size=32,
                     weights="none", width=0.05)  # fmt: skip

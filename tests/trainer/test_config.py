@@ -13,8 +13,8 @@ from absl import flags
 
 from tests.helpers import commands
 from trainer import config as config_lib
+from trainer import config_flags
 from trainer.config import Config, Phase, check_folds
-from trainer.run import config_flags
 from trainer.run.errors import ConfigError
 
 BAD = {

@@ -10,7 +10,8 @@ import trainer
 from tests.helpers import commands, trainings
 from tests.helpers.commands import ROOT
 from trainer import config as config_lib
-from trainer.run import config_flags, saved_state
+from trainer import config_flags
+from trainer.run import saved_state
 
 RECIPES = sorted((ROOT / "trainer" / "recipes").glob("*.flags"))
 WRONG = {

@@ -18,8 +18,8 @@ from tests.helpers.ended_trials import (
     searched,
     table_of,
 )  # fmt: skip
+from trainer import config_flags
 from trainer.config import Config
-from trainer.run import config_flags
 from tuning import results
 from tuning.settings import Settings
 

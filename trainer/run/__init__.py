@@ -1,5 +1,5 @@
 """What every command shares: flags, exit status and interrupts, files that appear whole, folders.
 
-Read `command`, `config_flags`, `libraries`, `files`, `saved_state`, `saved_folds`, `lease`,
+Read `command`, `libraries`, `files`, `saved_state`, `saved_folds`, `lease`,
 `manifest`, `run_folder`, `run_dir`, `progress`, `text`, `errors`.
 """

@@ -12,7 +12,6 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
-from trainer.config import OF_THE_MACHINE
 from trainer.run import files
 from trainer.run.errors import ConfigError
 
@@ -39,6 +38,8 @@ CONTENTS = (
     "checkpoints/state",
     "checkpoints/fold_*",
 )
+# Flags that name where a run is and how often it is saved: it is the same run whatever they are.
+OF_THE_MACHINE = ("data_dir", "cache_dir", "cache_gib", "checkpoint_every", "distribute")
 GROWS = ("epochs", "fine_tune_epochs", "seeds")  # flags that may be higher when a run goes on
 
 

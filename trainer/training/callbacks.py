@@ -140,7 +140,7 @@ class Progress(keras.callbacks.Callback):
 
 
 class History(keras.callbacks.Callback):
-    """Writes `history.csv` after every epoch, so that a killed run leaves what it learned. Last.
+    """Writes `history.csv` after every epoch, so that a killed run leaves what it learned.
 
     Attributes:
         rows: One an epoch: epoch (from 1), phase, everything in the logs, and `best`.
