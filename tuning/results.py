@@ -121,10 +121,12 @@ def write(
     if table and (final or ended % max(1, ended // _GROWTH) == 0):
         files.write_csv(folder / TABLE_FILE, table)
     best, path = next((row for row in table if row["rank"] == 1), None), folder / HPARAMS_FILE
-    before = json.loads(path.read_text(encoding="utf-8"))["trial"] if path.exists() else None
-    if best is not None and (final or before != best["trial"]):
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if best is not None and (final or before.get("trial") != best["trial"]):
         values = _best(best, table, trials[best["trial"]], space, settings)
-        files.write_json(path, {**values, **about})
+        # A search that has ended opens no images that it could be taken from.
+        stays = {name: before[name] for name in ("dataset_fingerprint",) if name in before}
+        files.write_json(path, {**stays, **values, **about})
     return table
 
 

@@ -69,8 +69,11 @@ def test_a_larger_budget_goes_on_to_what_a_search_begun_with_it_gives(
 
 
 def test_a_finished_search_opens_no_images(quick, undisturbed, monkeypatch, capsys):
+    best = undisturbed / "random" / "best_hparams.json"
+    before = json.loads(best.read_text())
     monkeypatch.setattr(trainings, "open_images", None)
     assert search(undisturbed / "random", *quick, *SPACE, "--max_trials=4")
+    assert json.loads(best.read_text()) == before  # the fingerprint of the images is there still
     assert "4 trials finished, 0 failed" in capsys.readouterr().out
 
 
@@ -118,7 +121,7 @@ def test_other_flags_are_refused_by_name_and_a_second_process_is_kept_out(quick,
 
 REFUSED = {
     "fulll": ["--dataset=fulll"],
-    "There is no file": ["--weights=nowhere.h5"],
+    "There is no file": ["--weights=nowhere.h5", "--width=1"],
     "50 folds need as many patient groups": ["--folds=50"],
 }
 

@@ -100,7 +100,8 @@ class Checkpoints:
     """Saves the state of a training in one file, and restores it.
 
     Attributes:
-        saved: What the file held at the beginning; None where there was none.
+        saved: What the file held at the beginning; None where there was none, and when it has been
+            restored.
     """
 
     def __init__(
@@ -174,6 +175,7 @@ class Checkpoints:
             for variable, array in zip(variables, stored, strict=True):
                 variable.assign(array)
         callback_state.restore(callbacks, values["callbacks"], arrays)
+        self.saved = None  # which may be as large as the network
 
     @property
     def due(self) -> bool:
