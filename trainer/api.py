@@ -23,7 +23,7 @@ from trainer.run import run_dir as run_dirs
 from trainer.run.errors import RunError
 from trainer.run.files import expanded
 from trainer.run.libraries import heavy_imports, keras_settings
-from trainer.run.manifest import Identity, Manifest
+from trainer.run.manifest import GROWING, Identity, Manifest
 
 if TYPE_CHECKING:
     import keras
@@ -135,7 +135,7 @@ def fit(
         RunError: The dataset or the weights are missing, or the training failed.
     """
     default = f"{config.dataset}-{config.classes}"
-    identity = Identity("trainer.main", config.to_json())
+    identity = Identity("trainer.main", config.to_json(), GROWING)
     with run_dirs.create(run_dir or "", default, identity, overwrite=overwrite) as folder:
         if not run_dirs.nothing_left(folder):
             with keras_settings():

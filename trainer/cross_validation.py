@@ -23,7 +23,7 @@ from trainer.execution.local import opened_executor
 from trainer.execution.tasks import Executor, Task, progressed, run_all
 from trainer.input_pipeline.dataset import Images, joined
 from trainer.model import vgg16
-from trainer.run import files, saved_folds
+from trainer.run import command, files, saved_folds
 from trainer.run.errors import DivergedError, RunError
 from trainer.run.manifest import OF_THE_MACHINE
 from trainer.run.progress import progress
@@ -87,6 +87,7 @@ def _assigned(images: Images, folds: int, seed: int) -> np.ndarray:
     return fold
 
 
+@command.deferred()  # TensorFlow can crash where an exception strikes inside of it
 def cross_validate(
     config: Config,
     folds: int,

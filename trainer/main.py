@@ -4,7 +4,7 @@ from absl import flags
 
 from trainer import config_flags
 from trainer.run import command, run_dir, saved_state
-from trainer.run.run_dir import Identity
+from trainer.run.manifest import GROWING, Identity
 
 FLAGS = flags.FLAGS
 
@@ -17,7 +17,7 @@ def main(argv: list[str]) -> None:
         print(f"--{name}={values['flag']} takes the place of the search's {values['search']}.")
     default = f"{config.dataset}-{config.classes}"
     several = {"seeds": FLAGS.seeds} if FLAGS.seeds > 1 else {}
-    identity = Identity("trainer.main", config.to_json() | several)
+    identity = Identity("trainer.main", config.to_json() | several, GROWING)
     with (
         run_dir.create(FLAGS.run_dir, default, identity, overwrite=FLAGS.overwrite) as folder,
         command.stopped(lambda: saved_state.where_it_goes_on(folder.path)),

@@ -1,5 +1,6 @@
 """A run several times, each with the next seed: how far its score depends on chance in training."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -9,15 +10,17 @@ import keras
 
 from trainer.config import Config
 from trainer.evaluation import metrics, summary
-from trainer.run import files, run_dir
-from trainer.run.manifest import Identity
+from trainer.run import command, files, run_dir
+from trainer.run.manifest import GROWING, Identity
 from trainer.run.run_folder import RunFolder
 from trainer.run.saved_state import SEED
 from trainer.train import train_and_evaluate
+from trainer.training.setup import set_up
 
 SPLITS = ("validation", "test")
 
 
+@command.deferred()
 def train_seeds(
     config: Config, count: int, folder: RunFolder, *, overwrite: bool, **origin: Any
 ) -> dict[str, Any]:
@@ -39,19 +42,24 @@ def train_seeds(
     Raises:
         RunError: As for `train.train_and_evaluate`.
     """
-    results = []
+    results, begun = [], False
     for seed in seeds_of(config, count):
         each = dataclasses.replace(config, seed=seed)
-        identity = Identity("trainer.main", each.to_json())
+        identity = Identity("trainer.main", each.to_json(), GROWING)
         path = folder.path / SEED.replace("*", str(seed))
         with run_dir.create(path, "", identity, overwrite=overwrite) as run:
             print(f"\nSeed {seed}: {path}", flush=True)
             if not run_dir.nothing_left(run):
-                train_and_evaluate(each, run, **origin)
+                setup = set_up(each, began=run.origin, **origin)
+                with contextlib.closing(setup.opened):
+                    if not begun:
+                        folder.begin(setup.origin)
+                        begun = True
+                    train_and_evaluate(each, run, setup=setup)
                 keras.utils.clear_session()
             results.append(json.loads((path / "metrics.json").read_text(encoding="utf-8")))
-            if folder.state == "new" and len(results) == 1:
-                folder.begin(json.loads((path / "config.json").read_text(encoding="utf-8")))
+    if not begun:  # all runs had ended, and the table was not written
+        folder.begin(json.loads((path / "config.json").read_text(encoding="utf-8")))
     result = table_of(seeds_of(config, count), results)
     files.write_json(folder.path / "seeds.json", result)
     folder.finish()

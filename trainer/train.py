@@ -18,7 +18,7 @@ from trainer.evaluation import baselines, images_used, metrics, plots, predictio
 from trainer.input_pipeline.dataset import Dataset, joined
 from trainer.model import saved as saved_model
 from trainer.model.networks import build
-from trainer.run import saved_state
+from trainer.run import command, saved_state
 from trainer.run.manifest import Manifest
 from trainer.run.run_dir import RunFolder
 from trainer.training import callbacks as callbacks_lib
@@ -32,6 +32,7 @@ _SCORED = ("validation", "test", "control")
 _SAMPLES = 8  # images shown in TensorBoard as they are and augmented
 
 
+@command.deferred()  # TensorFlow can crash where an exception strikes inside of it
 def train_and_evaluate(
     config: Config,
     folder: RunFolder,
@@ -66,9 +67,11 @@ def train_and_evaluate(
             setup = set_up(config, began=folder.origin, **origin)
             closed.enter_context(contextlib.closing(setup.opened))
         config, splits = setup.config, setup.dataset.splits
+        command.raise_if_interrupted()
         folder.begin(setup.origin)
         images_used.write(path / "images_used.csv", _used(setup.dataset))
         scored, training = scored_splits(setup), training_of(setup)
+        command.raise_if_interrupted()
         _fit(setup, training, path, callbacks)
         saved_model.save(training.networks.served, path / "model.keras", setup.dataset.class_names)
         last = training.plan.phases[-1]
@@ -76,6 +79,7 @@ def train_and_evaluate(
         table = predictions_of(joined([splits[name] for name in scored]), probabilities)
         predictions.write(path / "predictions.csv", table)
         result = metrics.run_metrics(path, _baselines(setup))
+        command.raise_if_interrupted()
         plots.draw_run(path, result, _gallery(setup, table.of_split("test")))
         _write_hparams(config, result, path)
         folder.finish()

@@ -145,11 +145,20 @@ class Folder:
                 f"--search_dir {self.root} is not empty (it holds {_names(left)}). Give another "
                 "folder, or --overwrite."
             )
-        if foreign := [path for path in left if path not in written]:
+        if foreign := [path for path in left if path not in written] + self._added():
             raise ConfigError(
                 f"--search_dir {self.root} holds what no search wrote ({_names(foreign)}), and "
                 "--overwrite removes nothing else. Give another folder."
             )
+
+    def _added(self) -> list[pathlib.Path]:
+        """Files among those of the run of the best values that no run wrote."""
+        there = manifest.Manifest.read(self.retrained)
+        if there is None:  # of an earlier release
+            return []
+        every = {path for path in self.retrained.rglob("*") if path.is_symlink() or path.is_file()}
+        of_run = {*there.files_of(self.retrained), *there.unfinished_of(self.retrained)}
+        return sorted(every - of_run - {self.retrained / lease.NAME})
 
     def _require_current(self) -> None:
         if (self.root / _OLD_STATE).exists():

@@ -5,11 +5,13 @@ from it. It is replayed through KerasTuner's own methods. What plain KerasTuner 
 beside it.
 """
 
+import contextlib
 import functools
 import json
 import math
 import os
 import pathlib
+import zlib
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -207,7 +209,7 @@ class Proposals:
         self.oracle.end_trial(ended)
 
     def _log(self, event: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(event, allow_nan=False).encode() + b"\n")
+        self._file.write(_line(event) + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -215,17 +217,32 @@ class Proposals:
         """Repeats the events of the log, and removes a last line that a kill has torn."""
         text = self._file.read()
         whole = text.rfind(b"\n") + 1
+        self._require_torn(text[whole:], path)
         self._file.truncate(whole)
         self._file.seek(whole)
         for number, line in enumerate(text[:whole].splitlines(), start=1):
             try:
-                self._repeat(json.loads(line))
+                event = json.loads(line)
+                del event["crc"]
+                if _line(event) != line:
+                    raise ValueError("its checksum is another")
+                self._repeat(event)
             except (ValueError, KeyError, TypeError) as error:
                 raise RunError(
                     f"Line {number} of {path} can't be read ({error}). Restore the file, or begin "
                     "a search in another folder."
                 ) from error
         self.oracle.logged = None
+
+    @staticmethod
+    def _require_torn(tail: bytes, path: pathlib.Path) -> None:
+        """Refuses a last line that is whole but for its end: no kill leaves one."""
+        with contextlib.suppress(ValueError):
+            json.loads(tail[:-1])
+            raise RunError(
+                f"The last line of {path} has another end than was written. Restore the file, or "
+                "begin a search in another folder."
+            )
 
     def _repeat(self, event: Any) -> None:
         match event:
@@ -244,3 +261,9 @@ class Proposals:
                 self._over, self.oracle.exhausted = True, exhausted
             case _:
                 raise ValueError("no event")
+
+
+def _line(event: Mapping[str, Any]) -> bytes:
+    """A line of the log, without its end: the event and a checksum of it."""
+    crc = zlib.crc32(json.dumps(event, allow_nan=False).encode())
+    return json.dumps({**event, "crc": crc}, allow_nan=False).encode()

@@ -41,7 +41,7 @@ def retrain(
     """
     identity = Identity("tuning.main", {**config.to_json(), "trial": origin["trial"]})
     there = Manifest.read(path)
-    other = there is not None and there.flags != identity.flags
+    other = there is not None and there.flags.get("trial") != origin["trial"]
     with run_dir.create(path, "", identity, overwrite=other) as folder:
         if run_dir.nothing_left(folder):
             return

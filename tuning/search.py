@@ -11,7 +11,7 @@ from trainer.evaluation.metrics import NOTICE
 from trainer.execution.local import opened_executor
 from trainer.execution.ray import Cluster
 from trainer.execution.tasks import Executor, Task
-from trainer.run import files, saved_folds
+from trainer.run import command, files, saved_folds
 from trainer.run.errors import ConfigError, RunError
 from trainer.run.saved_folds import SavedFolds
 from trainer.training.setup import Setup
@@ -25,6 +25,7 @@ from tuning.table import Table
 _EXHAUSTED = "The search is exhausted: no configuration is left that was not tried."
 
 
+@command.deferred()  # TensorFlow can crash where an exception strikes inside of it
 def run(
     search: Spec,
     cluster: Cluster | None = None,

@@ -99,8 +99,10 @@ def test_a_changed_bit_is_refused_and_made_again(data_dir, tmp_path, capsys):
     capsys.readouterr()
     trainer.fit(run.config, tmp_path)
     assert "The run goes on at the end of its training." in capsys.readouterr().out
-    for name in ("metrics.json", "predictions.csv", "model.keras"):
+    for name in ("metrics.json", "predictions.csv"):
         assert (tmp_path / name).read_bytes() == before[tmp_path / name], name
+    images = np.full((1, 40, 50, 1), 7, np.uint8)
+    assert trainer.load(tmp_path).model().predict(images, verbose=0).shape == (1, 4)
 
 
 def test_the_best_epoch_so_far_can_be_used_at_any_time(data_dir, tmp_path):

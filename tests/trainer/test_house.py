@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "execution": GROUND | {"input_pipeline", "model", "training"},
     "train": GROUND | set(ROOMS),
     "cross_validation": GROUND | set(ROOMS),
-    "seeds": {"config", "run", "evaluation", "train"},
+    "seeds": {"config", "run", "evaluation", "training", "train"},
     "api": {"config", "run", "evaluation", "execution", "train", "cross_validation"},
 }
 OF_COMMANDS = {"config", "config_flags", "run", "train", "seeds", "cross_validation",

@@ -109,7 +109,8 @@ class Killed(BaseException):
     """In place of SIGKILL: nothing is saved when it is raised."""
 
 
-@pytest.mark.parametrize("at", [pytest.param((1, 2), marks=pytest.mark.slow), (2, 3)])
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [(1, 2), (2, 3)])
 def test_killed_in_the_middle_it_goes_on_by_fold_and_within_one(at, quick, tmp_path, monkeypatch):
     """Of two configurations in two folds: four trainings."""
     monkeypatch.setattr(Training, "steps_per_call", lambda self, plan: 1)

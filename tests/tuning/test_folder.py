@@ -3,12 +3,13 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from tests.helpers import searches
+from tests.helpers import run_folders, searches
 from trainer.run import files
 from trainer.run.errors import ConfigError, RunError
 from tuning.folder import Folder
@@ -98,6 +99,22 @@ def test_overwrite_removes_what_a_search_wrote_and_nothing_else(begun):
     with pytest.raises(ConfigError, match=r"thesis\.txt"), begun.held(SAME, overwrite=True):
         pass
     assert (begun.root / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["thesis.svg", "plots/thesis.svg", "mine/thesis.svg"])
+def test_overwrite_removes_no_file_of_a_user_from_the_run_of_the_best_values(name, begun):
+    shutil.rmtree(begun.retrained)
+    mine = run_folders.left(begun.retrained, finished=True) / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    before = contents(begun)
+    with pytest.raises(ConfigError, match=r"thesis\.svg"), begun.held(SAME, overwrite=True):
+        pass
+    assert contents(begun) == before
+    mine.unlink()
+    with begun.held(SAME, overwrite=True):
+        begun.begin(SAME)
+        assert not begun.retrained.exists()
 
 
 def test_a_search_that_fails_before_it_begins_leaves_no_folder(tmp_path):

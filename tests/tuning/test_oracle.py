@@ -5,13 +5,16 @@ import json
 import math
 import pathlib
 import random
+import re
 
 import keras_tuner
+import numpy as np
 import pytest
 
+from tests.helpers import flips
 from trainer.config import Config
 from trainer.run.errors import RunError
-from tuning import samplers
+from tuning import oracle, samplers
 from tuning.oracle import Proposals
 from tuning.settings import Settings
 from tuning.space import Space
@@ -333,11 +336,25 @@ def test_a_log_of_values_that_hyperband_does_not_propose_is_refused(changed, tmp
     searched("hyperband", path, 0)
     lines = path.read_text().splitlines()
     event = json.loads(lines[20])
+    del event["crc"]
     event["values"][changed] += 1
-    lines[20] = json.dumps(event)
+    lines[20] = oracle._line(event).decode()
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(RunError, match=r"Line 21 of .* another version"):
         opened("hyperband", path)
+
+
+def test_a_changed_bit_is_refused_and_named(tmp_path):
+    path = tmp_path / "log.jsonl"
+    searched("random", path, 3)
+    before, rng = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(flips.COUNT):
+        with flips.one_bit(path, rng), pytest.raises(RunError, match=re.escape(str(path))):
+            opened("random", path)
+        assert path.read_bytes() == before
+    path.write_bytes(before[:-1] + b"\v")  # the end of the last line
+    with pytest.raises(RunError, match=r"The last line of .*log\.jsonl has another end"):
+        opened("random", path)
 
 
 # Plain KerasTuner

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 
+import keras
 import pytest
 
 from tests.helpers import searches
 from tests.helpers.searches import search, table
-from trainer import cross_validation
+from trainer import cross_validation, train
 from trainer.run.errors import ConfigError, RunError
+from trainer.training.training import Training
 from tuning import retraining, trainings
 from tuning import trial as trial_lib
 
@@ -201,6 +203,36 @@ def test_a_search_killed_in_its_closing_comparison_goes_on_by_fold(
     assert len(trained) == 2 and not {*trained} & {*first}
     assert json.loads((tmp_path / "search" / "final.json").read_text())["folds"] == 3
     assert not (tmp_path / "search" / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_a_search_killed_while_its_best_values_are_trained_goes_on_there(
+    quick, undisturbed, tmp_path, monkeypatch
+):
+    flags, left = (*quick, *SPACE, "--max_trials=4", "--checkpoint_every=0"), iter(range(4))
+    for name in ("killed", "whole"):
+        shutil.copytree(undisturbed / "random", tmp_path / name)
+    train_and_evaluate = train.train_and_evaluate
+
+    def step(batch, logs):
+        if next(left, None) is None:
+            raise Killed
+
+    def dying(*arguments, **options):
+        kill = keras.callbacks.LambdaCallback(on_train_batch_end=step)
+        return train_and_evaluate(*arguments, callbacks=[kill], **options)
+
+    monkeypatch.setattr(trial_lib, "run", None)  # no trial runs again
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(train, "train_and_evaluate", dying)
+        patch.setattr(Training, "steps_per_call", lambda self, plan: 1)
+        search(tmp_path / "killed", *flags, retrain_best=True)
+    assert not (tmp_path / "killed" / "retrained" / "metrics.json").exists()
+    for name in ("killed", "whole"):
+        assert search(tmp_path / name, *flags, retrain_best=True)
+    for name in ("history.csv", "predictions.csv", "metrics.json"):
+        killed, whole = (tmp_path / each / "retrained" / name for each in ("killed", "whole"))
+        assert killed.read_bytes() == whole.read_bytes()
 
 
 def test_nobody_takes_a_search_whose_best_values_are_trained(

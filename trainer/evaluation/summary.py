@@ -145,12 +145,12 @@ def seeds_summary(result: Mapping[str, Any], run_dir: pathlib.Path) -> str:
     for key, label in (("n", "images"), ("groups", "patient groups")):
         rows.append([label, "", *(str(each[key]) for each in splits.values())])
     explained = (
-        "The deviation is that of chance in training. What the choice of patients adds is in the "
+        "  The deviation is that of chance in training. What the choice of patients adds is in the "
         "interval of each run."
     )
     parts = [
         _heading(result["dataset"], f"{len(result['seeds'])} seeds"),
-        f"balanced accuracy\n{table(rows, indent=2)}\n  {wrapped(explained, indent=2)}",
+        f"balanced accuracy\n{table(rows, indent=2)}\n{wrapped(explained, indent=2)}",
         _places(run_dir, "seeds.json, seed_*/", curves=True),
     ]
     return "\n" + "\n\n".join(parts)

@@ -9,6 +9,7 @@ from trainer.augmentation import random
 from trainer.input_pipeline.dataset import Images
 from trainer.input_pipeline.plan import Fill, Plan
 from trainer.input_pipeline.stages import OpenStages, Stage
+from trainer.run import command
 from trainer.run.progress import progress
 
 BATCH = 64  # images through the network at a time, on each device: what a kill costs here
@@ -60,6 +61,7 @@ def fill(
                 computed += count
                 bar.update(count)
                 on_progress()
+                command.raise_if_interrupted()
     return computed
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from trainer.input_pipeline import decode, resize
 from trainer.input_pipeline.cache import CachedRows, Spec
 from trainer.input_pipeline.dataset import Dataset, Images
+from trainer.run import command
 from trainer.run.progress import progress
 
 # From rows of the stage below, [batch, ...], and float32 [batch, DRAWS] where views are drawn here.
@@ -122,3 +123,4 @@ def fill_squares(
                     new = each.missing(few.digests[at], 0)
                     each.append(few.digests[at[new]], 0, squares[size][new])
             bar.update(len(at))
+            command.raise_if_interrupted()

@@ -41,6 +41,7 @@ def _here() -> dict[str, str]:
 
 
 HERE = _here()
+_held: set[str] = set()  # tokens of this process' leases
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +94,8 @@ class Holder:
 
     def is_gone(self) -> bool:
         """Whether the process is seen to have ended; False where that can't be seen from here."""
+        if self.is_here() and self.pid == os.getpid():
+            return self.token not in _held  # else it was replaced (exec) while it had the folder
         return self.is_here() and _start_of(self.pid) not in (self.start, None)
 
 
@@ -139,6 +142,7 @@ class Lease:
         """
         self.path = pathlib.Path(folder) / NAME
         self._holder = Holder.of_this_process()
+        _held.add(self._holder.token)
         self._file = self._taken()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._renew, name=f"lease of {folder}", daemon=True)
@@ -169,6 +173,7 @@ class Lease:
         """Gives the folder back."""
         self._closed.set()
         self._thread.join()
+        _held.discard(self._holder.token)
         if self._is_ours(_read(self.path)):
             self.path.unlink(missing_ok=True)
         self._file.close()

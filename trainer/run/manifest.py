@@ -9,7 +9,7 @@ import fnmatch
 import hashlib
 import json
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from trainer.run import files
@@ -40,7 +40,7 @@ CONTENTS = (
 )
 # Flags that name where a run is and how often it is saved: it is the same run whatever they are.
 OF_THE_MACHINE = ("data_dir", "cache_dir", "cache_gib", "checkpoint_every", "distribute")
-GROWS = ("epochs", "fine_tune_epochs", "seeds")  # flags that may be higher when a run goes on
+GROWING = ("epochs", "fine_tune_epochs", "seeds")  # those of a training that may be higher
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +50,12 @@ class Identity:
     Attributes:
         command: Its name.
         flags: As given, defaults too, by name; kept as they come back from JSON.
+        may_grow: Names of those that may be higher when the run goes on.
     """
 
     command: str
     flags: Mapping[str, Any]
+    may_grow: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Makes the flags comparable with those of a file."""
@@ -169,7 +171,7 @@ def require_whole(folder: pathlib.Path, name: str) -> None:
 
 
 def grown(folder: pathlib.Path, before: Manifest, now: Identity) -> dict[str, tuple[int, int]]:
-    """The flags of `GROWS` that are higher than those of a run that is there.
+    """The flags of `may_grow` that are higher than those of a run that is there.
 
     A flag is also the same where it has the value that the run resolved it to.
 
@@ -197,7 +199,7 @@ def grown(folder: pathlib.Path, before: Manifest, now: Identity) -> dict[str, tu
     }
     higher = {
         name: (before.flags[name], now.flags[name])
-        for name in GROWS
+        for name in now.may_grow
         if name in before.flags and now.flags.get(name, 0) > before.flags[name]
     }
     allowed = {**same, **{name: now.flags[name] for name in higher}}

@@ -128,7 +128,7 @@ def test_the_same_flags_go_on(changes, begun, tmp_path):
 
 
 def test_epochs_may_grow(begun, tmp_path):
-    now = Identity("trainer.main", {**FLAGS, "epochs": 8})
+    now = Identity("trainer.main", {**FLAGS, "epochs": 8}, ("epochs",))
     assert manifest.grown(tmp_path, begun, now) == {"epochs": (5, 8)}
 
 

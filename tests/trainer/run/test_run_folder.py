@@ -79,7 +79,7 @@ def test_what_killed_processes_left_unfinished_goes_when_the_run_goes_on(tmp_pat
 @pytest.mark.parametrize("finished", [False, True])
 def test_epochs_that_grew_are_written_down(finished, tmp_path):
     left(tmp_path, finished=finished)
-    longer = Identity("trainer.main", {**FLAGS, "epochs": 8, "cache_dir": "/b"})
+    longer = Identity("trainer.main", {**FLAGS, "epochs": 8, "cache_dir": "/b"}, ("epochs",))
     origin = {"config": {**FLAGS, "epochs": 8}}
     with opened(tmp_path, longer) as folder:
         assert folder.state == ("finished" if finished else "started")
@@ -90,6 +90,8 @@ def test_epochs_that_grew_are_written_down(finished, tmp_path):
     assert "--epochs=8\n" in (tmp_path / "flags.txt").read_text()
     with pytest.raises(ConfigError, match="--epochs is 5, and was 8"):
         state(tmp_path)
+    with pytest.raises(ConfigError, match="--epochs is 9, and was 8"):  # of one that may not grow
+        state(tmp_path, Identity("trainer.main", {**FLAGS, "epochs": 9}))
 
 
 @pytest.mark.parametrize("name", ["config.json", "flags.txt"])
