@@ -11,6 +11,7 @@ in files of every kind that we write, and what reads them has to find it. Status
 lost.
 
 A moment is drawn evenly over the time that its phase takes, from when the command has reached it.
+Commands read their own file again when they start, so the sources must not change meanwhile.
 """
 
 import argparse
@@ -116,7 +117,7 @@ class Runs:
         """Commands that end early so many times in all; those that did not are drawn again."""
         outcomes: list[Outcome] = []
         for turn in range(_ROUNDS):
-            missing = count - sum(len(each.phases) for each in outcomes)
+            missing = count - sum(len(each.phases) or bool(each.faults) for each in outcomes)
             if missing <= 0:
                 break
             cases = _cases(how, missing, random.Random(f"{self.seed} {how} {turn}"))

@@ -80,8 +80,8 @@ def chaos(scratch: pathlib.Path, seed: int = 1, **numbers: int) -> str:
 
 
 def test_nothing_is_lost_by_a_kill_and_a_power_cut(tmp_path):
-    """In filling the cache, and in fine-tuning."""
-    printed = chaos(tmp_path, seed=4, kills=1, power_cuts=1)
+    """In fine-tuning, and in the training of the head."""
+    printed = chaos(tmp_path, seed=22, kills=1, power_cuts=1)
     assert printed.count("bit-equal, ") == printed.count(", a state every ") >= 2
 
 

@@ -134,8 +134,8 @@ def cross_validate(
     if folder is not None:
         predictions.write(folder.path / "predictions.csv", table)
         files.write_json(folder.path / "crossval.json", result)
-        saved.remove()
         folder.finish()
+        saved.remove()  # which only what is finished can do without
         print(summary.cross_validation_summary(result, folder.path))
     return result
 

@@ -17,6 +17,7 @@ from trainer.run.errors import ConfigError
 
 NAME = "manifest.json"
 CONFIG, FLAGS = "config.json", "flags.txt"
+FOLDS = "checkpoints/fold_*"  # of a cross-validation under way
 FOLDERS = ("plots", "tensorboard", "checkpoints")
 # All that a run may write, relative to its folder; patterns where no name is known ahead.
 CONTENTS = (
@@ -36,7 +37,7 @@ CONTENTS = (
     "plots/gallery.png",
     "tensorboard/events.out.tfevents.*.covid_tfds",
     "checkpoints/state",
-    "checkpoints/fold_*",
+    FOLDS,
 )
 # Flags that name where a run is and how often it is saved: it is the same run whatever they are.
 OF_THE_MACHINE = ("data_dir", "cache_dir", "cache_gib", "checkpoint_every", "distribute")
@@ -126,7 +127,7 @@ class Manifest:
         """The manifest of the run with what its files hold now, which is on the disk."""
         content = {}
         for path in self.files_of(folder):
-            if path != folder / NAME:
+            if path != folder / NAME and not path.match(FOLDS):
                 files.flush(path)  # TensorBoard's are written by TensorFlow
                 content[path.relative_to(folder).as_posix()] = _content(path)
         return dataclasses.replace(self, files=content)
