@@ -171,6 +171,12 @@ def _unless_near(path: pathlib.Path, whole: Whole) -> str:
     return "" if np.allclose(*tables, atol=1e-3) else "other predictions.csv"
 
 
+def _named(path: pathlib.Path, copy: pathlib.Path, root: pathlib.Path, of: Templates) -> str:
+    """The same command names the file, which nothing else depends on."""
+    place = dataclasses.replace(_place(root, of.shared), run=copy)
+    return _unless(_ended(chaos_runs.start(TRAIN, place)), 0, f"{path} is damaged")
+
+
 def _refused(kind: str) -> Callable[..., str]:
     def check(path: pathlib.Path, copy: pathlib.Path, root: pathlib.Path, of: Templates) -> str:
         """The same command names the file, and does nothing."""
@@ -274,7 +280,7 @@ KINDS: dict[str, tuple[str, str, Callable[..., str]]] = {
     "state of a fold": (FOLDS_BEGUN, "checkpoints/*.state", _fold),
     "crossval, its results": (FOLDS_FINISHED, "*[!t].[cj]*", _ENDED_FOLDS),
     "ended, manifest.json": (FINISHED, "manifest.json", _refused(TRAIN)),
-    "ended, saved state": (FINISHED, "checkpoints/state", _refused(TRAIN)),
+    "ended, saved state": (FINISHED, "checkpoints/state", _named),
     "model.keras": (FINISHED, "model.keras", _ENDED),
     "metrics.json": (FINISHED, "metrics.json", _ENDED),
     "predictions.csv": (FINISHED, "predictions.csv", _ENDED),

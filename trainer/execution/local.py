@@ -54,7 +54,8 @@ class LocalExecutor:
         for _ in range(tasks.MEMORY_TRIES):
             try:
                 ended = tasks.run(task, self.setup)
-                command.raise_if_interrupted()  # TensorFlow can make a failure of an interrupt
+                if ended.failure:  # which TensorFlow can make of an interrupt
+                    command.raise_if_interrupted()
                 return ended
             except MemoryError as error:
                 reason = str(error)

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from trainer.run import files, lease
+from trainer.run import files, lease, saved_state
 from trainer.run.errors import ConfigError, RunError
 from trainer.run.lease import Lease
 from trainer.run.manifest import CONFIG, FOLDERS, NAME, Identity, Manifest, grown
@@ -67,7 +67,10 @@ def nothing_left(folder: RunFolder) -> bool:
     """
     if folder.state != "finished" or folder.grown:
         return False
-    if damaged := folder.damaged():
+    damaged = folder.damaged()
+    if damaged == [saved_state.FILE]:  # nothing else depends on it
+        print(f"{folder.path / damaged[0]} is damaged: the run can't be made longer.", flush=True)
+    elif damaged:
         print(f"{', '.join(damaged)} of {folder.path} {_NOT_WHOLE}", flush=True)
         return False
     print(f"{folder.path} holds this run, and it has ended. --overwrite begins it again.")

@@ -119,7 +119,8 @@ class Checkpoints:
             every: Seconds between two saved states, more where saving would take over a hundredth
                 of the time; 0 saves whenever it can be done.
             events: Folder of the run's TensorBoard files, which `rewind` brings back to the state.
-            at_ends: Whether to save at the end of each phase, too.
+            at_ends: Whether to save at the end of each phase, too; else only at those of a training
+                that has been saved before.
 
         Raises:
             files.DamagedError: The file is not what was written.
@@ -164,7 +165,7 @@ class Checkpoints:
         Raises:
             RunError: The state is of another network.
         """
-        values, arrays = self.saved.values, self.saved.arrays
+        values, arrays, self._at_ends = self.saved.values, self.saved.arrays, True
         for name, variables in _variables(training, steps).items():
             stored = [array for key, array in arrays.items() if key.startswith(f"{name}/")]
             if [each.shape for each in stored] != [tuple(each.shape) for each in variables]:
@@ -226,6 +227,7 @@ class Checkpoints:
         """Saves a state if that is due, or a phase has ended; arguments as for `save`."""
         if self.due or (end_of_phase and self._at_ends):
             self.save(*args, **kwargs)
+            self._at_ends = True
 
     def _sizes(self) -> dict[str, int]:
         """Bytes of each TensorBoard file of the run, which are on the disk then."""

@@ -1,5 +1,6 @@
 """Tasks in this process."""
 
+import signal
 import types
 
 import pytest
@@ -16,6 +17,11 @@ def returns(setup, value):
 
 def raises(setup, error):
     raise error
+
+
+def interrupted(setup):
+    signal.raise_signal(signal.SIGTERM)
+    return "done"
 
 
 def runs_out_of_memory(setup, times, calls):
@@ -74,6 +80,15 @@ def test_an_interrupt_that_got_lost_is_raised(local, monkeypatch):
     monkeypatch.setattr(command, "_interrupted", True)
     local.submit(Task("a", returns, (1,)))
     with pytest.raises(KeyboardInterrupt):
+        local.next()
+    assert local.pending == 1
+
+
+def test_a_task_that_ended_when_the_signal_came_is_not_lost(local):
+    for name in ("a", "b"):
+        local.submit(Task(name, interrupted, ()))
+    with pytest.raises(SystemExit), command.stopped(""), command.deferred():
+        assert local.next() == Ended(Task("a", interrupted, ()), "done")
         local.next()
     assert local.pending == 1
 

@@ -239,6 +239,32 @@ def test_other_flags_are_refused_and_nothing_is_touched(finished, tmp_path):
     assert contents(tmp_path) == before
 
 
+ENDED = {
+    (): (True, "{0} holds this run, and it has ended. --overwrite begins it again.\n"),
+    ("history.csv", "metrics.json"): (
+        False, "history.csv, metrics.json of {0} are missing or damaged: what follows the training "
+        "is done again.\n",
+    ),
+    ("checkpoints/state",): (
+        True, "{0}/checkpoints/state is damaged: the run can't be made longer.\n{0} holds this "
+        "run, and it has ended. --overwrite begins it again.\n",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damaged", ENDED)
+def test_a_run_that_has_ended_is_left_alone_unless_something_of_it_is_damaged(
+    damaged, tmp_path, capsys
+):
+    left(tmp_path, finished=True)
+    for name in damaged:
+        (tmp_path / name).write_text("another")
+    with opened(tmp_path) as folder:
+        nothing = run_dir.nothing_left(folder)
+    done, printed = ENDED[damaged]
+    assert (nothing, capsys.readouterr().out) == (done, printed.format(tmp_path))
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_whose_manifest_is_damaged_is_left_alone(overwrite, tmp_path):
     path = left(tmp_path, finished=True) / "manifest.json"

@@ -114,6 +114,13 @@ def test_a_fold_is_saved_only_when_that_is_due(ready, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_fold_that_was_saved_is_saved_at_its_end_too(ready, tmp_path):
+    """It is longer than what may be lost."""
+    checkpoints = Checkpoints(tmp_path / "state", every=0.0, at_ends=False)
+    train_phases(ready(epochs=1), seed=1, checkpoints=checkpoints)
+    assert saved_state.read(tmp_path / "state").values["ended"]
+
+
 def test_saving_takes_at_most_a_hundredth_of_the_time(ready, tmp_path, monkeypatch):
     """Whatever the disk: a state that took a second is followed by none for 100."""
     clock = types.SimpleNamespace(now=0.0)
