@@ -193,12 +193,13 @@ def _our_folds(
     from trainer import cross_validation
     from trainer.config import Config
     from trainer.evaluation import predictions
+    from trainer.run import run_dir
 
     given = {name: values[name].value for name in ("data_dir", "cache_dir", "classes", "epochs")}
     config = Config(**{"dataset": "article", **given, **setting})
     with tempfile.TemporaryDirectory() as folder:
         result = cross_validation.cross_validate(
-            config, _FOLDS, values.our_seeds, pathlib.Path(folder)
+            config, _FOLDS, values.our_seeds, run_dir.plain(pathlib.Path(folder))
         )
         table = predictions.read(f"{folder}/predictions.csv")
     repeats = (values.our_seeds, len(images))

@@ -21,6 +21,7 @@ from benchmarks import scale, trainings
 from trainer import train
 from trainer.config import Config
 from trainer.input_pipeline import batches, dataset
+from trainer.run import run_dir
 
 _EPOCHS = 2
 _SCORED = ("validation", "test")
@@ -79,7 +80,7 @@ def peaks_of(part: str, config: Config, *, held: bool) -> dict[str, float]:
     else:
         training = Peaks()
         with tempfile.TemporaryDirectory() as folder:
-            train.train_and_evaluate(config, pathlib.Path(folder), [training])
+            train.train_and_evaluate(config, run_dir.plain(pathlib.Path(folder)), [training])
         peaks = {"train": training.train, "evaluate": peak()}
     swapped = getattr(psutil.Process().memory_full_info(), "swap", 0)
     return {**peaks, "swapped": swapped / 2**20}

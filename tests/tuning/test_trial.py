@@ -63,9 +63,9 @@ def test_a_trial_in_folds_is_the_trainers_cross_validation(quick, tmp_path):
     trials = open_trials(*quick, *ALL, "--folds=2", "--executions_per_trial=2", "--epochs=4")
     values = {**ONE, "head_units": 64, "learning_rate": 3e-3}
     measured = trials(**values)
-    by_fold = cross_validation.cross_validate(trials.space.config(values), 2, 2, tmp_path)[
-        "by_fold"
-    ]
+    by_fold = cross_validation.cross_validate(
+        trials.space.config(values), 2, 2, run_dir.plain(tmp_path)
+    )["by_fold"]
     assert measured["val_balanced_accuracy"] == pytest.approx(by_fold["mean"])
     assert measured["val_balanced_accuracy_sd"] == pytest.approx(by_fold["sd"])
     assert by_fold["sd"] > 0

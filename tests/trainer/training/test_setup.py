@@ -12,6 +12,7 @@ from tests.helpers.trainings import quick
 from trainer.config import Config
 from trainer.evaluation import baselines
 from trainer.input_pipeline import decode, resize
+from trainer.run import run_dir
 from trainer.run.errors import RunError
 from trainer.training import setup as setup_lib
 from trainer.training.setup import set_up
@@ -97,7 +98,7 @@ def test_normalization_is_fitted_on_the_train_images(made, monkeypatch, normaliz
 
 def test_the_origin_holds_all_that_a_run_depends_on(made, tmp_path):
     setup = made({"hparams": {"file": "a.json"}, "other": None}, dataset="tiny")
-    setup.write_origin(tmp_path)
+    run_dir.plain(tmp_path).begin(setup.origin)
     written = json.loads((tmp_path / "config.json").read_text())
     assert written["hparams"] == {"file": "a.json"} and "other" not in written
     assert Config.read(tmp_path) == setup.config
