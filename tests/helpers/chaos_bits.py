@@ -69,7 +69,7 @@ def prepared(root: pathlib.Path, shared: Place, whole: dict[str, Whole]) -> Temp
     life.child.wait(lambda: life.reached("fine_tune") and _fine_tuned(life))
     life.child.kill()
     life = chaos_runs.start(CROSSVAL, folds, 0.0)
-    life.child.wait(lambda: len(list(folds.run.glob("checkpoints/fold_*"))) > 1)
+    life.child.wait(lambda: _between_folds(folds.run))
     life.child.kill()
     again = _place(root / "again", shared)
     shutil.copytree(folds.run, again.run)
@@ -92,6 +92,13 @@ def prepared(root: pathlib.Path, shared: Place, whole: dict[str, Whole]) -> Temp
     if (root / "weights" / weights.CONVERTED_FILE).exists():
         folders[WEIGHTS] = root / "weights"
     return Templates(shared, folders, whole, left)
+
+
+def _between_folds(run: pathlib.Path) -> bool:
+    """Whether one fold has ended and another one has a state."""
+    names = {path.name for path in run.glob("checkpoints/fold_*")}
+    ended = {name for name in names if "." not in name}
+    return bool(ended) and bool({name.partition(".")[0] for name in names} - ended)
 
 
 def _search(folder: pathlib.Path, root: pathlib.Path, shared: Place) -> chaos_runs.Life:
