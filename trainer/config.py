@@ -14,7 +14,7 @@ from typing import Any
 
 from trainer.augmentation import presets
 from trainer.run.errors import ConfigError, RunError
-from trainer.run.files import expanded
+from trainer.run.files import expanded, flag_lines
 
 BLOCKS = ("block1", "block2", "block3", "block4", "block5")
 NORMALIZATIONS = ("imagenet", "featurewise", "zca")
@@ -252,7 +252,7 @@ class Config:
 
     def to_flags(self) -> str:
         """Lines for a `--flagfile` that repeats the run."""
-        return "".join(f"--{name}={value}\n" for name, value in self.to_json().items())
+        return flag_lines(self.to_json())
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Config":

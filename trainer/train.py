@@ -19,10 +19,10 @@ from trainer.input_pipeline.dataset import Dataset, joined
 from trainer.model import saved as saved_model
 from trainer.model.networks import build
 from trainer.run import command, saved_state
-from trainer.run.manifest import Manifest
+from trainer.run.manifest import EVENTS, Manifest
 from trainer.run.run_dir import RunFolder
 from trainer.training import callbacks as callbacks_lib
-from trainer.training.checkpoint import EVENTS, Checkpoints, require_phases
+from trainer.training.checkpoint import Checkpoints, require_phases
 from trainer.training.loop import train_phases
 from trainer.training.setup import Setup, set_up
 from trainer.training.training import Training

@@ -168,6 +168,11 @@ def unfinished(path: pathlib.Path) -> str | None:
     return match[1] if match else None
 
 
+def flag_lines(flags: Mapping[str, Any]) -> str:
+    """Lines for a `--flagfile`: values by the names of their flags."""
+    return "".join(f"--{name}={value}\n" for name, value in flags.items())
+
+
 def write_json(path: str | os.PathLike, values: Any) -> None:
     """Writes JSON that other tools can read, whole: no NaN, no infinity.
 

@@ -12,12 +12,13 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
-from trainer.run import files
+from trainer.run import files, saved_folds, saved_state
 from trainer.run.errors import ConfigError
 
 NAME = "manifest.json"
 CONFIG, FLAGS = "config.json", "flags.txt"
-FOLDS = "checkpoints/fold_*"  # of a cross-validation under way
+FOLDS = f"{saved_folds.FOLDER}/{saved_folds.NAMES}"  # of a cross-validation under way
+EVENTS = ".covid_tfds"  # how the names of a run's own TensorBoard files end
 FOLDERS = ("plots", "tensorboard", "checkpoints")
 # All that a run may write, relative to its folder; patterns where no name is known ahead.
 CONTENTS = (
@@ -35,8 +36,8 @@ CONTENTS = (
     "plots/confusion.png",
     "plots/roc.png",
     "plots/gallery.png",
-    "tensorboard/events.out.tfevents.*.covid_tfds",
-    "checkpoints/state",
+    f"tensorboard/events.out.tfevents.*{EVENTS}",
+    saved_state.FILE,
     FOLDS,
 )
 # Flags that name where a run is and how often it is saved: it is the same run whatever they are.

@@ -128,7 +128,7 @@ class RunFolder:
         """Writes config.json, and flags.txt, a `--flagfile` that repeats the run."""
         flags = {**now.flags, **now.origin.get("config", {})}
         texts = {
-            FLAGS: "".join(f"--{name}={value}\n" for name, value in flags.items()),
+            FLAGS: files.flag_lines(flags),
             CONFIG: json.dumps(now.origin, indent=1) + "\n",
         }
         for name, text in texts.items():

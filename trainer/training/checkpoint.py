@@ -19,11 +19,11 @@ import numpy as np
 from trainer.config import Phase
 from trainer.run import files, saved_state
 from trainer.run.errors import ConfigError, RunError
+from trainer.run.manifest import EVENTS
 from trainer.training import callback_state
 from trainer.training.steps import Steps
 from trainer.training.training import Training
 
-EVENTS = ".covid_tfds"  # how the names of a run's own TensorBoard files end
 _LONGEST_SHARE = 0.01  # of the time that goes into saving
 
 
