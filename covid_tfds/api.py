@@ -36,10 +36,10 @@ def build(
     """
     mode = tfds.download.GenerateMode
     asked = tfds.download.DownloadConfig(
-        manual_dir=manual_dir and os.path.expanduser(manual_dir),
+        manual_dir=manual_dir,
         download_mode=mode.REUSE_CACHE_IF_EXISTS if overwrite else mode.REUSE_DATASET_IF_EXISTS,
     )
-    builder = Builder(config=config, data_dir=data_dir and os.path.expanduser(data_dir))
+    builder = Builder(config=config, data_dir=data_dir)
     builder.always_summary = True
     builder.download_and_prepare(download_config=asked)
     return builder

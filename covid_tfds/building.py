@@ -5,22 +5,36 @@ import contextlib
 import datetime
 import errno
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
 import tensorflow_datasets as tfds
-from absl import logging
 from etils import epath
 
-from covid_tfds import digests, find_sources, replacing
+from covid_tfds import digests, find_sources, paths, progress, replacing
 from covid_tfds.errors import DatasetError, under_tfds_command
 from covid_tfds.report import SUMMARY, next_command
+from covid_tfds.sources import wording
 
-# As the kernel, TensorFlow and TFDS say it.
-_FULL = re.compile("No space left on device|Not enough disk space")
+# What a full disk is called by the kernel, and so by TensorFlow, and the sentence for it.
+_FULL = {
+    errno.ENOSPC: (
+        "No space left on device",
+        "The disk of {folder} is full: a build needs the room of the dataset and of its pixels "
+        "(about 150 KiB an image) besides. Free some, or give another --data_dir.",
+    ),
+    errno.EDQUOT: (
+        "Disk quota exceeded",
+        "Your quota on the disk of {folder} is used up. Free some, or give another --data_dir.",
+    ),
+    errno.EFBIG: (
+        "File too large",
+        "A file grows beyond what this session may write to {folder} (`ulimit -f` shows it). Raise "
+        "the limit, and build again.",
+    ),
+}
 
 
 class Info(tfds.core.DatasetInfo):
@@ -40,7 +54,8 @@ class Info(tfds.core.DatasetInfo):
         """Writes it, then the digests of all files; then the dataset's name is free for it."""
         super().write_to_directory(dataset_info_dir, all_metadata)
         folder = epath.Path(dataset_info_dir)
-        digests.write(folder, digests.of_files(folder, self.known_digests))
+        with progress.shown("flushing the files to the disk"):
+            digests.write(folder, digests.of_files(folder, self.known_digests))
         replacing.make_room(folder)
 
 
@@ -67,8 +82,7 @@ def prepare(
         raise DatasetError(
             f"max_examples_per_split is {asked.max_examples_per_split}; give 0 or more."
         )
-    if under_tfds_command():
-        logging.set_verbosity(logging.ERROR)  # TFDS logs every step; errors stay
+    asked.manual_dir = asked.manual_dir and paths.expanded(asked.manual_dir)
     replace = asked.download_mode.overwrite_dataset
     replacing.recover(builder)
     if builder.is_prepared() and not replace:
@@ -77,7 +91,9 @@ def prepare(
         if under_tfds_command() or always_summary:
             _show_last(_summary(builder, asked.manual_dir, built_before=True))
         return
-    with replacing.alone(builder), full_disk_message(builder.data_path):
+    if under_tfds_command():
+        print(f"building {builder.info.full_name} in {builder.data_dir_root}", flush=True)
+    with replacing.alone(builder):
         # Another build may have made it while this one waited.
         built_before = builder.is_prepared() and not replace
         if built_before:
@@ -102,23 +118,65 @@ def _require_same_request(builder: tfds.core.DatasetBuilder) -> None:
 
 
 @contextlib.contextmanager
-def full_disk_message(folder: epath.Path) -> Iterator[None]:
-    """Turns a full disk into one sentence.
+def disk_messages(folder: os.PathLike | str | None) -> Iterator[None]:
+    """Turns what a disk refuses into one sentence.
+
+    Args:
+        folder: Of the datasets; None: TFDS' own.
 
     Raises:
-        DatasetError: The disk is full.
+        DatasetError: The disk is full, or refuses something else.
     """
     try:
         yield
+    except DatasetError:
+        raise
     except Exception as error:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if not full and not _FULL.search(str(error)):
+        why = _refused_by_disk(error, os.fspath(folder or tfds.core.constants.DATA_DIR))
+        if why is None:
             raise
         raise DatasetError(
-            f"The disk of {folder.parent} is full. Nothing is left of this build, and a dataset "
-            "that was there stays. A build needs the room of the dataset and of its pixels "
-            "(about 150 KiB an image) besides. Free some, or give another --data_dir."
-        ) from None
+            f"{why} Nothing is left of this build, and a dataset that was there stays."
+        ) from error
+
+
+@contextlib.contextmanager
+def damage_messages(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
+    """Turns whatever TFDS raises of a damaged description into one sentence.
+
+    Args:
+        builder: One that is being constructed.
+
+    Raises:
+        DatasetError: A dataset is there, and its description can't be read.
+    """
+    try:
+        yield
+    except (DatasetError, OSError):
+        raise
+    except Exception as error:
+        folder = getattr(builder, "_data_dir", None)
+        if folder is None or not os.path.lexists(os.path.join(folder, "dataset_info.json")):
+            raise
+        raise DatasetError(
+            f"The description of the dataset in {folder} can't be read "
+            f"({wording.one_line(str(error))}). Remove that folder, and build it again."
+        ) from error
+
+
+def _refused_by_disk(error: Exception, folder: str) -> str | None:
+    """What is wrong and how to mend it; None for errors of another kind."""
+    code = getattr(error, "errno", None) if isinstance(error, OSError) else None
+    for number, (words, mend) in _FULL.items():
+        if code == number or words in str(error):
+            return mend.format(folder=folder)
+    if isinstance(error, OSError) and code is not None:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+        return f"The dataset can't be built in {folder} ({what}). Mend that, and build again."
+    if type(error).__module__ == "tensorflow.python.framework.errors_impl":
+        what = str(error).splitlines()[0]
+        return f"TensorFlow can't write the dataset to {folder} ({what}). Mend that, and try again."
+    return None
 
 
 def _summary(

@@ -3,7 +3,16 @@
 import collections
 from collections.abc import Sequence
 
-from covid_tfds import checks, copies, groups, header_patients, licenses, reading, splits
+from covid_tfds import (
+    checks,
+    copies,
+    groups,
+    header_patients,
+    licenses,
+    progress,
+    reading,
+    splits,
+)
 from covid_tfds.collection import Collection, Origin
 from covid_tfds.errors import DatasetError
 from covid_tfds.first_pass import PatientKey, Readings, read_all
@@ -131,7 +140,8 @@ def _origins(storages: dict[str, Storage]) -> list[Origin]:
 
 
 def _near_equal(readings: Readings) -> checks.Pairs:
-    return copies.near_equal_pairs(readings.spool.thumbnails())
+    with progress.shown("comparing the images with each other"):
+        return copies.near_equal_pairs(readings.spool.thumbnails())
 
 
 def _groups(readings: Readings, near_equal: checks.Pairs) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging
 from etils import epath
 
 from covid_tfds import (
@@ -17,13 +18,15 @@ from covid_tfds import (
     find_sources,
     parallel,
     paths,
+    progress,
     reading,
     replacing,
     shards,
+    tfds_command,
 )
 from covid_tfds.collection import Collection
-from covid_tfds.config import CONFIGS, CovidConfig
-from covid_tfds.errors import DatasetError, message_for_command
+from covid_tfds.config import CONFIGS, CovidConfig, config_of_command, require_known
+from covid_tfds.errors import DatasetError, message_for_command, under_tfds_command
 from covid_tfds.records import LABELS
 from covid_tfds.report import Report
 from covid_tfds.sources import cohen, kaggle, own
@@ -40,6 +43,8 @@ LICENSE = (
     "stated. Synthetic images: Apache-2.0."
 )
 _LABEL_DOC = "What the image shows."
+
+tfds_command.explain_errors()
 
 
 class Builder(tfds.core.ShardBasedBuilder):
@@ -60,8 +65,38 @@ class Builder(tfds.core.ShardBasedBuilder):
     # `tfds build` without --config builds these; `folder` is known by name only, since few have it.
     BUILDER_CONFIGS = [CONFIGS[name] for name in CONFIGS if name != "folder"]  # noqa: RUF012
 
+    # `tfds build --config={...}` calls it with the values of the JSON object.
+    builder_config_cls = staticmethod(config_of_command)
+
     # Whether a summary is printed in Python of a dataset that is there, too.
     always_summary = False
+
+    def __init__(
+        self,
+        *,
+        data_dir: epath.PathLike | None = None,
+        config: str | CovidConfig | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Describes a dataset, and reads its description where it is built.
+
+        Args:
+            data_dir: Folder of the datasets; None: `$TFDS_DATA_DIR`, or TFDS' own.
+            config: Name of a config, or a `CovidConfig`; None: `full`.
+            **kwargs: As TFDS has them.
+
+        Raises:
+            DatasetError: There is no such config, or no such folder can be.
+        """
+        if under_tfds_command():
+            logging.set_verbosity(logging.ERROR)  # TFDS logs every step; errors stay
+            if not progress.drawn():
+                tfds.disable_progress_bar()  # its bars of downloads
+        with message_for_command():
+            require_known(config)
+            folder = data_dir and paths.expanded(data_dir)
+            with building.disk_messages(folder), building.damage_messages(self):
+                super().__init__(data_dir=folder, config=config, **kwargs)
 
     @classmethod
     def get_builder_config(
@@ -112,7 +147,7 @@ class Builder(tfds.core.ShardBasedBuilder):
         Raises:
             DatasetError: The sources can't be used as they are; says what to do.
         """
-        with message_for_command():
+        with message_for_command(), building.disk_messages(self.data_dir_root):
             building.prepare(
                 self,
                 super().download_and_prepare,
@@ -134,9 +169,11 @@ class Builder(tfds.core.ShardBasedBuilder):
         # Loaded here: it takes a third of a second, and who trains needs none of it.
         from covid_tfds import croissant
 
-        with contextlib.closing(Spool(paths.local_folder(self.data_path))) as self._spool:
+        folder = paths.local_folder(self.data_path)
+        with contextlib.closing(Spool(folder)) as self._spool, contextlib.ExitStack() as self._bars:
             super()._download_and_prepare(dl_manager, self._asked)
-        known = {path.name: digests.sha256(path) for path in self.data_path.glob("*-of-*")}
+        with progress.shown("hashing the files"):
+            known = {path.name: digests.sha256(path) for path in self.data_path.glob("*-of-*")}
         self.info.known_digests = known
         croissant.write(self.data_path, self.info, known)
 
@@ -152,6 +189,7 @@ class Builder(tfds.core.ShardBasedBuilder):
         label.__init__(names=list(found.class_names), doc=_LABEL_DOC)
         self.info.metadata.update(_metadata(found) | {"config": self.builder_config.request()})
         Report(found).write(self.data_path)
+        self._written = self._bars.enter_context(progress.shown("writing", len(found.stored())))
         return {
             split: [
                 functools.partial(self._generate_examples, found, places)
@@ -171,6 +209,7 @@ class Builder(tfds.core.ShardBasedBuilder):
 
         for place, image in zip(places, parallel.in_order(encoded, places), strict=True):
             yield found.record(place).image_id, _example(found, place, image)
+            self._written(1)
 
 
 def _features(class_names: Sequence[str] | None) -> tfds.features.FeaturesDict:

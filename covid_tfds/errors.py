@@ -5,6 +5,8 @@ import pathlib
 import sys
 from collections.abc import Iterator
 
+from covid_tfds.sources import wording
+
 
 class DatasetError(Exception):
     """A source, table or request that can't be used; the message says what and how to mend it."""
@@ -27,4 +29,11 @@ def message_for_command() -> Iterator[None]:
     except DatasetError as error:
         if not under_tfds_command():
             raise
-        sys.exit(f"\n{error}")
+        sys.exit(shown(error))
+
+
+def shown(error: Exception) -> str:
+    """The message of an error as a terminal can show it, whatever names are in it."""
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    text = wording.wrapped(f"\n{error}")
+    return text.encode(encoding, "backslashreplace").decode(encoding)

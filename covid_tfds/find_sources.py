@@ -10,7 +10,7 @@ import requests
 import tensorflow_datasets as tfds
 from etils import epath
 
-from covid_tfds import collect, collect_phantom, patient_key
+from covid_tfds import collect, collect_phantom, patient_key, progress
 from covid_tfds.collection import Collection
 from covid_tfds.config import CovidConfig
 from covid_tfds.errors import DatasetError
@@ -50,7 +50,8 @@ def collect_for(
 
         return collect.collect_own(title, own.images(manual_dir), spool, key, config.licenses)
     commit = cohen.PINNED_COMMIT if config.images == "full" else cohen.ARTICLE_COMMIT
-    kaggle_files, cohen_files = _kaggle(manual_dir), _cohen(manual_dir, dl_manager, commit)
+    with progress.shown("looking for the sources"):
+        kaggle_files, cohen_files = _kaggle(manual_dir), _cohen(manual_dir, dl_manager, commit)
     if config.images == "full":
         return collect.collect_full(
             title, kaggle_files, cohen_files, spool, strict=config.strict,

@@ -9,10 +9,10 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import tqdm
 
-from covid_tfds import copies, parallel
-from covid_tfds.reading import DecodedImage, Header, Unusable
+from covid_tfds import copies, disk_space, parallel, progress
+from covid_tfds.disk_space import Decode
+from covid_tfds.reading import Header, Unusable
 from covid_tfds.records import Exclusion, ImageRecord
 from covid_tfds.sources.storage import Unreadable
 from covid_tfds.spool import Spool
@@ -32,8 +32,6 @@ ROW = np.dtype(
 # Begins the key of a person whom a header names. One for all sources of a table: an id that occurs
 # in two of them keeps its images together, which costs less than tearing a person apart.
 HEADER_KEY = "own/dicom-"
-# Gives the bytes of an image's file and what is in them; raises Unreadable or Unusable.
-Decode = Callable[[ImageRecord], tuple[bytes, DecodedImage]]
 # The key of a person, of the id that a file's header has.
 PatientKey = Callable[[str], str]
 
@@ -83,6 +81,9 @@ def read_all(
         spool: Takes the pixels.
         patient_key: Called when a header names a person; None: what headers say of who a person
             is is not used.
+
+    Raises:
+        DatasetError: The disk is too full for so many images.
     """
 
     def one(record: ImageRecord) -> _Result | str:
@@ -102,10 +103,8 @@ def read_all(
         return _Result(row, copies.thumbnail(image.pixels), image.mode, image.format, image.header)
 
     readings = Readings([], np.empty(len(records), ROW), [], [], [], spool)
-    # None: a bar on a terminal, nothing in a log.
-    results = tqdm.tqdm(
-        parallel.in_order(one, records), "reading", len(records), unit=" images", disable=None
-    )
+    disk_space.require(records, decode, spool.folder)
+    results = progress.counted(parallel.in_order(one, records), "reading", len(records))
     unstated = 0
     for record, result in zip(records, results, strict=True):
         if isinstance(result, str):

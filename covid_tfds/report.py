@@ -3,17 +3,17 @@
 import collections
 import csv
 import json
-import textwrap
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 from etils import epath
 
 from covid_tfds import groups, splits
 from covid_tfds.collection import Collection
+from covid_tfds.sources import wording
 
 SUMMARY = "summary.txt"
 _SPLITS = ("train", "validation", "test", "control")
-_WIDTH = 80  # columns of a terminal
 _COLUMN = 12
 _LINES = 12  # reasons and licenses that are listed; the rest is one line
 
@@ -54,7 +54,7 @@ class Report:
             lines += ["", "largest groups (kept in one split): images / patients"]
             lines += [f"  {n:4d} / {patients:<3d} {name}" for name, n, patients in large]
         lines += [""] if found.notes else []
-        return "\n".join(line for each in [*lines, *self._notes()] for line in _fitted(each)) + "\n"
+        return wording.wrapped("\n".join([*lines, *self._notes()])) + "\n"
 
     def _origins(self) -> list[str]:
         return [
@@ -134,7 +134,7 @@ def next_command(config: str, data_dir: str) -> str:
         config: Its name.
         data_dir: Where the datasets are, or "" for TFDS' own folder.
     """
-    where = f" --data_dir={data_dir}" if data_dir else ""
+    where = f" --data_dir={shlex.quote(data_dir)}" if data_dir else ""
     return f"next: python -m trainer.main --dataset={config}{where}"
 
 
@@ -147,15 +147,6 @@ def _counted(counts: collections.Counter) -> list[str]:
     if rest := counts.most_common()[_LINES:]:
         lines.append(f"  {sum(count for _, count in rest):6d}  {len(rest)} others")
     return lines
-
-
-def _fitted(line: str) -> Sequence[str]:
-    """A line as one or more of at most 80 columns; a path that is longer is left whole."""
-    indent = "  " + " " * (len(line) - len(line.lstrip()))
-    return textwrap.wrap(
-        line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False,
-        drop_whitespace=True, replace_whitespace=False,
-    ) or [""]  # fmt: skip
 
 
 def _write_csv(path: epath.Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

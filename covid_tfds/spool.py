@@ -16,7 +16,11 @@ THUMBNAIL = 64  # pixels; side of the square copies on which near-equal images a
 
 
 class Spool:
-    """Pixels and thumbnails by the place of their image."""
+    """Pixels and thumbnails by the place of their image.
+
+    Attributes:
+        folder: Whose disk is used.
+    """
 
     def __init__(self, folder: pathlib.Path | None = None) -> None:
         """Opens an empty spool.
@@ -24,6 +28,7 @@ class Spool:
         Args:
             folder: Whose disk is used, that of temporary files when it is None.
         """
+        self.folder = folder or pathlib.Path(tempfile.gettempdir())
         self._pixels = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by close)
         self._thumbnails = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by close)
         self._end, self._lock = 0, threading.Lock()

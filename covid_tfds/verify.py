@@ -10,18 +10,24 @@ import collections
 import dataclasses
 import os
 import pathlib
+import shlex
 import sys
+import warnings
 from collections.abc import Iterator
 
 import tensorflow_datasets as tfds
+from absl import logging
 from etils import epath
 
-from covid_tfds import copies, digests
+from covid_tfds import copies, digests, paths, progress
+from covid_tfds.config import CONFIGS
+from covid_tfds.errors import DatasetError, shown
 from covid_tfds.fingerprint import fingerprint
-from covid_tfds.sources import article
+from covid_tfds.sources import article, wording
 
 _NAME = "covid_tfds"
 _SHOWN = 10
+_MARKS = (digests.FILE, "dataset_info.json")  # one of them makes a folder a dataset
 
 
 @dataclasses.dataclass
@@ -57,7 +63,13 @@ def verify(folder: str | os.PathLike) -> Verdict:
             f"{digests.FILE} is missing or damaged, or the dataset was built by 1.0.0."
         )
         return verdict
-    _check_files(digests.of_files(path), recorded, verdict)
+    try:
+        with progress.shown("hashing the files"):
+            present = digests.of_files(path)
+    except OSError as error:
+        verdict.faults.append(f"{error.filename} can't be read: {error.strerror}.")
+        return verdict
+    _check_files(present, recorded, verdict)
     if verdict.faults:  # what can't be trusted is not decoded
         return verdict
     try:
@@ -80,7 +92,8 @@ def _check_files(present: dict[str, str], recorded: dict[str, str], verdict: Ver
 
 def _check_images(builder: tfds.core.DatasetBuilder, metadata: dict, verdict: Verdict) -> None:
     rows, places, wrong = [], collections.defaultdict(set), []
-    for split, example in _examples(builder):
+    count = sum(split.num_examples for split in builder.info.splits.values())
+    for split, example in progress.counted(_examples(builder), "decoding", count):
         image_id, group = example["image_id"].decode(), example["group"].decode()
         digest = copies.pixels_sha256(example["image"]).hex()
         if digest != example["image_sha256"].decode():
@@ -134,22 +147,49 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
-def _folder(dataset: str, data_dir: str) -> pathlib.Path | None:
-    """The folder of a version: as given, or the newest of a config's name."""
-    given = pathlib.Path(dataset).expanduser()
-    if any((given / name).is_file() for name in (digests.FILE, "dataset_info.json")):
+def _root(data_dir: str) -> pathlib.Path:
+    """Folder of the datasets."""
+    return pathlib.Path(
+        paths.expanded(data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR)
+    )
+
+
+def _folder(dataset: str, data_dir: str) -> pathlib.Path:
+    """The folder of a version: as given, or the newest of a config's name.
+
+    Raises:
+        DatasetError: There is none; says what is built.
+    """
+    given = pathlib.Path(paths.expanded(dataset))
+    if any((given / name).is_file() for name in _MARKS):
         return given
-    root = data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR
-    parts = dataset.removeprefix(f"{_NAME}/").split("/")
-    under = pathlib.Path(root).expanduser() / _NAME / pathlib.Path(*parts)
-    if (under / "dataset_info.json").is_file():
+    built = _root(data_dir) / _NAME
+    under = built / dataset.removeprefix(f"{_NAME}/").strip("/")
+    if any((under / name).is_file() for name in _MARKS):
         return under
-    versions = [
-        path.parent
-        for path in under.glob("*/dataset_info.json")
-        if tfds.core.Version.is_valid(path.parent.name)
-    ]
-    return max(versions, key=lambda path: tfds.core.Version(path.name), default=None)
+    if versions := _versions(under):
+        return versions[-1]
+    names = sorted(path.name for path in built.glob("[!.]*") if _versions(path))
+    there = wording.listed(names) if names else "none"
+    raise DatasetError(
+        f"{wording.one_line(dataset)!r} is no dataset in {built.parent} (built there: {there})."
+        f"{wording.nearest(dataset, names)} Build it, or give another --data_dir."
+    )
+
+
+def _versions(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The folders of the versions of a config, the newest last."""
+    named = {path.parent for name in _MARKS for path in folder.glob(f"*/{name}")}
+    valid = [path for path in named if tfds.core.Version.is_valid(path.name)]
+    return sorted(valid, key=lambda path: tfds.core.Version(path.name))
+
+
+def _build_again(folder: pathlib.Path) -> str:
+    """The command that replaces a dataset."""
+    config, root = folder.parent.name, shlex.quote(str(folder.parents[2]))
+    of = config if config in CONFIGS else "..."
+    manual = "" if config == "phantom" else " --manual_dir=DIR"
+    return f"tfds build covid_tfds --config={of}{manual} --data_dir={root} --overwrite"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -158,19 +198,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("dataset", help="a config's name, e.g. full, or a version's folder")
     parser.add_argument("--data_dir", default="", help="folder of the datasets")
     asked = parser.parse_args(arguments)
-    folder = _folder(asked.dataset, asked.data_dir)
-    if folder is None:
-        where = asked.data_dir or "TFDS' folder (or give --data_dir)"
-        print(f"{asked.dataset} is no dataset in {where}. Build it first.", file=sys.stderr)
+    logging.set_verbosity(logging.ERROR)  # TFDS warns of what is deprecated in itself
+    try:
+        folder = _folder(asked.dataset, asked.data_dir).absolute()
+        with warnings.catch_warnings(action="ignore"):  # of libraries: `-W error` is not for them
+            verdict = verify(folder)
+    except DatasetError as error:
+        print(shown(error).lstrip("\n"), file=sys.stderr)
         return 2
-    verdict = verify(folder)
-    print(f"{verdict.dataset} in {folder}")
+    except OSError as error:  # no permission, or a name that is too long
+        name = wording.one_line(asked.dataset)
+        print(wording.wrapped(f"{name} can't be read: {error.strerror}."), file=sys.stderr)
+        return 2
+    print(wording.wrapped(f"{verdict.dataset} in {folder}"))
     for line in (*verdict.remarks, *verdict.faults):
-        print(f"  {line}")
+        print(wording.wrapped(f"  {line}"))
     if verdict.faults:
-        print("NOT WHOLE. Build it again: tfds build ... --overwrite")
+        print(f"NOT WHOLE. Build it again:\n  {_build_again(folder)}")
         return 1
-    print(f"whole: {verdict.images} images, fingerprint {verdict.fingerprint}")
+    print(f"whole: {verdict.images} images,\nfingerprint {verdict.fingerprint}")
     return 0
 
 

@@ -4,6 +4,7 @@ A table that is there and can't be read is an error: the folders would be read i
 """
 
 import re
+import shlex
 
 from covid_tfds.errors import DatasetError
 from covid_tfds.sources import listing
@@ -98,7 +99,8 @@ def _refuse_others(files: listing.Storage, names: list[str]) -> None:
                 "that name as comma-separated text, or move it away if it is not to be used."
             )
         if file.casefold() in (TABLE, OLD_TABLE):
+            inner = shlex.quote(f"{files.where}/{folder}")
             raise DatasetError(
                 f"{file} lies in {folder}, not in {files.where} itself. Give "
-                f"--manual_dir={files.where}/{folder}, or move it away if it is not to be used."
+                f"--manual_dir={inner}, or move it away if it is not to be used."
             )

@@ -1,10 +1,13 @@
-"""Numbers and lists of names in messages."""
+"""Numbers, lists of names and the width of lines in messages."""
 
+import difflib
+import textwrap
 from collections.abc import Iterable
 
 MOST = 10  # names in a list
 _LONGEST = 100  # characters of a name
 _CUT = "..."
+_WIDTH = 80  # columns of a terminal
 
 
 def one_line(text: str, longest: int = _LONGEST) -> str:
@@ -41,3 +44,27 @@ def counted(count: int, one: str, many: str = "") -> str:
         many: The noun for any other number; `one` and an s if left out.
     """
     return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """` Did you mean 'full'?` with the name that is most like a mistyped one, or nothing."""
+    like = difflib.get_close_matches(name, list(names), 1)
+    return f" Did you mean {like[0]!r}?" if like else ""
+
+
+def size(count: int) -> str:
+    """A number of bytes in MiB, e.g. `1,204 MiB`."""
+    return f"{count / 2**20:,.0f} MiB"
+
+
+def wrapped(text: str) -> str:
+    """A text in lines of at most 80 columns; a path that is longer is left whole."""
+    return "\n".join(line for each in text.split("\n") for line in _fitted(each))
+
+
+def _fitted(line: str) -> list[str]:
+    indent = "  " + " " * (len(line) - len(line.lstrip()))
+    return textwrap.wrap(
+        line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False,
+        drop_whitespace=True, replace_whitespace=False,
+    ) or [""]  # fmt: skip

@@ -15,7 +15,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 import covid_tfds
-from covid_tfds import building, verify
+from covid_tfds import verify
 from covid_tfds.config import CovidConfig
 from covid_tfds.errors import DatasetError
 from tests.covid_tfds import made_sources
@@ -68,10 +68,17 @@ def test_a_users_mistake_gets_no_traceback(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_config_in_the_old_words_gets_one_sentence(tmp_path):
-    done = command_line("covid_tfds", '--config={"name": "x", "films": "phantom"}')
+@pytest.mark.parametrize(
+    "config,message",
+    [
+        ('{"name": "x", "films": "phantom"}', '"films" is called "images" since 2.0.0'),
+        ('{"name": "x", "images": }', "A flag is not JSON at character 25"),
+    ],
+)
+def test_a_wrong_config_gets_one_sentence(config, message):
+    done = command_line("covid_tfds", f"--config={config}")
     assert done.returncode == 1
-    assert '"films" is called "images" since 2.0.0' in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -275,13 +282,29 @@ def test_a_limit_of_examples_is_counted_in_the_summary(tmp_path, most):
     assert len((builder.data_path / "ATTRIBUTION.csv").read_text().splitlines()) == 1 + 3 * most
 
 
-def test_a_full_disk_is_one_sentence(tmp_path):
-    with (
-        pytest.raises(DatasetError, match="is full"),
-        building.full_disk_message(tmp_path),
-        open("/dev/full", "wb", buffering=0) as file,  # the kernel's own full disk
-    ):
-        file.write(b"x")
+@pytest.mark.parametrize("written", ["", '{"name": ', "[1]", '{"splits": 3}'])
+def test_a_damaged_description_is_one_sentence(tmp_path, written):
+    folder = tmp_path / "covid_tfds" / "tiny" / "2.0.0"
+    made_sources.write(folder / "dataset_info.json", written.encode())
+    with pytest.raises(DatasetError, match="Remove that folder, and build it again"):
+        covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
+
+
+def test_folders_that_are_no_versions_are_left_alone(tmp_path):
+    built = pathlib.Path(covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path).data_path)
+    others = ("1.0.0_old", "2.0.0.bak", "2.0.0 (copy)", "02.0.0")
+    for name in others:
+        shutil.copytree(built, built.parent / name)
+    (built.parent / "3.0.0").symlink_to("/nowhere")
+    covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
+    loaded = tfds.load(
+        "covid_tfds", data_dir=tmp_path, builder_kwargs={"config": CovidConfig(**TINY)}
+    )
+    assert set(loaded) == {"train", "validation", "test"}
+    found = tfds.builder("covid_tfds/tiny", data_dir=tmp_path)
+    assert str(found.version) == "2.0.0"
+    covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path, overwrite=True)
+    assert {path.name for path in built.parent.glob("[!.]*")} == {"2.0.0", "3.0.0", *others}
 
 
 def test_a_folder_that_can_not_be_written_is_one_sentence(tmp_path):

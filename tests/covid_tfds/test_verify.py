@@ -32,7 +32,7 @@ def test_a_whole_dataset_is_whole(built, capsys):
     assert not found.faults
     assert found.images > 40
     assert verify.main(["tiny", f"--data_dir={built.parents[2]}"]) == 0
-    assert f"whole: {found.images} images, fingerprint {found.fingerprint}" in (
+    assert f"whole: {found.images} images,\nfingerprint {found.fingerprint}" in (
         capsys.readouterr().out
     )
 
@@ -130,6 +130,36 @@ def test_the_articles_list_is_compared_with_the_published_one(tmp_path):
     assert "Images, splits and labels are those of the article." in found.remarks
 
 
-def test_a_dataset_that_is_not_there_is_one_sentence(tmp_path, capsys):
-    assert verify.main(["gone", f"--data_dir={tmp_path}"]) == 2
-    assert "gone is no dataset in" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        (["gone"], "'gone' is no dataset in"),
+        (["tny"], "Did you mean 'tiny'?"),
+        (["gone", "--data_dir=~nobody-of-that-name/x"], "names a home folder or a variable"),
+        (["gone", "--data_dir=$NOT_SET_ANYWHERE/x"], "names a home folder or a variable"),
+        (["x" * 5000], "File name too long"),
+    ],
+)
+def test_a_dataset_that_is_not_there_is_one_sentence(built, capsys, arguments, message):
+    assert verify.main([f"--data_dir={built.parents[2]}", *arguments]) == 2
+    printed = " ".join(capsys.readouterr().err.split())  # wherever lines end
+    assert message in printed
+    assert "built there: tiny" in printed or "tiny" not in message
+
+
+def test_help_is_no_failure(capsys):
+    with pytest.raises(SystemExit) as ended:
+        verify.main(["--help"])
+    assert ended.value.code == 0 and "config's name" in capsys.readouterr().out
+
+
+def test_what_does_not_belong_into_a_dataset_is_named_and_the_command_is_quoted(
+    built, tmp_path, capsys
+):
+    folder = tmp_path / "my data" / "covid_tfds" / "tiny" / "2.0.0"
+    shutil.copytree(built, folder)
+    (folder / "link").symlink_to("/nowhere")
+    assert verify.main(["tiny", f"--data_dir={tmp_path}/my data"]) == 1
+    printed = capsys.readouterr().out
+    assert "link can't be read" in " ".join(printed.split())
+    assert f"--data_dir='{tmp_path}/my data' --overwrite" in printed

@@ -1,0 +1,108 @@
+"""A disk without room for a build: said before the first pass, or when it fills up."""
+
+import errno
+import os
+import pathlib
+import resource
+import shutil
+
+import pytest
+
+import covid_tfds
+from covid_tfds import building
+from covid_tfds.config import CovidConfig
+from covid_tfds.errors import DatasetError
+
+TINY = CovidConfig(name="tiny", images="phantom", patients=40)
+
+
+def files(folder: pathlib.Path) -> set[str]:
+    """What is in the folder of the config, but for its lock."""
+    return {path.name for path in (folder / "covid_tfds" / "tiny").glob("[!.]*")}
+
+
+def free(monkeypatch, mebibytes: int) -> None:
+    """Has the system say that a disk has so much room."""
+    usage = shutil._ntuple_diskusage(mebibytes << 20, 0, mebibytes << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+
+
+def test_what_is_needed_and_what_is_free_is_said_before_anything_is_read(
+    tmp_path, monkeypatch, capfd
+):
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(3 << 20, 0, 3 << 20)
+    )
+    with pytest.raises(DatasetError, match=r"59 images need some \d+ MiB .* has 3 MiB free"):
+        covid_tfds.build(TINY, data_dir=tmp_path)
+    assert "reading" not in capfd.readouterr().err
+    assert not files(tmp_path)
+
+
+def test_a_disk_with_just_enough_room_is_not_refused(tmp_path, monkeypatch):
+    free(monkeypatch, 5)
+    assert covid_tfds.build(TINY, data_dir=tmp_path).is_prepared()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_that_may_not_grow_is_one_sentence_and_the_old_dataset_stays(tmp_path, overwrite):
+    if overwrite:
+        covid_tfds.build(TINY, data_dir=tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+    try:
+        with pytest.raises(DatasetError, match=r"`ulimit -f` shows it.*Nothing is left"):
+            covid_tfds.build(TINY, data_dir=tmp_path, overwrite=overwrite)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert files(tmp_path) == ({"2.0.0"} if overwrite else set())
+    assert covid_tfds.Builder(config=TINY, data_dir=tmp_path).is_prepared() == overwrite
+
+
+@pytest.mark.parametrize(
+    "code,message",
+    [
+        (errno.ENOSPC, "is full"),
+        (errno.EDQUOT, "quota"),
+        (errno.EXDEV, "Invalid cross-device link"),
+        (errno.ESTALE, "Stale file handle"),
+        (errno.EIO, "Input/output error"),
+    ],
+)
+def test_what_a_disk_refuses_at_the_last_moment_is_one_sentence(
+    tmp_path, monkeypatch, code, message
+):
+    """The new dataset can't take its name; nothing of it is left."""
+    rename = os.rename
+
+    def refuse(source, target, **kwargs):
+        if "incomplete." in str(source):
+            raise OSError(code, os.strerror(code), str(source))
+        rename(source, target, **kwargs)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(DatasetError, match=message):
+        covid_tfds.build(TINY, data_dir=tmp_path)
+    assert not files(tmp_path)
+
+
+def test_a_disk_that_knows_no_flushing_of_folders_takes_a_dataset(tmp_path, monkeypatch):
+    def refuse(_: int) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert covid_tfds.build(TINY, data_dir=tmp_path).is_prepared()
+
+
+def test_a_full_disk_is_one_sentence(tmp_path):
+    with (
+        pytest.raises(DatasetError, match="is full"),
+        building.disk_messages(tmp_path),
+        open("/dev/full", "wb", buffering=0) as file,  # the kernel's own full disk
+    ):
+        file.write(b"x")
+
+
+def test_errors_of_another_kind_pass():
+    with pytest.raises(KeyError), building.disk_messages(None):
+        raise KeyError("x")
