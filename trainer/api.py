@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainer import inputs
 from trainer.config import Config, check_folds
 from trainer.evaluation import history as history_lib
 from trainer.evaluation import predictions as predictions_lib
@@ -134,6 +135,7 @@ def fit(
         ConfigError: The folder holds a run, or can't be written.
         RunError: The dataset or the weights are missing, or the training failed.
     """
+    config = inputs.for_run(config, run_dir or "", overwrite=overwrite)
     default = f"{config.dataset}-{config.classes}"
     identity = Identity("trainer.main", config.to_json(), GROWING)
     with run_dirs.create(run_dir or "", default, identity, overwrite=overwrite) as folder:
@@ -172,6 +174,7 @@ def cross_validate(
         ConfigError, RunError: As for `fit`, or there are too few patient groups.
     """
     check_folds(config, folds, repeats)
+    config = inputs.for_run(config, run_dir or "", overwrite=overwrite)
     default = f"crossval-{config.dataset}-{config.classes}"
     numbers = {"folds": folds, "repeats": repeats}
     identity = Identity("trainer.crossval", config.to_json() | numbers)

@@ -3,6 +3,7 @@
 Imports neither TensorFlow nor the dataset, so that `--helpshort` answers at once.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -10,11 +11,14 @@ import math
 import numbers
 import os
 import pathlib
-from typing import Any
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from trainer.augmentation import presets
 from trainer.run.errors import ConfigError, RunError
 from trainer.run.files import expanded, flag_lines
+from trainer.run.text import shortened
 
 BLOCKS = ("block1", "block2", "block3", "block4", "block5")
 NORMALIZATIONS = ("imagenet", "featurewise", "zca")
@@ -22,9 +26,7 @@ PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 OPTIMIZERS = ("adam", "sgd")
 DISTRIBUTIONS = ("auto", "none", "mirrored")
 MIN_IMAGE_SIZE = 32  # pixels; VGG16 halves an image five times
-CACHE_HELP = (
-    "Folder of cached squares, activations and converted weights. Default: ~/.cache/covid_tfds."
-)
+PATHS = ("data_dir", "cache_dir", "weights")
 HPARAMS_FILE = "best_hparams.json"
 # Settings that have no effect where a choice is "none", and what to choose in its place.
 BELONGING = {
@@ -57,11 +59,61 @@ class Phase:
         return f"{frozen[-1]}_pool" if frozen else None
 
 
-def _option(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
-    return dataclasses.field(default=default, metadata={"help": text, "choices": choices})
+class Bounds(NamedTuple):
+    """The values that a field may have: in words, and as a test."""
+
+    text: str
+    hold: Callable[[Any], bool]
 
 
-_OVERRIDES = "0: none. -1: as the preset of --augmentation has it."
+def _option(
+    group: str,
+    default: Any,
+    short: str,
+    bounds: Bounds | None = None,
+    *,
+    more: str = "",
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A field with what its flag shows; see `run.definitions.define`."""
+    metadata = {"group": group, "short": short, "more": more, "choices": choices, "bounds": bounds}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def _is_augmentation(flag: str) -> bool:
+    try:
+        presets.ranges(flag)
+    except ValueError:
+        return False
+    return True
+
+
+_LONGEST = 60  # letters of a value in a message
+_MOST = 1_000_000  # of what is counted: numbers beyond are slips, and some no tensor can hold
+_COUNT = Bounds(f"1 to {_MOST}", lambda n: 1 <= n <= _MOST)
+_RATE = Bounds("above 0, at most 1", lambda share: 0 < share <= 1)
+_SHARE = Bounds("0 to below 1", lambda share: 0 <= share < 1)
+_WEIGHT = Bounds("0 to 1", lambda weight: 0 <= weight <= 1)
+_SIZE = Bounds(f"{MIN_IMAGE_SIZE} to 1024", lambda side: MIN_IMAGE_SIZE <= side <= 1024)
+_PATIENCE = Bounds(f"0 to {_MOST}", lambda n: 0 <= n <= _MOST)
+_GIB = Bounds(f"GiB, 0 to {_MOST}", lambda size: 0 <= size <= _MOST)
+_PRESET = Bounds(f"one of: {presets.SYNTAX}", _is_augmentation)
+_NAME = Bounds(
+    "the name of a config alone, such as full, or auto",
+    lambda name: re.fullmatch(r"[^\W_][\w.-]*", name),
+)
+
+
+def _strength(name: str) -> Any:
+    most = presets.STRENGTHS[name]
+    text = f"0 to {most}, or -1 for that of the preset"
+    shorts = {
+        "shift": "Views are shifted by up to this share",
+        "zoom": "Views are scaled within 1 +- zoom",
+        "contrast": "Views' contrast is within 1 +- contrast",
+    }
+    bounds = Bounds(text, lambda value: value == -1 or 0 <= value <= most)
+    return _option("augmentation", -1.0, shorts[name], bounds, more="0 is none.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,126 +131,116 @@ class Config:
     """
 
     classes: int = _option(
-        4,
-        "The first so many of the dataset: 2 are healthy and covid19, 3 add bacterial, 4 viral.",
-    )
+        "data", 4, "The first so many of the dataset", Bounds("2 or more", lambda n: n >= 2),
+        more="Of the public images 2 are healthy and covid19, 3 add bacterial, 4 viral.",
+    )  # fmt: skip
     dataset: str = _option(
-        "auto",
-        "Config of covid_tfds that was built: full, article, article_grouped, phantom, folder or "
-        "one of your own. auto takes full, else article, else phantom, and says which.",
-    )
-    data_dir: str = _option("", "Where datasets are. Default: $TFDS_DATA_DIR or TFDS' own.")
-    cache_dir: str = _option("", CACHE_HELP)
+        "data", "auto", "The one that was built, by its name", _NAME,
+        more="A config of covid_tfds: full, article, article_grouped, phantom, folder or one of "
+        "your own. auto takes full, else article, else phantom, and says which.",
+    )  # fmt: skip
+    data_dir: str = _option("data", "", "Where datasets are; else TFDS' own folder",
+                            more="Without it $TFDS_DATA_DIR counts.")  # fmt: skip
+    cache_dir: str = _option("data", "", "Cached rows; else ~/.cache/covid_tfds",
+                             more="And activations, squares, converted weights.")  # fmt: skip
     cache_gib: float = _option(
-        20.0,
-        "GiB that squares and activations may take; the least recently used go first.",
+        "data", 20.0, "What the cache may take", _GIB,
+        more="It is that of squares and activations; the least recently used go first.",
+    )  # fmt: skip
+    image_size: int = _option("data", 150, "Side of the square images, in pixels", _SIZE)
+    batch_size: int = _option("training", 32, "Images a step", _COUNT)
+    epochs: int = _option("training", 40, "Epochs of the head on the frozen base", _COUNT)
+    optimizer: str = _option("training", "adam", "", choices=OPTIMIZERS,
+                             more="sgd has Nesterov's momentum of 0.9.")  # fmt: skip
+    learning_rate: float = _option("training", 1e-4, "The head's learning rate", _RATE)
+    weight_decay: float = _option(
+        "training", 0.0, "Of trained kernels, decoupled", _WEIGHT, more="AdamW's, times the rate."
     )
-    image_size: int = _option(150, "Pixels of a side of the square that images are scaled to.")
-    batch_size: int = _option(32, "Images a step.")
-    epochs: int = _option(40, "Epochs of the head on the frozen base.")
-    optimizer: str = _option("adam", "sgd has Nesterov's momentum of 0.9.", OPTIMIZERS)
-    learning_rate: float = _option(1e-4, "The optimizer's rate for the head.")
-    weight_decay: float = _option(0.0, "Of trained kernels, decoupled: AdamW's, times the rate.")
-    head_units: int = _option(256, "Units of the dense layer.")
-    pooling: str = _option("flatten", "Between VGG16 and the head.", ("flatten", "average", "max"))
-    dropout: float = _option(0.5, "Share of the head's units dropped in training.")
-    l2: float = _option(0.0, "Weight in the loss of the squares of the head's kernels.")
+    head_units: int = _option("network", 256, "Units of the dense layer", _COUNT)
+    pooling: str = _option("network", "flatten", "ahead of the head",
+                           choices=("flatten", "average", "max"))  # fmt: skip
+    dropout: float = _option("network", 0.5, "Share of the head's units dropped", _SHARE,
+                             more="In training alone.")  # fmt: skip
+    l2: float = _option("network", 0.0, "Weight of the head's squared kernels", _WEIGHT,
+                        more="In the loss.")  # fmt: skip
     label_smoothing: float = _option(
-        0.0, "Share of each training label that is spread evenly over all classes."
+        "training", 0.0, "Share of a label spread over all classes", _SHARE
     )
     augmentation: str = _option(
-        "none",
-        "article: rotation 50, shifts 20 %, flips and so on; radiograph: milder, without flips. "
-        f"One of: {presets.SYNTAX}.",
-    )
-    shift: float = _option(-1.0, "Of views: within +- this share, up to 0.5. " + _OVERRIDES)
-    zoom: float = _option(-1.0, "Of views: scales within 1 +- zoom, up to 0.9. " + _OVERRIDES)
-    contrast: float = _option(-1.0, "Of views: factors within 1 +- it, up to 0.9. " + _OVERRIDES)
+        "augmentation", "none", "none|article|radiograph, see --help", _PRESET,
+        more="article: rotation 50, shifts 20 %, flips and so on; radiograph: milder, without "
+        "flips.",
+    )  # fmt: skip
+    shift: float = _strength("shift")
+    zoom: float = _strength("zoom")
+    contrast: float = _strength("contrast")
     normalization: str = _option(
-        "imagenet",
-        "imagenet: subtract its mean; featurewise: standardise, zca: whiten, both fitted on the "
-        "train images.",
-        NORMALIZATIONS,
-    )
+        "data", "imagenet", "", choices=NORMALIZATIONS,
+        more="imagenet: subtract its mean; featurewise: standardise, zca: whiten, both fitted on "
+        "the train images.",
+    )  # fmt: skip
     views: int = _option(
-        8,
-        "Augmented views of each image, passed through the frozen part once, cached and used in "
-        "turn by the epochs. 0: a new view each epoch, through the whole network.",
-    )
-    width: float = _option(
-        1.0, "Share of VGG16's channels, for quick trials; other than 1 needs --weights=none."
-    )
-    weights: str = _option(
-        "imagenet", "imagenet, none (random), or a Keras file with VGG16's layers."
-    )
-    precision: str = _option(
-        "auto",
-        "Of the arithmetic. auto takes what the hardware does well.",
-        PRECISIONS,
-    )
+        "augmentation", 8, "Views an image, cached; 0: ever new ones",
+        Bounds("0 to 1000", lambda n: 0 <= n <= 1000),
+        more="They are passed through the frozen part once, and used in turn by the epochs. 0 "
+        "makes a new view each epoch, which goes through the whole network.",
+    )  # fmt: skip
+    width: float = _option("network", 1.0, "Share of VGG16's channels, for trials", _RATE,
+                           more="Other than 1 needs --weights=none.")  # fmt: skip
+    weights: str = _option("network", "imagenet", "What VGG16 starts from: imagenet|none|FILE",
+                           Bounds("imagenet, none or a file", bool),
+                           more="none is random; a Keras file has VGG16's layers.")  # fmt: skip
+    precision: str = _option("machine", "auto", "", choices=PRECISIONS,
+                             more="auto takes what the hardware does well.")  # fmt: skip
     autotune: bool = _option(
-        False, "Measure for some seconds which precision, with or without XLA, is fastest here."
-    )
-    fine_tune_from: str = _option(
-        "none", "Then train VGG16 from this block up. none keeps it frozen.", ("none", *BLOCKS)
-    )
-    fine_tune_epochs: int = _option(5, "Epochs of fine-tuning (with --fine_tune_from).")
-    fine_tune_learning_rate: float = _option(1e-5, "The optimizer's rate in fine-tuning.")
+        "machine", False, "Measure which precision is fastest here",
+        more="For some seconds, with and without XLA.",
+    )  # fmt: skip
+    fine_tune_from: str = _option("training", "none", "", choices=("none", *BLOCKS),
+                                  more="Then VGG16 is trained from this block up. none keeps it "
+                                  "frozen.")  # fmt: skip
+    fine_tune_epochs: int = _option("training", 5, "Epochs of fine-tuning", _COUNT,
+                                    more="With --fine_tune_from.")  # fmt: skip
+    fine_tune_learning_rate: float = _option("training", 1e-5, "Learning rate of fine-tuning",
+                                             _RATE)  # fmt: skip
     class_weights: str = _option(
-        "none", "balanced: every class weighs the same in the loss.", ("none", "balanced")
-    )
+        "training", "none", "in the loss", choices=("none", "balanced"),
+        more="balanced: every class weighs the same.",
+    )  # fmt: skip
     early_stopping: int = _option(
-        0, "End a phase after so many epochs without a better validation. 0: never."
-    )
+        "training", 0, "Epochs without a better one; 0: never", _PATIENCE,
+        more="A phase ends after so many without a better validation.",
+    )  # fmt: skip
     checkpoint_every: float = _option(
-        60.0, "Seconds between two saved states of a training, from which it goes on after a kill."
-    )
+        "machine", 60.0, "Seconds between two saved states",
+        Bounds("seconds, 0 or more", lambda seconds: 0 <= seconds < math.inf),
+        more="A training goes on from the last after a kill.",
+    )  # fmt: skip
     distribute: str = _option(
-        "auto",
-        "mirrored: each batch is divided among all accelerators of this machine; auto does so "
-        "where there are several.",
-        DISTRIBUTIONS,
-    )
-    seed: int = _option(1, "Of weights, order, dropout and augmentation.")
-    deterministic: bool = _option(False, "Bit-equal runs, somewhat slower.")
+        "machine", "auto", "over accelerators", choices=DISTRIBUTIONS,
+        more="mirrored: each batch is divided among all accelerators of this machine; auto does "
+        "so where there are several.",
+    )  # fmt: skip
+    seed: int = _option("training", 1, "Of weights, order, dropout, augmentation",
+                        Bounds("0 to 2147483647", lambda seed: 0 <= seed < 2**31))  # fmt: skip
+    deterministic: bool = _option("machine", False, "Bit-equal runs, somewhat slower")
     as_published: bool = _option(
-        False, "Print beside each number how the 2020 article would have read it."
-    )
+        "output", False, "Beside each number the 2020 article's",
+        more="How it would have read the number, that is.",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         """Checks every field, then the fields against each other."""
         for field in dataclasses.fields(self):
-            value, choices = _converted(field, getattr(self, field.name)), field.metadata["choices"]
+            value = _converted(field, getattr(self, field.name))
             object.__setattr__(self, field.name, value)
+            choices, bounds = field.metadata["choices"], field.metadata["bounds"]
             if choices:
                 _require(value in choices, field.name, value, "one of " + ", ".join(choices))
-        for name in ("data_dir", "cache_dir", "weights"):
+            if bounds:
+                _require(bounds.hold(value), field.name, value, bounds.text)
+        for name in PATHS:
             self._expand(name)
-        _require(self.classes >= 2, "classes", self.classes, "2 or more")
-        try:
-            _ = self.augmentation_ranges
-        except ValueError:
-            _require(False, "augmentation", self.augmentation, f"one of: {presets.SYNTAX}")
-        low = MIN_IMAGE_SIZE
-        _require(low <= self.image_size <= 1024, "image_size", self.image_size, f"{low} to 1024")
-        for name in ("batch_size", "epochs", "head_units", "fine_tune_epochs"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("learning_rate", "fine_tune_learning_rate", "width"):
-            _require(0 < getattr(self, name) <= 1, name, getattr(self, name), "above 0, at most 1")
-        for name in ("dropout", "label_smoothing"):
-            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 to below 1")
-        for name in ("l2", "weight_decay"):
-            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "0 to 1")
-        for name, most in presets.STRENGTHS.items():
-            value, wanted = getattr(self, name), f"0 to {most}, or -1 for that of the preset"
-            _require(value == -1 or 0 <= value <= most, name, value, wanted)
-        every = self.checkpoint_every
-        _require(0 <= every < math.inf, "checkpoint_every", every, "seconds, 0 or more")
-        _require(self.early_stopping >= 0, "early_stopping", self.early_stopping, "0 or more")
-        _require(0 <= self.cache_gib < math.inf, "cache_gib", self.cache_gib, "GiB, 0 or more")
-        _require(0 <= self.views <= 1000, "views", self.views, "0 to 1000")
-        _require(0 <= self.seed < 2**31, "seed", self.seed, "0 to 2147483647")
-        _require(bool(self.dataset), "dataset", self.dataset, "a name, or auto")
         self._check_together()
 
     def _expand(self, name: str) -> None:
@@ -283,8 +325,8 @@ def check_folds(config: Config, folds: int, repeats: int) -> None:
     Raises:
         ConfigError: The message says which.
     """
-    _require(folds >= 2, "folds", folds, "2 or more")
-    _require(repeats >= 1, "repeats", repeats, "1 or more")
+    _require(2 <= folds <= 1000, "folds", folds, "2 to 1000")
+    _require(1 <= repeats <= 1000, "repeats", repeats, "1 to 1000")
     for name, why in (
         ("early_stopping", "a fold would choose the epoch that it scores"),
         ("as_published", "the article had no folds"),
@@ -308,17 +350,25 @@ def _converted(field: dataclasses.Field, value: Any) -> Any:
     if getattr(value, "shape", None) == () and hasattr(value, "item"):  # a scalar of NumPy's
         value = value.item()
     if field.type is str and isinstance(value, (str, os.PathLike)):
+        _require("\0" not in os.fspath(value), field.name, value, "text without a NUL character")
         return os.fspath(value)
     if field.type is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
-        return float(value)
+        with contextlib.suppress(OverflowError):  # an int beyond all floats
+            return float(value)
     if field.type is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
         return int(value)
     if field.type is bool and isinstance(value, (bool, numbers.Integral)) and value in (0, 1):
         return bool(value)
     wanted = {str: "text", float: "a number", int: "a whole number", bool: "True or False"}
-    _require(False, field.name, value, wanted[field.type])
+    bounds = field.metadata["bounds"]
+    more = f", {bounds.text}" if bounds else ""
+    _require(False, field.name, value, wanted[field.type] + more)
 
 
-def _require(holds: bool, name: str, value: Any, wanted: str) -> None:
+def _require(holds: Any, name: str, value: Any, wanted: str) -> None:
     if not holds:
-        raise ConfigError(f"--{name} is {value!r}. Give {wanted}.")
+        try:
+            text = shortened(repr(value), _LONGEST)
+        except ValueError:  # an int of thousands of digits
+            text = "a number of thousands of digits"
+        raise ConfigError(f"--{name} is {text}. Give {wanted}.")

@@ -3,44 +3,42 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 from absl import flags
 
 from trainer.config import HPARAMS_FILE, Config
+from trainer.run.definitions import define
 from trainer.run.errors import ConfigError
 from trainer.run.files import expanded
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS, *, without: Collection[str] = ()) -> None:
     """Defines one absl flag a field, but for those that are named."""
-    define = {
-        bool: flags.DEFINE_boolean,
-        int: flags.DEFINE_integer,
-        float: flags.DEFINE_float,
-        str: flags.DEFINE_string,
-    }
     for field in dataclasses.fields(Config):
-        if field.name in without:
-            continue
-        choices = field.metadata["choices"]
-        text = field.metadata["help"] + (f" One of {', '.join(choices)}." if choices else "")
-        define[field.type](field.name, field.default, text, flag_values=values)
+        if field.name not in without:
+            define(field.name, field.default, values=values, **shown_of(field))
+
+
+def shown_of(field: dataclasses.Field) -> dict[str, Any]:
+    """What `define` shows of a field of `Config`."""
+    bounds = field.metadata["bounds"]
+    return {**field.metadata, "bounds": bounds.text if bounds else ""}
 
 
 def define_hparams_flag(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines `--hparams`, with which a training takes the best values of a search."""
-    text = f"A search's {HPARAMS_FILE}: train as its best trial did. Flags beside it change that."
-    flags.DEFINE_string("hparams", "", text, flag_values=values)
+    define(
+        "hparams", "", f"A search's {HPARAMS_FILE}: train so", "training",
+        more="It is trained as its best trial was. Flags beside it change that.", values=values,
+    )  # fmt: skip
 
 
 def define_run_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the two flags that say where a run goes."""
-    flags.DEFINE_string(
-        "run_dir", "", "Folder of the run. Default: runs/DATASET-CLASSES-TIME.", flag_values=values
-    )
-    flags.DEFINE_boolean("overwrite", False, "Replace an existing run folder.", flag_values=values)
+    define("run_dir", "", "Its folder; else runs/DATASET-CLASSES-TIME", "output", values=values)
+    define("overwrite", False, "Replace a run that is in the folder", "output", values=values)
 
 
 def from_flags(values: flags.FlagValues) -> Config:
@@ -77,19 +75,24 @@ def from_flags_and_hparams(values: flags.FlagValues) -> tuple[Config, dict[str, 
 
 
 def _read_hparams(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    give = f"Give the {HPARAMS_FILE} of a search."
     try:
-        origin: Mapping[str, Any] = json.loads(path.read_text())
-        best, values = dict(origin["config"]), dict(origin["values"])
+        origin = _table(json.loads(path.read_text(encoding="utf-8")), "the file")
+        best, values = (_table(origin[name], f"`{name}`") for name in ("config", "values"))
         Config.from_json(best)
     except OSError as error:
+        raise ConfigError(f"--hparams={path} can't be read ({error.strerror}). {give}") from None
+    except (ValueError, KeyError, RecursionError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else error
         raise ConfigError(
-            f"--hparams={path} can't be read ({error.strerror}). Give the {HPARAMS_FILE} of a "
-            "search."
-        ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(
-            f"--hparams={path} is not what a search writes ({error}). Give the {HPARAMS_FILE} of a "
-            "search."
+            f"--hparams={path} is not what a search writes ({reason}). {give}"
         ) from None
     rest = {name: value for name, value in origin.items() if name != "config"}
     return best, {"file": str(path), **rest, "values": values}
+
+
+def _table(value: Any, what: str) -> dict[str, Any]:
+    """The value, if it is what JSON writes in braces."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is no table of names and values")
+    return value

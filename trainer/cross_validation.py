@@ -6,11 +6,12 @@ epoch is chosen: what is scored is the last one, so that no fold scores what it 
 part is computed once for all folds and repeats.
 """
 
+import contextlib
 import hashlib
 import json
 import pathlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -20,15 +21,16 @@ from sklearn.model_selection import StratifiedGroupKFold
 from trainer.config import Config
 from trainer.evaluation import baselines, metrics, predictions, summary
 from trainer.execution.local import opened_executor
-from trainer.execution.tasks import Executor, Task, progressed, run_all
+from trainer.execution.tasks import Executor, Task, progressed, reported_to, run_all
 from trainer.input_pipeline.dataset import Images, joined
 from trainer.model import vgg16
 from trainer.run import command, files, saved_folds
 from trainer.run.errors import DivergedError, RunError
 from trainer.run.manifest import OF_THE_MACHINE
-from trainer.run.progress import progress
+from trainer.run.progress import Lines, progress, working
 from trainer.run.run_dir import RunFolder
 from trainer.run.saved_folds import SavedFolds
+from trainer.training import divergence, room
 from trainer.training.checkpoint import Checkpoints
 from trainer.training.loop import train_phases
 from trainer.training.setup import Setup, set_up
@@ -118,19 +120,20 @@ def cross_validate(
     began = folder.origin if folder else None
     with opened_executor(cluster, lambda: set_up(config, splits=SPLITS, began=began)) as tasks:
         setup, saved = tasks.setup, None
-        if folder is not None:
-            folder.begin(setup.origin)
-            saved = SavedFolds(folder.path / saved_folds.FOLDER)
         images = images_of_folds(setup)
         fold = assign_folds(images, folds, repeats, setup.config.seed)
+        if folder is not None:
+            room.require_for_folds(config, folder.path)
+            folder.begin(setup.origin)
+            saved = SavedFolds(folder.path / saved_folds.FOLDER)
         probabilities = out_of_fold_by_tasks(tasks, setup.config, fold, saved=saved)
-        small = setup.squares(images, baselines.SIZE)[..., 0]
+        shortcuts = shortcut_baselines(setup, images, fold[0])
     table = as_predictions(images, fold, probabilities)
-    shortcuts = baselines.cross_validated(small, images.labels, fold[0], config.classes)
-    result = {
-        "dataset": {"name": setup.dataset.name, "synthetic": setup.dataset.synthetic},
-        **metrics.cross_validation_metrics(table, shortcuts),
-    }
+    with working("computing the scores and their intervals"):
+        result = {
+            "dataset": {"name": setup.dataset.name, "synthetic": setup.dataset.synthetic},
+            **metrics.cross_validation_metrics(table, shortcuts),
+        }
     if folder is not None:
         predictions.write(folder.path / "predictions.csv", table)
         files.write_json(folder.path / "crossval.json", result)
@@ -143,6 +146,18 @@ def cross_validate(
 def images_of_folds(setup: Setup) -> Images:
     """The images of train and validation, in that order."""
     return joined([setup.dataset.splits[name] for name in SPLITS])
+
+
+def shortcut_baselines(setup: Setup, images: Images, fold: np.ndarray) -> dict[str, Any]:
+    """What linear models of 32 x 32 pixels get on the folds; see `baselines.cross_validated`.
+
+    Args:
+        setup: Of the images.
+        images: Those that were assigned to folds.
+        fold: int64 [n], of one repeat.
+    """
+    small, classes = setup.squares(images, baselines.SIZE)[..., 0], setup.config.classes
+    return baselines.cross_validated(small, images.labels, fold, images.groups, classes)
 
 
 def out_of_fold_by_tasks(
@@ -185,14 +200,33 @@ def out_of_fold_by_tasks(
             continue
         state = saved.state(keys[name]).absolute() if saved and tasks.shares_files else None
         left.append(Task(name, train_fold, (*arguments, state)))
-    with progress(len(turns), label, "folds", done=len(turns) - len(left)) as shown:
+    with _shown(len(turns), len(turns) - len(left), label) as fold_ended:
         for ended in run_all(tasks, left):
             repeat, number = turns[ended.task.name]
             out[repeat, fold[repeat] == number] = probabilities = ended.result()
             if saved:
                 saved.write(keys[ended.task.name], probabilities)
-            shown.update(1)
+            fold_ended()
     return out
+
+
+@contextlib.contextmanager
+def _shown(total: int, done: int, label: str) -> Iterator[Callable[[], None]]:
+    """Shows folds as they end, and on a terminal how far those under way are."""
+    with progress(total, label, "folds", done=done, parts=True) as shown:
+
+        def report(name: str, text: str) -> None:
+            if not isinstance(shown, Lines):  # one for each epoch of each fold is too many
+                shown.part(f"{done} of {total} folds", f"{name}, {text}")
+
+        def fold_ended() -> None:
+            nonlocal done
+            done += 1
+            shown.update(1)
+            shown.part(f"{done} of {total} folds")
+
+        with reported_to(report):
+            yield fold_ended
 
 
 def _key(setup: Setup, config: Config, fold: np.ndarray, number: int, seed: int) -> str:
@@ -250,10 +284,7 @@ class _Begin:
         train_phases(others, callbacks, seed=seed, checkpoints=checkpoints)
         out = training.probabilities(last, ALL, np.flatnonzero(fold == number))
         if not np.isfinite(out).all():
-            raise DivergedError(
-                "The network gives no finite probabilities any more. Lower the learning rate "
-                f"({training.config.learning_rate:g})."
-            )
+            raise divergence.of_validation(training, last, last.phase.epochs.stop - 1)
         return out
 
 
@@ -294,8 +325,12 @@ def train_fold(
     Raises:
         DivergedError: The network gives no finite probabilities any more.
     """
-    step = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: progressed())
     begin, checkpoints = _training_of_all(setup, config, quiet=True), None
+    last = begin.training.plan.phases[-1].phase.epochs.stop
+    step = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: progressed(),
+        on_epoch_end=lambda epoch, logs: progressed(f"epoch {epoch + 1} of {last}"),
+    )
     if state is not None:
         # A fold's end is saved by the driver, as its result.
         every = config.checkpoint_every
@@ -304,7 +339,10 @@ def train_fold(
         except files.DamagedError:  # the fold begins again
             state.unlink()
             checkpoints = Checkpoints(state, every=every, at_ends=False)
-    return begin.predicted(fold, number, seed, [step], checkpoints)
+    try:
+        return begin.predicted(fold, number, seed, [step], checkpoints)
+    except DivergedError as error:
+        raise DivergedError(f"Fold {number + 1} (seed {seed}) failed. {error}") from None
 
 
 def out_of_fold(

@@ -8,10 +8,11 @@ import contextlib
 from absl import flags
 
 from trainer import config as config_lib
-from trainer import config_flags
+from trainer import config_flags, inputs
 from trainer.execution import options as options_lib
 from trainer.execution import ray
 from trainer.run import command, run_dir, saved_folds
+from trainer.run.definitions import define
 from trainer.run.run_dir import Identity
 
 FLAGS = flags.FLAGS
@@ -22,6 +23,7 @@ def main(argv: list[str]) -> None:
     command.refuse_words(argv)
     config, options = config_flags.from_flags(FLAGS), options_lib.from_flags(FLAGS)
     config_lib.check_folds(config, FLAGS.folds, FLAGS.repeats)
+    config = inputs.for_run(config, FLAGS.run_dir, overwrite=FLAGS.overwrite)
     default = f"crossval-{config.dataset}-{config.classes}"
     numbers = {"folds": FLAGS.folds, "repeats": FLAGS.repeats}
     identity = Identity("trainer.crossval", config.to_json() | numbers)
@@ -42,8 +44,6 @@ if __name__ == "__main__":
     config_flags.define_flags()
     config_flags.define_run_flags()
     options_lib.define_flags(FLAGS)
-    flags.DEFINE_integer("folds", 5, "Parts that the images are divided into.")
-    flags.DEFINE_integer("repeats", 3, "Times that they are, each with another seed.")
-    flags.adopt_module_key_flags(config_flags)
-    flags.adopt_module_key_flags(options_lib)
+    define("folds", 5, "Parts that the images are divided into", "training", bounds="2 to 1000")
+    define("repeats", 3, "Times that they are, with other seeds", "training", bounds="1 to 1000")
     command.run(main)

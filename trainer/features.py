@@ -6,12 +6,14 @@ import sys
 from absl import flags
 
 from trainer import config as config_lib
-from trainer import config_flags
+from trainer import config_flags, inputs
 from trainer.execution import options as options_lib
 from trainer.execution import ray
 from trainer.input_pipeline import cache_report
 from trainer.run import command
+from trainer.run.definitions import define
 from trainer.run.errors import ConfigError
+from trainer.run.progress import working
 
 FLAGS = flags.FLAGS
 _ACTIONS = ("list", "verify", "clear", "fill")
@@ -24,7 +26,8 @@ def main(argv: list[str]) -> None:
     if sum(FLAGS[name].value for name in _ACTIONS) != 1:
         raise ConfigError("Give one of --list, --verify, --clear and --fill.")
     if FLAGS.fill:
-        config, options = config_flags.from_flags(FLAGS), options_lib.from_flags(FLAGS)
+        options = options_lib.from_flags(FLAGS)
+        config = inputs.for_run(config_flags.from_flags(FLAGS), "", overwrite=False)
         with command.stopped("what was computed is cached"), ray.connected(options) as cluster:
             with command.heavy_imports():
                 from trainer.execution import caching
@@ -37,20 +40,21 @@ def main(argv: list[str]) -> None:
     if FLAGS.list:
         print(cache_report.listing(cache_dir))
     elif FLAGS.clear:
-        print(cache_report.clearing(cache_dir))
+        with working("removing what is cached"):
+            text = cache_report.clearing(cache_dir)
+        print(text)
     else:
-        text, well = cache_report.verification(cache_dir)
+        with working("checking every row"):
+            text, well = cache_report.verification(cache_dir)
         print(text)
         sys.exit(0 if well else 1)
 
 
 if __name__ == "__main__":
-    flags.DEFINE_bool("list", False, "Show what is cached.")
-    flags.DEFINE_bool("verify", False, "Check every row (status 1 if one is damaged).")
-    flags.DEFINE_bool("clear", False, "Remove everything that no process has open.")
-    flags.DEFINE_bool("fill", False, "Compute all that a training with the other flags reads.")
+    define("list", False, "Show what is cached", "actions")
+    define("verify", False, "Check every row", "actions", more="Status 1 if one is damaged.")
+    define("clear", False, "Remove all that no process has open", "actions")
+    define("fill", False, "Compute what a training would read", "actions")
     config_flags.define_flags()
     options_lib.define_flags(FLAGS)
-    flags.adopt_module_key_flags(config_flags)
-    flags.adopt_module_key_flags(options_lib)
     command.run(main)

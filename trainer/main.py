@@ -2,8 +2,9 @@
 
 from absl import flags
 
-from trainer import config_flags
+from trainer import config_flags, inputs
 from trainer.run import command, run_dir, saved_state
+from trainer.run.definitions import define
 from trainer.run.manifest import GROWING, Identity
 
 FLAGS = flags.FLAGS
@@ -15,6 +16,7 @@ def main(argv: list[str]) -> None:
     config, searched = config_flags.from_flags_and_hparams(FLAGS)
     for name, values in (searched or {}).get("changed", {}).items():
         print(f"--{name}={values['flag']} takes the place of the search's {values['search']}.")
+    config = inputs.for_run(config, FLAGS.run_dir, overwrite=FLAGS.overwrite)
     default = f"{config.dataset}-{config.classes}"
     several = {"seeds": FLAGS.seeds} if FLAGS.seeds > 1 else {}
     identity = Identity("trainer.main", config.to_json() | several, GROWING)
@@ -37,8 +39,8 @@ if __name__ == "__main__":
     config_flags.define_flags()
     config_flags.define_run_flags()
     config_flags.define_hparams_flag()
-    flags.DEFINE_integer(
-        "seeds", 1, "Train so many times, with --seed and those after it.", lower_bound=1
-    )
-    flags.adopt_module_key_flags(config_flags)
+    define(
+        "seeds", 1, "Trainings, with --seed and those after it", "training",
+        bounds="1 to 1000", lower_bound=1, upper_bound=1000,
+    )  # fmt: skip
     command.run(main)

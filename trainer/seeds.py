@@ -15,6 +15,7 @@ from trainer.run.manifest import GROWING, Identity
 from trainer.run.run_folder import RunFolder
 from trainer.run.saved_state import SEED
 from trainer.train import train_and_evaluate
+from trainer.training import memory, room
 from trainer.training.setup import set_up
 
 SPLITS = ("validation", "test")
@@ -42,6 +43,10 @@ def train_seeds(
     Raises:
         RunError: As for `train.train_and_evaluate`.
     """
+    paths = [folder.path / SEED.replace("*", str(seed)) for seed in seeds_of(config, count)]
+    left = [path for path in paths if overwrite or not (path / "metrics.json").exists()]
+    memory.require_parameters(config)
+    room.require_for_runs(config, folder.path, len(left))
     results, begun = [], False
     for seed in seeds_of(config, count):
         each = dataclasses.replace(config, seed=seed)

@@ -1,6 +1,7 @@
 """A run: from a config to a trained and evaluated network in a folder."""
 
 import contextlib
+import os
 import pathlib
 import tempfile
 from collections.abc import Sequence
@@ -9,7 +10,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorboard.plugins.hparams import api as hparams
 
 from trainer.augmentation.layer import Augmentation
 from trainer.augmentation.random import uniform_draws
@@ -18,17 +18,24 @@ from trainer.evaluation import baselines, images_used, metrics, plots, predictio
 from trainer.input_pipeline.dataset import Dataset, joined
 from trainer.model import saved as saved_model
 from trainer.model.networks import build
-from trainer.run import command, saved_state
-from trainer.run.manifest import EVENTS, Manifest
+from trainer.run import command, machine, saved_state
+from trainer.run.manifest import EVENTS, PLOTS, Manifest
+from trainer.run.progress import progress, working
 from trainer.run.run_dir import RunFolder
 from trainer.training import callbacks as callbacks_lib
+from trainer.training import hparams, memory, room
+from trainer.training.callbacks import CURVES, WITHOUT_CURVES
 from trainer.training.checkpoint import Checkpoints, require_phases
 from trainer.training.loop import train_phases
 from trainer.training.setup import Setup, set_up
 from trainer.training.training import Training
 from trainer.training.validation import Validation, predictions_of
 
+_COMPARED = ("balanced_accuracy", "accuracy", "loss")  # runs, in HPARAMS
 _SCORED = ("validation", "test", "control")
+_PLOTS_LATER = (
+    "The run has all else; when that is mended, the same command evaluates again and draws them."
+)
 _SAMPLES = 8  # images shown in TensorBoard as they are and augmented
 
 
@@ -63,10 +70,12 @@ def train_and_evaluate(
     with contextlib.ExitStack() as closed:
         if folder.origin is not None and (saved := saved_state.read(path / saved_state.FILE)):
             require_phases(saved, config.phases)
+        memory.require_parameters(config)
+        room.require_for_run(config, folder)
         if setup is None:
             setup = set_up(config, began=folder.origin, **origin)
             closed.enter_context(contextlib.closing(setup.opened))
-        config, splits = setup.config, setup.dataset.splits
+        config = setup.config
         command.raise_if_interrupted()
         folder.begin(setup.origin)
         images_used.write(path / "images_used.csv", _used(setup.dataset))
@@ -74,17 +83,24 @@ def train_and_evaluate(
         command.raise_if_interrupted()
         _fit(setup, training, path, callbacks)
         saved_model.save(training.networks.served, path / "model.keras", setup.dataset.class_names)
-        last = training.plan.phases[-1]
-        probabilities = np.concatenate([training.probabilities(last, name) for name in scored])
-        table = predictions_of(joined([splits[name] for name in scored]), probabilities)
+        table = _predictions(setup, training, scored)
         predictions.write(path / "predictions.csv", table)
-        result = metrics.run_metrics(path, _baselines(setup))
+        baseline = shortcut_baselines(setup)
+        with working("computing the scores and their intervals"):
+            result = metrics.run_metrics(path, baseline)
         command.raise_if_interrupted()
-        plots.draw_run(path, result, _gallery(setup, table.of_split("test")))
-        _write_hparams(config, result, path)
-        folder.finish()
+        machine.attempted(CURVES, WITHOUT_CURVES, _write_hparams, config, result, path)
+        with working("drawing plots"):
+            drawn = machine.attempted("The plots", _PLOTS_LATER, _draw, setup, table, result, path)
+        folder.finish(missing=() if drawn else PLOTS)
     print(summary.run_summary(result, path))
     return result
+
+
+def _draw(
+    setup: Setup, table: predictions.Predictions, result: dict[str, Any], path: pathlib.Path
+) -> None:
+    plots.draw_run(path, result, _gallery(setup, table.of_split("test")))
 
 
 def scored_splits(setup: Setup) -> list[str]:
@@ -105,7 +121,7 @@ def _fit(
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
     """Runs the phases; the networks have the best epoch's weights afterwards."""
-    config, validation = training.config, Validation(training)
+    config = training.config
     checkpoints = Checkpoints(
         folder / saved_state.FILE,
         every=config.checkpoint_every,
@@ -114,19 +130,24 @@ def _fit(
     checkpoints.rewind()
     writer = _writer(folder)
     shown = callbacks_lib.Progress(
-        training.plan, len(training.train_at), config.batch_size, training.advice
+        training.plan,
+        len(training.train_at),
+        len(training.images["validation"]),
+        config.batch_size,
+        training.advice,
     )
+    validation = Validation(training, on_progress=shown.on_scored)
     optional = [callbacks_lib.PublishedValidation(training)] if config.as_published else []
     if config.early_stopping:
         optional.append(callbacks_lib.EarlyStopping(training.plan, config.early_stopping))
     history = callbacks_lib.History(
         folder / "history.csv", training.plan, timed=not config.deterministic
     )
-    with writer.as_default(), contextlib.closing(shown):
+    with contextlib.closing(shown):
         if checkpoints.saved:
             print(f"The run goes on at {checkpoints.saved.text()}.", flush=True)
         else:
-            _write_samples(writer, setup)
+            machine.attempted(CURVES, WITHOUT_CURVES, _write_samples, writer, setup)
         train_phases(
             training,
             [
@@ -140,11 +161,17 @@ def _fit(
             evaluate=validation,
             checkpoints=checkpoints,
         )
-    writer.close()
+    with contextlib.suppress(tf.errors.OpError):  # a line said so before
+        writer.close()
 
 
 def _writer(folder: pathlib.Path) -> tf.summary.SummaryWriter:
-    return tf.summary.create_file_writer(str(folder / "tensorboard"), filename_suffix=EVENTS)
+    path = os.fsencode(folder / "tensorboard")  # whose letters may be none
+    try:
+        return tf.summary.create_file_writer(path, filename_suffix=EVENTS)
+    except tf.errors.OpError as error:
+        machine.print_failed(CURVES, error, WITHOUT_CURVES)
+        return tf.summary.create_noop_writer()
 
 
 def saved_network(path: pathlib.Path) -> keras.Model:
@@ -178,6 +205,15 @@ def best_network_so_far(folder: pathlib.Path) -> keras.Model:
         return saved_network(path)
 
 
+def _predictions(setup: Setup, training: Training, scored: list[str]) -> predictions.Predictions:
+    """What the best network gives of all images that a run scores."""
+    images = joined([setup.dataset.splits[name] for name in scored])
+    last = training.plan.phases[-1]
+    with progress(len(images), "scoring") as bar:
+        parts = [training.probabilities(last, name, on_progress=bar.update) for name in scored]
+    return predictions_of(images, np.concatenate(parts))
+
+
 def _used(dataset: Dataset) -> dict[str, list[str]]:
     """The columns of images_used.csv."""
     columns: dict[str, list[str]] = {name: [] for name in images_used.COLUMNS}
@@ -192,18 +228,23 @@ def _used(dataset: Dataset) -> dict[str, list[str]]:
     return columns
 
 
-def _baselines(setup: Setup) -> dict[str, Any]:
-    """What linear models of 32 x 32 pixels get on the same splits."""
+def shortcut_baselines(setup: Setup, scored: Sequence[str] = metrics.BASELINED) -> dict[str, Any]:
+    """What linear models of 32 x 32 pixels get on splits; see `baselines.shortcut_baseline`.
+
+    Args:
+        setup: Of the run, with train and those splits.
+        scored: Names of the splits.
+    """
     splits = setup.dataset.splits
     train = splits["train"].take(baselines.fitted_images(len(splits["train"])))
     small = {
         name: setup.squares(images, baselines.SIZE)[..., 0]
         for name, images in {**splits, "train": train}.items()
-        if name in ("train", *metrics.BASELINED)
+        if name in ("train", *scored)
     }
     return baselines.shortcut_baseline(
         small["train"], train.labels,
-        {n: (small[n], splits[n].labels, splits[n].groups) for n in metrics.BASELINED},
+        {n: (small[n], splits[n].labels, splits[n].groups) for n in scored},
         setup.config.classes,
     )  # fmt: skip
 
@@ -228,11 +269,8 @@ def _write_samples(writer: tf.summary.SummaryWriter, setup: Setup) -> None:
 
 
 def _write_hparams(config: Config, result: dict, folder: pathlib.Path) -> None:
-    """One row of TensorBoard's HParams table: a table to choose by, so without the test split."""
-    chosen = {k: v for k, v in config.to_json().items() if not k.endswith("_dir")}
+    """The run's row of TensorBoard's HPARAMS table."""
+    scores = result["splits"]["validation"]
+    measured = {f"val_{name}": scores[name]["value"] for name in _COMPARED}
     with _writer(folder).as_default(step=0):
-        # The folder names the row: runs of equal flags are rows of their own.
-        hparams.hparams(chosen, trial_id=str(folder.absolute()))
-        for name in ("balanced_accuracy", "accuracy", "loss"):
-            value = result["splits"]["validation"][name]["value"]
-            tf.summary.scalar(f"hparams/validation_{name}", value)
+        hparams.write_row(config, {**measured, "epoch": result["best_epoch"]}, folder)

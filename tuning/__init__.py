@@ -7,8 +7,8 @@
 Read `space` (what is searched) and `settings` (how); `search` (the loop: propose, run, record);
 `oracle` and `samplers` (what proposes, and the log that everything goes on from), `trial` (what is
 run) and `trainings` (what trials share), `record` (what is written); `results` and `table` (what is
-shown); `comparison` and `retraining` (the end); `folder` (where). `api` and `tuner` are what is
-used from Python, `main` is the command.
+shown); `comparison` and `retraining` (the end); `folder` (where) and `room` (what it takes on the
+disk). `api` and `tuner` are what is used from Python, `main` is the command.
 """
 
 import importlib

@@ -17,8 +17,9 @@ from trainer.execution.options import Options
 from trainer.run.errors import RunError
 from trainer.run.files import expanded
 from trainer.run.libraries import heavy_imports, keras_settings
+from tuning import settings as settings_lib
 from tuning.folder import Folder
-from tuning.settings import Settings, Spec
+from tuning.settings import Settings
 from tuning.space import Space
 
 if TYPE_CHECKING:
@@ -96,12 +97,14 @@ def run(
     """
     searched, chosen = Space.of(config, space), settings or Settings()
     chosen.check(searched)
-    folder = Folder(Path(expanded(search_dir)))
+    described = settings_lib.described(
+        searched, chosen, search_dir, callbacks=callbacks, overwrite=overwrite
+    )
     with ray.connected(execution or Options()) as cluster, keras_settings():
         with heavy_imports():
             from tuning import search
-        search.run(Spec(folder, searched, chosen, callbacks), cluster, overwrite=overwrite)
-    return Search(folder.root)
+        search.run(described, cluster, overwrite=overwrite)
+    return Search(described.folder.root)
 
 
 def load(search_dir: str | Path) -> Search:

@@ -12,8 +12,10 @@ from typing import Any
 from trainer import config as config_lib
 from trainer import cross_validation
 from trainer.config import Config
-from trainer.evaluation import baselines, intervals, metrics
+from trainer.evaluation import intervals, metrics
+from trainer.evaluation.summary import not_above_baseline
 from trainer.execution.tasks import Executor, Task, run_all
+from trainer.run.progress import working
 from trainer.run.saved_folds import SavedFolds
 from trainer.run.text import estimate, number, table
 from trainer.training.setup import Setup
@@ -50,27 +52,29 @@ def compare(
     for side, config in (("best", best), ("default", default)):
         if side == "best" or config != best:  # else they are one configuration
             predicted = cross_validation.out_of_fold_by_tasks(
-                tasks, config, fold, seed=seed, label=f"{side:7s}", quiet=True, saved=saved
-            )
-        predictions = cross_validation.as_predictions(images, fold, predicted)
+                tasks, config, fold, seed=seed, label=f"folds of the {side}", quiet=True,
+                saved=saved,
+            )  # fmt: skip
         by_fold = [
             each["balanced_accuracy"]
             for each in metrics.scores_by_fold(images.labels, fold, predicted)[0]
         ]
         compared[side] = {
-            "balanced_accuracy": metrics.score(predictions)["balanced_accuracy"],
+            "balanced_accuracy": intervals.estimates(
+                images.labels, predicted[0], images.group_numbers, seed=0,
+                resamples=intervals.RESAMPLES, areas=False,
+            )["balanced_accuracy"],
             "by_fold": {**metrics.mean_and_sd(by_fold), "values": by_fold},
             "epochs": config.epochs,
-        }
+        }  # fmt: skip
         right[side] = (predicted.argmax(axis=2) == images.labels).mean(axis=0)
-    small = tasks.setup.squares(images, baselines.SIZE)[..., 0]
     return {
         **compared,
         "same": best == default,
         "difference": intervals.paired_difference(
             images.labels, images.group_numbers, right["best"], right["default"]
         ),
-        "shortcut_baseline": baselines.cross_validated(small, images.labels, fold[0], best.classes),
+        "shortcut_baseline": cross_validation.shortcut_baselines(tasks.setup, images, fold[0]),
         "folds": count,
         "groups": len(set(images.groups)),
         "seed": seed,
@@ -95,7 +99,11 @@ def at_kept_epoch(tasks: Executor, config: Config, epoch: float | None) -> Confi
         return dataclasses.replace(config, early_stopping=0)
     if epoch is None:
         trainings.provide(tasks, config, folds=False)
-        (ended,) = run_all(tasks, [Task("the training of the defaults", _kept_epoch, (config,))])
+        task = Task("the training of the defaults", _kept_epoch, (config,))
+        if tasks.setup.compute is None:  # its rows first, with a bar of their own
+            trainings.rows_training(tasks.setup, config, folds=False)
+        with working("training the defaults, which were no trial, to choose their epoch"):
+            (ended,) = run_all(tasks, [task])
         epoch = ended.result()
     return dataclasses.replace(config, epochs=max(1, round(epoch)), early_stopping=0)
 
@@ -117,12 +125,11 @@ def text(compared: dict[str, Any]) -> str:
     rows.append(["  difference, paired", estimate(difference, "+"), ""])
     for key, label in (("full_image", "full image"), ("lungs_masked", "lungs masked")):
         baseline = compared["shortcut_baseline"][key]
-        shown = [number(baseline["mean"]), number(baseline["sd"])]
+        shown = [estimate(baseline["balanced_accuracy"]), number(baseline["sd"])]
         rows.append([f"  shortcut baseline, {label}", *shown])
     lines = ["", table(rows), f"  (95 % intervals over patient groups, {n})"]
-    shortcut = compared["shortcut_baseline"]["full_image"]["mean"]
-    if compared["best"]["balanced_accuracy"]["value"] < shortcut:
-        lines.append("  The best is below the shortcut baseline, which hardly sees the lungs.")
+    shortcuts = {k: v["balanced_accuracy"] for k, v in compared["shortcut_baseline"].items()}
+    lines += not_above_baseline(compared["best"]["balanced_accuracy"], shortcuts)
     if compared["same"]:
         lines.append("  The best trial is that of the defaults.")
     elif difference["high"] < 0:

@@ -15,8 +15,8 @@ from trainer.run.errors import ConfigError
 _IDENTITY, _LOG, _OLD_STATE = "search.json", "log.jsonl", "state.json"
 # What a search writes beside its trials' folders; --overwrite removes these and nothing else.
 _CONTENTS = (
-    HPARAMS_FILE, _IDENTITY, _LOG, _OLD_STATE, "trials.csv", "final.json", "oracle.json",
-    "tuner0.json", "tensorboard", "retrained", "checkpoints",
+    HPARAMS_FILE, manifest.FLAGS, _IDENTITY, _LOG, _OLD_STATE, "trials.csv", "final.json",
+    "oracle.json", "tuner0.json", "tensorboard", "retrained", "checkpoints",
     "plots", "logs",  # of earlier releases
 )  # fmt: skip
 
@@ -42,6 +42,11 @@ class Folder:
         return self.root / _IDENTITY
 
     @property
+    def flags(self) -> pathlib.Path:
+        """A `--flagfile` that repeats the search."""
+        return self.root / manifest.FLAGS
+
+    @property
     def best(self) -> pathlib.Path:
         """What `trainer.main --hparams` reads."""
         return self.root / HPARAMS_FILE
@@ -65,6 +70,26 @@ class Folder:
         """What is kept of one trial, where KerasTuner looks for it."""
         return self.root / f"trial_{trial_id}"
 
+    @property
+    def dataset(self) -> str:
+        """The dataset of a search of which a trial has begun; "" where there is none."""
+        if not self.identity.is_file() or not self._log_begun:
+            return ""
+        return self._read_identity().get("dataset", "")
+
+    @property
+    def _log_begun(self) -> bool:
+        return self.log.is_file() and self.log.stat().st_size > 0
+
+    def _read_identity(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self.identity.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            raise files.DamagedError(
+                f"{self.identity} is damaged: its content is not what a search wrote. Put back a "
+                "copy of it, give another --search_dir, or --overwrite to begin again."
+            ) from None
+
     @contextlib.contextmanager
     def held(self, identity: Mapping[str, Any], *, overwrite: bool) -> Iterator[bool]:
         """Keeps other processes out, and compares what is there with the search to be run.
@@ -84,11 +109,11 @@ class Folder:
             new = overwrite or not (self.identity.exists() or (self.root / _OLD_STATE).exists())
             if new:
                 self._require_replaceable(overwrite=overwrite)
-            elif not self.log.exists() or not self.log.stat().st_size:
+            elif not self._log_begun:
                 self._require_current()
                 files.write_json(self.identity, identity)  # no trial has begun with the other
             if not new:
-                before = json.loads(self.identity.read_text(encoding="utf-8"))
+                before = self._read_identity()
                 manifest.require_same(f"{self.root} holds a search", before, identity, "search_dir")
             yield new
 

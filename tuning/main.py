@@ -1,17 +1,14 @@
 """Searches for better values of the trainer's settings: `python -m tuning.main --classes=4`."""
 
 import os
-import pathlib
 import sys
 
 from absl import flags
 
-from trainer import config_flags
 from trainer.execution import options, ray
 from trainer.run import command
-from trainer.run.files import expanded
+from trainer.run.definitions import define
 from tuning import settings, space
-from tuning.folder import Folder
 
 FLAGS = flags.FLAGS
 _MOST_GROWTH = 2 * 2**30  # bytes that this process may have grown by since its first trial
@@ -22,9 +19,8 @@ def main(argv: list[str]) -> None:
     command.refuse_words(argv)
     searched = space.from_flags(FLAGS)
     chosen, where = settings.from_flags(FLAGS, searched), options.from_flags(FLAGS)
-    config = searched.config({})
-    root = expanded(FLAGS.search_dir or f"searches/{config.dataset}-{config.classes}")
-    folder = Folder(pathlib.Path(root))
+    described = settings.described(searched, chosen, FLAGS.search_dir, overwrite=FLAGS.overwrite)
+    folder = described.folder
     with (
         command.stopped(f"trials that ended are in {folder.root}; the same command goes on"),
         ray.connected(where) as cluster,
@@ -32,7 +28,7 @@ def main(argv: list[str]) -> None:
         with command.heavy_imports():
             from tuning import search
         finished = search.run(
-            settings.Spec(folder, searched, chosen),
+            described,
             cluster,
             overwrite=FLAGS.overwrite,
             retrain_best=FLAGS.retrain_best,
@@ -57,7 +53,10 @@ class _Memory:
         """Looks at the memory; does not return where it has climbed."""
         import psutil
 
-        now = psutil.Process().memory_info().rss
+        try:
+            now = psutil.Process().memory_info().rss
+        except (OSError, psutil.Error):  # no /proc: nothing is known of the memory
+            return
         self._first = now if self._first is None else self._first
         if now - self._first > _MOST_GROWTH:
             print("Memory has climbed: the process is replaced and goes on.", flush=True)
@@ -71,15 +70,11 @@ def _define_flags() -> None:
     space.define_flags()
     settings.define_flags()
     options.define_flags()
-    flags.DEFINE_string(
-        "search_dir", "", "Folder of the search. Default: searches/DATASET-CLASSES."
-    )
-    flags.DEFINE_boolean("overwrite", False, "Remove a search that is there and begin again.")
-    flags.DEFINE_boolean("retrain_best", False, "Then train and test with the best values.")
+    define("search_dir", "", "Its folder; else searches/DATASET-CLASSES", "output")
+    define("overwrite", False, "Remove a search that is there", "output")
+    define("retrain_best", False, "Then train and test the best values", "output")
 
 
 if __name__ == "__main__":
     _define_flags()
-    for module in (config_flags, space, settings, options):
-        flags.adopt_module_key_flags(module)
     command.run(main)

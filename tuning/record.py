@@ -5,14 +5,15 @@ import functools
 import json
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 from trainer import cross_validation
 from trainer.config import Config
 from trainer.evaluation import predictions
 from trainer.execution.tasks import Ended
-from trainer.run import command, files, run_dir
+from trainer.run import command, files, machine, run_dir
 from trainer.run.errors import RunError
-from trainer.run.text import wrapped
+from trainer.run.text import counted, wrapped
 from trainer.training.setup import Setup
 from tuning import results, trainings
 from tuning.oracle import Proposals
@@ -53,9 +54,11 @@ class Record:
         self._known: dict[str, results.Row] = {}
         self.rows = results.rows(proposals.trials, search.space, search.settings, self._known)
         self.best = results.best_of(self.rows, search.settings)
+        self._setup: Setup | None = None
         self._before = self._ended = sum(row["status"] != "RUNNING" for row in self.rows)
         if self._ended:
-            print(f"Going on in {self._folder.root}: {self._ended} trials have ended.", flush=True)
+            ended = f"{counted(self._ended, 'trial')} {'has' if self._ended == 1 else 'have'} ended"
+            print(wrapped(f"Going on in {self._folder.root}: {ended}."), flush=True)
 
     def open(self, setup: Setup) -> None:
         """Checks that the images are those of the earlier trials.
@@ -80,7 +83,8 @@ class Record:
         folds, images = self._settings.folds, trainings.scored_images(setup, self._settings.folds)
         how = f"{folds} patient-grouped folds" if folds else "the validation split"
         n = f"n = {len(images):,} images of {len(set(images.groups)):,} patient groups"
-        print(wrapped(f"Each trial is scored on {how}, {n}. {_NO_GAIN}"), flush=True)
+        advice = "" if setup.dataset.synthetic else f" {_NO_GAIN}"
+        print(wrapped(f"Each trial is scored on {how}, {n}.{advice}"), flush=True)
 
     def begin(self, table: Table) -> None:
         """Shows what follows in a table."""
@@ -118,7 +122,10 @@ class Record:
         config = self.config(trial)
         values = space.effective(self._proposals.trials[trial].hyperparameters.values)
         row = {"trial": trial, "status": "COMPLETED", **values, **result.metrics}
-        results.write_curves(self._folder.root, row, result.curves, space, settings)
+        machine.attempted(
+            f"The curves of trial {trial}", "The search goes on without them.",
+            results.write_curves, self._folder.root, row, result.curves, space, settings,
+        )  # fmt: skip
         order = results.ranked([*self.rows, row], settings)
         if trial in (order[0]["trial"], self._default):
             images = trainings.scored_images(self._setup, settings.folds)
@@ -160,8 +167,18 @@ class Record:
 
     def end(self) -> None:
         """Writes what is written at the end alone, and prints the best trials."""
+        shortcuts = self._shortcut_baselines()
+        self._about |= {"shortcut_baseline": shortcuts} if shortcuts else {}
         self._write(final=True)
-        print(results.leaderboard(self.rows, self._search.space, self._settings))
+        print(results.leaderboard(self.rows, self._search.space, self._settings, shortcuts))
+
+    def _shortcut_baselines(self) -> dict[str, Any] | None:
+        """What linear models get on the images of the trials, fitted once a search."""
+        path = self._folder.best
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if self.best is None or self._setup is None or "shortcut_baseline" in before:
+            return before.get("shortcut_baseline")
+        return trainings.shortcut_baselines(self._setup, self._settings)
 
     def config(self, trial: str) -> Config:
         """The trainer's config of a trial."""

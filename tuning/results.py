@@ -11,22 +11,20 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from keras_tuner.engine import trial as trial_lib
-from tensorboard.plugins.hparams import api as hparams
 
 from trainer.config import HPARAMS_FILE
 from trainer.evaluation import intervals
 from trainer.evaluation.metrics import NOTICE
+from trainer.evaluation.summary import not_above_baseline
 from trainer.run import files, text
+from trainer.training import hparams
 from trainer.training.callbacks import write_logs
 from tuning.settings import Settings
-from tuning.space import Parameter, Space
+from tuning.space import Space
 
 TABLE_FILE = "trials.csv"
 _SHOWN = 10  # trials of the leaderboard
-_SHOWN_METRICS = (
-    "val_balanced_accuracy", "val_balanced_accuracy_sd", "val_accuracy", "val_loss", "epoch",
-    "seconds", "parameters",
-)  # fmt: skip
+_OF_THE_IMAGES = ("dataset_fingerprint", "shortcut_baseline")  # of best_hparams.json
 _GROWTH = 50  # the table is written when 1 / _GROWTH of its trials are new
 _COMPLETED, _FAILED = trial_lib.TrialStatus.COMPLETED, trial_lib.TrialStatus.FAILED
 Row = dict[str, Any]
@@ -109,7 +107,8 @@ def write(
         trials: See `rows`.
         space: What is searched.
         settings: How.
-        about: What else best_hparams.json holds: `dataset_fingerprint`, versions, revision.
+        about: What else best_hparams.json holds: `dataset_fingerprint`, `shortcut_baseline`,
+            versions, revision.
         known: See `rows`.
         final: Whether the search ends here, for now.
 
@@ -125,7 +124,7 @@ def write(
     if best is not None and (final or before.get("trial") != best["trial"]):
         values = _best(best, table, trials[best["trial"]], space, settings)
         # A search that has ended opens no images that it could be taken from.
-        stays = {name: before[name] for name in ("dataset_fingerprint",) if name in before}
+        stays = {name: before[name] for name in _OF_THE_IMAGES if name in before}
         files.write_json(path, {**stays, **values, **about})
     return table
 
@@ -140,6 +139,8 @@ def _best(best: Row, table: Sequence[Row], trial: Any, space: Space, settings: S
         "objective": settings.objective,
         "direction": settings.direction,
         "score": best[settings.objective],
+        **{end: best.get(f"{settings.objective}_{end}") for end in ("low", "high")},
+        **{name: int(best[f"val_{name}"]) for name in ("images", "groups")},
         "metrics": {name: best[name] for name in trial.metrics.metrics},
         "trials": sum(row["status"] == _COMPLETED for row in table),
         "failed": sum(row["status"] == _FAILED for row in table),
@@ -175,7 +176,7 @@ def write_curves(
     beside = folder / f".{there.name}"  # where TensorBoard, which may be looking, finds no run
     shutil.rmtree(beside, ignore_errors=True)
     with tf.summary.create_file_writer(str(beside)).as_default(step=0):
-        _write_hparams(row, space, settings, there.name)
+        _write_hparams(row, space, settings, folder / there.name)
     for number, curve in enumerate(curves, 1):
         run = beside / f"execution_{number}" if len(curves) > 1 else beside
         with tf.summary.create_file_writer(str(run)).as_default():
@@ -188,39 +189,45 @@ def write_curves(
     files.flush(there.parent)
 
 
-def _write_hparams(row: Row, space: Space, settings: Settings, name: str) -> None:
-    shown = dict.fromkeys([settings.objective, *_SHOWN_METRICS])
-    measured = {name: row[name] for name in shown if row.get(name) is not None}
-    hparams.hparams_config(
-        [_domain(p) for p in space.parameters],
-        [hparams.Metric(f"hparams/{name}", display_name=name) for name in measured],
-    )
+def _write_hparams(row: Row, space: Space, settings: Settings, folder: pathlib.Path) -> None:
     values = {p.name: row[p.name] for p in space.parameters if row[p.name] is not None}
-    hparams.hparams(values, trial_id=name)
-    for metric, value in measured.items():
-        tf.summary.scalar(f"hparams/{metric}", value)
+    if settings.tuner == "hyperband":
+        values["tuner/epochs"] = row["epochs"]
+    hparams.write_row(space.config(values), row, folder)
 
 
-def _domain(parameter: Parameter) -> hparams.HParam:
-    values, ends = parameter.choices, parameter.ends
-    domain = hparams.Discrete(list(values)) if values else hparams.RealInterval(*map(float, ends))
-    return hparams.HParam(parameter.name, domain)
+def begun(trial: str, values: Mapping[str, Any], space: Space) -> str:
+    """One line on a trial that begins."""
+    return f"trial {trial}  begins  {values_of(space.effective(values), space)}"
 
 
 def line(row: Row, best: Row | None, space: Space, settings: Settings) -> str:
-    """One trial that has ended, wrapped at 80 columns, and the best so far."""
+    """One line on a trial that has ended, and the best so far."""
     if row["status"] != _COMPLETED:
-        failed = f"trial {row['trial']}  FAILED: {row['reason']}  ({values_of(row, space)})"
-        return text.wrapped(failed, indent=2)
-    shown = f"trial {row['trial']}  {settings.objective} {score(row, settings)}"
-    shown += f"  {values_of(row, space)}  {row['seconds']:.1f}\u00a0s"
+        return f"trial {row['trial']}  FAILED: {row['reason']}  ({values_of(row, space)})"
+    shown = (
+        f"trial {row['trial']}  {settings.objective} {score(row, settings)}, {counted(row)}"
+        f"  {row['seconds']:.1f}\u00a0s"
+    )
     if best is not None:
         shown += f"  (best: trial {best['trial']}, {score(best, settings)})"
-    return text.wrapped(shown, indent=2)
+    return shown
 
 
-def leaderboard(table: Sequence[Row], space: Space, settings: Settings) -> str:
-    """The best trials as a table, with what their scores rest on."""
+def leaderboard(
+    table: Sequence[Row],
+    space: Space,
+    settings: Settings,
+    shortcuts: Mapping[str, Mapping[str, Any]] | None = None,
+) -> str:
+    """The best trials as a table, with what their scores rest on.
+
+    Args:
+        table: Of `rows`.
+        space: What is searched.
+        settings: How.
+        shortcuts: Of `trainings.shortcut_baselines`; None shows none.
+    """
     order = ranked(table, settings)
     failed = [row for row in table if row["status"] == _FAILED]
     if not order:
@@ -240,7 +247,13 @@ def leaderboard(table: Sequence[Row], space: Space, settings: Settings) -> str:
         board = [head, *(each for pair in zip(lines, below, strict=True) for each in pair)]
     how = f"{settings.folds}-fold, patient-grouped" if settings.folds else "validation split"
     counts = f"{text.counted(len(order), 'trial')} finished, {len(failed)} failed"
-    return "\n".join([f"\n{counts}", text.wrapped(f"scores: {how}, {counted(order[0])}"), *board])
+    lines = [f"\n{counts}", text.wrapped(f"scores: {how}, {counted(order[0])}"), *board]
+    if shortcuts is not None:
+        rows_ = [[name.replace("_", " "), text.estimate(of)] for name, of in shortcuts.items()]
+        lines.append("shortcut baseline, balanced accuracy on the same images")
+        lines.append(text.table(rows_, align="<<", indent=2))
+        lines += not_above_baseline({"value": order[0]["val_balanced_accuracy"]}, shortcuts)
+    return "\n".join(lines)
 
 
 def against_default(

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import pathlib
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from trainer.run import command, files, saved_folds
 from trainer.run.errors import ConfigError, RunError
 from trainer.run.saved_folds import SavedFolds
 from trainer.training.setup import Setup
-from tuning import comparison, results, retraining, settings, space, trainings
+from tuning import comparison, results, retraining, room, settings, space, trainings
 from tuning import trial as trial_lib
 from tuning.oracle import Proposals
 from tuning.record import Record
@@ -53,6 +54,8 @@ def run(
     """
     identity = settings.identity(search.settings, search.space)
     with search.folder.held(identity, overwrite=overwrite) as new:
+        if new:
+            room.require_for_search(search, retrain_best=retrain_best)
         if not _run(search, cluster, identity if new else None, on_trial_end):
             return False
         if retrain_best:
@@ -80,6 +83,7 @@ def _run(
         if begin is not None:
             tasks = opened.enter_context(_tasks(search, cluster))
             search.folder.begin(begin)
+        _write_flags(search)
         proposals = opened.enter_context(
             contextlib.closing(Proposals.open(search.settings, search.space, search.folder.log))
         )
@@ -101,6 +105,12 @@ def _run(
         elif search.folder.comparison.exists() and search.settings.final_folds:
             print(comparison.text(_read(search.folder.comparison)))
     return True
+
+
+def _write_flags(search: Spec) -> None:
+    text = files.flag_lines(settings.flag_values(search.settings, search.space))
+    with files.written_whole(search.folder.flags) as beside:
+        beside.write_bytes(text.encode("utf-8", "surrogateescape"))
 
 
 @contextlib.contextmanager
@@ -158,6 +168,8 @@ def _comparison_missing(search: Spec, best: results.Row | None) -> bool:
     if not folds or best is None:
         return False
     made = _read(path) if path.exists() else {}
+    if "balanced_accuracy" not in made.get("shortcut_baseline", {}).get("full_image", {}):
+        return True  # none, or one of an earlier release, whose baselines have no intervals
     return (made.get("trial"), made.get("folds")) != (best["trial"], folds)
 
 
@@ -193,8 +205,8 @@ def _point_on(search: Spec, retrained: bool) -> None:
     folder = search.folder
     print(f"\nsearch folder: {folder.root}   (trials.csv, best_hparams.json)")
     if not retrained:
-        print(f"train:  python -m trainer.main --hparams={folder.best}")
-    print(f"watch:  tensorboard --logdir={folder.tensorboard}\n{NOTICE}")
+        print(f"train:  python -m trainer.main --hparams={shlex.quote(str(folder.best))}")
+    print(f"watch:  tensorboard --logdir={shlex.quote(str(folder.tensorboard))}\n{NOTICE}")
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:

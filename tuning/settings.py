@@ -4,13 +4,17 @@ Imports neither TensorFlow nor KerasTuner, so that a wrong command line is answe
 """
 
 import dataclasses
+import os
+import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from trainer import config as config_lib
-from trainer.run import manifest
+from trainer import inputs
+from trainer.run import files, manifest
+from trainer.run.definitions import define
 from trainer.run.errors import ConfigError
 from tuning.folder import Folder
 from tuning.space import Space
@@ -24,6 +28,22 @@ OBJECTIVES = ("val_balanced_accuracy", "val_accuracy", "val_loss")
 USUAL_TRIALS = 20
 # Settings that may change while a search goes on: how much is run, and what is kept of it.
 _MAY_CHANGE = ("max_trials", "final_folds", "keep_best")
+
+# Of each flag what --helpshort shows, and what --help shows beside it.
+_SHOWN = {
+    "tuner": ("", "How KerasTuner proposes trials."),
+    "max_trials": (f"Trials; 0: {USUAL_TRIALS}, or all of grid",
+                   "It may grow later. hyperband has a number of its own."),
+    "objective": ("", "What ranks trials."),
+    "folds": ("Folds a trial is scored on; 0: validation",
+              "They are patient-grouped folds of train and validation, and a trial's metrics are "
+              "means over them. 0: train on train, score validation. 0, or 2 or more."),
+    "executions_per_trial": ("Trainings of a trial, with seeds",
+                             "Each has its own. 1 or more."),
+    "keep_best": ("Best trials whose networks are kept", "Each takes 60 MB and more."),
+    "final_folds": ("Folds of the closing comparison",
+                    "Of the best values and the defaults; 0: none. 0, or 2 or more."),
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,24 +149,53 @@ class Spec:
     callbacks: "Sequence[keras.callbacks.Callback]" = ()
 
 
+def described(
+    space: Space,
+    settings: Settings,
+    search_dir: str | os.PathLike,
+    *,
+    callbacks: "Sequence[keras.callbacks.Callback]" = (),
+    overwrite: bool,
+) -> Spec:
+    """A search with the name of its dataset in place of `auto`, and its folder.
+
+    What can be refused without TensorFlow is refused here.
+
+    Args:
+        space: What is searched.
+        settings: How.
+        search_dir: The folder, or "" for searches/DATASET-CLASSES.
+        callbacks: See `Spec`.
+        overwrite: Whether a search that is there is removed.
+
+    Raises:
+        ConfigError: A search with other flags is there, or the folder can't be used.
+        RunError: Another process has it, or the dataset or the weights are not there.
+    """
+    config = space.config({})
+    began = Folder(_path(search_dir)).dataset if search_dir and not overwrite else ""
+    dataset = inputs.resolved(config, began).dataset
+    space = dataclasses.replace(space, fixed={**space.fixed, "dataset": dataset})
+    folder = Folder(_path(search_dir or f"searches/{dataset}-{config.classes}"))
+    if overwrite or not folder.dataset:  # one that goes on may have nothing left to open
+        inputs.check(space.config({}))
+    with folder.held(identity(settings, space), overwrite=overwrite):
+        pass
+    return Spec(folder, space, settings, callbacks)
+
+
+def _path(search_dir: str | os.PathLike) -> pathlib.Path:
+    return pathlib.Path(files.expanded(search_dir))
+
+
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the flags of `Settings`."""
-    defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
-    texts = {
-        "max_trials": f"Trials, which may grow later. Default: {USUAL_TRIALS} for random and "
-        "bayesian, all of grid; hyperband has its own number.",
-        "folds": "Patient-grouped folds of train and validation, over which a trial's metrics are "
-        "means. 0: train on train, score validation.",
-        "executions_per_trial": "Trainings of a trial, each with its own seed.",
-        "keep_best": "Keep the networks of so many of the best trials (60 MB and more each).",
-        "final_folds": "Folds of the closing comparison of best and default; 0: none.",
-    }
-    choices = {"tuner": TUNERS, "objective": OBJECTIVES}
-    helps = {"tuner": "How KerasTuner proposes trials.", "objective": "What ranks trials."}
-    for name, text in helps.items():
-        flags.DEFINE_enum(name, defaults[name], choices[name], text, flag_values=values)
-    for name, text in texts.items():
-        flags.DEFINE_integer(name, defaults[name], text, flag_values=values)
+    for field in dataclasses.fields(Settings):
+        choices = {"tuner": TUNERS, "objective": OBJECTIVES}.get(field.name, ())
+        short, more = _SHOWN[field.name]
+        define(
+            field.name, field.default, short, "search", more=more, choices=choices, values=values
+        )
 
 
 def from_flags(values: flags.FlagValues, space: Space) -> Settings:
@@ -166,6 +215,11 @@ def identity(settings: Settings, space: Space) -> dict[str, Any]:
 
     Two searches with the same one propose the same; the budget is none of it.
     """
-    values = {**dataclasses.asdict(settings), **space.fixed, **space.texts()}
     apart = (*manifest.OF_THE_MACHINE, *_MAY_CHANGE)
+    values = flag_values(settings, space)
     return {name: value for name, value in values.items() if name not in apart}
+
+
+def flag_values(settings: Settings, space: Space) -> dict[str, Any]:
+    """What the command's flags have to be for this search, by name."""
+    return {**dataclasses.asdict(settings), **space.fixed, **space.texts()}

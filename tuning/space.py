@@ -15,6 +15,7 @@ from trainer import config as config_lib
 from trainer import config_flags
 from trainer.augmentation import presets
 from trainer.config import BELONGING, Config
+from trainer.run.definitions import define
 from trainer.run.errors import ConfigError
 
 # What can be searched, and where it is searched unless its flag says otherwise. What changes the
@@ -261,17 +262,18 @@ class Space:
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the trainer's flags, those of what can be searched in the space's own words."""
     config_flags.define_flags(values, without=USUAL)
-    flags.DEFINE_list(
-        "search",
-        "",
-        f"Parameters to search over their usual ranges. Default: {','.join(_SEARCHED)}. "
-        f"Any of: {', '.join(USUAL)}. Each distinct combination of {', '.join(_COSTLY)} costs "
-        "passes of all its views through the frozen part, so their usual ranges have few steps.",
-        flag_values=values,
-    )
+    define(
+        "search", "", "Names to search over their usual ranges", "search",
+        more=f"Default: {','.join(_SEARCHED)}. Any of: {', '.join(USUAL)}. Each distinct "
+        f"combination of {', '.join(_COSTLY)} costs passes of all its views through the frozen "
+        "part, so their usual ranges have few steps.",
+        shown=",".join(_SEARCHED), values=values,
+    )  # fmt: skip
     for name, usual in USUAL.items():
-        text = f"{_FIELDS[name].metadata['help']} {SYNTAX[0].upper()}{SYNTAX[1:]}."
-        flags.DEFINE_string(name, "", f"{text} Usual range: {usual}.", flag_values=values)
+        shown = config_flags.shown_of(_FIELDS[name])
+        shown["more"] += f" {SYNTAX[0].upper()}{SYNTAX[1:]}. Usual range: {usual}."
+        shown["shown"] = usual if name in _SEARCHED else _FIELDS[name].default
+        define(name, "", values=values, **shown)
 
 
 def from_flags(values: flags.FlagValues) -> Space:
@@ -280,7 +282,7 @@ def from_flags(values: flags.FlagValues) -> Space:
     Raises:
         ConfigError: A flag can't be read, contradicts another, or the trainer refuses a value.
     """
-    named = list(values["search"].value)
+    named = [name.strip() for name in values["search"].value.split(",") if name.strip()]
     unknown = [name for name in named if name not in USUAL]
     if unknown:
         raise _unknown("--search", unknown)

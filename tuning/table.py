@@ -1,6 +1,7 @@
-"""The live table of trials in the terminal; elsewhere, one plain line a trial."""
+"""The live table of trials in the terminal; elsewhere, plain lines of trials that begin and end."""
 
 import contextlib
+import functools
 import statistics
 import sys
 import time
@@ -13,8 +14,9 @@ import rich.table
 from rich.text import Text
 from tqdm.auto import tqdm
 
+from trainer.execution.tasks import reported_to
 from trainer.run.progress import shown_by
-from trainer.run.text import WIDTH, counted, shortened, wrapped
+from trainer.run.text import counted, shortened, wrapped
 from tuning import results
 from tuning.results import Row
 from tuning.settings import Settings
@@ -25,10 +27,14 @@ _RUNNING = 6  # of them at most
 _LETTERS = 10  # of a parameter's name or value
 _FIXED = 35  # columns of trial, score and time
 _FREE = 8  # lines that the table leaves to its head and to the terminal's own
+_SILENCE = 10.0  # seconds after which a plain line on a trial under way is due
 
 
 class Table:
-    """Trials as they run: a table that is redrawn in place and gone at the end, or plain lines."""
+    """Trials as they run: a table that is redrawn in place and gone at the end, or plain lines.
+
+    The table has as many columns as the terminal has, which may change meanwhile.
+    """
 
     def __init__(
         self,
@@ -42,7 +48,7 @@ class Table:
         """Shows nothing yet.
 
         Args:
-            console: Where the table is drawn; None prints one plain line a trial.
+            console: Where the table is drawn; None prints plain lines.
             budget: Trials of the whole search; 0 or None where that is not known.
             space: What is searched.
             settings: How.
@@ -54,9 +60,9 @@ class Table:
         self._ended = [row for row in rows if row["status"] in ("COMPLETED", "FAILED")]
         self._best = results.best_of(rows, settings)
         # Replaced, never changed: another thread draws.
-        self._running: dict[str, tuple[float, Mapping[str, Any]]] = {}
-        self._parameters = _fitting(space.parameters)
+        self._running: dict[str, tuple[float, Mapping[str, Any], str]] = {}
         self._status, self._closed = "", contextlib.ExitStack()
+        self._begun = self._printed = time.monotonic()
         # What is printed meanwhile appears above the table; an error file gets what is its own.
         self._live = console and rich.live.Live(
             console=console, get_renderable=self._drawn, refresh_per_second=2, transient=True,
@@ -77,8 +83,26 @@ class Table:
             trial_id: Of the trial.
             values: By parameter.
         """
-        self._running = {**self._running, trial_id: (time.monotonic(), values)}
+        self._running = {**self._running, trial_id: (time.monotonic(), values, "running")}
         self._capacity = self._slots()
+        if self._live is None:
+            self._line(results.begun(trial_id, values, self._space))
+
+    def _report(self, trial_id: str, text: str) -> None:
+        """Shows how far a running trial is."""
+        if trial_id in self._running:  # and no fill of the cache, say
+            self._running = {**self._running, trial_id: (*self._running[trial_id][:2], text)}
+        if self._live is None and time.monotonic() - self._printed > _SILENCE:
+            self._line(f"trial {trial_id}  {text}")
+
+    def _line(self, text: str) -> None:
+        """Prints a line on a trial, in a file or a pipe with the time since the table was made."""
+        if self._live is None:
+            self._printed = time.monotonic()
+            text = f"{tqdm.format_interval(self._printed - self._begun)}  {text}"
+        # A terminal that can't be drawn on has columns all the same.
+        drawn = sys.stdout.isatty() or self._live
+        self.note(wrapped(text, indent=2) if drawn else text.replace("\u00a0", " "))
 
     def ended(self, row: Row, best: Row | None) -> None:
         """Moves a trial to those that have ended; on a terminal only a failed one leaves a line.
@@ -91,7 +115,7 @@ class Table:
         self._ended, self._best = [*self._ended, row], best
         self._capacity = self._slots()
         if self._live is None or row["status"] != "COMPLETED":
-            self.note(results.line(row, best, self._space, self._settings))
+            self._line(results.line(row, best, self._space, self._settings))
 
     def note(self, text: str) -> None:
         """Prints lines that stay, above the table."""
@@ -111,6 +135,7 @@ class Table:
         if self._live is not None:
             self._live.start(refresh=True)
             self._closed.enter_context(shown_by(self._set_status))
+        self._closed.enter_context(reported_to(self._report))
         return self
 
     def _set_status(self, text: str) -> None:
@@ -121,10 +146,12 @@ class Table:
         self.close()
 
     def _drawn(self) -> rich.console.Group:
-        more = len(self._space.parameters) - len(self._parameters)
+        width = self._console.width
+        parameters = _fitting(self._space.parameters, width)
+        more = len(self._space.parameters) - len(parameters)
         foot = [f"({counted(more, 'more parameter')} in {results.TABLE_FILE})"] if more else []
-        status = [Text(shortened(self._status, WIDTH))] if self._status else []
-        return rich.console.Group(Text(self._head()), *status, self._trials(), *foot)
+        status = [Text(shortened(self._status, width))] if self._status else []
+        return rich.console.Group(Text(self._head()), *status, self._trials(parameters), *foot)
 
     def _head(self) -> str:
         failed = sum(row["status"] != "COMPLETED" for row in self._ended)
@@ -132,7 +159,7 @@ class Table:
         lines = [f"{count}; {len(self._running)} running; time left {self._time_left()}"]
         if self._best is not None:
             best = f"best: trial {self._best['trial']}, {results.score(self._best, self._settings)}"
-            lines.append(wrapped(f"{best}, {results.counted(self._best)}", indent=6))
+            lines.append(f"{best}, {results.counted(self._best)}")
         return "\n".join(lines)
 
     def _time_left(self) -> str:
@@ -141,38 +168,40 @@ class Table:
         if not (self._budget and seconds and self._capacity):
             return "?"
         mean, now = statistics.fmean(seconds), time.monotonic()
-        done = sum(min(now - begin, mean) for begin, _ in self._running.values())
+        done = sum(min(now - begin, mean) for begin, *_ in self._running.values())
         left = mean * max(self._budget - len(self._ended), 0) - done
         return tqdm.format_interval(max(left, 0) / self._capacity)
 
-    def _trials(self) -> rich.table.Table:
+    def _trials(self, parameters: Sequence[Parameter]) -> rich.table.Table:
         """At most `_ROWS` trials, fewer on a low terminal."""
-        grid = rich.table.Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, width=WIDTH)
+        grid = rich.table.Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+        cells = functools.partial(_cells, parameters)
         for name in ("trial", self._settings.objective.replace("_", " "), "time"):
             grid.add_column(name, no_wrap=True)
-        for parameter in self._parameters:
+        for parameter in parameters:
             words = [shortened(word, _LETTERS) for word in parameter.name.split("_")]
             grid.add_column("\n".join(words), no_wrap=True)
         most, now = min(_ROWS, max(self._console.height - _FREE, 2)), time.monotonic()
         running = list(self._running.items())[: min(_RUNNING, most - 1)]
-        for name, (begin, values) in running:
+        for name, (begin, values, far) in running:
             time_so_far = tqdm.format_interval(now - begin)
-            grid.add_row(name, "running", time_so_far, *self._values(values))
+            grid.add_row(name, far, time_so_far, *cells(values))
         for row in reversed(self._ended[len(running) - most :]):
             score = "FAILED"
             if row["status"] == "COMPLETED":
                 score = results.score(row, self._settings)
             took = tqdm.format_interval(row["seconds"]) if row.get("seconds") else ""
-            grid.add_row(row["trial"], score, took, *self._values(row))
+            grid.add_row(row["trial"], score, took, *cells(row))
         return grid
 
-    def _values(self, values: Mapping[str, Any]) -> list[str]:
-        return [_compact(values[p.name]) for p in self._parameters]
+
+def _cells(parameters: Sequence[Parameter], values: Mapping[str, Any]) -> list[str]:
+    return [_compact(values[p.name]) for p in parameters]
 
 
-def _fitting(parameters: Sequence[Parameter]) -> list[Parameter]:
+def _fitting(parameters: Sequence[Parameter], width: int) -> list[Parameter]:
     """The first parameters, as many as have a place in the table whatever their values."""
-    shown, room = [], WIDTH - _FIXED
+    shown, room = [], width - _FIXED
     for parameter in parameters:
         texts = [*parameter.name.split("_"), *map(_compact, parameter.values or ("0.00012",))]
         room -= 1 + max(len(shortened(text, _LETTERS)) for text in texts)

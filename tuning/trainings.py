@@ -6,10 +6,11 @@ Only train and validation are opened: a trial can't reach the test split.
 import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from trainer import cross_validation
+from trainer import cross_validation, train
 from trainer.config import Config
 from trainer.execution.tasks import Executor, progressed
 from trainer.input_pipeline.dataset import Images
@@ -60,6 +61,25 @@ def assigned(setup: Setup, settings: Settings, config: Config) -> np.ndarray | N
     return cross_validation.assign_folds(
         images, settings.folds, settings.executions_per_trial, config.seed
     )
+
+
+def shortcut_baselines(setup: Setup, settings: Settings) -> dict[str, Any]:
+    """Balanced accuracies of linear models on the images that trials are scored on.
+
+    Args:
+        setup: Of `open_images`.
+        settings: How trials are scored.
+
+    Returns:
+        `full_image` and `lungs_masked`, each an E of `metrics.score`.
+    """
+    if settings.folds:
+        fold = assigned(setup, settings, setup.config)[0]
+        images = scored_images(setup, settings.folds)
+        measured = cross_validation.shortcut_baselines(setup, images, fold)
+    else:
+        measured = train.shortcut_baselines(setup, ("validation",))["validation"]
+    return {name: each["balanced_accuracy"] for name, each in measured.items()}
 
 
 def training_of(setup: Setup, config: Config, *, folds: bool) -> Training:

@@ -3,10 +3,8 @@
 import copy
 import dataclasses
 import statistics
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -18,7 +16,7 @@ from trainer.config import Config
 from trainer.evaluation import intervals, metrics
 from trainer.execution.tasks import TaskFailed, progressed
 from trainer.input_pipeline.dataset import Images
-from trainer.model import networks, vgg16
+from trainer.model import networks, saved, vgg16
 from trainer.model.precision import Precision
 from trainer.model.weights import Weights
 from trainer.run.errors import DivergedError
@@ -32,7 +30,6 @@ from tuning.settings import OBJECTIVES, Settings
 from tuning.space import Space
 
 _PREFIX = "val_"
-_RESAMPLES = 2000
 Logs = dict[str, Any]
 
 
@@ -45,8 +42,9 @@ class TrialResult:
             `val_balanced_accuracy`, each with its 95 % interval over patient groups (NAME_low,
             NAME_high) and, where there are several, its standard deviation (NAME_sd); without
             folds also `loss`, `accuracy` and `epoch` (see `train_and_score`); `seconds` (without
-            those in which rows are computed), `images_per_second` and `parameters`; and how many
-            images and patient groups were scored, `val_images` and `val_groups`.
+            those in which rows are computed), `images_per_second` and `parameters`; how many images
+            and patient groups were scored, `val_images` and `val_groups`, and without folds how
+            many were trained on, `train_images` and `train_groups`.
         curves: Of each execution, or of each fold of each execution, the logs of its epochs (see
             `loop.train_phases`) with `epoch`, from 1, and `learning_rate`.
         probabilities: float32 [executions, n, classes] of the scored images.
@@ -99,6 +97,10 @@ def run(
         "val_images": float(len(images)),
         "val_groups": float(len(set(images.groups))),
     }
+    if not settings.folds:  # of `loss` and `accuracy`
+        trained = training.images["train"].take(training.train_at)
+        measured["train_images"] = float(len(trained))
+        measured["train_groups"] = float(len(set(trained.groups)))
     weights = _weights(setup, training) if settings.keep_best and not settings.folds else None
     return TrialResult(measured, curves, probabilities, weights)
 
@@ -114,7 +116,7 @@ def _by_executions(
     for execution in range(settings.executions_per_trial):
         if execution and config.fine_tune_from != "none":  # its blocks have been trained
             training = trainings.training_of(setup, config, folds=False)
-        watch = _Watch()
+        watch = _Watch(training, settings, execution)
         calls = [*copy.deepcopy(list(callbacks)), watch]
         scores.append(train_and_score(training, config.seed + execution, calls))
         curves.append(watch.curve)
@@ -129,7 +131,8 @@ def _by_folds(
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> tuple[list[Logs], list[list[Logs]], np.ndarray]:
     """Scores and curves of each fold, and probabilities of each execution."""
-    fold, watch = trainings.assigned(setup, settings, training.config), _Watch()
+    fold = trainings.assigned(setup, settings, training.config)
+    watch = _Watch(training, settings)
     predicted = cross_validation.out_of_fold(
         training, fold, label="", callbacks=[*copy.deepcopy(list(callbacks)), watch]
     )
@@ -173,11 +176,15 @@ def train_and_score(
 
 
 class _Watch(keras.callbacks.Callback):
-    """Notes each step as progress, and the logs of each epoch."""
+    """Notes each step and epoch as progress, and the logs of each epoch."""
 
-    def __init__(self) -> None:
+    def __init__(self, training: Training, settings: Settings, execution: int = 0) -> None:
+        """Has seen no epoch; with folds all executions are one's, `execution` is the first."""
         super().__init__()
         self.curve: list[Logs] = []
+        each = training.plan.phases[-1].phase.epochs.stop
+        self._before, self._total = execution * each, each * settings.executions_per_trial
+        self._total *= settings.folds or 1
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         progressed()
@@ -185,6 +192,7 @@ class _Watch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         rate = float(self.model.optimizer.learning_rate)
         self.curve.append({"epoch": epoch + 1, **(logs or {}), "learning_rate": rate})
+        progressed(f"epoch {self._before + len(self.curve)} of {self._total}")
 
 
 class ClassifierHyperModel(keras_tuner.HyperModel):
@@ -218,10 +226,7 @@ def _weights(setup: Setup, training: Training) -> bytes:
     for layer in training.networks.served.layers:  # all, or those of a head
         if layer.weights:
             model.get_layer(layer.name).set_weights(layer.get_weights())
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "checkpoint.weights.h5"
-        model.save_weights(path)
-        return path.read_bytes()
+    return saved.weights_of(model)
 
 
 def _trained(model: keras.Model) -> int:
@@ -235,7 +240,7 @@ def _intervals(images: Images, probabilities: np.ndarray) -> dict[str, float]:
         np.tile(images.labels, executions),
         probabilities.reshape(executions * len(images), -1),
         np.tile(images.group_numbers, executions),
-        seed=0, resamples=_RESAMPLES, areas=False,
+        seed=0, resamples=intervals.RESAMPLES, areas=False,
     )  # fmt: skip
     return {
         f"{name}_{end}": estimated[name.removeprefix(_PREFIX)][end]

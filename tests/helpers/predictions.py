@@ -43,7 +43,7 @@ def called(right, wrong, classes=2, true_class=0):
     return [true_class] * (right + wrong), shares
 
 
-def run_folder(folder, *, classes=4, as_published=False, control=False, shared=None):
+def run_folder(folder, *, classes=4, as_published=False, control=False, shared=None, planted=False):
     """Writes what `metrics.run_metrics` reads of a run of 12 epochs: 120 train images, 80 a split.
 
     Every covid19 image of train is of the source cohen, and no other.
@@ -56,6 +56,7 @@ def run_folder(folder, *, classes=4, as_published=False, control=False, shared=N
                 "name": "full",
                 "fingerprint": "0123abcd",
                 "synthetic": True,
+                "planted_shortcut": planted,
                 "class_names": NAMES[:classes],
                 "groups_in_more_than_one_split": shared or {},
             },

@@ -5,9 +5,9 @@ import pathlib
 from trainer.run import lease, run_dir
 from trainer.run.run_dir import Identity
 
-FLAGS = {"classes": 4, "dataset": "auto", "epochs": 5, "cache_dir": ""}
+FLAGS = {"classes": 4, "dataset": "phantom", "epochs": 5, "cache_dir": ""}
 SAME = Identity("trainer.main", FLAGS, ("epochs",))
-ORIGIN = {"config": {**FLAGS, "dataset": "full"}, "command": ["main.py"]}
+ORIGIN = {"config": FLAGS, "command": ["main.py"]}
 EVENTS = "tensorboard/events.out.tfevents.{}.host.7.0.covid_tfds"
 WRITTEN = ("history.csv", "metrics.json", "model.keras", "plots/roc.png", "checkpoints/state",
            EVENTS.format(1))  # fmt: skip

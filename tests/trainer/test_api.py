@@ -130,7 +130,7 @@ def test_the_best_epoch_so_far_can_be_used_at_any_time(data_dir, tmp_path):
 def test_a_folder_that_can_not_be_made_fails_before_anything_is_opened(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(trainer.ConfigError, match="can't be written"):
-        trainer.fit(trainer.Config(dataset="not_built"), tmp_path / "file" / "run")
+        trainer.fit(trainer.Config(data_dir=tmp_path), tmp_path / "file" / "run")
 
 
 def test_a_missing_dataset_is_one_sentence_and_leaves_no_folder(tmp_path):

@@ -4,8 +4,6 @@ import dataclasses
 import json
 import pathlib
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -21,7 +19,7 @@ BAD = {
     "--classes is 1. Give 2 or more": {"classes": 1},
     "--image_size is 31. Give 32 to 1024": {"image_size": 31},
     "--image_size is 5000": {"image_size": 5000},
-    "--batch_size is 0. Give 1 or more": {"batch_size": 0},
+    "--batch_size is 0. Give 1 to 1000000": {"batch_size": 0},
     "--epochs is 0": {"epochs": 0},
     "--learning_rate is 0": {"learning_rate": 0.0},
     "--learning_rate is -1": {"learning_rate": -1.0},
@@ -67,7 +65,7 @@ BAD = {
     "Add --augmentation=article": {"as_published": True},
     "--views=3 has no effect without --augmentation": {"views": 3},
     "--views is -1": {"augmentation": "article", "views": -1},
-    "--cache_gib is -1.0. Give GiB, 0 or more": {"cache_gib": -1.0},
+    "--cache_gib is -1.0. Give GiB, 0 to 1000000": {"cache_gib": -1.0},
     "--cache_gib is inf": {"cache_gib": float("inf")},
     "--data_dir can't be used: The path $NOT_SET/x names the variable": {"data_dir": "$NOT_SET/x"},
 }
@@ -245,7 +243,7 @@ def test_settings_of_release_1_are_refused_with_the_new_name():
 def test_a_flag_of_release_1_is_refused_with_the_new_name(command):
     ended = commands.run(f"trainer.{command}", "--normalisation=zca")
     assert (ended.status, ended.out) == (2, "")
-    assert "'normalisation'. Did you mean: normalization ?" in ended.err
+    assert "'normalisation'. Did you mean --normalization?" in " ".join(ended.err.split())
 
 
 def test_a_run_folder_has_the_config_it_was_trained_with(tmp_path):
@@ -257,8 +255,8 @@ def test_a_run_folder_has_the_config_it_was_trained_with(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "folds", "repeats", "message"),
     [
-        ({}, 1, 1, "--folds is 1. Give 2 or more"),
-        ({}, 5, 0, "--repeats is 0. Give 1 or more"),
+        ({}, 1, 1, "--folds is 1. Give 2 to 1000"),
+        ({}, 5, 0, "--repeats is 0. Give 1 to 1000"),
         ({"early_stopping": 1}, 5, 1, "--early_stopping has no place with folds: a fold would"),
         ({"as_published": True, "augmentation": "article"}, 5, 1, "--as_published has no place"),
         ({"normalization": "zca"}, 5, 1, "--normalization=zca is fitted to the images that are"),
@@ -272,24 +270,6 @@ def test_what_has_no_place_with_folds_is_refused(changes, folds, repeats, messag
 def test_other_settings_go_with_folds():
     kept = ("early_stopping", "as_published", "normalization")
     check_folds(Config(**{k: v for k, v in OTHER.items() if k not in kept}), 2, 1)
-
-
-@pytest.mark.parametrize(("command", "more"), [
-    ("main", ("run_dir", "overwrite", "hparams")),
-    ("crossval", ("run_dir", "overwrite", "folds", "repeats")),
-    ("features", ("cache_dir", "list", "verify", "clear")),
-])  # fmt: skip
-def test_help_lists_every_flag_and_needs_no_tensorflow(command, more):
-    program = (
-        "import runpy, sys; sys.argv = ['it', '--helpshort']\n"
-        f"try: runpy.run_module('trainer.{command}', run_name='__main__')\n"
-        "finally: print('heavy:', {'tensorflow', 'keras', 'covid_tfds'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert "heavy: set()" in done.stdout
-    fields = () if command == "features" else OTHER
-    for name in (*fields, *more):
-        assert f"--{name}:" in done.stdout or f"--[no]{name}:" in done.stdout
 
 
 # What a search writes: its best trial, and a config without the folders of the machine.
@@ -365,39 +345,3 @@ def test_a_flag_may_rest_on_what_the_best_trial_has(best):
 def test_the_path_of_hparams_is_expanded(best, monkeypatch):
     monkeypatch.setenv("HOME", str(best.parent))
     assert config_flags.from_flags_and_hparams(parsed("--hparams=~/best_hparams.json"))[1]
-
-
-WRONG = {
-    "can't be read (No such file or directory). Give the best_hparams.json of a search": None,
-    "is not what a search writes (Expecting value": "nonsense",
-    "is not what a search writes ('config')": "{}",
-    "is not what a search writes ('values')": '{"config": {}}',
-    "Unknown settings ['colour']": '{"config": {"colour": "red"}, "values": {}}',
-    "--image_size is 7. Give 32": '{"config": {"image_size": 7}, "values": {}}',
-    "--epochs is 'many'": '{"config": {"epochs": "many"}, "values": {}}',
-    "`normalization` since 2.0.0": '{"config": {"normalisation": "zca"}, "values": {}}',
-    "list indices must be integers": "[]",
-    "string indices must be integers": '"config"',
-    "'NoneType' object is not iterable": '{"config": {}, "values": null}',
-    "can't decode byte": b"\xff\xfe\xfa",
-}
-
-
-@pytest.mark.parametrize("message", WRONG)
-def test_what_is_no_searchs_file_is_refused(message, tmp_path):
-    path = tmp_path / "best_hparams.json"
-    if WRONG[message] is not None:
-        content = WRONG[message]
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(ConfigError) as refused:
-        config_flags.from_flags_and_hparams(parsed(f"--hparams={path}"))
-    assert str(refused.value).startswith(f"--hparams={path} ")
-    assert message in str(refused.value)
-
-
-def test_a_missing_file_ends_the_command_with_status_2_and_makes_no_folder(tmp_path):
-    ended = commands.run("trainer.main", f"--hparams={tmp_path}/none.json",
-                         f"--run_dir={tmp_path}/run")  # fmt: skip
-    assert ended.status == 2
-    assert f"--hparams={tmp_path}/none.json can't be read" in ended.err
-    assert list(tmp_path.iterdir()) == []

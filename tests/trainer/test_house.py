@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "augmentation": set(),
     "run": set(),
     "config_flags": {"config", "run"},
+    "inputs": {"config", "run", "input_pipeline"},
     "config": {"augmentation", "run"},
     "input_pipeline": GROUND,
     "model": GROUND | {"input_pipeline"},
@@ -25,12 +26,13 @@ MAY_IMPORT = {
     "train": GROUND | set(ROOMS),
     "cross_validation": GROUND | set(ROOMS),
     "seeds": {"config", "run", "evaluation", "training", "train"},
-    "api": {"config", "run", "evaluation", "execution", "train", "cross_validation"},
+    "api": {"config", "inputs", "run", "evaluation", "execution", "train", "cross_validation"},
 }
-OF_COMMANDS = {"config", "config_flags", "run", "train", "seeds", "cross_validation",
+OF_COMMANDS = {"config", "config_flags", "inputs", "run", "train", "seeds", "cross_validation",
                "input_pipeline", "execution"}  # fmt: skip
 # Config is below all else: of the rooms it may know these files alone.
-OF_CONFIG = {"trainer.augmentation.presets", "trainer.run.files", "trainer.run.errors"}
+OF_CONFIG = {"trainer.augmentation.presets", "trainer.run.files", "trainer.run.errors",
+             "trainer.run.text"}  # fmt: skip
 FILES = sorted(HOUSE.rglob("*.py"))
 
 

@@ -16,8 +16,8 @@ from trainer.run import saved_state
 RECIPES = sorted((ROOT / "trainer" / "recipes").glob("*.flags"))
 WRONG = {
     "Unknown command line flag 'clases'": ["--clases=4"],
-    "invalid literal for int()": ["--classes=four"],
-    "could not convert string to float": ["--learning_rate=fast"],
+    "--classes=four can't be read. Give a whole number": ["--classes=four"],
+    "--learning_rate=fast can't be read. Give a number": ["--learning_rate=fast"],
     "--classes is 1. Give 2 or more": ["--classes=1"],
     "are no flags": ["train"],
     "unable to open flagfile": ["--flagfile=nowhere.flags"],
@@ -30,7 +30,7 @@ def test_a_wrong_command_line_exits_with_2_and_a_sentence(message):
     ended = commands.run("trainer.main", *WRONG[message])
     assert ended.status == 2
     assert ended.err.startswith("wrong command line: ")
-    assert message.casefold() in ended.err.casefold()
+    assert message.casefold() in " ".join(ended.err.split()).casefold()
     assert ended.out == ""
 
 
@@ -50,7 +50,7 @@ def test_a_run_writes_its_folder_and_ends_with_what_it_measured(data_dir, tmp_pa
     assert f"run folder: {tmp_path}/run" in ended.out
     assert "Research use, not for diagnosis." in ended.out
     assert config_lib.Config.read(tmp_path / "run") == config
-    assert "head: 100 %, 68 of 68 images" in ended.err  # plain lines where there is no terminal
+    assert "head: epoch 1, loss " in ended.err  # plain lines where there is no terminal
 
 
 def test_a_run_folder_is_not_overwritten_by_chance(tmp_path):
@@ -81,12 +81,12 @@ def test_a_run_folder_that_can_not_be_made_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("x")
     ended = commands.run("trainer.main", f"--run_dir={tmp_path}/file/run")
     assert ended.status == 2
-    assert "can't be written" in ended.err
+    assert "can't be written" in " ".join(ended.err.split())
 
 
 MISSING = {
     "--dataset=full is not built in": ["--dataset=full"],
-    "tfds build covid_tfds --config=nonsense": ["--dataset=nonsense"],
+    "or one of full, article, article_grouped, phantom, folder": ["--dataset=nonsense"],
     "There is no file": ["--dataset=tiny", "--weights=nowhere.h5"],
     "mixed_float16 needs a GPU": ["--dataset=tiny", "--precision=mixed_float16"],
 }
@@ -104,7 +104,7 @@ def test_what_is_missing_exits_with_1_and_says_how_to_get_it(tmp_path, data_dir,
         f"--cache_dir={tmp_path}/cache", *MISSING[message],
     )  # fmt: skip
     assert ended.status == 1
-    assert message in ended.err
+    assert message in " ".join(ended.err.split())
 
 
 def test_a_run_that_diverges_exits_with_1_and_says_how_to_mend_it(tmp_path, data_dir):

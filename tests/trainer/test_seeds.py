@@ -56,9 +56,10 @@ def test_mean_and_deviation_are_those_of_the_values():
 def left(folder, count: int = 0) -> None:
     """Leaves a finished run of so many seeds; 0: of a command without the flag."""
     several = {"seeds": count} if count else {}
-    identity = Identity("trainer.main", {**Config().to_json(), **several})
+    config = Config(dataset="phantom").to_json()
+    identity = Identity("trainer.main", {**config, **several})
     with run_dir.create(folder, "", identity, overwrite=False) as opened:
-        opened.begin({"config": Config().to_json()})
+        opened.begin({"config": config})
         (folder / "metrics.json").write_text("{}")
         opened.finish()
 
@@ -75,7 +76,7 @@ def test_other_numbers_of_seeds_are_refused_by_name(message, tmp_path):
     there, flag = REFUSED[message]
     left(tmp_path, there)
     before = run_folders.contents(tmp_path)
-    ended = commands.run("trainer.main", flag, f"--run_dir={tmp_path}")
+    ended = commands.run("trainer.main", flag, "--dataset=phantom", f"--run_dir={tmp_path}")
     assert ended.status == 2
     assert message in ended.err
     assert run_folders.contents(tmp_path) == before
@@ -84,7 +85,7 @@ def test_other_numbers_of_seeds_are_refused_by_name(message, tmp_path):
 @pytest.mark.parametrize("flags", [["--seeds=1"], []])
 def test_one_seed_is_a_run_without_the_flag(flags, tmp_path):
     left(tmp_path)
-    ended = commands.run("trainer.main", *flags, f"--run_dir={tmp_path}")
+    ended = commands.run("trainer.main", *flags, "--dataset=phantom", f"--run_dir={tmp_path}")
     assert ended.status == 0, ended.err
     assert ended.out.startswith(f"{tmp_path} holds this run, and it has ended.")
 

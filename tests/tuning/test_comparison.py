@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 
 import keras
 import pytest
@@ -20,7 +21,8 @@ def compared(low: float, high: float) -> dict:
     difference = {"value": (low + high) / 2, "low": low, "high": high, "n": 270}
     side = {"balanced_accuracy": {"value": 0.8, "low": 0.7, "high": 0.9}, "by_fold": {"sd": 0.01},
             "epochs": 7}  # fmt: skip
-    shortcut = {"mean": 0.7, "sd": 0.02}
+    balanced = {"value": 0.7, "low": 0.6, "high": 0.8}
+    shortcut = {"balanced_accuracy": balanced, "mean": 0.71, "sd": 0.02}
     return {"best": side, "default": side, "difference": difference, "folds": 5, "groups": 210,
             "same": False,
             "shortcut_baseline": {"full_image": shortcut, "lungs_masked": shortcut}}  # fmt: skip
@@ -46,11 +48,21 @@ def test_a_best_that_is_the_default_is_called_so():
     assert "has not shown a gain" not in text
 
 
-def test_a_best_below_the_shortcut_baseline_is_called_so():
+@pytest.mark.parametrize("value", [0.8, 0.81])
+def test_a_best_at_or_below_the_shortcut_baseline_is_called_so(value):
     low = compared(0.01, 0.05)
-    assert "below the shortcut baseline" not in comparison.text(low)
-    low["shortcut_baseline"]["full_image"]["mean"] = 0.81
-    assert "The best is below the shortcut baseline" in comparison.text(low)
+    assert "NOT ABOVE" not in comparison.text(low)
+    baseline = {"value": value, "low": 0.7, "high": 0.9}
+    low["shortcut_baseline"]["full_image"] = {"balanced_accuracy": baseline, "sd": 0.02}
+    text = " ".join(comparison.text(low).split())
+    assert f"balanced accuracy 0.800 against {value:.3f} for a linear model that hardly" in text
+
+
+def test_every_balanced_accuracy_of_the_comparison_has_its_interval():
+    text = comparison.text(compared(0.01, 0.05))
+    rows = [line for line in text.splitlines() if "  " in line.strip()][1:]
+    assert len(rows) == 5
+    assert all(re.search(r"\d \[[+]?\d\.\d+, [+]?\d\.\d+\]", row) for row in rows)
 
 
 def test_a_fold_ends_where_the_search_kept_the_trial():

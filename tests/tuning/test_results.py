@@ -205,12 +205,37 @@ def test_a_trial_is_printed_with_its_interval_and_the_best_so_far():
     rows = table_of(searched(val_accuracy_low=0.4021, val_accuracy_high=0.8))
     failed = results.line(rows[2], None, SPACE, SETTINGS)
     assert "trial 0002  FAILED: Out of memory: 9 GiB" in failed
-    text = results.line(rows[0], rows[3], SPACE, SETTINGS)
-    assert max(map(len, [*failed.splitlines(), *text.splitlines()])) <= 80
-    assert "\u00a0" not in failed + text
-    words = " ".join(text.split())
-    assert words.startswith("trial 0000 val_accuracy 0.500 [0.402, 0.800] head_units 32 learning_")
-    assert words.endswith("1.5 s (best: trial 0003, 0.800 [0.402, 0.800])")
+    words = " ".join(results.line(rows[0], rows[3], SPACE, SETTINGS).split())
+    assert words == (
+        "trial 0000 val_accuracy 0.500 [0.402, 0.800], n = 54 images of 43 patient groups "
+        "1.5 s (best: trial 0003, 0.800 [0.402, 0.800])"
+    )
+
+
+SHORTCUTS = {
+    "full_image": {"value": 0.7, "low": 0.612, "high": 0.8},
+    "lungs_masked": {"value": 0.3, "low": 0.2, "high": 0.412},
+}
+
+
+@pytest.mark.parametrize("value", [0.7, 0.701])
+def test_the_shortcut_baseline_stands_below_the_trials_and_a_best_that_is_not_above(value):
+    rows = table_of(searched([(0.9, 0.1)], val_balanced_accuracy=value))
+    text = results.leaderboard(rows, SPACE, SETTINGS, SHORTCUTS)
+    assert "  full image    0.700 [0.612, 0.800]\n  lungs masked  0.300 [0.200, 0.412]" in text
+    assert ("balanced accuracy 0.700 against 0.700" in text) == (value == 0.7)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_score_of_the_best_values_has_its_interval_n_and_baseline(tmp_path):
+    trials = searched(val_accuracy_low=0.402, val_accuracy_high=0.872)
+    path = tmp_path / "best_hparams.json"
+    results.write(tmp_path, trials, SPACE, SETTINGS, {**ABOUT, "shortcut_baseline": SHORTCUTS})
+    best = json.loads(path.read_text())
+    assert [best[name] for name in ("score", "low", "high")] == [0.8, 0.402, 0.872]
+    assert (best["images"], best["groups"]) == (54, 43)
+    results.write(tmp_path, trials, SPACE, SETTINGS, ABOUT, final=True)  # of a finished search
+    assert json.loads(path.read_text())["shortcut_baseline"] == SHORTCUTS
 
 
 def test_a_score_without_an_interval_has_its_deviation():

@@ -13,6 +13,7 @@ import pytest
 from tests.helpers import searches
 from tests.helpers.searches import search, table
 from trainer import cross_validation, train
+from trainer.evaluation import baselines
 from trainer.run.errors import ConfigError, RunError
 from trainer.training.training import Training
 from tuning import retraining, trainings
@@ -66,7 +67,7 @@ def test_a_larger_budget_goes_on_to_what_a_search_begun_with_it_gives(
 ):
     for budget in (2, 4):
         assert search(tmp_path, *quick, *SPACE, f"--max_trials={budget}")
-    assert "2 trials have ended" in capsys.readouterr().out
+    assert "2 trials have ended" in " ".join(capsys.readouterr().out.split())
     assert searches.ranking(tmp_path) == searches.ranking(undisturbed / "random")
 
 
@@ -74,9 +75,12 @@ def test_a_finished_search_opens_no_images(quick, undisturbed, monkeypatch, caps
     best = undisturbed / "random" / "best_hparams.json"
     before = json.loads(best.read_text())
     monkeypatch.setattr(trainings, "open_images", None)
+    monkeypatch.setattr(baselines, "shortcut_baseline", None)  # and fits no baseline again
     assert search(undisturbed / "random", *quick, *SPACE, "--max_trials=4")
     assert json.loads(best.read_text()) == before  # the fingerprint of the images is there still
-    assert "4 trials finished, 0 failed" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "4 trials finished, 0 failed" in printed
+    assert "shortcut baseline, balanced accuracy on the same images" in printed
 
 
 def test_a_small_space_is_exhausted(quick, tmp_path, capsys):

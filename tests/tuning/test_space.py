@@ -148,7 +148,7 @@ WRONG = {
     "--pooling is 'mean'. Give one of flatten, average, max": ["--pooling=max,mean"],
     "--fine_tune_from is 'block9'": ["--fine_tune_from=none,block9"],
     "--augmentation is 'strong'": ["--augmentation=strong"],
-    "--batch_size is 0. Give 1 or more": ["--batch_size=0:8:linear"],
+    "--batch_size is 0. Give 1 to 1000000": ["--batch_size=0:8:linear"],
     "--fine_tune_epochs=9 has no effect without --fine_tune_from": ["--fine_tune_epochs=9"],
     "--views=3 has no effect without --augmentation": ["--views=3"],
     "--classes is 1. Give 2 or more": ["--classes=1"],

@@ -8,6 +8,7 @@ import pytest
 import rich.console
 
 from tests.helpers.ended_trials import FAILURE, SETTINGS, SPACE, WIDE, add_trial, table_of
+from trainer.execution import tasks
 from trainer.run.progress import progress
 from tuning import results, table
 from tuning.table import Table
@@ -170,8 +171,60 @@ def test_plain_lines_are_those_of_the_results_and_nothing_is_redrawn(capsys):
         for row in rows:
             drawn.begun(row["trial"], row)
             drawn.ended(row, rows[0])
-    expected = ["Two trials:", *(results.line(row, rows[0], SPACE, SETTINGS) for row in rows)]
-    assert capsys.readouterr().out == "\n".join(expected) + "\n"
+    printed = capsys.readouterr().out
+    assert "\r" not in printed and "\x1b" not in printed and "\u00a0" not in printed
+    note, *lines = printed.splitlines()
+    assert note == "Two trials:"
+    assert [re.match(r"00:0\d  trial (\d{4}  \S+) ", line)[1] for line in lines] == [
+        "0000  begins", "0000  val_accuracy", "0001  begins", "0001  FAILED:"
+    ]  # fmt: skip
+    assert "begins  head_units 32  learning_rate 0.0001" in lines[0]
+    ended = results.line(rows[0], rows[0], SPACE, SETTINGS).replace("\u00a0", " ")
+    assert lines[1].endswith(ended)
+
+
+def test_a_long_trial_has_a_plain_line_on_its_epoch_now_and_then(capsys, clock):
+    with Table.make(20, SPACE, SETTINGS, lambda: 1) as drawn:
+        drawn.begun("0000", rows_of([0.5])[0])
+        for epoch in range(1, 26):
+            clock[0] += 1
+            tasks.report("0000", f"epoch {epoch} of 25")
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert lines == ["00:11  trial 0000  epoch 11 of 25", "00:22  trial 0000  epoch 22 of 25"]
+
+
+def test_a_running_trial_shows_its_epoch_in_the_table():
+    with live() as drawn:
+        drawn.begun("0000", rows_of([0.5])[0])
+        tasks.report("0000", "epoch 12 of 100")
+        tasks.report("rows of block5_pool", "is no trial")
+        assert "0000  epoch 12 of 100 00:00 32 " in shown(drawn)[-1]
+        assert not [line for line in shown(drawn) if "no trial" in line]
+
+
+@pytest.mark.parametrize(("width", "parameters"), [(60, 3), (80, 5), (120, 6)])
+def test_the_table_has_the_columns_that_the_terminal_has_now(width, parameters):
+    rows = rows_of([0.838] * 3, WIDE)
+    console = terminal()
+    drawn = Table(console, 20, WIDE, SETTINGS, lambda: 1, rows)
+    console.size = (width, 40)  # resized since it was made
+    lines = shown(drawn, width=200)  # where nothing is cut
+    heads = next(line for line in lines if line.startswith("trial"))
+    assert len(heads.split()) == 4 + parameters  # trial, val accuracy, time
+    assert max(map(len, [line for line in lines[1:] if not line.startswith("best:")])) <= width
+    assert all("0.838 [0.402, 0.872]" in line for line in lines[-4:-1] if line.startswith("0"))
+    assert max(map(len, shown(drawn, width=width))) <= width
+
+
+def test_a_terminal_that_nothing_can_be_drawn_on_has_wrapped_lines(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    with Table.make(20, WIDE, SETTINGS, lambda: 1) as drawn:
+        for row in rows_of([0.5, None], WIDE):
+            drawn.begun(row["trial"], row)
+            drawn.ended(row, None)
+    lines = sys.stdout.getvalue().splitlines()
+    assert len(lines) > 4 and max(map(len, lines)) <= 80
 
 
 class Terminal(io.StringIO):

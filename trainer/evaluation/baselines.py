@@ -14,8 +14,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from trainer.evaluation.metrics import loss_and_accuracy, mean_and_sd, score
-from trainer.evaluation.predictions import Predictions
+from trainer.evaluation.intervals import RESAMPLES, estimates
+from trainer.evaluation.metrics import loss_and_accuracy, mean_and_sd
+from trainer.run.progress import working
 
 SIZE = 32  # pixels of a side
 MASKED_SHARE = 0.7
@@ -91,21 +92,27 @@ def shortcut_baseline(
     """
     _check_train(train_squares, train_labels, classes)
     results: dict[str, dict[str, Any]] = {name: {} for name in splits}
+    for split, (squares, _, _) in splits.items():
+        _check_squares(squares)
+        if len(squares) == 0:
+            raise ValueError(
+                f"The split {split!r} has no image. Leave it out, or pass at least one."
+            )
     for name, see in _INPUTS.items():
-        model = _fitted(see(train_squares), train_labels)
-        for split, (squares, labels, groups) in splits.items():
-            _check_squares(squares)
-            if len(squares) == 0:
-                raise ValueError(
-                    f"The split {split!r} has no image. Leave it out, or pass at least one."
-                )
-            estimate = _scored(_probabilities(model, see(squares), classes), labels, groups)
-            results[split][name] = {"balanced_accuracy": estimate}
+        with working(f"fitting the shortcut baseline, {name.replace('_', ' ')}"):
+            model = _fitted(see(train_squares), train_labels)
+            for split, (squares, labels, groups) in splits.items():
+                estimate = _scored(_probabilities(model, see(squares), classes), labels, groups)
+                results[split][name] = {"balanced_accuracy": estimate}
     return results
 
 
 def cross_validated(
-    squares: np.ndarray, labels: np.ndarray, fold: np.ndarray, classes: int
+    squares: np.ndarray,
+    labels: np.ndarray,
+    fold: np.ndarray,
+    groups: Sequence[str],
+    classes: int,
 ) -> dict[str, dict[str, Any]]:
     """Balanced accuracy of the linear models, each fold scored by models of the other folds.
 
@@ -113,25 +120,42 @@ def cross_validated(
         squares: uint8 [n, 32, 32], 0..255.
         labels: int64 [n], 0..classes-1.
         fold: int64 [n], 0..folds-1; groups are in one fold each.
+        groups: n patient groups.
         classes: Number of classes.
 
     Returns:
-        `full_image` and `lungs_masked`: `mean` and `sd` over the folds, and their `values`.
+        `full_image` and `lungs_masked`: `balanced_accuracy` E over all images as in
+        `metrics.score`, `mean` and `sd` over the folds, and their `values`.
 
     Raises:
         ValueError: As for `shortcut_baseline`.
     """
-    results: dict[str, dict[str, Any]] = {}
-    for name, see in _INPUTS.items():
-        seen, values = see(squares), []
+    return {
+        name: _of_folds(name, see(squares), labels, fold, groups, classes)
+        for name, see in _INPUTS.items()
+    }
+
+
+def _of_folds(
+    name: str,
+    seen: np.ndarray,
+    labels: np.ndarray,
+    fold: np.ndarray,
+    groups: Sequence[str],
+    classes: int,
+) -> dict[str, Any]:
+    """One baseline of `cross_validated`, of the squares as it sees them."""
+    values, predicted = [], np.zeros((len(labels), classes), np.float32)
+    with working(f"fitting the shortcut baseline of the folds, {name.replace('_', ' ')}"):
         for number in range(fold.max() + 1):
             out = fold == number
-            _check_train(squares[~out], labels[~out], classes)
+            _check_train(seen[~out], labels[~out], classes)
             kept = np.flatnonzero(~out)[fitted_images(np.count_nonzero(~out))]
-            probabilities = _probabilities(_fitted(seen[kept], labels[kept]), seen[out], classes)
-            values.append(loss_and_accuracy(labels[out], probabilities)["balanced_accuracy"])
-        results[name] = {**mean_and_sd(values), "values": values}
-    return results
+            predicted[out] = _probabilities(_fitted(seen[kept], labels[kept]), seen[out], classes)
+            of_fold = loss_and_accuracy(labels[out], predicted[out])
+            values.append(of_fold["balanced_accuracy"])
+        pooled = _scored(predicted, labels, groups)
+    return {"balanced_accuracy": pooled, **mean_and_sd(values), "values": values}
 
 
 def _check_squares(squares: np.ndarray) -> None:
@@ -175,15 +199,7 @@ def _probabilities(model: Pipeline, squares: np.ndarray, classes: int) -> np.nda
 
 def _scored(probabilities: np.ndarray, labels: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
     """The balanced accuracy, an E of `metrics.score`."""
-    n, classes = probabilities.shape
-    predictions = Predictions(
-        image_ids=[str(i) for i in range(n)],
-        patients=groups,
-        groups=groups,
-        sources=[""] * n,
-        splits=[""] * n,
-        labels=labels,
-        probabilities=probabilities,
-        class_names=[str(c) for c in range(classes)],
-    )
-    return score(predictions)["balanced_accuracy"]
+    numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
+    return estimates(labels, probabilities, numbers, seed=0, resamples=RESAMPLES, areas=False)[
+        "balanced_accuracy"
+    ]

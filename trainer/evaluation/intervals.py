@@ -22,6 +22,7 @@ import numpy as np
 
 SMALLEST_PROBABILITY = 1e-7  # under the logarithm of the loss, as in Keras
 Z95 = 1.959964
+RESAMPLES = 2000  # of every interval that is written or shown
 
 # Resamples are weighed some at a time, in a few float64 arrays [draws, images]. The most draws and
 # the most cells (4 MiB an array) bound the memory whatever the number of images.

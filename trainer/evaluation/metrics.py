@@ -23,6 +23,10 @@ NOTICE = "Research use, not for diagnosis."
 PREVALENCES = (0.01, 0.05, 0.2)
 CALIBRATION_BINS = 10
 CLASS_SCORES = ("sensitivity", "specificity", "ppv", "roc_auc", "pr_auc")
+# What metrics.json has of config.json.
+_COPIED = (
+    "name", "fingerprint", "synthetic", "planted_shortcut", "groups_in_more_than_one_split"
+)  # fmt: skip
 BASELINED = ("validation", "test")  # the splits that have a shortcut baseline
 
 
@@ -142,11 +146,12 @@ def run_metrics(run_dir: pathlib.Path, baselines: Mapping[str, Any]) -> dict[str
         baselines: Of `baselines.shortcut_baseline`, for validation and test.
 
     Returns:
-        What metrics.json holds: `dataset` (name, fingerprint, synthetic, train_images,
-        train_patients, train_groups, train_classes {class: images},
+        What metrics.json holds: `dataset` (name, fingerprint, synthetic, planted_shortcut,
+        train_images, train_patients, train_groups, train_classes {class: images},
         groups_in_more_than_one_split), `best_epoch` and `epochs`, `splits` {split: `score` and
-        its `shortcut_baseline`}, `confounding` of train, `control` (the score of images of the
-        COVID-19 source without COVID-19, never trained on) where the dataset has such images,
+        its `shortcut_baseline`}, `confounding` of train, `control` (the score of images that are
+        never trained on: of the COVID-19 source without COVID-19, or, where a shortcut was planted,
+        with the marker of another class) where the dataset has such images,
         `as_published` where the flag of that name is on, and `notice`.
     """
     setup = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
@@ -158,12 +163,11 @@ def run_metrics(run_dir: pathlib.Path, baselines: Mapping[str, Any]) -> dict[str
     counts = np.bincount(labels, minlength=len(names)).tolist()
     result: dict[str, Any] = {
         "dataset": {
-            **{key: setup["dataset"][key] for key in ("name", "fingerprint", "synthetic")},
+            **{key: setup["dataset"][key] for key in _COPIED},
             "train_images": len(labels),
             "train_patients": len(set(train["patient"])),
             "train_groups": len(set(train["group"])),
             "train_classes": dict(zip(names, counts, strict=True)),
-            "groups_in_more_than_one_split": setup["dataset"]["groups_in_more_than_one_split"],
         },
         "best_epoch": history.best_epoch(epochs),
         "epochs": len(epochs),
@@ -203,7 +207,8 @@ def cross_validation_metrics(
     Returns:
         `n` (images), `patients`, `groups`, `folds` and `repeats` (their numbers); `pooled`
         (`score` of all rows: its numbers are means over repeats); `by_fold`, the balanced accuracy
-        over folds and repeats: `mean`, `sd`, `min`, `values` [repeats][folds];
+        over folds and repeats: `mean`, `sd`, `min`, `values` [repeats][folds], `n` [repeats][folds]
+        (images);
         `shortcut_baseline`; `notice`.
 
     Raises:
@@ -212,12 +217,13 @@ def cross_validation_metrics(
     if predictions.repeats is None or predictions.folds is None:
         raise ValueError("The predictions have no repeats and folds. Pass those of folds.")
     repeats = np.unique(predictions.repeats)
-    values = []
+    values, counts = [], []
     for repeat in repeats:
         rows = predictions.repeats == repeat
         fold, labels = predictions.folds[rows], predictions.labels[rows]
         (folds,) = scores_by_fold(labels, fold[None], predictions.probabilities[rows][None])
         values.append([each["balanced_accuracy"] for each in folds])
+        counts.append(np.bincount(fold).tolist())
     pooled = score(predictions)
     return {
         "n": pooled["n"] // len(repeats),
@@ -226,7 +232,12 @@ def cross_validation_metrics(
         "folds": int(predictions.folds.max()) + 1,
         "repeats": len(repeats),
         "pooled": pooled,
-        "by_fold": {**mean_and_sd(values), "min": float(np.min(values)), "values": values},
+        "by_fold": {
+            **mean_and_sd(values),
+            "min": float(np.min(values)),
+            "values": values,
+            "n": counts,
+        },
         "shortcut_baseline": baselines,
         "notice": NOTICE,
     }

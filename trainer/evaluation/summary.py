@@ -1,6 +1,7 @@
 """What a run and a cross-validation print at their end, at most 80 columns wide."""
 
 import pathlib
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ _BASELINES = {
     "full_image": "shortcut baseline, full image",
     "lungs_masked": "shortcut baseline, lungs masked",
 }
+_SEES = {"lungs_masked": "cannot see", "full_image": "hardly sees"}
 _EXPLAINED = (
     "Shortcut baseline: the balanced accuracy of a linear model of 32 x 32 pixels, which hardly "
     "sees the lungs. A network has to be far above it."
@@ -92,6 +94,11 @@ def _classes(test: Mapping[str, Any]) -> str:
 
 def _warnings(metrics: Mapping[str, Any]) -> Iterator[str]:
     test = metrics["splits"]["test"]
+    for split, each in metrics["splits"].items():
+        shortcuts = {key: of["balanced_accuracy"] for key, of in each["shortcut_baseline"].items()}
+        yield from not_above_baseline(each["balanced_accuracy"], shortcuts, where=split)
+    if metrics["dataset"]["planted_shortcut"]:
+        yield from _planted(metrics)
     if metrics["confounding"]["confounded"]:
         yield wrapped(
             "CONFOUNDED: in train, class and source go together (Cramer's V "
@@ -99,8 +106,8 @@ def _warnings(metrics: Mapping[str, Any]) -> Iterator[str]:
             "instead of the disease: compare with the shortcut baselines.",
             indent=2,
         )
-    if "control" in metrics and "covid19" in metrics["control"]["classes"]:
-        control = metrics["control"]
+    control = None if metrics["dataset"]["planted_shortcut"] else metrics.get("control")
+    if control and "covid19" in control["classes"]:
         share = control["classes"]["covid19"]["specificity"]
         yield "control: other pneumonias of the COVID-19 source, the share not called covid19"
         yield f"  {score(share, control['n'], control['groups'])}"
@@ -117,10 +124,25 @@ def _warnings(metrics: Mapping[str, Any]) -> Iterator[str]:
         yield f"For an interval of +-5 points at this accuracy a test needs {needed} patients."
 
 
+def _planted(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """What the control split of images with a planted shortcut shows."""
+    yield wrapped(
+        "PLANTED SHORTCUT: in these synthetic images a marker in the corner goes with the class, "
+        "which is all that a network has to see.",
+        indent=2,
+    )
+    if "control" in metrics:
+        control = metrics["control"]
+        shown = score(control["balanced_accuracy"], control["n"], control["groups"])
+        yield "control: the balanced accuracy on images with the marker of another class"
+        yield f"  {shown}"
+        yield "  (that of test if the network reads the lungs, far lower if the marker)"
+
+
 def _places(run_dir: pathlib.Path, files: str, *, curves: bool) -> str:
     lines = [f"run folder: {run_dir}", f"            {files}"]
     if curves:
-        lines.append(f"curves:     tensorboard --logdir={run_dir}")
+        lines.append(f"curves:     tensorboard --logdir={shlex.quote(str(run_dir))}")
     return "\n".join([*lines, NOTICE])
 
 
@@ -156,6 +178,27 @@ def seeds_summary(result: Mapping[str, Any], run_dir: pathlib.Path) -> str:
     return "\n" + "\n\n".join(parts)
 
 
+def not_above_baseline(
+    network: Mapping[str, Any], shortcuts: Mapping[str, Mapping[str, Any]], where: str = ""
+) -> Iterator[str]:
+    """A line if a network is at or below a shortcut baseline, the one without lungs first.
+
+    Args:
+        network: Its balanced accuracy, an estimate with "value".
+        shortcuts: The baselines' by their names, on the same images.
+        where: The images, for the line, if it does not stand below their name.
+    """
+    for key, words in _SEES.items():
+        if network["value"] <= shortcuts[key]["value"]:
+            yield wrapped(
+                f"NOT ABOVE THE SHORTCUT BASELINE{where and f' on {where}'}: balanced accuracy "
+                f"{number(network['value'])} against {number(shortcuts[key]['value'])} for a "
+                f"linear model that {words} the lungs.",
+                indent=2,
+            )
+            return
+
+
 def cross_validation_summary(metrics: Mapping[str, Any], run_dir: pathlib.Path) -> str:
     """The pooled score with its interval, the spread over folds, the shortcut baselines.
 
@@ -168,18 +211,24 @@ def cross_validation_summary(metrics: Mapping[str, Any], run_dir: pathlib.Path) 
     """
     how = f"{counted(metrics['folds'], 'fold')} x {counted(metrics['repeats'], 'repeat')}"
     pooled, by_fold = metrics["pooled"]["balanced_accuracy"], metrics["by_fold"]
-    rows = [["over folds and repeats", "mean", "sd", "min"]]
-    rows.append(["  network", *(number(by_fold[key]) for key in ("mean", "sd", "min"))])
+    shortcuts = metrics["shortcut_baseline"]
+    rows = [["(mean, sd, min: over folds)", "out of fold", "mean", "sd", "min"]]
+    spread = (number(by_fold[key]) for key in ("mean", "sd", "min"))
+    rows.append(["  network", estimate(pooled), *spread])
     for key, label in _BASELINES.items():
-        baseline = metrics["shortcut_baseline"][key]
-        shown = (baseline["mean"], baseline["sd"], min(baseline["values"]))
-        rows.append([f"  {label}", *map(number, shown)])
+        of = shortcuts[key]
+        shown = map(number, (of["mean"], of["sd"], min(of["values"])))
+        rows.append([f"  {label}", estimate(of["balanced_accuracy"]), *shown])
+    warnings = not_above_baseline(
+        pooled, {key: each["balanced_accuracy"] for key, each in shortcuts.items()}
+    )
     explained = wrapped(f"  {_EXPLAINED} It has the folds of the first repeat.", indent=2)
     parts = [
         _heading(metrics["dataset"], how),
         "balanced accuracy out of fold, with its 95 % interval over patient groups\n"
         f"  {score(pooled, metrics['n'], metrics['groups'])}",
-        f"{table(rows)}\n{explained}",
+        f"{table(rows, align='<<')}\n{explained}",
+        "\n".join(warnings),
         _places(run_dir, "crossval.json, predictions.csv", curves=False),
     ]
-    return "\n" + "\n\n".join(parts)
+    return "\n" + "\n\n".join(filter(None, parts))

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,13 @@ class LocalExecutor:
         if not self._queue:
             return None
         task = self._queue.popleft()
+        tasks.set_on_progress(functools.partial(tasks.report, task.name))
+        try:
+            return self._ended(task)
+        finally:
+            tasks.set_on_progress(None)
+
+    def _ended(self, task: Task) -> Ended:
         for _ in range(tasks.MEMORY_TRIES):
             try:
                 ended = tasks.run(task, self.setup)

@@ -4,7 +4,24 @@ import dataclasses
 
 from absl import flags
 
+from trainer.run.definitions import define
 from trainer.run.errors import ConfigError
+
+# Of each flag what --helpshort shows, and what --help shows beside it.
+_SHOWN = (
+    ("workers", "Processes that run tasks here",
+     "At the same time, on this machine; above 1 they run with Ray. 1 or more."),
+    ("cluster", "A Ray cluster to join: host:port, or auto",
+     "Tasks run there; auto is the one that this machine is part of."),
+    ("task_cpus", "CPU cores of a task; 0: shared out",
+     "0: the cores of this machine shared by --workers; 1 on a --cluster."),
+    ("task_gpus", "GPUs of a task; 0.5: two share one",
+     "0: each of --workers has its own, where there are any; none on a --cluster."),
+    ("task_timeout", "Seconds without a step until it hangs",
+     "A task that does is stopped and run once more; the second time it has failed."),
+    ("worker_data_dir", "Datasets on each machine of --cluster",
+     "If they have the dataset; the images are sent to them otherwise."),
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +44,8 @@ class Options:
     workers: int = 1
     cluster: str = ""
     task_cpus: int = 0
-    task_gpus: float = 0
-    task_timeout: float = 600
+    task_gpus: float = 0.0
+    task_timeout: float = 600.0
     worker_data_dir: str = ""
 
     def __post_init__(self) -> None:
@@ -37,7 +54,7 @@ class Options:
             raise ConfigError(f"--workers={self.workers} has to be 1 or more.")
         if self.task_cpus < 0:
             raise ConfigError(f"--task_cpus={self.task_cpus} has to be 1 or more, or 0 for auto.")
-        if self.task_gpus < 0 or (self.task_gpus > 1 and self.task_gpus % 1):
+        if not self.task_gpus >= 0 or (self.task_gpus > 1 and self.task_gpus % 1):
             raise ConfigError(
                 f"--task_gpus={self.task_gpus:g} has to be a fraction of one GPU or a whole number."
             )
@@ -69,46 +86,8 @@ class Options:
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the flags of `Options`."""
     usual = Options()
-    flags.DEFINE_integer(
-        "workers",
-        usual.workers,
-        "Processes on this machine that run tasks at the same time; above 1 they run with Ray.",
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "cluster",
-        usual.cluster,
-        "Run tasks on a Ray cluster: its address (host:port), or auto for the one that this "
-        "machine is part of.",
-        flag_values=values,
-    )
-    flags.DEFINE_integer(
-        "task_cpus",
-        usual.task_cpus,
-        "CPU cores of a task. 0: the cores of this machine shared by --workers; 1 on a --cluster.",
-        flag_values=values,
-    )
-    flags.DEFINE_float(
-        "task_gpus",
-        usual.task_gpus,
-        "GPUs of a task; 0.5 lets two tasks share one. 0: each of --workers has its own, where "
-        "there are any; none on a --cluster.",
-        flag_values=values,
-    )
-    flags.DEFINE_float(
-        "task_timeout",
-        usual.task_timeout,
-        "Seconds without a training step after which a task is stopped and run once more; the "
-        "second time it has failed.",
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "worker_data_dir",
-        usual.worker_data_dir,
-        "Where each machine of --cluster has the dataset, if it does; the images are sent to it "
-        "otherwise.",
-        flag_values=values,
-    )
+    for name, short, more in _SHOWN:
+        define(name, getattr(usual, name), short, "execution", more=more, values=values)
 
 
 def from_flags(values: flags.FlagValues) -> Options:

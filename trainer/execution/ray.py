@@ -17,6 +17,7 @@ from typing import Any
 
 from trainer.execution.options import Options
 from trainer.run.errors import RunError
+from trainer.run.progress import working
 
 _PACKAGES = ("covid_tfds", "trainer", "tuning")
 
@@ -72,29 +73,40 @@ def connected(options: Options) -> Iterator[Cluster | None]:
     if options.here:
         yield None
         return
-    _require_ray()
-    with contextlib.ExitStack() as closed:
-        folder = ""
-        if options.cluster:
-            _join(options.cluster, closed)
-            cpus, gpus = options.task_cpus or 1, options.task_gpus
-        else:
-            here = cores()
-            cpus, gpus = options.task_cpus or max(1, here // options.workers), options.task_gpus
-            if cpus > here:
-                raise RunError(f"--task_cpus={cpus}, and this machine has {here} CPU cores.")
-            folder = _start(options.workers * cpus, closed)
-            gpus = gpus or _own_gpus(options.workers)
-        cluster = Cluster(
-            task_cpus=cpus,
-            task_gpus=gpus,
-            task_timeout=options.task_timeout,
-            shares_files=not options.cluster,
-            worker_data_dir=options.worker_data_dir,
-            folder=folder,
-        )
-        _require_room(cluster)
+    here, closed = not options.cluster, contextlib.ExitStack()
+    try:
+        with working("starting Ray" if here else "joining the cluster"):
+            cluster = _connect(options, closed)
         yield cluster
+    finally:
+        with working("stopping Ray" if here else "leaving the cluster"):
+            closed.close()
+
+
+def _connect(options: Options, closed: contextlib.ExitStack) -> Cluster:
+    """Starts or joins the cluster; `closed` leaves it."""
+    _require_ray()
+    folder = ""
+    if options.cluster:
+        _join(options.cluster, closed)
+        cpus, gpus = options.task_cpus or 1, options.task_gpus
+    else:
+        here = cores()
+        cpus, gpus = options.task_cpus or max(1, here // options.workers), options.task_gpus
+        if cpus > here:
+            raise RunError(f"--task_cpus={cpus}, and this machine has {here} CPU cores.")
+        folder = _start(options.workers * cpus, closed)
+        gpus = gpus or _own_gpus(options.workers)
+    cluster = Cluster(
+        task_cpus=cpus,
+        task_gpus=gpus,
+        task_timeout=options.task_timeout,
+        shares_files=not options.cluster,
+        worker_data_dir=options.worker_data_dir,
+        folder=folder,
+    )
+    _require_room(cluster)
+    return cluster
 
 
 def _require_ray() -> None:

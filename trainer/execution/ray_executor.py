@@ -232,6 +232,7 @@ class RayExecutor:
             mark = marks.get(each.key, each.mark)
             each.idle = each.idle + passed if mark and mark == each.mark else 0.0
             each.mark = mark
+            tasks.report(each.task.name, mark.text if mark else "")
             if mark and each.idle > (timeout if mark.loaded else max(timeout, _LOADING)):
                 silent.append(each)
         return silent

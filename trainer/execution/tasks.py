@@ -1,6 +1,7 @@
 """Tasks, how they end, and what runs them."""
 
 import collections
+import contextlib
 import dataclasses
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +15,8 @@ if TYPE_CHECKING:  # the driver's flags come before TensorFlow
 
 MEMORY_TRIES = 2  # of a task that runs out of memory
 MEMORY_FAILURE = "Out of memory, twice: {}"
-_on_progress: Callable[[], None] | None = None
+_on_progress: Callable[[str], None] | None = None
+_on_report: Callable[[str, str], None] | None = None
 
 
 class TaskFailed(Exception):
@@ -122,16 +124,46 @@ def run_all(executor: Executor, tasks: Iterable[Task]) -> Iterator[Ended]:
             yield ended
 
 
-def progressed() -> None:
-    """Marks that the task under way made a step; cheap, and without effect outside a cluster."""
+def progressed(text: str = "") -> None:
+    """Marks that the task under way made a step; cheap, and without effect outside an executor.
+
+    Args:
+        text: How far the task is, `epoch 3 of 10`; "": as far as it was.
+    """
     if _on_progress is not None:
-        _on_progress()
+        _on_progress(text)
 
 
-def set_on_progress(call: Callable[[], None] | None) -> None:
+def set_on_progress(call: Callable[[str], None] | None) -> None:
     """Sets what `progressed` calls in this process."""
     global _on_progress
     _on_progress = call
+
+
+def report(name: str, text: str) -> None:
+    """Shows how far a task is, where `reported_to` wants it; called by executors.
+
+    Args:
+        name: Of the task.
+        text: Of `progressed`; "" shows nothing.
+    """
+    if _on_report is not None and text:
+        _on_report(name, text)
+
+
+@contextlib.contextmanager
+def reported_to(call: Callable[[str, str], None]) -> Iterator[None]:
+    """Shows how far tasks are, meanwhile.
+
+    Args:
+        call: Called with the name of a task and its text.
+    """
+    global _on_report
+    before, _on_report = _on_report, call
+    try:
+        yield
+    finally:
+        _on_report = before
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -16,11 +16,12 @@ _CALLS = 100  # of a worker process: TensorFlow keeps some 2 MiB of every functi
 
 
 class Mark(NamedTuple):
-    """The last step of a task: its time, whether it had loaded all by then, its process."""
+    """The last step of a task: its time, whether it had loaded all, its process, how far it is."""
 
     time: float
     loaded: bool
     pid: int
+    text: str
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
@@ -31,9 +32,9 @@ class Marks:
         """Has none yet."""
         self._marks: dict[int, Mark] = {}
 
-    def write(self, key: int, loaded: bool, pid: int) -> None:
+    def write(self, key: int, loaded: bool, pid: int, text: str) -> None:
         """Notes a step of a task, now."""
-        self._marks[key] = Mark(time.time(), loaded, pid)
+        self._marks[key] = Mark(time.time(), loaded, pid, text)
 
     def read(self, keys: list[int]) -> dict[int, Mark]:
         """Those of these keys. All are kept: a task has some 100 bytes."""
@@ -47,13 +48,14 @@ _opened: dict[str, Any] = {}  # in a worker: the one setup that it has, by its r
 def run_task(shared: list, of_marks: tuple, function: tuple[str, str], arguments: tuple) -> Any:
     """Runs a task in a worker: (value, failure, details), or an error that it raised."""
     marks, key, every = of_marks
-    last, loaded = -every, False
+    last, loaded, latest = -every, False, ""
 
-    def progressed() -> None:
-        nonlocal last
+    def progressed(text: str = "") -> None:
+        nonlocal last, latest
+        latest = text or latest
         if time.monotonic() - last >= every:
             last = time.monotonic()
-            marks.write.remote(key, loaded, os.getpid())
+            marks.write.remote(key, loaded, os.getpid(), latest)
 
     tasks.set_on_progress(progressed)
     progressed()

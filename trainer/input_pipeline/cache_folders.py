@@ -4,8 +4,8 @@ import contextlib
 import dataclasses
 import json
 import os
+import secrets
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def remove(folder: Path) -> bool:
     Raises:
         CacheError: The machine does not let it.
     """
-    evicted = folder.with_name(f"{_EVICTED}{folder.name}-{os.getpid()}-{time.time_ns()}")
+    evicted = folder.with_name(f"{_EVICTED}{folder.name}-{secrets.token_hex(8)}")
     with machine_errors(folder), contextlib.suppress(FileNotFoundError), claimed(folder) as free:
         if not free:
             return False

@@ -3,9 +3,9 @@
 import dataclasses
 import functools
 import hashlib
-import os
 import pathlib
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -15,20 +15,15 @@ import tensorflow_datasets as tfds
 import covid_tfds
 from covid_tfds import digests
 from covid_tfds.splits import shared_between
+from trainer.input_pipeline import prepared as prepared_lib
+from trainer.input_pipeline.prepared import Prepared
 from trainer.run.errors import RunError
 
 _SCORED = ("train", "validation", "test")
-_PREFERENCE = ("full", "article", "phantom")
-_HOW_TO_BUILD = "Build it: tfds build covid_tfds --config={name} --manual_dir=DIR{where} (BUILD.md)"
-_MEND = (
-    "`python -m covid_tfds.verify {folder}` names all that is damaged; build it again with "
-    "--overwrite: tfds build covid_tfds --config={name} ... (BUILD.md)"
-)
 # What TFDS reads of a dataset before its TFRecords, whose every record has a checksum of its own.
 _DESCRIPTION = ("dataset_info.json", "features.json", "label.labels.txt", "metadata.json")
 _OF_TENSORFLOW = re.compile(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*")  # in messages: where in its graph
 _READ, _READ_ENCODED = 1024, 64  # examples read at a time, without and with their images
-_OLDEST = tfds.core.Version("2.0.0")  # what the trainer reads
 # The one dataset that has patients in two splits and is kept so, to repeat the article.
 _AS_PUBLISHED = "article"
 _TEXT = np.dtypes.StringDType()
@@ -99,8 +94,8 @@ class Dataset:
 
     Attributes:
         name: E.g. `covid_tfds/full/2.0.0`.
-        why: How it came to be chosen, in words.
         synthetic: Whether its images are drawn, not taken.
+        planted_shortcut: Whether a marker that goes with the class was drawn into them.
         splits: Images of each split by name.
         fingerprint: Of the stored dataset and of the classes that are kept of it.
         class_names: Names of the run's classes.
@@ -109,8 +104,8 @@ class Dataset:
     """
 
     name: str
-    why: str
     synthetic: bool
+    planted_shortcut: bool
     splits: dict[str, Images]
     fingerprint: str
     class_names: tuple[str, ...]
@@ -161,18 +156,18 @@ def open_dataset(choice: str, data_dir: str, classes: int) -> Dataset:
         RunError: It isn't there, is damaged, can't be streamed, lacks a class, or has a group in
             two splits.
     """
-    root = pathlib.Path(data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR)
-    root = root.expanduser()
-    name, why = _choose(choice, root)
-    if name == "phantom" and not _versions(root, name):
-        print(f"Building the synthetic images into {root} ...", flush=True)
-        covid_tfds.Builder(config="phantom", data_dir=root).download_and_prepare()
-    builder = _builder(root, name, data_dir)
-    names = _class_names(builder, classes)
+    prepared = prepared_lib.find(choice, data_dir)
+    if prepared.folder is None:
+        print(f"Building the synthetic images into {prepared.root} ...", flush=True)
+        covid_tfds.Builder(config=prepared.name, data_dir=prepared.root).download_and_prepare()
+        prepared = prepared_lib.find(prepared.name, data_dir)
+    builder = _builder(prepared, data_dir)
+    prepared_lib.require_classes(prepared, classes)
+    names = tuple(builder.info.features["label"].names)[:classes]
     splits = {split: _images(builder, split, names) for split in sorted(builder.info.splits)}
     _check(builder.info.full_name, splits, names)
     leaks = _leaks(splits)
-    if leaks and name != _AS_PUBLISHED:
+    if leaks and prepared.name != _AS_PUBLISHED:
         shown = "\n".join(f"  {group}: {', '.join(where)}" for group, where in leaks.items())
         raise RunError(
             f"{builder.info.full_name} has groups in more than one split:\n{shown}\n"
@@ -180,8 +175,8 @@ def open_dataset(choice: str, data_dir: str, classes: int) -> Dataset:
         )
     return Dataset(
         name=builder.info.full_name,
-        why=why,
         synthetic="phantom" in splits["train"].sources,
+        planted_shortcut=bool((builder.info.metadata or {}).get("config", {}).get("shortcut")),
         splits=splits,
         fingerprint=_fingerprint(builder, names),
         class_names=names,
@@ -190,51 +185,23 @@ def open_dataset(choice: str, data_dir: str, classes: int) -> Dataset:
     )
 
 
-def _choose(choice: str, root: pathlib.Path) -> tuple[str, str]:
-    if choice != "auto":
-        return choice, "as --dataset asks"
-    for name in _PREFERENCE[:-1]:
-        if _versions(root, name):
-            return name, f"the first of {', '.join(_PREFERENCE)} that is built in {root}"
-    return "phantom", f"neither full nor article is built in {root}: synthetic images stand in"
-
-
-def _versions(root: pathlib.Path, name: str) -> list[pathlib.Path]:
-    folder = root / covid_tfds.Builder.name / name
-    built = [path.parent for path in folder.glob("*/dataset_info.json")]
-    return sorted(
-        (path for path in built if tfds.core.Version.is_valid(path.name)),
-        key=lambda path: tfds.core.Version(path.name),
-    )
-
-
-def _builder(root: pathlib.Path, name: str, data_dir: str) -> tfds.core.DatasetBuilder:
-    versions = _versions(root, name)
-    where = f" --data_dir={data_dir}" if data_dir else ""
-    if not versions:
-        built = sorted(path.name for path in (root / covid_tfds.Builder.name).glob("[!.]*"))
-        raise RunError(
-            f"--dataset={name} is not built in {root} (built there: {', '.join(built) or 'none'}). "
-            + _HOW_TO_BUILD.format(name=name, where=where)
-        )
-    if tfds.core.Version(versions[-1].name) < _OLDEST:
-        raise RunError(
-            f"{versions[-1]} was built by an earlier release, whose images are stored in another "
-            "way. " + _HOW_TO_BUILD.format(name=name, where=where)
-        )
-    _require_described(versions[-1], name)
-    builder = tfds.builder_from_directory(versions[-1])
+def _builder(prepared: Prepared, data_dir: str) -> tfds.core.DatasetBuilder:
+    _require_described(prepared)
+    builder = tfds.builder_from_directory(prepared.folder)
     file_format = builder.info.file_format.value
     if file_format not in ("tfrecord", "riegeli"):
+        build = prepared_lib.how_to_build(
+            prepared.name, data_dir, "--file_format=tfrecord --overwrite"
+        )
         raise RunError(
-            f"{versions[-1]} is stored as {file_format}, which tf.data can't stream. "
-            + _HOW_TO_BUILD.format(name=name, where=f"{where} --file_format=tfrecord --overwrite")
+            f"{prepared.folder} is stored as {file_format}, which tf.data can't stream. {build}"
         )
     return builder
 
 
-def _require_described(folder: pathlib.Path, name: str) -> None:
+def _require_described(prepared: Prepared) -> None:
     """Refuses a dataset whose description is not what its build wrote."""
+    folder = prepared.folder
     recorded = digests.read(folder) or {}
     damaged = [
         each
@@ -245,20 +212,15 @@ def _require_described(folder: pathlib.Path, name: str) -> None:
         of = ", ".join(damaged) if recorded else digests.FILE
         raise RunError(
             f"{of} in {folder} is not what the dataset's build wrote. "
-            + _MEND.format(folder=folder, name=name)
+            + _mend(folder, prepared.name)
         )
 
 
-def _class_names(builder: tfds.core.DatasetBuilder, classes: int) -> tuple[str, ...]:
-    """Names of the first `classes` classes of the dataset."""
-    names = tuple(builder.info.features["label"].names)
-    if len(names) < classes:
-        mend = f"Give --classes={len(names)}" if len(names) > 1 else "Add images of a second one"
-        raise RunError(
-            f"--classes={classes}, and {builder.info.full_name} has {len(names)}: "
-            f"{', '.join(names)}. {mend}."
-        )
-    return names[:classes]
+def _mend(folder: str | pathlib.Path, name: str) -> str:
+    return (
+        f"`python -m covid_tfds.verify {shlex.quote(str(folder))}` names all that is damaged; "
+        f"build it again with --overwrite: tfds build covid_tfds --config={name} ... (BUILD.md)"
+    )
 
 
 def _images(builder: tfds.core.DatasetBuilder, split: str, class_names: tuple[str, ...]) -> Images:
@@ -309,8 +271,7 @@ def _examples(
         reason = _OF_TENSORFLOW.sub("", error.message.partition("\n")[0]).strip()
         raise RunError(
             f"{builder.info.full_name} can't be read ({reason}). If it was built again meanwhile, "
-            "start the run again; else "
-            + _MEND.format(folder=builder.data_path, name=builder.info.config_name)
+            "start the run again; else " + _mend(builder.data_path, builder.info.config_name)
         ) from None
 
 
@@ -320,9 +281,11 @@ def _check(name: str, splits: dict[str, Images], class_names: tuple[str, ...]) -
         missing = [each for i, each in enumerate(class_names) if i not in held]
         # A user's own test split may lack a class; a classifier can't learn one from nothing.
         if not held or (missing and split != "test"):
+            first = class_names.index(missing[0])
+            fewer = f"Give --classes={first}, or add" if first > 1 else "Add"
             raise RunError(
-                f"{name} has no image of {' and '.join(missing)} in {split}. "
-                "Give fewer --classes, or add images to that split."
+                f"{name} has no image of {' and '.join(missing)} in {split}. {fewer} images to "
+                "that split."
             )
 
 

@@ -3,6 +3,7 @@
 import concurrent.futures
 import io
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -32,7 +33,7 @@ def pixels(encoded: bytes, name: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(encoded), formats=["PNG"]) as image:
             return np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise RunError(
             f"The image {name} can't be decoded ({error}). Build the dataset again: BUILD.md."
         ) from None
@@ -63,7 +64,10 @@ def squares(
 
     with concurrent.futures.ThreadPoolExecutor(CORES) as pool:
         for batch in _batched(dataset.encoded(images)):
-            done = list(pool.map(made, batch))
+            with warnings.catch_warnings():  # here, where no other thread changes them meanwhile
+                # Of 89 million pixels and more; the build has taken the image all the same.
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                done = list(pool.map(made, batch))
             at = np.array([index for index, _ in batch])
             of_sizes = zip(sizes, zip(*done, strict=True), strict=True)
             yield at, {size: np.stack(each) for size, each in of_sizes}

@@ -1,21 +1,25 @@
 """Computes the rows that a plan names: the only place where activations come into the cache."""
 
 import collections
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from trainer.augmentation import random
+from trainer.input_pipeline.cache import Spec
 from trainer.input_pipeline.dataset import Images
 from trainer.input_pipeline.plan import Fill, Plan
-from trainer.input_pipeline.stages import OpenStages, Stage
+from trainer.input_pipeline.stages import OpenStages, Stage, check
 from trainer.run import command
+from trainer.run.errors import RunError
 from trainer.run.progress import progress
 
 BATCH = 64  # images through the network at a time, on each device: what a kill costs here
 # Handed over at a time where rows are computed elsewhere: some seconds of work, whole batches, so
 # that every row comes from the same batch wherever it is computed.
 _HANDED_OVER, _HANDED_OVER_BYTES = 8 * BATCH, 64 * 2**20
+_NAMED = 5  # images in a message
 
 # Rows of the stage below, [n, ...], and float32 [n, DRAWS] where views are drawn.
 Batches = Iterator[tuple[np.ndarray, np.ndarray | None]]
@@ -43,26 +47,31 @@ def fill(
         devices: How many divide the batches of here among them.
 
     Raises:
-        RunError: The cache can't be read or written; what was computed so far stays.
+        RunError: The cache can't be read or written, or a row is not finite; what was computed so
+            far stays.
     """
     computed = 0
-    for each in plan.fills:
-        rows, digests = opened.rows(each.stage), images[each.images].digests
-        for view in each.views:
-            rows.check(digests, view)
+    for name, of_stage in itertools.groupby(plan.fills, lambda each: each.stage.spec.name):
+        fills = list(of_stage)
         # Looked at again: a lower fill may have changed it, or a row turned out damaged.
-        missing = sum(len(rows.missing(digests, view)) for view in each.views)
-        if not missing:
-            continue
-        with progress(missing, f"computing {each.stage.spec.name}") as bar:
-            for count in _computed(
-                each, images[each.images], opened, on_progress, compute, devices * BATCH
-            ):
-                computed += count
-                bar.update(count)
-                on_progress()
-                command.raise_if_interrupted()
+        missing = [_missing(each, images[each.images], opened) for each in fills]
+        with progress(sum(missing), f"computing {name}") as bar:
+            for each in itertools.compress(fills, missing):
+                for count in _computed(
+                    each, images[each.images], opened, on_progress, compute, devices * BATCH
+                ):
+                    computed += count
+                    bar.update(count)
+                    on_progress()
+                    command.raise_if_interrupted()
     return computed
+
+
+def _missing(fill: Fill, images: Images, opened: OpenStages) -> int:
+    """How many rows are missing or damaged."""
+    rows = opened.rows(fill.stage)
+    check(rows, images, fill.views)
+    return sum(len(rows.missing(images.digests, view)) for view in fill.views)
 
 
 def _computed(
@@ -94,6 +103,10 @@ def _computed(
     with rows.filling(waiting):
         for computed in (compute or _here)(fill.stage, batches()):
             view, at = under_way.popleft()
+            if not np.isfinite(computed).all():  # costs a hundredth of what computed them
+                finite = np.isfinite(computed).reshape(len(computed), -1).all(axis=1)
+                message = not_finite(fill.stage.spec, images.image_ids[at[~finite]])
+                raise RunError(message[0].upper() + message[1:])
             rows.append(images.digests[at], view, computed)
             yield len(at)
 
@@ -107,3 +120,24 @@ def handed_over(fill: Fill) -> int:
     row_bytes = max(fill.stage.spec.row_bytes, fill.below.spec.row_bytes)
     within = _HANDED_OVER_BYTES // row_bytes // BATCH * BATCH
     return min(max(within, BATCH), _HANDED_OVER)
+
+
+def not_finite(spec: Spec, image_ids: Sequence[str]) -> str:
+    """What is said of images whose rows are not finite, and how to mend it.
+
+    Args:
+        spec: Of the rows.
+        image_ids: Of the images, one or more.
+    """
+    mend = "Look at these images, and at the weights (--weights)."
+    if spec.dtype != "float32":
+        mend = "Give --precision=float32, or look at these images."
+    return (
+        f"the activations of {named(image_ids)} are not finite ({spec.name}, {spec.dtype}). {mend}"
+    )
+
+
+def named(image_ids: Sequence[str]) -> str:
+    """Some images in words: "images a, b, c, d, e and 27 more"."""
+    shown, more = ", ".join(image_ids[:_NAMED]), len(image_ids) - _NAMED
+    return f"image{'s' * (len(image_ids) > 1)} {shown}" + (f" and {more} more" if more > 0 else "")

@@ -6,7 +6,7 @@ are of augmented views.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,9 @@ from trainer.input_pipeline import decode, resize
 from trainer.input_pipeline.cache import CachedRows, Spec
 from trainer.input_pipeline.dataset import Dataset, Images
 from trainer.run import command
-from trainer.run.progress import progress
+from trainer.run.progress import progress, working
+
+_LONG_CHECK = 2**30  # bytes; about a second of reading
 
 # From rows of the stage below, [batch, ...], and float32 [batch, DRAWS] where views are drawn here.
 Compute = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
@@ -93,6 +95,24 @@ class OpenStages:
         self._open.clear()
 
 
+def check(rows: CachedRows, images: Images, views: Iterable[int]) -> None:
+    """Compares the checksums of rows that are cached; shows that where it takes some time.
+
+    Args:
+        rows: Of a stage.
+        images: Whose rows they are.
+        views: Numbers of the augmented views.
+
+    Raises:
+        RunError: The machine does not let a row be read.
+    """
+    views = tuple(views)
+    long = len(images) * len(views) * rows.spec.row_bytes > _LONG_CHECK
+    with working(f"checking the cached rows of {rows.spec.name}" if long else ""):
+        for view in views:
+            rows.check(images.digests, view)
+
+
 def fill_squares(
     dataset: Dataset, images: Images, stages: Sequence[Stage], opened: OpenStages
 ) -> None:
@@ -109,7 +129,7 @@ def fill_squares(
     """
     rows = {stage.spec.shape[0]: opened.rows(stage) for stage in stages}
     for each in rows.values():
-        each.check(images.digests, 0)
+        check(each, images, (0,))
     missing = {size: each.missing(images.digests, 0) for size, each in rows.items()}
     wanted = np.unique(np.concatenate([*missing.values(), np.zeros(0, np.int64)]))
     if not len(wanted):

@@ -12,6 +12,8 @@ import dataclasses
 import keras
 import numpy as np
 
+from trainer.run.errors import RunError
+
 EPSILON = 1e-6  # ImageDataGenerator's, on the standard deviation and on the singular values
 
 # Images that the whitening is fitted on at most: evenly spaced ones of more. At 150 pixels a side
@@ -58,7 +60,8 @@ def fit(kind: str, images: np.ndarray) -> Normalization:
         What was fitted.
 
     Raises:
-        ValueError: there is no such kind, or the images are none, no squares, or all one grey.
+        ValueError: there is no such kind, or the images are none, or no squares.
+        RunError: the images are all one grey.
     """
     if kind not in ("featurewise", "zca"):
         raise ValueError(f"There is no fit of {kind!r}. Choose one of: featurewise, zca.")
@@ -72,7 +75,10 @@ def fit(kind: str, images: np.ndarray) -> Normalization:
     squares = [np.square(image / 255.0 - mean).mean(dtype="float64") for image in images]
     std = float(np.sqrt(np.mean(squares)))
     if std == 0:
-        raise ValueError("All images are one grey: there is nothing to fit. Look at the images.")
+        raise RunError(
+            f"All images of train are one grey: there is nothing that --normalization={kind} can "
+            "fit. Look at the images, or give --normalization=imagenet."
+        )
     if kind == "featurewise":
         return Normalization(mean, 1 / (std + EPSILON))
     return _whitening(images, mean)

@@ -17,6 +17,7 @@ of which names a layer or an argument:
 
 import importlib
 import inspect
+import io
 import json
 import os
 import shutil
@@ -30,7 +31,8 @@ import keras
 from trainer.run.errors import RunError
 from trainer.run.files import written_whole
 
-_CONFIG, _METADATA = "config.json", "metadata.json"  # in the archive, by Keras' format
+# In the archive, by Keras' format.
+_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _DATE = (1980, 1, 1, 0, 0, 0)  # of all that is in it
 _PREFIX = "classes"  # of the name of the last layer
 _FLOAT32 = ("float32", "mixed_bfloat16", "mixed_float16")  # policies of float32 weights
@@ -63,11 +65,26 @@ def save(model: keras.Model, path: str | os.PathLike, class_names: Sequence[str]
             f"The class names {', '.join(names)} were given for a model of "
             f"{model.output.shape[-1]} outputs. Give another name for each."
         )
+    complete = _archive(_named(model, names))
     with written_whole(path) as beside:
-        _named(model, names).save(beside)
-        with open(beside, "rb") as complete:
-            beside.unlink()  # it stays readable while it is open
-            _rewrite(complete, beside)
+        _rewrite(complete, beside)
+
+
+def weights_of(model: keras.Model) -> bytes:
+    """The weights of a model, as `model.save_weights` writes them into a file `.weights.h5`.
+
+    Args:
+        model: Any, uncompiled. It is not changed.
+    """
+    with zipfile.ZipFile(_archive(model)) as members:
+        return members.read(_WEIGHTS)
+
+
+def _archive(model: keras.Model) -> io.BytesIO:
+    """What Keras saves, in memory: on a full disk, HDF5's own files end the process (SIGSEGV)."""
+    archive = _InMemory()
+    model.save(archive)
+    return archive
 
 
 def class_names_of(model: keras.Model) -> tuple[str, ...]:
@@ -89,6 +106,13 @@ def class_names_of(model: keras.Model) -> tuple[str, ...]:
             f"called {model.layers[-1].name}. Give a model.keras that the trainer wrote."
         )
     return tuple(urllib.parse.unquote(name.replace(">", "%")) for name in quoted)
+
+
+class _InMemory(io.BytesIO):
+    """What Keras takes for a path: one that ends in .keras."""
+
+    def __str__(self) -> str:
+        return ".keras"
 
 
 def _named(model: keras.Model, names: Sequence[str]) -> keras.Model:

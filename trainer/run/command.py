@@ -1,13 +1,15 @@
 """What every command shares: flags, exit statuses, signals.
 
-Status 2 is a wrong command line, 1 a run that failed, 130 one that Ctrl-C (SIGINT) ended and 143
-one that SIGTERM did; each with a sentence of what is wrong and how to mend it, and no traceback.
+Status 2 is a wrong command line, 1 a run that failed or that the machine stopped (a full disk, no
+memory), 130 one that Ctrl-C (SIGINT) ended and 143 one that SIGTERM did; each with a sentence of
+what is wrong and how to mend it, and no traceback.
 Signals are handled here alone, and the process is ended here alone: what is called from a notebook
 does neither.
 """
 
+import atexit
 import contextlib
-import errno
+import gc
 import os
 import select
 import signal
@@ -18,9 +20,12 @@ from collections.abc import Callable, Iterator
 
 from absl import app, flags, logging
 
+from trainer.run import help as help_lib
+from trainer.run import machine, process
 from trainer.run.errors import ConfigError, RunError
 from trainer.run.libraries import heavy_imports, no_greeting, prepare_keras
-from trainer.run.text import wrapped
+from trainer.run.progress import columns
+from trainer.run.text import WIDTH, wrapped
 
 __all__ = [
     "Interrupted",
@@ -64,11 +69,13 @@ def run(main: Callable[[list[str]], None]) -> None:
     """Parses the flags and calls `main` with what is left; does not return.
 
     Args:
-        main: The command. Its ConfigError ends with status 2, its RunError with 1.
+        main: The command. Its ConfigError ends with status 2, its RunError with 1, and so does what
+            the machine refused (see `machine.sentence`); any other error keeps its traceback.
     """
-
     global _runs_process
     _runs_process = True
+    process.prepare()
+    atexit.register(gc.freeze)  # collecting what TensorFlow holds takes seconds after the last word
 
     def guarded(argv: list[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
@@ -83,12 +90,12 @@ def run(main: Callable[[list[str]], None]) -> None:
         except KeyboardInterrupt as error:  # outside of `stopped`
             _stop("\nstopped", status=128 + getattr(error, "signal", signal.SIGINT))
         except BrokenPipeError:  # the reader has seen enough: `... | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_unwritten()
             sys.exit(1)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        except Exception as error:
+            if (text := machine.sentence(error)) is None:
                 raise
-            _stop(f"The disk is full ({error}). Free some room and run it again.", status=1)
+            _stop(text, status=1)
 
     try:
         app.run(guarded, flags_parser=_parse)
@@ -121,6 +128,9 @@ def stopped(message: str | Callable[[], str]) -> Iterator[None]:
     Args:
         message: What stays, e.g. "the best weights so far are in runs/a"; a function is called
             when the process ends.
+
+    Raises:
+        RunError: What the machine refused (a full disk, no memory), and the message.
     """
     global _interrupted
     _interrupted = None
@@ -130,6 +140,7 @@ def stopped(message: str | Callable[[], str]) -> Iterator[None]:
             yield
         except BaseException as error:
             if _interrupted is None and not isinstance(error, KeyboardInterrupt):
+                _require_machine(error, message)
                 raise
             if _runs_process:
                 handled.pop_all()  # what hangs while Python shuts down is ended, too
@@ -218,7 +229,7 @@ def _leave(number: signal.Signals, text: Callable[[], str]) -> None:
     def print_and_flush() -> None:
         with contextlib.suppress(Exception):
             sys.stdout.flush()
-        print(text(), file=sys.stderr, flush=True)
+        print(_lines(text()), file=sys.stderr, flush=True)
 
     printing = threading.Thread(target=print_and_flush, daemon=True)
     with contextlib.suppress(RuntimeError):  # Python shuts down
@@ -229,16 +240,52 @@ def _leave(number: signal.Signals, text: Callable[[], str]) -> None:
 
 def _text(number: signal.Signals, message: str | Callable[[], str]) -> str:
     by = "" if number == signal.SIGINT else f" ({number.name})"
-    return "\n" + wrapped(f"stopped{by}; {message() if callable(message) else message}")
+    return f"\nstopped{by}; {message() if callable(message) else message}"
+
+
+def _require_machine(error: BaseException, message: str | Callable[[], str]) -> None:
+    """Raises RunError where an error is the machine's, with what stays."""
+    text = None if isinstance(error, BrokenPipeError) else machine.sentence(error)
+    if text is not None:
+        with contextlib.suppress(OSError, RunError):  # the folder may be what is gone
+            stays = message() if callable(message) else message
+            text += f" {stays[:1].upper()}{stays[1:].removesuffix('.')}."
+        raise RunError(text) from error
 
 
 def _stop(error: Exception | str, status: int) -> None:
-    print(error, file=sys.stderr)
+    _drop_unwritten()
+    for stream in (sys.stderr, sys.stdout):  # the first may be what is full
+        try:
+            print(_lines(str(error)), file=stream, flush=True)
+            break
+        except OSError:
+            continue
     sys.exit(status)
 
 
+def _lines(text: str) -> str:
+    """The text as wide as a terminal; elsewhere, where words are searched for, as it is."""
+    width = min(columns(), WIDTH)
+    return "\n".join(wrapped(line, width=width) for line in text.split("\n")) if width else text
+
+
+def _drop_unwritten() -> None:
+    """Drops what stdout can't take any more: at its end, Python would try again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _parse(argv: list[str]) -> list[str]:
+    help_lib.replace_absl()
     try:
         return flags.FLAGS(argv)
-    except flags.Error as error:
-        _stop(f"wrong command line: {error}", status=2)
+    except (flags.Error, UnicodeDecodeError) as error:
+        _stop(f"wrong command line: {help_lib.message(error)}", status=2)
+    except SystemExit:  # of absl's --helpfull and --helpxml, which end with status 1
+        sys.exit(0)
+    except BrokenPipeError:  # `--help | head`
+        _drop_unwritten()
+        sys.exit(0)

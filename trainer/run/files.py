@@ -68,6 +68,7 @@ def written_whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
     Raises:
         RunError: The folder is `guarded`, and was lost.
+        OSError: The file can't be written; one that was there stays.
     """
     path = pathlib.Path(path)
     # Two processes of two machines may have one number; Keras goes by the suffix.
@@ -79,8 +80,14 @@ def written_whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         _check(path)  # that took its time
         beside.replace(path)
         flush(path.parent)
+    except OSError as error:
+        _check(path)  # who has the folder now may be the reason
+        if error.filename is None:  # what writes does not know the name
+            error.filename = str(path)
+        raise
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where nothing can be written, nothing is to be removed
+            beside.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -35,9 +35,12 @@ _SIZE = 2048  # bytes of it; the command is cut so that all fits in, escaped as 
 
 def _here() -> dict[str, str]:
     """What makes process numbers comparable: two containers may share a name, or a kernel."""
-    boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     host = socket.gethostname()
-    return {"host": host, "boot": boot, "namespace": os.readlink("/proc/self/ns/pid")}
+    try:
+        boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return {"host": host, "boot": boot, "namespace": os.readlink("/proc/self/ns/pid")}
+    except OSError:  # no /proc: no other process' number means anything, and renewals alone count
+        return {"host": host, "boot": secrets.token_hex(16), "namespace": ""}
 
 
 HERE = _here()
@@ -77,7 +80,7 @@ class Holder:
             pid=os.getpid(),
             command=textwrap.shorten(shlex.join(sys.orig_argv), 120, placeholder=" ..."),
             started=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-            start=_start_of(os.getpid()),
+            start=_start_of(os.getpid()) or 0,
             token=secrets.token_hex(16),
             **HERE,
         )

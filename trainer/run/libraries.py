@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trainer.run.errors import RunError
+from trainer.run.progress import note, working
 
 _BACKEND, _LEGACY = "KERAS_BACKEND", "TF_USE_LEGACY_KERAS"
 _CAPS = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")  # would end training and scoring early
@@ -29,16 +30,18 @@ _NEEDED = {
 def heavy_imports() -> Iterator[None]:
     """For imports of modules that need TensorFlow: `prepare_keras`, then `no_greeting`.
 
-    They take seconds, so that a command checks its flags before.
+    They take seconds, so that a command checks its flags before; and the screen shows why.
 
     Raises:
         RunError: As for `import_keras`.
     """
-    prepare_keras()
-    # Every training traces functions of its own, which TensorFlow takes for a mistake.
-    logging.getLogger("tensorflow").addFilter(_no_retracing)
-    with no_greeting():
-        yield
+    new = "keras" not in sys.modules
+    with working("loading TensorFlow" if new else ""):
+        prepare_keras()
+        # Every training traces functions of its own, which TensorFlow takes for a mistake.
+        logging.getLogger("tensorflow").addFilter(_no_retracing)
+        with no_greeting():
+            yield
 
 
 def _no_retracing(record: logging.LogRecord) -> bool:
@@ -75,8 +78,14 @@ def import_keras() -> None:
     Prints a line on each variable that it replaces.
 
     Raises:
-        RunError: Keras has been imported with another backend, or can't read its settings.
+        RunError: Keras has been imported with another backend, or can't read its settings; or
+            /proc is missing, without which TensorFlow ends the process (SIGABRT).
     """
+    if sys.platform == "linux" and not os.path.exists("/proc/self"):
+        raise RunError(
+            "/proc is not there, and TensorFlow can't run without it. Mount it: mount -t proc proc "
+            "/proc."
+        )
     if "keras" not in sys.modules:
         _replace(_BACKEND, "tensorflow")
         for name in _CAPS:
@@ -115,7 +124,7 @@ def prepare_keras() -> None:
     before = _settings()
     for name, value in _NEEDED.items():
         if before[name] != value:
-            print(f"Keras is set to {name}={before[name]}; {value} is used.", file=sys.stderr)
+            note(f"Keras is set to {name}={before[name]}; {value} is used.")
     _set({**before, **_NEEDED, "dtype_policy": "float32"})
 
 
@@ -146,7 +155,7 @@ def _replace(name: str, value: str | None) -> None:
         os.environ[name] = value
     if before and before != value:
         instead = f"{value} is used" if value else "it is ignored"
-        print(f"{name}={before} is set; {instead}.", file=sys.stderr)
+        note(f"{name}={before} is set; {instead}.")
 
 
 def _settings() -> dict[str, Any]:

@@ -19,6 +19,7 @@ NAME = "manifest.json"
 CONFIG, FLAGS = "config.json", "flags.txt"
 FOLDS = f"{saved_folds.FOLDER}/{saved_folds.NAMES}"  # of a cross-validation under way
 EVENTS = ".covid_tfds"  # how the names of a run's own TensorBoard files end
+PLOTS = tuple(f"plots/{name}.png" for name in ("curves", "confusion", "roc", "gallery"))
 FOLDERS = ("plots", "tensorboard", "checkpoints")
 # All that a run may write, relative to its folder; patterns where no name is known ahead.
 CONTENTS = (
@@ -32,16 +33,14 @@ CONTENTS = (
     "crossval.json",
     "seeds.json",
     "model.keras",
-    "plots/curves.png",
-    "plots/confusion.png",
-    "plots/roc.png",
-    "plots/gallery.png",
+    *PLOTS,
     f"tensorboard/events.out.tfevents.*{EVENTS}",
     saved_state.FILE,
     FOLDS,
 )
 # Flags that name where a run is and how often it is saved: it is the same run whatever they are.
 OF_THE_MACHINE = ("data_dir", "cache_dir", "cache_gib", "checkpoint_every", "distribute")
+NO_FLAGS = ("trial",)  # what identifies the run of a search's best values, and no command takes
 GROWING = ("epochs", "fine_tune_epochs", "seeds")  # those of a training that may be higher
 
 
@@ -124,14 +123,19 @@ class Manifest:
             if (name := files.unfinished(path)) and self._lists(folder, path.parent, name)
         ]
 
-    def finished(self, folder: pathlib.Path) -> Self:
-        """The manifest of the run with what its files hold now, which is on the disk."""
+    def finished(self, folder: pathlib.Path, missing: Iterable[str] = ()) -> Self:
+        """The manifest of the run with what its files hold now, which is on the disk.
+
+        Args:
+            folder: Of the run.
+            missing: Names of files that could not be written, which count as damaged.
+        """
         content = {}
         for path in self.files_of(folder):
             if path != folder / NAME and not path.match(FOLDS):
                 files.flush(path)  # TensorBoard's are written by TensorFlow
                 content[path.relative_to(folder).as_posix()] = _content(path)
-        return dataclasses.replace(self, files=content)
+        return dataclasses.replace(self, files=content | {name: {} for name in missing})
 
     def with_contents(self, more: Iterable[str]) -> Self:
         """The manifest with more names and patterns of files."""
@@ -175,8 +179,6 @@ def require_whole(folder: pathlib.Path, name: str) -> None:
 def grown(folder: pathlib.Path, before: Manifest, now: Identity) -> dict[str, tuple[int, int]]:
     """The flags of `may_grow` that are higher than those of a run that is there.
 
-    A flag is also the same where it has the value that the run resolved it to.
-
     Args:
         folder: Of the run.
         before: Its manifest, with an origin.
@@ -193,12 +195,7 @@ def grown(folder: pathlib.Path, before: Manifest, now: Identity) -> dict[str, tu
             f"--run_dir {folder} holds a run of {before.command}, and this is {now.command}. Give "
             "another --run_dir, or --overwrite to begin again."
         )
-    resolved = before.origin.get("config", {})
-    same = {
-        name: value
-        for name, value in now.flags.items()
-        if name in OF_THE_MACHINE or (name in resolved and resolved[name] == value)
-    }
+    same = {name: value for name, value in now.flags.items() if name in OF_THE_MACHINE}
     higher = {
         name: (before.flags[name], now.flags[name])
         for name in now.may_grow

@@ -3,15 +3,21 @@
 import contextlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Self
+from typing import Any, Self
 
-from tqdm import asyncio, auto
+from tqdm import asyncio, auto, std
 
 _STEPS = 10  # plain lines of the whole work
+_PAUSE = 2.0  # seconds at least between two of them
 _SILENCE = 60.0  # seconds after which a plain line is due in any case
+_TICK = 1.0  # seconds between two looks of a clock on a terminal
+_SHORTEST_BAR = 6  # columns
+_ERASED = "\r\x1b[K"
 _status: Callable[[str], None] | None = None
+_clocks = 0  # that are drawn now
 
 
 @contextlib.contextmanager
@@ -29,7 +35,71 @@ def shown_by(status: Callable[[str], None]) -> Iterator[None]:
         _status = before
 
 
-def progress(total: int, label: str, unit: str = "images", done: int = 0) -> "Bar | Lines | Status":
+@contextlib.contextmanager
+def working(label: str) -> Iterator[None]:
+    """Shows on stderr what is being done, where nothing can be counted.
+
+    On a terminal as a line with the seconds so far, which is erased at the end; elsewhere as one
+    plain line, at once; or as `shown_by` has it.
+
+        with working("loading TensorFlow"):
+            import tensorflow
+
+    Args:
+        label: What is done; "" shows nothing.
+    """
+    if not label:
+        yield
+    elif _status is not None:
+        _status(label)
+        try:
+            yield
+        finally:
+            if _status is not None:
+                _status("")
+    elif columns():
+        with _clock(label):
+            yield
+    else:
+        note(f"{label} ...")
+        yield
+
+
+@contextlib.contextmanager
+def _clock(label: str) -> Iterator[None]:
+    """A line with the seconds so far, redrawn by a thread, since the work may be one long call."""
+    ended = threading.Event()
+    # A descriptor of its own: stderr leads nowhere while TensorFlow is imported.
+    terminal = os.dup(sys.stderr.fileno())
+
+    def draw(line: str) -> None:
+        with contextlib.suppress(OSError):  # the terminal was closed
+            room = os.get_terminal_size(terminal).columns - 1
+            os.write(terminal, f"{_ERASED}{line[:room]}".encode())
+
+    def run() -> None:
+        begun = time.monotonic()
+        while not ended.wait(_TICK):
+            draw(f"{label} ... {time.monotonic() - begun:.0f} s")
+
+    global _clocks
+    _clocks += 1
+    draw(f"{label} ...")
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        draw("")
+        _clocks -= 1
+        os.close(terminal)
+
+
+def progress(
+    total: int, label: str, unit: str = "images", done: int = 0, *, parts: bool = False
+) -> "Bar | Lines | Status":
     """Shows on stderr how far a piece of work is; or elsewhere, see `shown_by`.
 
         with progress(len(rows), "computing block4_pool activations") as shown:
@@ -41,28 +111,68 @@ def progress(total: int, label: str, unit: str = "images", done: int = 0) -> "Ba
         label: What is done; "" shows nothing.
         unit: What is counted, in the plural.
         done: Units that were done before.
+        parts: Whether the work has parts, such as epochs, whose numbers `part` shows. Then these
+            are shown in place of the units, and elsewhere than on a terminal in a line each.
 
     Returns:
-        A context manager with `update(n)` and `set(text)`.
+        A context manager with `update(n)` and `part(*texts)`.
     """
     if _status is not None and total and label:
         return Status(total, label, unit, done, _status)
-    # Some containers' terminals have a width of 0, in which tqdm draws nothing.
-    terminal = (
-        sys.stderr is not None
-        and sys.stderr.isatty()
-        and os.get_terminal_size(sys.stderr.fileno()).columns > 0
-    )
     notebook = auto.tqdm is not asyncio.tqdm  # no terminal, but tqdm can draw there
-    return (Bar if terminal or notebook or not (total and label) else Lines)(
-        total, label, unit, done
-    )
+    drawn = columns() or notebook or not (total and label)
+    return (Bar if drawn else Lines)(total, label, unit, done, parts=parts)
+
+
+def columns() -> int:
+    """Columns of the terminal that stderr is; 0 if it is none.
+
+    Some containers' terminals have a width of 0, in which nothing can be drawn.
+    """
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (AttributeError, OSError, ValueError):  # there is no stderr, or it is no terminal
+        return 0
+
+
+def note(line: str) -> None:
+    """Prints a line on stderr, above what `working` draws there.
+
+    Args:
+        line: Without a line break at its end.
+    """
+    print((_ERASED if _clocks else "") + line, file=sys.stderr, flush=True)
+
+
+class _PartsBar(std.tqdm):
+    """A bar with as many of the numbers behind it as the terminal has room for."""
+
+    texts: tuple[str, ...] = ()  # the last one stays longest
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        """What tqdm formats the line from, whenever it draws it."""
+        values = super().format_dict
+        room = (values["ncols"] or 80) - len(self.desc) - len(" 100%: ")
+        texts = list(self.texts)
+        while texts and len(", ".join(texts)) > room:
+            texts.pop(0)
+        behind = ", ".join(texts).replace("{", "{{").replace("}", "}}")
+        time_ = "{remaining} left" if self.n > self.initial else "{elapsed}"
+        # The time, and a bar, where there is room for them, too.
+        with_bar = len(", 00:00 left||") + _SHORTEST_BAR <= room - len(behind)
+        values["bar_format"] = (
+            f"{{desc}} {{percentage:.0f}}%|{{bar}}|{time_}" + (behind and f", {behind}")
+            if with_bar
+            else "{desc} {percentage:.0f}%" + (behind and f": {behind}")
+        )
+        return values
 
 
 class Bar:
     """Tqdm's bar, redrawn in place."""
 
-    def __init__(self, total: int, label: str, unit: str, done: int) -> None:
+    def __init__(self, total: int, label: str, unit: str, done: int, *, parts: bool) -> None:
         """Draws it; arguments as for `progress`.
 
         Args:
@@ -70,24 +180,42 @@ class Bar:
             label: What is done; "" shows nothing.
             unit: What is counted.
             done: Units that were done before.
+            parts: Whether the numbers of parts take the place of the units.
         """
         nothing = not (total and label)
-        self._bar = auto.tqdm(
+        self._bar = (_PartsBar if parts and columns() else auto.tqdm)(
             total=total,
             initial=done,
             desc=label,
             unit=f" {unit}",
             mininterval=0.5,
+            dynamic_ncols=True,
             disable=nothing,
         )
+        self._ended = threading.Event()
+        if not nothing:
+            threading.Thread(target=self._tick, daemon=True).start()
+
+    def _tick(self) -> None:
+        """Redraws the bar, since a unit may take long."""
+        while not self._ended.wait(_TICK):
+            self._bar.refresh()
 
     def update(self, n: int) -> None:
         """Counts `n` units more."""
         self._bar.update(n)
 
-    def set(self, text: str) -> None:
-        """Shows a text behind the numbers, in place of the one before."""
-        self._bar.set_postfix_str(text)
+    def part(self, *texts: str) -> None:
+        """Shows the numbers of a part that has ended, in place of those of the one before.
+
+        Args:
+            texts: The numbers, the most important one last.
+        """
+        if isinstance(self._bar, _PartsBar):
+            self._bar.texts = texts
+            self._bar.refresh()
+        else:
+            self._bar.set_postfix_str(", ".join(texts))
 
     def __enter__(self) -> Self:
         """The bar, which is drawn already."""
@@ -95,13 +223,14 @@ class Bar:
 
     def __exit__(self, *_: object) -> None:
         """Leaves the bar on the screen as it is."""
+        self._ended.set()
         self._bar.close()
 
 
 class Lines:
-    """A line for every tenth of the work, after a minute without one, and at the end."""
+    """A line for every tenth of slow work, or for every part; and after a minute without one."""
 
-    def __init__(self, total: int, label: str, unit: str, done: int) -> None:
+    def __init__(self, total: int, label: str, unit: str, done: int, *, parts: bool) -> None:
         """Starts the clock.
 
         Args:
@@ -109,43 +238,46 @@ class Lines:
             label: What is done.
             unit: What is counted.
             done: Units that were done before.
+            parts: Whether lines are due where parts end, and not at tenths.
         """
-        self._total, self._label, self._unit = total, label, unit
-        self._done, self._text = done, ""
+        self._total, self._label, self._unit, self._parts = total, label, unit, parts
+        self._done, self._printed = done, None
         self._steps = self._step()
         self._begun = self._last = time.monotonic()
 
     def update(self, n: int) -> None:
         """Counts `n` units more."""
         self._done += n
-        due = self._step() > self._steps or time.monotonic() - self._last >= _SILENCE
+        since = time.monotonic() - self._last
+        tenth = not self._parts and self._step() > self._steps and since >= _PAUSE
+        due = tenth or since >= _SILENCE
         if due and self._done < self._total:  # the last line is for the end
             self._print()
 
-    def set(self, text: str) -> None:
-        """Shows a text behind the numbers, in place of the one before, in the next line."""
-        self._text = text
+    def part(self, *texts: str) -> None:
+        """Prints the numbers of a part that has ended."""
+        self._print(*texts)
 
     def __enter__(self) -> Self:
         """The lines, of which none has been printed."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Prints how far the work went."""
-        self._print()
+        """Prints how far the work went, unless the last line has it."""
+        if self._printed != self._done:
+            self._print()
 
     def _step(self) -> int:
         return _STEPS * self._done // self._total
 
-    def _print(self) -> None:
-        self._last, self._steps = time.monotonic(), self._step()
+    def _print(self, *texts: str) -> None:
+        self._last, self._steps, self._printed = time.monotonic(), self._step(), self._done
         elapsed = auto.tqdm.format_interval(self._last - self._begun)
-        parts = (
-            f"{self._label.strip()}: {100 * self._done / self._total:.0f} %",
-            f"{self._done:,} of {self._total:,} {self._unit}",
-            elapsed,
+        far = (
+            f"{100 * self._done / self._total:.0f} %",
+            _counted(self._done, self._total, self._unit),
         )
-        print(", ".join((*parts, *filter(None, [self._text]))), file=sys.stderr, flush=True)
+        note(f"{self._label}: {', '.join((*(texts or far), elapsed))}")
 
 
 class Status:
@@ -163,19 +295,19 @@ class Status:
             done: Units that were done before.
             show: Called with the line.
         """
-        self._total, self._label, self._unit, self._show = total, label.strip(), unit, show
-        self._done, self._text = done, ""
+        self._total, self._label, self._unit, self._show = total, label, unit, show
+        self._done, self._texts = done, ()
 
     def update(self, n: int) -> None:
         """Counts `n` units more."""
         self._done += n
         share = f"{100 * self._done / self._total:.0f} %"
-        line = f"{self._label}: {share}, {self._done:,} of {self._total:,} {self._unit}"
-        self._show(", ".join(filter(None, [line, self._text])))
+        far = (share, *(self._texts or [_counted(self._done, self._total, self._unit)]))
+        self._show(f"{self._label}: {', '.join(far)}")
 
-    def set(self, text: str) -> None:
-        """Shows a text behind the numbers from the next one on."""
-        self._text = text
+    def part(self, *texts: str) -> None:
+        """Shows the numbers of a part that has ended from the next line on."""
+        self._texts = texts
 
     def __enter__(self) -> Self:
         """The line, which is not shown yet."""
@@ -184,3 +316,7 @@ class Status:
     def __exit__(self, *_: object) -> None:
         """Clears the line."""
         self._show("")
+
+
+def _counted(done: int, total: int, unit: str) -> str:
+    return f"{done:,} of {total:,} {unit}"

@@ -14,7 +14,16 @@ from typing import Any, Literal
 from trainer.run import files
 from trainer.run.errors import RunError
 from trainer.run.lease import Lease
-from trainer.run.manifest import CONFIG, CONTENTS, FLAGS, FOLDERS, NAME, Identity, Manifest
+from trainer.run.manifest import (
+    CONFIG,
+    CONTENTS,
+    FLAGS,
+    FOLDERS,
+    NAME,
+    NO_FLAGS,
+    Identity,
+    Manifest,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,13 +82,17 @@ class RunFolder:
             files.make_folder(self.path / name)
         self._write_origin(now)
 
-    def finish(self) -> None:
+    def finish(self, missing: Iterable[str] = ()) -> None:
         """Ends the run: what its files hold is written down, and folders that stayed empty go.
+
+        Args:
+            missing: Names of files that could not be written; they count as `damaged`, so that the
+                same command makes them.
 
         Raises:
             RunError: Another process took the folder over, or the run never began.
         """
-        self._manifest().finished(self.path).write(self.path)
+        self._manifest().finished(self.path, missing).write(self.path)
         self._remove(())
 
     def damaged(self) -> list[str]:
@@ -127,6 +140,8 @@ class RunFolder:
     def _write_origin(self, now: Manifest) -> None:
         """Writes config.json, and flags.txt, a `--flagfile` that repeats the run."""
         flags = {**now.flags, **now.origin.get("config", {})}
+        for name in NO_FLAGS:
+            flags.pop(name, None)
         texts = {
             FLAGS: files.flag_lines(flags),
             CONFIG: json.dumps(now.origin, indent=1) + "\n",

@@ -33,17 +33,18 @@ def table(rows: Sequence[Sequence[str]], *, align: str = "<", indent: int = 0) -
     return "\n".join((" " * indent + line).rstrip() for line in lines)
 
 
-def wrapped(text: str, *, indent: int = 0) -> str:
-    """Breaks a paragraph into lines of at most `WIDTH` columns.
+def wrapped(text: str, *, indent: int = 0, width: int = WIDTH) -> str:
+    """Breaks a paragraph into lines.
 
     Args:
         text: The paragraph. A word that is longer than a line (a path) keeps a line of its own; a
             no-break space (U+00A0) becomes a space at which no line ends.
         indent: Spaces before each line but the first.
+        width: Columns of a line at the most.
     """
     lines = textwrap.fill(
         text,
-        WIDTH,
+        width,
         subsequent_indent=" " * indent,
         break_long_words=False,
         break_on_hyphens=False,

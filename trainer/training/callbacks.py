@@ -11,12 +11,17 @@ import tensorflow as tf
 
 from trainer.evaluation import article, plots
 from trainer.input_pipeline.plan import Plan
+from trainer.run import machine
 from trainer.run.files import write_csv
 from trainer.run.progress import progress
+from trainer.run.text import wrapped
 from trainer.training.training import Training
 from trainer.training.validation import Validation
 
-_MUCH_WAITING = 0.02  # share of the time
+# Advice to change a setting, and with it the result, is worth its while above both.
+_MUCH_WAITING, _LONG_WAITING = 0.2, 30.0  # share of the time, seconds of a phase
+CURVES = "What TensorBoard shows"
+WITHOUT_CURVES = "The run goes on without it; history.csv has the same numbers."
 _TIMES = ("images_per_second", "input_wait")  # of the logs
 
 
@@ -69,18 +74,20 @@ class Progress(keras.callbacks.Callback):
     """A bar, or plain lines, for each phase, and a line on its speed."""
 
     def __init__(
-        self, plan: Plan, images: int, batch_size: int, advice: Callable[[Any], str]
+        self, plan: Plan, images: int, scored: int, batch_size: int, advice: Callable[[Any], str]
     ) -> None:
         """Draws nothing yet.
 
         Args:
             plan: Of the training.
-            images: Of an epoch.
+            images: That are trained on in an epoch.
+            scored: Images that are scored after it.
             batch_size: Images of a step.
             advice: What to change in a phase whose device waits for input.
         """
         super().__init__()
         self._plan, self._images, self._batch_size, self._advice = plan, images, batch_size, advice
+        self._scored = scored
         self._phase, self._shown, self._done = None, contextlib.ExitStack(), 0
         self._epochs: list[tuple[float, float]] = []  # images per second, share waited
 
@@ -96,13 +103,20 @@ class Progress(keras.callbacks.Callback):
         self._bar.update(done - self._done)
         self._done = done
 
+    def on_scored(self, images: int) -> None:
+        """Moves the bar by the images of a batch that was scored."""
+        self._require_bar()
+        self._bar.update(images)
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """Shows the epoch's numbers."""
         self._require_bar()
         self._epochs.append((logs["images_per_second"], logs["input_wait"]))
-        self._bar.set(
-            f"epoch {epoch + 1}, loss {logs['loss']:.3f}, validation {logs['val_loss']:.3f}, "
-            f"balanced accuracy {logs['val_balanced_accuracy']:.3f}"
+        self._bar.part(
+            f"epoch {epoch + 1}",
+            f"loss {logs['loss']:.3f}",
+            f"val. loss {logs['val_loss']:.3f}",
+            f"balanced accuracy {logs['val_balanced_accuracy']:.3f}",
         )
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
@@ -118,10 +132,11 @@ class Progress(keras.callbacks.Callback):
         plan = self._plan.phase_of(self._epoch)
         if plan is not self._phase:
             self._end_phase()
-            self._phase, total = plan, len(plan.phase.epochs) * self._images
-            done = (self._epoch - plan.phase.epochs.start) * self._images + self._done
-            label = plan.phase.name.ljust(9)
-            self._bar = self._shown.enter_context(progress(total, label, done=done))
+            self._phase, of_epoch = plan, self._images + self._scored
+            total = len(plan.phase.epochs) * of_epoch
+            done = (self._epoch - plan.phase.epochs.start) * of_epoch + self._done
+            shown = progress(total, plan.phase.name, done=done, parts=True)
+            self._bar = self._shown.enter_context(shown)
 
     def _end_phase(self) -> None:
         self._shown.close()
@@ -132,11 +147,13 @@ class Progress(keras.callbacks.Callback):
     def _speed(self) -> str:
         """One line; the first epoch, which compiles, counts only where it is the only one."""
         speed, waited = np.mean(self._epochs[1:] or self._epochs, axis=0)
+        lost = sum(share * self._images / speed for speed, share in self._epochs if speed)
         line = (
             f"{self._phase.phase.name}: {speed:,.0f} images/s; the device waited for input "
-            f"{waited:.1%} of the time."
+            f"{waited:.0%} of the time."
         )
-        return f"{line} {self._advice(self._phase)}" if waited > _MUCH_WAITING else line
+        much = waited > _MUCH_WAITING and lost > _LONG_WAITING
+        return wrapped(f"{line} {self._advice(self._phase)}" if much else line)
 
 
 class History(keras.callbacks.Callback):
@@ -191,9 +208,14 @@ class TensorBoard(keras.callbacks.Callback):
         """
         super().__init__()
         self._writer, self._validation, self._names = writer, validation, class_names
+        self._writes = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
-        """Writes the epoch."""
+        """Writes the epoch, until that fails."""
+        if self._writes:
+            self._writes = machine.attempted(CURVES, WITHOUT_CURVES, self._write, epoch, logs)
+
+    def _write(self, epoch: int, logs: dict[str, Any]) -> None:
         with self._writer.as_default(step=epoch + 1):
             write_logs(epoch + 1, {**logs, "learning_rate": self.model.optimizer.learning_rate})
             if logs["best"]:  # a figure costs as much as many steps

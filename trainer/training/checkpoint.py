@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from trainer.config import Phase
-from trainer.run import files, saved_state
+from trainer.run import files, machine, saved_state
 from trainer.run.errors import ConfigError, RunError
 from trainer.run.manifest import EVENTS
 from trainer.training import callback_state
@@ -25,6 +25,10 @@ from trainer.training.steps import Steps
 from trainer.training.training import Training
 
 _LONGEST_SHARE = 0.01  # of the time that goes into saving
+_NOT_SAVED = (
+    "The training goes on, and tries again; the state that was saved before stays. Free some room."
+)
+_RETRY = 10.0  # seconds after a state could not be saved, at the least
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +132,8 @@ class Checkpoints:
         self.saved = saved_state.read(path)
         self._path, self._every, self._events, self._at_ends = path, every, events, at_ends
         self._next = time.monotonic() + every
+        self._failed = False  # whether the last state could not be saved
+        self._begin: tuple[TrainState, list[np.ndarray], tuple[list, dict]] | None = None
 
     def rewind(self) -> None:
         """Cuts the run's TensorBoard files where the saved state is, so that no point is double."""
@@ -192,7 +198,7 @@ class Checkpoints:
         *,
         ended: bool = False,
     ) -> None:
-        """Saves a state.
+        """Saves a state, unless a weight of the network or the loss is not finite any more.
 
         Args:
             training: Whose networks are trained.
@@ -202,17 +208,66 @@ class Checkpoints:
             ended: Whether no step is left.
         """
         begin = time.monotonic()
-        known, arrays = callback_state.of(callbacks)
-        for name, variables in _variables(training, steps).items():
-            for i, variable in enumerate(variables):
-                arrays[f"{name}/{i}"] = np.asarray(variable)
-        for i, array in enumerate(state.best.weights if state.best else ()):
-            arrays[f"best/{i}"] = array
+        variables = _variables(training, steps)
+        parts = {name: [np.asarray(each) for each in of] for name, of in variables.items()}
+        *_, sums = parts["steps"]
+        if not all(np.isfinite(array).all() for array in (*parts["network"], sums)):
+            return  # the next look at the loss, or the validation, ends the training
+        self._write(training, state, parts, callback_state.of(callbacks), ended=ended)
+        took = 0 if not self._every else (time.monotonic() - begin) / _LONGEST_SHARE
+        self._next = time.monotonic() + max(self._every, took)
+
+    def remember_begin(
+        self, training: Training, state: TrainState, callbacks: Sequence[keras.callbacks.Callback]
+    ) -> None:
+        """Remembers the beginning, which `keep_best` saves where no state was saved before.
+
+        Args:
+            training: Of which nothing is trained yet.
+            state: That of the beginning.
+            callbacks: Of the training.
+        """
+        network = [np.asarray(each).copy() for each in training.trained_part.variables]
+        self._begin = dataclasses.replace(state), network, callback_state.of(callbacks)
+
+    def keep_best(self, training: Training, best: Best, steps: Steps) -> None:
+        """Saves the best epoch of a training that diverged, with the last state that was saved.
+
+        What goes on from there comes to the same best epoch, and diverges again.
+
+        Args:
+            training: What diverged.
+            best: Its best epoch.
+            steps: Of the phase under way.
+        """
+        if self._begin is None:
+            last = saved_state.read(self._path)
+            of_best = {"epoch": best.epoch, "logs": best.logs}
+            arrays = {**last.arrays, **_named("best", best.weights)}
+            saved_state.write(self._path, {**last.values, "best": of_best}, arrays)
+            return
+        state, network, known = self._begin
+        parts = {"network": network, "steps": steps.begin}
+        self._write(training, dataclasses.replace(state, best=best), parts, known)
+
+    def _write(
+        self,
+        training: Training,
+        state: TrainState,
+        parts: dict[str, list[np.ndarray]],
+        known: tuple[list, dict[str, np.ndarray]],
+        *,
+        ended: bool = False,
+    ) -> None:
+        """Writes a state; `parts` are values as of `_variables`, `known` is of `callback_state`."""
+        states, arrays = known
+        for name, values in {**parts, "best": state.best.weights if state.best else []}.items():
+            arrays |= _named(name, values)
         values = {
             **{name: getattr(state, name) for name in ("phase", "epoch", "step", "stopped")},
             "begun": state.begun,
             "best": state.best and {"epoch": state.best.epoch, "logs": state.best.logs},
-            "callbacks": known,
+            "callbacks": states,
             "events": self._sizes(),
             "phases": [_of_phase(plan.phase) for plan in training.plan.phases],
             "steps": training.steps_per_epoch,
@@ -220,14 +275,25 @@ class Checkpoints:
             "ended": ended,
         }
         saved_state.write(self._path, values, arrays)
-        took = 0 if not self._every else (time.monotonic() - begin) / _LONGEST_SHARE
-        self._next = time.monotonic() + max(self._every, took)
+        self._begin = None
 
     def save_if(self, *args: Any, end_of_phase: bool = False, **kwargs: Any) -> None:
-        """Saves a state if that is due, or a phase has ended; arguments as for `save`."""
-        if self.due or (end_of_phase and self._at_ends):
+        """Saves a state if that is due, or a phase has ended; arguments as for `save`.
+
+        Where the machine does not let it, a line says so, the state before stays, and the training
+        goes on.
+        """
+        if not (self.due or (end_of_phase and self._at_ends)):
+            return
+        self._at_ends = True
+        try:
             self.save(*args, **kwargs)
-            self._at_ends = True
+            self._failed = False
+        except (OSError, MemoryError) as error:
+            if not self._failed:
+                machine.print_failed("The state of the training", error, _NOT_SAVED)
+            self._failed = True
+            self._next = time.monotonic() + max(self._every, _RETRY)
 
     def _sizes(self) -> dict[str, int]:
         """Bytes of each TensorBoard file of the run, which are on the disk then."""
@@ -238,6 +304,10 @@ class Checkpoints:
 
 def _events(folder: Path | None) -> list[Path]:
     return sorted(folder.glob(f"*{EVENTS}")) if folder else []
+
+
+def _named(name: str, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"{name}/{i}": array for i, array in enumerate(arrays)}
 
 
 def _variables(training: Training, steps: Steps) -> dict[str, list]:

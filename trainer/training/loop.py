@@ -11,6 +11,7 @@ import numpy as np
 from trainer.input_pipeline.plan import PhasePlan
 from trainer.run import command
 from trainer.run.errors import DivergedError, RunError
+from trainer.training import divergence
 from trainer.training.checkpoint import Checkpoints, TrainState, better, checksums
 from trainer.training.steps import Steps
 from trainer.training.training import Training
@@ -28,7 +29,9 @@ def train_phases(
 ) -> TrainState:
     """Trains all phases, each from the best weights of the one before.
 
-    An interrupt takes effect between two steps, when the state has been saved.
+    An interrupt takes effect between two steps, when the state has been saved. A loss that is not
+    finite ends the training at the next call of steps. What is saved then is the state before, and
+    the best epoch; the networks have its weights.
 
     Args:
         training: Networks, rows and plan; the networks are where the training begins.
@@ -82,6 +85,9 @@ class _Loop:
         except command.Interrupted:
             self._save()
             raise
+        except DivergedError:
+            self._keep_best()
+            raise
         self.calls.on_train_end()
         self._restore_best()
 
@@ -96,6 +102,8 @@ class _Loop:
             self._restore_best()
             state.phase, state.epoch, state.stopped = index, plan.phase.epochs.start, False
             state.begun = checksums(self.model.trainable_variables)
+            if self.checkpoints and self.evaluate and not index:
+                self.checkpoints.remember_begin(self.training, state, self.callbacks)
         self.model.stop_training = state.stopped
         self._epochs(plan)
         _require_moved(self.model, state.begun, plan.phase.name)
@@ -112,11 +120,11 @@ class _Loop:
                 self.steps.start_epoch()
                 self.calls.on_epoch_begin(state.epoch)
             logs = self._epoch(plan, batches)
-            self._require_finite(logs["loss"])
             if self.evaluate is not None:
                 self.training.networks.serve()
                 logs |= self.evaluate(plan)
-                self._require_finite(logs["val_loss"])
+                if not np.isfinite(logs["val_loss"]):
+                    raise divergence.of_validation(self.training, plan, state.epoch)
                 state.best = better(state.best, self.training, state.epoch, logs)
                 logs["best"] = state.best.epoch == state.epoch
             self.calls.on_epoch_end(state.epoch, logs)
@@ -133,9 +141,11 @@ class _Loop:
             self.calls.on_train_batch_begin(state.step)
             self.steps.run(batches, count)
             state.step += count
+            self._require_finite(plan, first, now=False)
             self.calls.on_train_batch_end(state.step - 1)
             command.raise_if_interrupted()
             self._save_if()
+        self._require_finite(plan, first)
         means = self.steps.means()  # which waits for the last step
         seconds = time.perf_counter() - begin
         images = max(0, len(training.train_at) - first * training.config.batch_size)
@@ -157,12 +167,24 @@ class _Loop:
                 self.training, self.state, self.steps, self.callbacks, **kwargs
             )
 
-    def _require_finite(self, loss: float) -> None:
-        if not np.isfinite(loss):
-            raise DivergedError(
-                f"In epoch {self.state.epoch + 1} the network gives no finite probabilities any "
-                f"more. Lower the learning rate ({float(self.steps.optimizer.learning_rate):g})."
-            )
+    def _keep_best(self) -> None:
+        if self.state.best is not None:
+            self._restore_best()
+            if self.checkpoints:
+                self.checkpoints.keep_best(self.training, self.state.best, self.steps)
+
+    def _require_finite(self, plan: PhasePlan, first: int, *, now: bool = True) -> None:
+        """Ends a training that diverged.
+
+        Args:
+            plan: Of the phase under way.
+            first: Step of the epoch with which this process began it.
+            now: See `Steps.not_finite`.
+        """
+        steps = self.steps.not_finite(now=now)
+        if steps is not None:
+            steps = range(first + steps.start, first + steps.stop)
+            raise divergence.of_steps(self.training, plan, self.state.epoch, steps, self.seed)
 
 
 def _require_moved(model: keras.Model, begun: list[int], phase: str) -> None:

@@ -23,6 +23,7 @@ from trainer.model.precision import Precision
 from trainer.model.weights import Weights
 from trainer.run import run_dir
 from trainer.run.errors import RunError
+from trainer.training import memory
 
 # `fill.Computing` of the networks of a config, which a process elsewhere can build.
 ComputeRows = Callable[[Config, stages.Stage, Batches], Iterator[np.ndarray]]
@@ -81,15 +82,16 @@ def set_up(
         origin: What else config.json is to hold.
 
     Raises:
-        RunError: The dataset or the weights are missing, or are others than those of `began`, or
-            the precision can't be had.
+        RunError: The dataset or the weights are missing, or are others than those of `began`, the
+            precision can't be had, or the memory is too small for the network.
     """
+    memory.require_parameters(config)
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     name = began["config"]["dataset"] if began else config.dataset
     dataset = dataset_lib.open_dataset(name, config.data_dir, config.classes)
-    print(f"Dataset {dataset.name}: {dataset.why}.")
+    print(f"Dataset {dataset.name}.")
     searched = (origin.get("hparams") or {}).get("dataset_fingerprint", dataset.fingerprint)
     if searched != dataset.fingerprint:
         print("The search of --hparams saw other images than these; its values may not suit them.")
@@ -198,6 +200,7 @@ def _origin(
             "name": dataset.name,
             "fingerprint": dataset.fingerprint,
             "synthetic": dataset.synthetic,
+            "planted_shortcut": dataset.planted_shortcut,
             "class_names": list(dataset.class_names),
             "groups_in_more_than_one_split": dataset.leaks,
         },

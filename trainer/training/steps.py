@@ -63,6 +63,11 @@ class Steps:
         with tf.device("CPU"):
             self._waited = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self._sums = tf.Variable(tf.zeros(3), trainable=False)  # loss, right, images
+        # How many steps had a finite loss, up to the first that had not; and 1 where all weights
+        # were finite at the end of a call. No integers, which TensorFlow would keep on the host,
+        # where each step of a GPU would be waited for.
+        self._finite = tf.Variable([0.0, 1.0], trainable=False)
+        self._calls: list[tuple[range, tf.Tensor]] = []  # the last two: steps, `_finite` after them
         self._run = tf.function(self._steps)
 
     def reset(self, class_weights: Sequence[float]) -> None:
@@ -74,6 +79,12 @@ class Steps:
         self._weights.assign(class_weights)
         for variable, value in zip(self.optimizer.variables, self._begin, strict=True):
             variable.assign(value)
+        self._count_from_here()
+
+    @property
+    def begin(self) -> list[np.ndarray]:
+        """What `variables` are after `reset` and `start_epoch`."""
+        return [*self._begin, np.zeros(3, np.float32)]
 
     @property
     def variables(self) -> list[tf.Variable]:
@@ -84,6 +95,11 @@ class Steps:
         """Begins the means of an epoch."""
         self._sums.assign(tf.zeros(3))
         self._waited.assign(0.0)
+        self._count_from_here()
+
+    def _count_from_here(self) -> None:
+        self._finite.assign([0.0, 1.0])
+        self._calls = []
 
     def run(self, batches: Iterator, count: int) -> None:
         """Runs some steps, one a batch.
@@ -93,6 +109,31 @@ class Steps:
             count: How many steps; as many batches have to be left.
         """
         self._run(batches, tf.constant(count))
+        before = self._calls[-1][0].stop if self._calls else 0
+        steps = range(before, before + count)
+        self._calls = [*self._calls[-1:], (steps, self._finite.read_value())]
+
+    def not_finite(self, *, now: bool = True) -> range | None:
+        """In which steps the loss or a weight became other than finite.
+
+        A loss shows it in the step itself or in the one after. Weights can show it alone: some
+        kernels make 0 of what is not a number. They are looked at once a call.
+
+        Args:
+            now: Whether the steps of the last call count. They are waited for, where those of the
+                call before have mostly ended.
+
+        Returns:
+            Numbers of steps since the epoch's start or `reset`, from 0, the last of which shows it;
+            None: all is finite.
+        """
+        for steps, finite in self._calls if now else self._calls[:-1]:
+            count, of_weights = finite.numpy()
+            if count < steps.stop:
+                return range(max(int(count) - 1, 0), int(count) + 1)
+            if not of_weights:
+                return steps
+        return None
 
     def means(self) -> dict[str, float]:
         """`loss` (with the penalty of L2) and `accuracy` of the epoch so far, over its images."""
@@ -114,6 +155,9 @@ class Steps:
             with tf.control_dependencies([labels]), tf.device("CPU"):
                 self._waited.assign_add(self._clock() - before)
             self._step(inputs, labels)
+        # One pass over the weights: their sum is finite if each is.
+        total = tf.add_n([tf.reduce_sum(each.value) for each in self._variables])
+        self._finite[1].assign(tf.cast(tf.math.is_finite(total), tf.float32))
 
     @tf.autograph.experimental.do_not_convert
     def _step(self, inputs: tf.Tensor | tuple, labels: tf.Tensor) -> None:
@@ -123,7 +167,10 @@ class Steps:
         sums = self._strategy.run(self._replica_step, (*parts, real, weight))
         loss, right = tf.unstack(self._strategy.experimental_local_results(sums)[0])
         count = tf.cast(tf.shape(labels)[0], tf.float32)
-        self._sums.assign_add([loss * count, right, count])
+        sums = self._sums.assign_add([loss * count, right, count])
+        # The sum stays as it is once it is not finite, and so does the number.
+        finite = tf.cast(tf.math.is_finite(sums[0]), tf.float32)
+        self._finite.assign_add([finite, 0.0])
 
     def _replica_step(
         self, inputs: tf.Tensor | tuple, labels: tf.Tensor, real: tf.Tensor, weight: tf.Tensor
@@ -166,4 +213,5 @@ class Steps:
 
 
 def _python_clock() -> tf.Tensor:
-    return tf.ensure_shape(tf.numpy_function(lambda: np.float64(time.time()), [], tf.float64), [])
+    seconds = tf.numpy_function(lambda: np.float64(time.perf_counter()), [], tf.float64)
+    return tf.ensure_shape(seconds, [])

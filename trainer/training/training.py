@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from trainer.augmentation import random
 from trainer.augmentation.layer import Augmentation
-from trainer.config import Config
+from trainer.config import Config, cache_folder
 from trainer.input_pipeline import cache_folders
-from trainer.input_pipeline.batches import Rows, ordered_batches, train_batches
+from trainer.input_pipeline.batches import Rows, ordered_batches, orders, train_batches
 from trainer.input_pipeline.dataset import Images, class_counts
 from trainer.input_pipeline.fill import fill
 from trainer.input_pipeline.plan import Demand, PhasePlan, Plan, make_plan
@@ -21,7 +21,9 @@ from trainer.input_pipeline.stages import Stage
 from trainer.model import replicas
 from trainer.model.chains import make_chains
 from trainer.model.networks import Networks, build, build_heads
-from trainer.run import command
+from trainer.run import command, machine
+from trainer.run.text import wrapped
+from trainer.training import memory
 from trainer.training.setup import Setup
 from trainer.training.steps import Steps
 
@@ -44,6 +46,7 @@ class Training:
         plan: What each phase reads.
         images: By name.
         train_at: int64, indices of the images to train on; all of them unless `on` chose some.
+        precision: How the network that is trained computes.
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class Training:
             quiet: Whether to print nothing of the plan.
 
         Raises:
-            RunError: The cache can't be used.
+            RunError: The cache can't be used, or the memory is too small.
         """
         self.config, self.images = config, dict(images)
         # Networks that were given can't be built elsewhere.
@@ -80,7 +83,7 @@ class Training:
             config, setup.precision, setup.weights, setup.normalization
         )
         self._opened, self._train = setup.opened, train
-        self._precision = setup.precision
+        self.precision = setup.precision
         self._chains = chains = make_chains(config, self.networks, setup.precision)
         extra = ("validation",) if config.as_published else ()
         self._demand = Demand(
@@ -88,6 +91,8 @@ class Training:
             config.view_count,
         )  # fmt: skip
         self.plan = self._planned()
+        memory.require_batch(config, len(self.images[train]))
+        memory.require_pass(config, max((each.missing for each in self.plan.fills), default=0))
         if not quiet:
             if self._devices > 1:
                 print(replicas.describe(self.networks.trained, config.batch_size))
@@ -108,7 +113,8 @@ class Training:
         def missing(stage: Stage, name: str, views: tuple[int, ...]) -> int:
             return opened.missing(stage, self.images[name], views)
 
-        # Opened by the count, the stages that are to stay are not evicted.
+        for stage in (*self._demand.train, *self._demand.score):
+            opened.rows(stage)  # so that it stays, and its rows do not count as room
         room = cache_folders.room(opened.cache_dir, limit)
         plan = make_plan(self._demand, missing, room)
         cache_folders.make_room(opened.cache_dir, plan.missing_bytes, limit)
@@ -138,7 +144,7 @@ class Training:
             config: Differs in what concerns the head alone, and trains no longer than this one.
         """
         other = copy.copy(self)
-        other.networks = build_heads(config, self._precision, self.networks)
+        other.networks = build_heads(config, self.precision, self.networks)
         other.config, other._steps = config, {}
         other._demand = dataclasses.replace(self._demand, phases=config.phases)
         other.plan = other._planned()
@@ -233,6 +239,27 @@ class Training:
             draws=self._draws if self._augments(plan) else None,
         )  # fmt: skip
 
+    def batch(
+        self, plan: PhasePlan, epoch: int, step: int, seed: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Which images a step trains on.
+
+        Args:
+            plan: Of the phase.
+            epoch: Its number.
+            step: Its number in the epoch, from 0.
+            seed: Of the order of images.
+
+        Returns:
+            Their ids, and whether the rows of each are finite, bool [batch].
+        """
+        size, epochs = self.config.batch_size, range(epoch, epoch + 1)
+        _, at = next(iter(orders(self.train_at, epochs, seed, size, step)))
+        rows = self.rows(plan.train, self._train, plan.views or (0,))
+        read = rows.read(self._view(epoch) if plan.views else 0, at.numpy())
+        finite = np.isfinite(read).reshape(len(read), -1).all(axis=1)
+        return self.images[self._train].image_ids[at.numpy()], finite
+
     def _draws(self, epoch: int, at: np.ndarray, name: str | None = None) -> np.ndarray:
         # With a fixed number of views the same views, though the cache could not take their rows.
         ids = self.images[name or self._train].image_ids[at]
@@ -247,13 +274,20 @@ class Training:
             self._rows[key] = Rows(cached, images.digests, views)
         return self._rows[key]
 
-    def probabilities(self, plan: PhasePlan, name: str, at: np.ndarray | None = None) -> np.ndarray:
+    def probabilities(
+        self,
+        plan: PhasePlan,
+        name: str,
+        at: np.ndarray | None = None,
+        on_progress: Callable[[int], None] = lambda images: None,
+    ) -> np.ndarray:
         """What the served network gives of images as they are.
 
         Args:
             plan: Of the phase whose stage is read.
             name: Of the images.
             at: int64, indices of some of them; all unless given.
+            on_progress: Called with the number of images of each batch.
 
         Returns:
             float32 [n, classes]; rows sum to 1.
@@ -269,6 +303,7 @@ class Training:
         scored = []
         for batch in each:
             scored.append(replicas.predict(part, batch))
+            on_progress(len(scored[-1]))
             command.raise_if_interrupted()  # nothing is half done between two batches
         return np.concatenate(scored)
 
@@ -292,9 +327,12 @@ def describe(plan: Plan, config: Config, images: Mapping[str, Images]) -> str:
             "to compute."
         )
     if plan.rejected_bytes:
+        free = machine.free(cache_folder(config.cache_dir))
         lines.append(
-            f"{plan.rejected_bytes / 2**30:.1f} GiB of activations do not fit into the cache "
-            f"(--cache_gib={config.cache_gib:g}): where they are missing, every epoch passes the "
-            "whole network."
+            wrapped(
+                f"{machine.size(plan.rejected_bytes)} of activations do not fit into the cache "
+                f"(--cache_gib={config.cache_gib:g}, and {machine.size(free)} free on its disk): "
+                "where they are missing, every epoch passes the whole network."
+            )
         )
     return "\n".join(lines)

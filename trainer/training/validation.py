@@ -1,5 +1,6 @@
 """What is scored: the validation images after each epoch, and the table of what was predicted."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,20 @@ class Validation:
         confusion: int [classes, classes] of the last epoch, rows are the truth.
     """
 
-    def __init__(self, training: Training, name: str = "validation") -> None:
+    def __init__(
+        self,
+        training: Training,
+        name: str = "validation",
+        on_progress: Callable[[int], None] = lambda images: None,
+    ) -> None:
         """Scores nothing yet.
 
         Args:
             training: Whose network is scored.
             name: Of the images.
+            on_progress: Called with the number of images of each batch that was scored.
         """
-        self._training, self._name = training, name
+        self._training, self._name, self._on_progress = training, name, on_progress
         self.confusion = np.zeros((0, 0), int)
 
     def __call__(self, plan: PhasePlan) -> dict[str, Any]:
@@ -36,7 +43,9 @@ class Validation:
             plan: Of the phase under way.
         """
         labels = self._training.images[self._name].labels
-        probabilities = self._training.probabilities(plan, self._name)
+        probabilities = self._training.probabilities(
+            plan, self._name, on_progress=self._on_progress
+        )
         classes = range(self._training.config.classes)
         self.confusion = confusion_matrix(labels, probabilities.argmax(axis=1), labels=classes)
         scores = metrics.loss_and_accuracy(labels, probabilities)

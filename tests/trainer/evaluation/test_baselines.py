@@ -100,7 +100,8 @@ def test_misfits_are_refused():
 def test_each_fold_is_scored_by_models_of_the_other_folds():
     labels, fold = np.arange(150) % 3, np.arange(150) // 3 % 4
     squares = images(labels, 1, centre=3)
-    results = cross_validated(squares, labels, fold, 3)
+    groups = [str(i // 2) for i in range(150)]
+    results = cross_validated(squares, labels, fold, groups, 3)
     for name in ("full_image", "lungs_masked"):
         values = []
         for number in range(4):
@@ -108,6 +109,9 @@ def test_each_fold_is_scored_by_models_of_the_other_folds():
             split = (squares[out], labels[out], [str(i) for i in range(out.sum())])
             apart = shortcut_baseline(squares[~out], labels[~out], {"fold": split}, 3)
             values.append(apart["fold"][name]["balanced_accuracy"]["value"])
+        pooled = results[name].pop("balanced_accuracy")
+        assert pooled["n"] == 150 and pooled["low"] < pooled["value"] < pooled["high"]
+        assert pooled["value"] == pytest.approx(np.mean(values), abs=0.05)
         assert results[name] == {
             "values": pytest.approx(values),
             "mean": pytest.approx(np.mean(values)),
@@ -118,4 +122,4 @@ def test_each_fold_is_scored_by_models_of_the_other_folds():
 def test_folds_that_do_not_fit_are_refused():
     labels = np.repeat([0, 1], 10)  # all of a class in one fold
     with pytest.raises(ValueError, match="at least two classes"):
-        cross_validated(images(labels, 1), labels, labels, 2)
+        cross_validated(images(labels, 1), labels, labels, [str(i) for i in labels], 2)

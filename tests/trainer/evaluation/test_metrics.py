@@ -153,6 +153,7 @@ def test_the_metrics_of_a_run_come_from_its_folder(tmp_path):
         "name": "full",
         "fingerprint": "0123abcd",
         "synthetic": True,
+        "planted_shortcut": False,
         "train_images": 120,
         "train_patients": 60,
         "train_groups": 30,

@@ -1,5 +1,6 @@
 """The claims of the last screens: at most 80 columns, nothing left out, one format of a score."""
 
+import json
 import pathlib
 
 import numpy as np
@@ -48,6 +49,39 @@ def test_the_summary_of_a_run_holds_what_a_reader_has_to_know(tmp_path):
         assert line.endswith(f"{scores['roc_auc']['value']:.3f}")
     assert "tensorboard --logdir=runs/a" in text
     assert text.endswith(NOTICE)
+
+
+def test_a_network_that_is_not_above_its_shortcut_baseline_gets_a_line(tmp_path):
+    metrics = json.loads(json.dumps(shown(tmp_path)[0]))  # no two entries are one object
+    model = "for a linear model that"
+    words = "NOT ABOVE THE SHORTCUT BASELINE"
+    for split, value, full, masked, said in (
+        ("test", 0.667, 1.0, 1.0, f"0.667 against 1.000 {model} cannot see the lungs."),
+        ("test", 0.667, 0.7, 0.6, f"0.667 against 0.700 {model} hardly sees the lungs."),
+        ("validation", 0.6, 0.6, 0.5, f"0.600 against 0.600 {model} hardly sees the lungs."),
+        ("test", 0.7, 0.69, 0.69, ""),
+    ):  # fmt: skip
+        for each in metrics["splits"].values():
+            each["balanced_accuracy"]["value"] = 0.99
+        scores = metrics["splits"][split]
+        scores["balanced_accuracy"]["value"] = value
+        for name, baseline_value in (("full_image", full), ("lungs_masked", masked)):
+            scores["shortcut_baseline"][name]["balanced_accuracy"]["value"] = baseline_value
+        lines = run_summary(metrics, RUN)
+        assert lines.count(words) == (1 if said else 0)
+        assert said in lines.replace("\n  ", " ")
+        assert not said or f"{words} on {split}: balanced accuracy" in lines
+        assert max(map(len, lines.split("\n"))) <= 80
+
+
+def test_a_planted_shortcut_is_named_and_shown_by_control(tmp_path):
+    metrics, text = shown(tmp_path, control=True, planted=True)
+    control = metrics["control"]["balanced_accuracy"]
+    value, low, high = (control[key] for key in ("value", "low", "high"))
+    assert "PLANTED SHORTCUT" in text
+    assert f"  {value:.3f} [{low:.3f}, {high:.3f}], n = 6 images of 6 patient groups\n" in text
+    assert "COVID-19 source" not in text  # which is the control of the public images
+    assert "PLANTED" not in shown(tmp_path, control=True)[1]
 
 
 def test_warnings_come_where_there_is_something_to_warn_of(tmp_path):
@@ -106,7 +140,8 @@ def test_the_summary_of_a_cross_validation(tmp_path):
         make(np.arange(n) % 3, random_predictions(n, 3, seed=r).probabilities) for r in (0, 1)
     ]
     table = joined(*tables, repeats=np.repeat([0, 1], n), folds=[*(np.arange(n) // 3 % 5)] * 2)
-    shortcut = {"mean": 0.5, "sd": 0.03, "values": [0.47, 0.53]}
+    balanced = {"value": 0.49, "low": 0.412, "high": 0.6}
+    shortcut = {"balanced_accuracy": balanced, "mean": 0.5, "sd": 0.03, "values": [0.47, 0.53]}
     baselines = {"full_image": shortcut, "lungs_masked": shortcut}
     metrics = cross_validation_metrics(table, baselines)
     metrics["dataset"] = {"name": "full", "synthetic": False}
@@ -122,6 +157,10 @@ def test_the_summary_of_a_cross_validation(tmp_path):
     spread = [f"{by_fold[key]:.3f}" for key in ("mean", "sd", "min")]
     assert rows["network      "[:12]][-3:] == spread
     assert rows["shortcut bas"][-3:] == ["0.500", "0.030", "0.470"]
+    assert text.count("0.490 [0.412, 0.600]") == 2
+    below = f"balanced accuracy {pooled['value']:.3f} against 0.490 for a linear model that cannot"
+    assert below in " ".join(text.split())
+    assert by_fold["n"] == [[12] * 5] * 2
     assert text.endswith(NOTICE)
 
 

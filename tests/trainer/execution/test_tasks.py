@@ -64,10 +64,21 @@ def test_other_errors_are_not_of_memory():
 def test_progress_calls_what_is_set_and_nothing_before_and_after():
     steps = []
     tasks.progressed()
-    tasks.set_on_progress(lambda: steps.append(1))
+    tasks.set_on_progress(steps.append)
     try:
         tasks.progressed()
+        tasks.progressed("epoch 3 of 10")
     finally:
         tasks.set_on_progress(None)
     tasks.progressed()
-    assert steps == [1]
+    assert steps == ["", "epoch 3 of 10"]
+
+
+def test_how_far_a_task_is_comes_by_its_name_to_who_shows_it():
+    shown = []
+    tasks.report("trial 7", "epoch 1 of 2")
+    with tasks.reported_to(lambda *both: shown.append(both)):
+        tasks.report("trial 7", "epoch 2 of 2")
+        tasks.report("trial 7", "")
+    tasks.report("trial 7", "epoch 1 of 2")
+    assert shown == [("trial 7", "epoch 2 of 2")]

@@ -1,4 +1,4 @@
-"""Which dataset is taken and why; what is known of its images; refusals."""
+"""Datasets that are opened: what is known of their images; refusals."""
 
 import dataclasses
 import shutil
@@ -25,19 +25,10 @@ def placed(data_dir, folder, *names: str) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize("built,taken", [(["article", "full"], "full"), (["article"], "article")])
-def test_auto_prefers_full_then_article_and_says_why(data_dir, tmp_path, built, taken):
-    opened = dataset.open_dataset("auto", placed(data_dir, tmp_path, *built), 4)
-    assert f"the first of full, article, phantom that is built in {tmp_path}" in opened.why
-    assert opened.name.split("/")[0] == "covid_tfds"
-    assert dataset._choose("auto", tmp_path)[0] == taken
-
-
 def test_auto_builds_the_synthetic_images_where_nothing_is(tmp_path):
     opened = dataset.open_dataset("auto", str(tmp_path), 4)
     assert opened.name == "covid_tfds/phantom/2.0.0"
     assert opened.synthetic
-    assert "synthetic images stand in" in opened.why
 
 
 def test_fewer_classes_keep_the_first_labels(data_dir):

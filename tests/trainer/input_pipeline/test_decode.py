@@ -4,6 +4,7 @@ import types
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.helpers import datasets
 from tests.helpers.images import encoded, radiograph
@@ -40,6 +41,22 @@ def test_pixels_come_back_as_they_were_stored():
 def test_a_damaged_image_is_named(damage):
     with pytest.raises(RunError, match=r"The image image1 can't be decoded .* Build the dataset"):
         squares([encoded(radiograph(0)), damage], (40,))
+
+
+def test_an_image_of_the_most_pixels_that_a_build_takes_is_read_without_a_word(
+    recwarn, monkeypatch
+):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3000)  # a limit of images of this size
+    assert squares([encoded(radiograph(0, (70, 50)))], (8,))[8].shape == (1, 8, 8, 1)
+    assert not recwarn.list
+    with pytest.raises(RunError, match=r"image0 can't be decoded .*exceeds limit of 6000"):
+        squares([encoded(radiograph(0, (90, 90)))], (8,))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (20_000, 1)])
+def test_an_image_of_any_shape_becomes_a_square(shape):
+    made = squares([encoded(np.full(shape, 200, np.uint8))], (8, 150))
+    assert (made[8] == 200).all() and (made[150] == 200).all()
 
 
 def test_a_jpeg_is_no_image_of_a_dataset():

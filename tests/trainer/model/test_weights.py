@@ -7,6 +7,7 @@ import shutil
 import socket
 import threading
 import time
+import zipfile
 
 import h5py
 import keras
@@ -284,3 +285,106 @@ def test_the_fingerprint_depends_on_every_layer(vgg16_layers):
         other = bias.copy()
         other[-1] += 1
         assert fingerprint(vgg16_layers | {name: (kernel, other)}) != whole
+
+
+# Files that are damaged, or made to harm
+
+
+def refused(path, tmp_path) -> str:
+    """The message about a file, which is one or two short sentences."""
+    with pytest.raises(WeightsError) as caught:
+        vgg16_weights(str(path), tmp_path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert message.endswith("file of a VGG16, or use --weights=imagenet.")
+    assert len(message) - len(str(path)) < 400 and "\n" not in message
+    return message
+
+
+def declared(path, shape=None, dtype="f4", **arguments):
+    """A file whose kernel of block1_conv1 is declared, and never written."""
+    with h5py.File(path, "w") as file:
+        for name, (into, out, *_) in module.VGG16_LAYERS.items():
+            group, wanted = file.create_group(name), (3, 3, into, out)
+            wanted = shape if shape and name == "block1_conv1" else wanted
+            group.create_dataset("kernel", wanted, dtype, **arguments)
+            group.create_dataset("bias", (out,), "f4")
+    return path
+
+
+@pytest.mark.parametrize(
+    "shape,dtype,arguments",
+    [
+        ((3, 3, 10**6, 10**6), "f4", {}),
+        ((3, 3, 10**6, 10**6), "f4", {"chunks": (1, 1, 10, 10)}),
+        ((10**12, 3, 3, 64), "f8", {}),
+        ((3, 3, 3, 64), "S4000000", {}),
+        (None, "i8", {}),
+        (None, "f4", {"maxshape": (None,) * 4, "chunks": (100, 100, 1000, 80)}),
+        (None, "f4", {"external": [("/dev/zero", 0, h5py.h5f.UNLIMITED)]}),
+    ],
+)
+def test_what_a_file_declares_is_compared_before_it_is_read(shape, dtype, arguments, tmp_path):
+    """A file of some kilobytes can declare terabytes."""
+    path = declared(tmp_path / "w.h5", shape, dtype, **arguments)
+    assert path.stat().st_size < 100_000
+    message = refused(path, tmp_path)
+    assert ("block1_conv1 with a kernel of" in message) == (shape not in (None, (3, 3, 3, 64)))
+
+
+def test_a_packed_archive_is_not_unpacked_to_any_size(tmp_path):
+    path = tmp_path / "w.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.weights.h5", bytes(10**7))
+    assert "declares 10,000,000 for model.weights.h5" in refused(path, tmp_path)
+
+
+def test_an_archive_without_weights_is_named(tmp_path):
+    path = tmp_path / "w.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+    assert "is a zip without model.weights.h5" in refused(path, tmp_path)
+
+
+def test_the_weights_of_an_archive_count_whatever_its_description_says(
+    vgg16, vgg16_layers, tmp_path
+):
+    vgg16.save_weights(tmp_path / "w.weights.h5")
+    with zipfile.ZipFile(tmp_path / "w.keras", "w") as archive:
+        archive.write(tmp_path / "w.weights.h5", "model.weights.h5")
+        archive.writestr("config.json", "no JSON")
+    weights = vgg16_weights(str(tmp_path / "w.keras"), tmp_path)
+    assert weights.sha256 == fingerprint(vgg16_layers)
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for path in (tmp_path, tmp_path / "fifo", pathlib.Path("/dev/zero")):
+        assert f"{path} is no file." in refused(path, tmp_path)
+    for path in (tmp_path / "loop", tmp_path / ("n" * 300), tmp_path / "a" / "b"):
+        assert f"There is no file {path}." in refused(path, tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+def test_a_file_that_was_cut_or_changed_is_refused_or_read(suffix, tmp_path):
+    """Of a bit in the structure, anything may follow but a crash."""
+    random, path = np.random.default_rng(0), tmp_path / f"w{suffix}"
+    declared(tmp_path / "whole.h5")
+    content = bytearray((tmp_path / "whole.h5").read_bytes())
+    if suffix == ".keras":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("model.weights.h5", bytes(content))
+        content = bytearray(path.read_bytes())
+    path.write_bytes(content[: len(content) // 2])
+    refused(path, tmp_path)
+    path.write_bytes(random.bytes(10_000))
+    refused(path, tmp_path)
+    for at in random.integers(0, len(content), 10 * flips.COUNT):
+        changed = bytearray(content)
+        changed[at] ^= 1 << int(random.integers(8))
+        path.write_bytes(changed)
+        try:
+            module._from_file(path)
+        except WeightsError as error:
+            assert str(path) in str(error)

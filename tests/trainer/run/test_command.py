@@ -16,6 +16,7 @@ from tests.helpers.interrupts import (
     signalled_until_ended,
 )
 from trainer.run import command
+from trainer.run.errors import RunError
 
 COMMAND = """
 import sys
@@ -46,8 +47,17 @@ ENDS = {
         2, "wrong command line: ['train'] are no flags. Flags begin with --.\n",
     ),
     'raise OSError(28, "No space left on device", "runs/a/history.csv")': (
-        1, "The disk is full ([Errno 28] No space left on device: 'runs/a/history.csv'). "
-        "Free some room and run it again.\n",
+        1, "The disk is full (No space left on device: runs/a/history.csv). Free some room, "
+        "then give the same command again.\n",
+    ),
+    "raise MemoryError": (
+        1, "There is not enough memory (no reason is known). Give a smaller --batch_size, "
+        "--image_size or --head_units, or end other programs, then give the same command "
+        "again.\n",
+    ),
+    'open("/nowhere/a")': (
+        1, "The system refused: No such file or directory: /nowhere/a. See to it that this "
+        "can be read and written, then give the same command again.\n",
     ),
 }  # fmt: skip
 
@@ -106,6 +116,28 @@ def test_errors_without_an_interrupt_are_what_they_are():
     with pytest.raises(ZeroDivisionError), command.stopped("all of it stays"):
         command.raise_if_interrupted()
         _ = 1 / 0
+
+
+def test_what_the_machine_refuses_is_said_with_what_stays():
+    with (
+        pytest.raises(RunError) as refused,
+        command.stopped(lambda: "epoch 3 is saved; the same command goes on there"),
+        open("/dev/full", "w", buffering=1) as full,
+    ):
+        full.write("a\n")
+    assert str(refused.value) == (
+        "The disk is full (No space left on device). Free some room, then give the same command "
+        "again. Epoch 3 is saved; the same command goes on there."
+    )
+
+
+def test_a_message_that_can_not_be_made_hides_no_error(tmp_path):
+    """As where the folder that it is read from was removed."""
+    with (
+        pytest.raises(RunError, match="refused: No such file or directory"),
+        command.stopped(lambda: (tmp_path / "b").read_text()),
+    ):
+        (tmp_path / "a").read_text()
 
 
 SIGNALS = {signal.SIGINT: (130, "stopped"), signal.SIGTERM: (143, "stopped (SIGTERM)")}

@@ -47,6 +47,7 @@ def test_variables_of_other_programs_are_replaced_and_named(tmp_path):
     done = run(tmp_path, given)
     assert done.stdout == NEEDED
     assert done.stderr.splitlines() == [
+        "loading TensorFlow ...",
         "KERAS_BACKEND=jax is set; tensorflow is used.",
         "KERAS_MAX_EPOCHS=1 is set; it is ignored.",
         "KERAS_MAX_STEPS_PER_EPOCH=1 is set; it is ignored.",
@@ -60,6 +61,7 @@ def test_settings_of_the_users_file_are_replaced_and_named(tmp_path):
     done = run(tmp_path, {}, json.dumps(given))
     assert done.stdout == NEEDED
     assert done.stderr.splitlines() == [
+        "loading TensorFlow ...",
         "Keras is set to image_data_format=channels_first; channels_last is used.",
         "Keras is set to floatx=float16; float32 is used.",
         "Keras is set to epsilon=0.001; 1e-07 is used.",
@@ -71,7 +73,7 @@ def test_settings_that_keras_can_not_use_are_a_sentence(tmp_path):
     done = run(tmp_path, {}, '{"floatx": "float8"}')
     assert done.returncode == 1
     start = f"Keras can't use its settings in {tmp_path}/keras.json (Invalid `floatx` configuration"
-    assert done.stderr.startswith(start)
+    assert done.stderr.removeprefix("loading TensorFlow ...\n").startswith(start)
     assert done.stderr.endswith("Mend or remove the file.\n")
     assert "Traceback" not in done.stderr
 

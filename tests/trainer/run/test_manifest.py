@@ -9,8 +9,8 @@ from trainer.run import files, manifest
 from trainer.run.errors import ConfigError, RunError
 from trainer.run.manifest import NAME, Identity, Manifest
 
-FLAGS = {"classes": 4, "dataset": "auto", "epochs": 5, "seed": 1, "data_dir": "/a"}
-ORIGIN = {"config": {**FLAGS, "dataset": "full"}}
+FLAGS = {"classes": 4, "dataset": "full", "epochs": 5, "seed": 1, "data_dir": "/a"}
+ORIGIN = {"config": FLAGS}
 OURS = ("history.csv", "model.keras", "plots/roc.png", "checkpoints/state", "checkpoints/fold_0-1",
         "tensorboard/events.out.tfevents.1.host.7.0.covid_tfds")  # fmt: skip
 FOREIGN = ("thesis.svg", "plots/thesis.svg", "plots/roc.png.bak", "photos/roc.png", "roc.png",
@@ -123,7 +123,7 @@ def test_what_a_finished_run_does_not_list_may_change(finished, tmp_path):
     assert finished.damaged(tmp_path) == []
 
 
-SAME = [{}, {"dataset": "full"}, {"data_dir": "/b"}]
+SAME = [{}, {"data_dir": "/b"}]
 
 
 @pytest.mark.parametrize("changes", SAME)
@@ -140,7 +140,7 @@ def test_epochs_may_grow(begun, tmp_path):
 OTHER = {
     "--seed is 2, and was 1. ": {"seed": 2},
     "--epochs is 4, and was 5. ": {"epochs": 4},
-    "--dataset is article, and was auto. ": {"dataset": "article"},
+    "--dataset is article, and was full. ": {"dataset": "article"},
     "--classes is 2, and was 4; --seed is 2, and was 1. ": {"seed": 2, "classes": 2},
     "--folds is 5, and was not given. ": {"folds": 5},
     "--seed is not given, and was 1. ": {"seed": None},

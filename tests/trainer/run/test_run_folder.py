@@ -37,10 +37,8 @@ def test_a_run_begins_with_its_settings_and_a_flagfile_that_goes_on(tmp_path):
         assert all((tmp_path / name).is_dir() for name in manifest.FOLDERS)
     assert json.loads((tmp_path / "config.json").read_text()) == ORIGIN
     lines = (tmp_path / "flags.txt").read_text().splitlines()
-    assert lines == ["--classes=4", "--dataset=full", "--epochs=5", "--cache_dir=", "--folds=3"]
-    assert state(tmp_path, Identity("trainer.main", {**FLAGS, "dataset": "full", "folds": 3})) == (
-        "started"
-    )
+    assert lines == ["--classes=4", "--dataset=phantom", "--epochs=5", "--cache_dir=", "--folds=3"]
+    assert state(tmp_path, Identity("trainer.main", {**FLAGS, "folds": 3})) == "started"
 
 
 def test_the_same_command_finds_what_is_there(tmp_path):

@@ -149,16 +149,8 @@ def test_a_phase_that_moves_nothing_is_an_error(ready, phase):
         train_phases(training, seed=1)
 
 
-def test_a_network_that_diverged_is_an_error_that_says_so(ready):
-    training = ready(epochs=2)
-    layer = training.networks.trained.get_layer("last")
-    layer.kernel.assign(layer.kernel * np.nan)
-    with pytest.raises(DivergedError, match=r"In epoch 1 .* Lower the learning rate \(0\.001\)"):
-        train_phases(training, seed=1)
-
-
-def test_a_validation_that_diverged_is_an_error_too(ready):
-    with pytest.raises(DivergedError, match="In epoch 2 "):
+def test_a_validation_that_diverged_is_an_error(ready):
+    with pytest.raises(DivergedError, match=r"After epoch 2 .* Lower --learning_rate=0\.001\."):
         train_phases(ready(epochs=3), seed=1, evaluate=losses(1.0, np.nan))
 
 

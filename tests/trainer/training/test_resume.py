@@ -152,12 +152,12 @@ def test_an_interrupted_validation_is_done_again_without_a_step(
     training, calls = ready(), []
     probabilities = training.probabilities
 
-    def interrupted(*args):
+    def interrupted(*args, **kwargs):
         calls.append(args)
         if len(calls) == 2:
             signal.raise_signal(signal.SIGTERM)
             command.raise_if_interrupted()
-        return probabilities(*args)
+        return probabilities(*args, **kwargs)
 
     monkeypatch.setattr(training, "probabilities", interrupted)
     with pytest.raises(SystemExit), command.stopped(""):

@@ -59,7 +59,7 @@ def test_only_the_splits_that_are_read_are_decoded(made):
 def test_a_line_is_printed_on_each_choice(made, capsys):
     made(augmentation="article")
     out = capsys.readouterr().out
-    assert "Dataset covid_tfds/tiny/2.0.0: as --dataset asks." in out
+    assert "Dataset covid_tfds/tiny/2.0.0." in out
     assert "Precision float32: as --precision says." in out
     assert "Weights: random numbers." in out
     assert "flips images, so that hearts change sides" in out

@@ -119,8 +119,22 @@ def test_training_from_activations_equals_training_from_squares(ready, changes, 
 
 def test_a_cache_without_room_is_described(ready, capsys):
     ready(cache_gib=SQUARES_ONLY, **VIEWS)
-    printed = capsys.readouterr().out
-    assert "GiB of activations do not fit into the cache (--cache_gib=0.0001)" in printed
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "MiB of activations do not fit into the cache (--cache_gib=0.0001, and " in printed
+
+
+def test_rows_that_are_used_do_not_count_as_room(ready):
+    """Those of two views are cached; two more go over what the cache may take."""
+    training = ready(**VIEWS, epochs=2, head_units=4)
+    cache_dir, row = training._opened.cache_dir, training.plan.fills[0].stage.spec.row_bytes
+    views = 2 * row * len(training.images["train"])
+    taken = sum(entry.bytes for entry in cache_folders.entries(cache_dir))
+    training._opened.close()
+    most = taken + views // 2
+    more = {**VIEWS, "views": 4}
+    plan = ready(**more, epochs=4, cache_gib=most / 2**30).plan
+    assert plan.rejected_bytes and not plan.missing_bytes
+    assert sum(entry.bytes for entry in cache_folders.entries(cache_dir)) <= most
 
 
 def test_what_is_cached_and_what_is_to_compute_is_described(ready, capsys, tiny):

@@ -15,7 +15,7 @@ def test_the_numbers_are_those_of_the_served_probabilities_of_all_images():
     training = types.SimpleNamespace(
         images={"validation": types.SimpleNamespace(labels=truth)},
         config=types.SimpleNamespace(classes=2),
-        probabilities=lambda plan, name: scored.append((plan, name)) or shares,
+        probabilities=lambda plan, name, on_progress: scored.append((plan, name)) or shares,
     )
     validation = Validation(training)
     numbers = validation("a plan")

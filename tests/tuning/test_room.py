@@ -1,0 +1,45 @@
+"""What a search takes on the disk, known from its space."""
+
+import pytest
+
+from tests.helpers.machines import small_disk
+from tests.helpers.trainings import QUICK
+from trainer.run.errors import RunError
+from trainer.training import room as of_runs
+from tuning import room
+from tuning.folder import Folder
+from tuning.settings import Settings, Spec
+from tuning.space import Space
+
+SPACE = {"head_units": "8:512:log2", "image_size": "32,64", "pooling": "average,flatten"}
+
+
+def spec(root, **settings) -> Spec:
+    changed = {"max_trials": 4, "final_folds": 0, **settings}
+    return Spec(Folder(root), Space.of(QUICK, SPACE), Settings(**changed))
+
+
+def test_the_largest_network_of_the_space_counts():
+    config = room._largest(Space.of(QUICK, SPACE))
+    assert (config.head_units, config.image_size, config.pooling) == (512, 64, "flatten")
+
+
+def test_a_new_search_needs_room_for_all_that_it_keeps(tmp_path):
+    largest = of_runs.network_bytes(room._largest(Space.of(QUICK, SPACE)))
+    assert 1e6 < largest < 2e6
+    with small_disk(tmp_path / "disk", 8) as disk:
+        room.require_for_search(spec(disk / "a"), retrain_best=False)
+        with pytest.raises(RunError, match=r"3 kept networks \(\d\.\d MiB\), and its disk has 8.0"):
+            room.require_for_search(spec(disk / "a", keep_best=3), retrain_best=False)
+        with pytest.raises(RunError, match=r"the run of the best values \(\d+\.\d MiB\)"):
+            room.require_for_search(spec(disk / "a"), retrain_best=True)
+        assert list(disk.iterdir()) == []
+
+
+def test_what_an_earlier_search_left_counts_as_room(tmp_path):
+    with small_disk(tmp_path / "disk", 8) as disk:
+        (disk / "a").mkdir()
+        (disk / "a" / "log.jsonl").write_bytes(bytes(5 * 2**20))
+        room.require_for_search(spec(disk / "a"), retrain_best=False)
+        with pytest.raises(RunError, match="needs"):
+            room.require_for_search(spec(disk / "b"), retrain_best=False)

@@ -1,0 +1,111 @@
+"""`--help` and `--helpshort` of every command, in groups; what is said of a wrong command line."""
+
+import re
+import sys
+import textwrap
+from typing import Any
+
+from absl import flags
+
+from trainer.run import names
+from trainer.run.definitions import GROUPS
+from trainer.run.text import WIDTH, shortened
+
+_COLUMN = 35  # where the explanations of --helpshort begin
+_LONGEST = 60  # letters of a value in a message
+_UNREAD = re.compile(r"flag (--[^=]*)=(.*): can't be read(\. .*)", re.DOTALL)
+_OF_ABSL = ("flagfile", "help", "helpfull", "helpshort")
+_FOOT = {
+    False: "--help explains each of them; --flagfile=FILE reads flags from a file.",
+    True: "--helpshort has a line for each; --flagfile=FILE reads flags from a file.",
+}
+
+
+class _Help(flags.BooleanFlag):
+    """Shows the flags of the command, and ends it with status 0."""
+
+    def __init__(self, name: str, short_name: str | None, *, full: bool) -> None:
+        super().__init__(name, False, "Show this help.", short_name=short_name, allow_override=True)
+        self._full = full
+
+    def parse(self, argument: Any) -> None:
+        if self._parse(argument):
+            print(overview(flags.FLAGS, full=self._full), flush=True)
+            sys.exit(0)
+
+
+def replace_absl(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Puts this help in the place of absl's; `-h` is --help, too. --helpfull stays absl's own."""
+    values["helpshort"] = _Help("helpshort", None, full=False)
+    values["help"] = values["h"] = _Help("help", "?", full=True)
+
+
+def overview(values: flags.FlagValues, *, full: bool) -> str:
+    """All flags that were defined with `definitions.define`, by group.
+
+    Args:
+        values: Has them.
+        full: Whether each is explained in full; else it has one line of `WIDTH` columns.
+    """
+    listed = [values[name] for name in values if hasattr(values[name], "group")]
+    about = (sys.modules["__main__"].__doc__ or "").partition("\n")[0]
+    parts = [textwrap.fill(about, WIDTH, break_on_hyphens=False)] if about else []
+    for group in GROUPS:
+        lines = [_paragraph(each) if full else _line(each) for each in listed
+                 if each.group == group]  # fmt: skip
+        if lines:
+            parts.append("\n".join([f"{group}:", *lines]))
+    return "\n\n".join([*parts, _FOOT[full]])
+
+
+def _named(flag: flags.Flag) -> str:
+    value = flag.shown
+    if isinstance(value, bool):
+        value = str(value).lower()
+    return f"--{flag.name}={f'{value:g}' if isinstance(value, float) else value}"
+
+
+def _line(flag: flags.Flag) -> str:
+    start = f"  {_named(flag)}  ".ljust(_COLUMN)
+    choices = "|".join(flag.choices)
+    text = ": ".join(filter(None, (choices, flag.short)))
+    return start + (text if len(start + text) <= WIDTH or not choices else choices)
+
+
+def _paragraph(flag: flags.Flag) -> str:
+    text = textwrap.fill(
+        flag.help, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    return f"  {_named(flag)}\n{text}"
+
+
+def message(error: Exception, values: flags.FlagValues = flags.FLAGS) -> str:
+    """What is wrong with a command line, and how to mend it.
+
+    Args:
+        error: Of absl, or of a file of flags that is no text.
+        values: The flags that there are.
+    """
+    if isinstance(error, flags.UnrecognizedFlagError):
+        return _unknown(error.flagname, values)
+    if isinstance(error, UnicodeDecodeError):
+        return "--flagfile names a file that is no text. Give one with a flag a line."
+    if isinstance(error, flags.CantOpenFlagFileError):
+        reason = str(error.args[0]).removeprefix("ERROR:: ")
+        return f"{reason}. Give a file with a flag a line."
+    if str(error).startswith("Missing value for flag --"):
+        return f"{error}. Write it as {str(error).rpartition(' ')[2]}=VALUE."
+    if match := _UNREAD.fullmatch(str(error)):
+        return f"{match[1]}={shortened(match[2], _LONGEST)} can't be read{match[3]}"
+    return str(error)
+
+
+def _unknown(name: str, values: flags.FlagValues) -> str:
+    ours = [each for each in values if hasattr(values[each], "group")]
+    known = (*ours, *_OF_ABSL)
+    meant = names.nearest(name, known) or names.nearest(name.removeprefix("no"), known)
+    text = f"Unknown command line flag '{shortened(name, _LONGEST)}'. "
+    if meant:
+        text += f"Did you mean {' or '.join(f'--{each}' for each in meant)}? "
+    return text + "--helpshort lists all flags."

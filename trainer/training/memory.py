@@ -1,0 +1,94 @@
+"""Whether this machine's memory can hold a training: said before it begins, where it is certain.
+
+The bounds are low ones: what has to be there at the same time whatever TensorFlow does. What they
+let pass can still be too much.
+"""
+
+import psutil
+
+from trainer.config import Config
+from trainer.input_pipeline import fill
+from trainer.model import vgg16
+from trainer.run.errors import RunError
+
+_FLOAT32, _SMALLEST = 4, 2  # bytes of a number: of weights, and of activations in any precision
+_MOMENTS = {"adam": 2, "sgd": 1}  # numbers that the optimizer keeps of each weight
+
+
+def require_parameters(config: Config) -> None:
+    """Refuses a network whose weights, gradients and optimizer do not fit into the memory.
+
+    Args:
+        config: What is to be trained.
+
+    Raises:
+        RunError: They do not.
+    """
+    counts = vgg16.parameters(config)
+    trained = sum(counts[name] for name in (*_trained_blocks(config), "head"))
+    _require(
+        trained * (2 + _MOMENTS[config.optimizer]) * _FLOAT32,
+        f"--head_units={config.head_units} at --image_size={config.image_size} makes {trained:,} "
+        "weights to train, which take",
+        " with their gradients and the optimizer",
+        "Lower --head_units, or give --pooling=average.",
+    )
+
+
+def require_batch(config: Config, images: int) -> None:
+    """Refuses batches whose activations do not fit into the memory.
+
+    Args:
+        config: What is to be trained.
+        images: Of an epoch.
+
+    Raises:
+        RunError: They do not.
+    """
+    count, of_one = min(config.batch_size, images), 0
+    for block in _trained_blocks(config):  # all that the gradient needs is kept
+        convolutions, numbers = vgg16.activations(config, block)
+        of_one += convolutions * numbers
+    _require(
+        count * of_one * _SMALLEST,
+        f"A batch of {count} images (--batch_size={config.batch_size}) takes",
+        f" of activations at --image_size={config.image_size}",
+        "Lower --batch_size or --image_size, or train fewer blocks (--fine_tune_from).",
+    )
+
+
+def require_pass(config: Config, missing: int) -> None:
+    """Refuses images that can't pass the network, for which the rows of two layers are held.
+
+    Args:
+        config: Of the network.
+        missing: Rows to compute, so many images at most.
+
+    Raises:
+        RunError: They do not fit into the memory.
+    """
+    count = min(fill.BATCH, missing)
+    _require(
+        count * 2 * vgg16.activations(config, vgg16.BLOCKS[0])[1] * _SMALLEST,
+        f"{count} images of --image_size={config.image_size} pass the network at once, which takes",
+        "",
+        "Lower --image_size.",
+    )
+
+
+def _trained_blocks(config: Config) -> tuple[str, ...]:
+    if config.fine_tune_from == "none":
+        return ()
+    return vgg16.BLOCKS[vgg16.BLOCKS.index(config.fine_tune_from) :]
+
+
+def _require(needed: int, what: str, of: str, mend: str) -> None:
+    try:
+        there = psutil.virtual_memory().total
+    except OSError:  # a system that does not say
+        return
+    if needed > there:
+        raise RunError(
+            f"{what} at least {needed / 2**30:,.1f} GiB{of}, and this machine has "
+            f"{there / 2**30:,.1f} GiB of memory. {mend}"
+        )

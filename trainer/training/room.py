@@ -1,0 +1,105 @@
+"""What trainings take on the disk of their folder, known before anything is computed."""
+
+from pathlib import Path
+
+from trainer.config import BLOCKS, Config
+from trainer.model import vgg16
+from trainer.run import machine, saved_state
+from trainer.run.run_folder import RunFolder
+
+_FLOAT32 = 4  # bytes
+# Values that are saved of a trained parameter: of the optimizers, and its own.
+_SAVED = {"adam": 3, "sgd": 2}
+_REST = 5 * 2**20  # plots, tables, and what TensorBoard shows at the beginning
+_REST_OF_EPOCH = 64 * 2**10  # TensorBoard's, of an epoch that is the best so far
+
+
+def network_bytes(config: Config) -> int:
+    """Of `model.keras`, nearly."""
+    return _FLOAT32 * sum(vgg16.parameters(config).values())
+
+
+def state_bytes(config: Config, *, scored: bool = True) -> int:
+    """Of a saved state, nearly.
+
+    Args:
+        config: Of the training.
+        scored: Whether its epochs are scored, so that the state holds the best one, too.
+    """
+    first = config.fine_tune_from
+    trained = (*(BLOCKS[BLOCKS.index(first) :] if first in BLOCKS else ()), "head")
+    counts = vgg16.parameters(config)
+    values = _SAVED[config.optimizer] + scored
+    return _FLOAT32 * values * sum(counts[name] for name in trained)
+
+
+def run_bytes(config: Config) -> int:
+    """Of a whole run at the moment when it takes most: a state is written beside the one before."""
+    state = state_bytes(config)
+    return state + max(state, network_bytes(config)) + _rest(config)
+
+
+def fold_bytes(config: Config) -> int:
+    """Of the saved states of one fold at the moment when they take most."""
+    return 2 * state_bytes(config, scored=False)
+
+
+def require_for_run(config: Config, folder: RunFolder) -> None:
+    """Refuses a run that its disk has no room for.
+
+    Args:
+        config: The run.
+        folder: Its folder; what is there and will be replaced counts as room.
+
+    Raises:
+        RunError: The message has the numbers.
+    """
+    path = folder.path
+    if folder.state == "new":  # `begin` removes what an earlier run left
+        replaced = folder.before.files_of(path) if folder.before else []
+    else:
+        replaced = [each for each in [path / saved_state.FILE] if each.exists()]
+    there = sum(each.lstat().st_size for each in replaced)
+    _require(path, run_bytes(config) - there, config)
+
+
+def require_for_runs(config: Config, path: Path, count: int) -> None:
+    """Refuses some runs, one after the other, that their disk has no room for.
+
+    Args:
+        config: Of each.
+        path: The folder of all.
+        count: Of those that are still to be trained.
+
+    Raises:
+        RunError: The message has the numbers.
+    """
+    ended = state_bytes(config) + network_bytes(config) + _rest(config)
+    needed = ended * (count - 1) + run_bytes(config) if count else 0
+    _require(path, needed, config)
+
+
+def require_for_folds(config: Config, path: Path) -> None:
+    """Refuses a cross-validation that its disk has no room for.
+
+    Args:
+        config: Of each fold.
+        path: Its folder.
+
+    Raises:
+        RunError: The message has the numbers.
+    """
+    machine.require_room(path, fold_bytes(config) + _REST, "its folds' saved states and tables")
+
+
+def _require(path: Path, needed: int, config: Config) -> None:
+    what = (
+        f"its network ({machine.size(network_bytes(config))}), its saved states "
+        f"({machine.size(state_bytes(config))} each), plots and tables"
+    )
+    machine.require_room(path, needed, what)
+    machine.require_file(path, max(network_bytes(config), state_bytes(config)))
+
+
+def _rest(config: Config) -> int:
+    return _REST + config.phases[-1].epochs.stop * _REST_OF_EPOCH
