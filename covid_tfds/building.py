@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import datetime
 import errno
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -194,7 +195,8 @@ def _summary(
     root = os.fspath(builder.data_dir_root)
     usual = os.path.expanduser(tfds.core.constants.DATA_DIR) == root
     text += f"in {builder.data_path}\n"
-    return "\n" + text + next_command(builder.builder_config.name, "" if usual else root)
+    classes = builder.info.features["label"].num_classes
+    return f"\n{text}{next_command(builder.builder_config.name, classes, '' if usual else root)}"
 
 
 def _day(folder: epath.Path) -> str:
@@ -211,6 +213,7 @@ def _show_last(text: str) -> None:
     encoding = sys.stdout.encoding or "utf-8"
     text = text.encode(encoding, "backslashreplace").decode(encoding)  # names of any script
     if under_tfds_command():
+        atexit.register(gc.freeze)  # collecting what TensorFlow holds takes seconds
         atexit.register(print, text)
     else:
         print(text)

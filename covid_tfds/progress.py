@@ -14,6 +14,7 @@ Item = TypeVar("Item")
 
 _NOTEBOOK = auto.tqdm is not asyncio.tqdm
 _STEPS = 10  # plain lines of the whole work
+_PAUSE = 2.0  # seconds at least between two of them
 _TICK = 0.5  # seconds after which a bar's clock moves, whatever the work does
 
 
@@ -58,6 +59,29 @@ def counted(items: Iterable[Item], label: str, total: int, unit: str = "images")
             update(1)
 
 
+@contextlib.contextmanager
+def no_greeting() -> Iterator[None]:
+    """Drops what C++ writes to stderr, such as TensorFlow's lines while it is imported.
+
+    What Python writes there, `shown` included, comes through.
+    """
+    try:
+        own, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # there is no stderr
+        yield
+        return
+    before, sys.stderr = sys.stderr, os.fdopen(os.dup(own), "w", encoding="utf-8")
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.close()
+        sys.stderr = before
+        os.dup2(own, 2)
+        os.close(own)
+        os.close(nowhere)
+
+
 def _columns() -> int:
     """Columns of the terminal; 0 where stderr is none, or has none as in some containers."""
     try:
@@ -85,7 +109,7 @@ def _moving(bar: Any) -> Iterator[None]:
 
 
 class _Lines:
-    """A line at the start, for every tenth of the work, and at its end."""
+    """A line at the start, for every tenth of slow work, and at its end."""
 
     def __init__(self, label: str, total: int | None, unit: str) -> None:
         """Prints the first line.
@@ -97,15 +121,18 @@ class _Lines:
         """
         self._label, self._total, self._unit = label, total, unit
         self._done, self._begun = 0, time.monotonic()
+        self._last = self._begun
         self._print("..." if total is None else f"{total:,} {unit} ...")
 
     def update(self, n: int) -> None:
         """Counts `n` units more."""
         if not self._total:
             return
-        before, self._done = self._done, self._done + n
-        if _STEPS * before // self._total < _STEPS * self._done // self._total:
-            elapsed = auto.tqdm.format_interval(time.monotonic() - self._begun)
+        before, self._done, now = self._done, self._done + n, time.monotonic()
+        tenth = _STEPS * before // self._total < _STEPS * self._done // self._total
+        if tenth and (now - self._last >= _PAUSE or self._done >= self._total):
+            self._last = now
+            elapsed = auto.tqdm.format_interval(now - self._begun)
             share = f"{100 * self._done / self._total:.0f} %"
             self._print(f"{share}, {self._done:,} of {self._total:,} {self._unit}, {elapsed}")
 

@@ -14,7 +14,7 @@ from covid_tfds.sources import wording
 
 SUMMARY = "summary.txt"
 _SPLITS = ("train", "validation", "test", "control")
-_COLUMN = 12
+_COLUMN, _FIRST, _SOURCE = 12, 30, 10  # columns of a cell, of the names, of the source in them
 _LINES = 12  # reasons and licenses that are listed; the rest is one line
 
 _ATTRIBUTION = (
@@ -47,7 +47,7 @@ class Report:
         lines.append(f"found {used + out}, used {used}, left out {out}")
         lines += _counted(collections.Counter(each.reason for each in found.exclusions))
         if found.limit is not None:
-            lines.append(f"stored {len(self._places)}: at most {found.limit} a split, as asked")
+            lines.append(f"stored {len(self._places)}: at most {found.limit} a split")
         lines += ["", *self._table(), self._torn(), "", "licenses (ATTRIBUTION.csv has each)"]
         lines += _counted(collections.Counter(found.record(i).license for i in self._places))
         if large := groups.largest(*self._stored_groups(), 5):
@@ -81,12 +81,14 @@ class Report:
         order = {name: place for place, name in enumerate(found.class_names)}
         rows = sorted({key[:2] for key in cells if isinstance(key, tuple)},
                       key=lambda row: (order[row[0]], row))  # fmt: skip
-        label = max([8, *(len(name) for name, _ in rows)])
-        first = min(max([label + 2, *(label + 3 + len(source) for _, source in rows)]), 30)
+        names = [max(map(len, column)) for column in zip(*rows, strict=True)] or [0, 0]
+        source = min(names[1], _SOURCE)
+        label = min(max(8, names[0]), _FIRST - 3 - source)
+        first = label + 2 + (source and source + 1)
         lines = [f"{'images':{first}s}" + _cells(present)]
-        for name, source in rows:
-            shown = f"  {name:{label}s} {source}"[:first]
-            lines.append(f"{shown:{first}s}" + _cells(cells[name, source, s] for s in present))
+        for name, of in rows:
+            shown = f"  {wording.one_line(name, label):{label}s} {wording.one_line(of, _SOURCE)}"
+            lines.append(f"{shown:{first}s}" + _cells(cells[name, of, s] for s in present))
         lines.append(f"{'  all':{first}s}" + _cells(cells[split] for split in present))
         lines.append(f"{'  groups':{first}s}" + _cells(len(held[split]) for split in present))
         return lines
@@ -100,7 +102,8 @@ class Report:
         own = [found.groups[i] for i in self._places]
         shared = splits.shared_between(own, [found.splits[i] for i in self._places])
         unknown = int((~known).sum())
-        more = f" (not checked for {unknown} images of unknown patients)" if unknown else ""
+        images = wording.counted(unknown, "image")
+        more = f" (not checked for {images} of unknown patients)" if unknown else ""
         return f"groups in more than one split: {len(shared)}{more}"
 
     def _notes(self) -> Iterator[str]:
@@ -127,15 +130,16 @@ class Report:
         )  # fmt: skip
 
 
-def next_command(config: str, data_dir: str) -> str:
+def next_command(config: str, classes: int, data_dir: str) -> str:
     """What a user types after a build.
 
     Args:
         config: Its name.
+        classes: How many the dataset has.
         data_dir: Where the datasets are, or "" for TFDS' own folder.
     """
     where = f" --data_dir={shlex.quote(data_dir)}" if data_dir else ""
-    return f"next: python -m trainer.main --dataset={config}{where}"
+    return f"next: python -m trainer.main --dataset={config} --classes={classes}{where}"
 
 
 def _cells(values: Iterable[object]) -> str:

@@ -6,8 +6,10 @@ compared with the one that was published with this code.
 """
 
 import argparse
+import atexit
 import collections
 import dataclasses
+import gc
 import os
 import pathlib
 import shlex
@@ -72,6 +74,8 @@ def verify(folder: str | os.PathLike) -> Verdict:
     _check_files(present, recorded, verdict)
     if verdict.faults:  # what can't be trusted is not decoded
         return verdict
+    with progress.no_greeting(), progress.shown("loading TensorFlow"):
+        import tensorflow as _  # noqa: F401 (TFDS does it where its lines break a bar)
     try:
         builder = tfds.builder_from_directory(path)
         _check_images(builder, dict(builder.info.metadata or {}), verdict)
@@ -103,16 +107,18 @@ def _check_images(builder: tfds.core.DatasetBuilder, metadata: dict, verdict: Ve
         places[group].add(split)
     verdict.images, verdict.fingerprint = len(rows), fingerprint(rows)
     if wrong:
-        verdict.faults.append(f"Pixels of {len(wrong)} images changed: {_some(wrong)}.")
+        verdict.faults.append(
+            f"Pixels of {wording.counted(len(wrong), 'image')} changed: {_some(wrong)}."
+        )
     repeated = [k for k, n in collections.Counter(row[1] for row in rows).items() if n > 1]
     if repeated:
-        verdict.faults.append(f"{len(repeated)} images are stored twice: {_some(repeated)}.")
+        verdict.faults.append(f"Images are stored twice: {_some(repeated)}.")
     if verdict.fingerprint != metadata.get("fingerprint"):
         verdict.faults.append(f"The fingerprint is not {metadata.get('fingerprint')}, as recorded.")
     torn = sorted(name for name, where in places.items() if len(where) > 1)
     config = builder.info.config_name
     if torn and config != "article":
-        verdict.faults.append(f"{len(torn)} groups are in two splits: {_some(torn)}.")
+        verdict.faults.append(f"Groups are in two splits: {_some(torn)}.")
     elif torn:
         verdict.remarks.append(f"As published, {_some(torn)} are in more than one split.")
     if config == "article":
@@ -216,9 +222,10 @@ def main(arguments: list[str] | None = None) -> int:
     if verdict.faults:
         print(f"NOT WHOLE. Build it again:\n  {_build_again(folder)}")
         return 1
-    print(f"whole: {verdict.images} images,\nfingerprint {verdict.fingerprint}")
+    print(f"whole: {wording.counted(verdict.images, 'image')},\nfingerprint {verdict.fingerprint}")
     return 0
 
 
 if __name__ == "__main__":
+    atexit.register(gc.freeze)  # collecting what TensorFlow holds takes seconds
     sys.exit(main())

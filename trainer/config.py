@@ -6,7 +6,6 @@ Imports neither TensorFlow nor the dataset, so that `--helpshort` answers at onc
 import contextlib
 import dataclasses
 import functools
-import json
 import math
 import numbers
 import os
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 
 from trainer.augmentation import presets
 from trainer.run.errors import ConfigError, RunError
-from trainer.run.files import expanded, flag_lines
+from trainer.run.files import expanded, flag_lines, read_json
 from trainer.run.text import shortened
 
 BLOCKS = ("block1", "block2", "block3", "block4", "block5")
@@ -100,7 +99,7 @@ _GIB = Bounds(f"GiB, 0 to {_MOST}", lambda size: 0 <= size <= _MOST)
 _PRESET = Bounds(f"one of: {presets.SYNTAX}", _is_augmentation)
 _NAME = Bounds(
     "the name of a config alone, such as full, or auto",
-    lambda name: re.fullmatch(r"[^\W_][\w.-]*", name),
+    lambda name: re.fullmatch(r"[^\W_][\w.-]{0,99}", name),
 )
 
 
@@ -231,9 +230,9 @@ class Config:
 
     def __post_init__(self) -> None:
         """Checks every field, then the fields against each other."""
+        convert(self)
         for field in dataclasses.fields(self):
-            value = _converted(field, getattr(self, field.name))
-            object.__setattr__(self, field.name, value)
+            value = getattr(self, field.name)
             choices, bounds = field.metadata["choices"], field.metadata["bounds"]
             if choices:
                 _require(value in choices, field.name, value, "one of " + ", ".join(choices))
@@ -316,7 +315,8 @@ class Config:
     @classmethod
     def read(cls, run_dir: pathlib.Path) -> "Config":
         """The config a run folder was trained with."""
-        return cls.from_json(json.loads((run_dir / "config.json").read_text())["config"])
+        mend = "Put back a copy of it: the command that began the run writes it again."
+        return cls.from_json(read_json(run_dir / "config.json", "config", mend=mend)["config"])
 
 
 def check_folds(config: Config, folds: int, repeats: int) -> None:
@@ -325,8 +325,10 @@ def check_folds(config: Config, folds: int, repeats: int) -> None:
     Raises:
         ConfigError: The message says which.
     """
-    _require(2 <= folds <= 1000, "folds", folds, "2 to 1000")
-    _require(1 <= repeats <= 1000, "repeats", repeats, "1 to 1000")
+    for name, value, least in (("folds", folds, 2), ("repeats", repeats, 1)):
+        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        holds = whole and least <= value <= 1000
+        _require(holds, name, value, f"{least} to 1000")
     for name, why in (
         ("early_stopping", "a fold would choose the epoch that it scores"),
         ("as_published", "the article had no folds"),
@@ -345,6 +347,16 @@ def cache_folder(cache_dir: str) -> pathlib.Path:
     return pathlib.Path(expanded(cache_dir or "~/.cache/covid_tfds"))
 
 
+def convert(record: Any) -> None:
+    """Makes the values of a frozen record those of its fields' types.
+
+    Raises:
+        ConfigError: A value is of another type.
+    """
+    for field in dataclasses.fields(record):
+        object.__setattr__(record, field.name, _converted(field, getattr(record, field.name)))
+
+
 def _converted(field: dataclasses.Field, value: Any) -> Any:
     """The value as the field's own type, so that it can be written to JSON."""
     if getattr(value, "shape", None) == () and hasattr(value, "item"):  # a scalar of NumPy's
@@ -360,7 +372,7 @@ def _converted(field: dataclasses.Field, value: Any) -> Any:
     if field.type is bool and isinstance(value, (bool, numbers.Integral)) and value in (0, 1):
         return bool(value)
     wanted = {str: "text", float: "a number", int: "a whole number", bool: "True or False"}
-    bounds = field.metadata["bounds"]
+    bounds = field.metadata.get("bounds")
     more = f", {bounds.text}" if bounds else ""
     _require(False, field.name, value, wanted[field.type] + more)
 

@@ -30,6 +30,7 @@ from trainer.run.manifest import OF_THE_MACHINE
 from trainer.run.progress import Lines, progress, working
 from trainer.run.run_dir import RunFolder
 from trainer.run.saved_folds import SavedFolds
+from trainer.run.text import listed
 from trainer.training import divergence, room
 from trainer.training.checkpoint import Checkpoints
 from trainer.training.loop import train_phases
@@ -82,7 +83,7 @@ def _assigned(images: Images, folds: int, seed: int) -> np.ndarray:
     for number in range(folds):
         absent = set(labels.tolist()) - set(labels[fold == number].tolist())
         if absent:
-            names = ", ".join(images.class_names[label] for label in sorted(absent))
+            names = listed([images.class_names[label] for label in sorted(absent)])
             raise RunError(
                 f"Fold {number + 1} of {folds} has no image of {names}. Give fewer folds."
             )

@@ -13,7 +13,7 @@ from trainer.input_pipeline import cache_report
 from trainer.run import command
 from trainer.run.definitions import define
 from trainer.run.errors import ConfigError
-from trainer.run.progress import working
+from trainer.run.progress import fitted, working
 
 FLAGS = flags.FLAGS
 _ACTIONS = ("list", "verify", "clear", "fill")
@@ -31,23 +31,23 @@ def main(argv: list[str]) -> None:
         with command.stopped("what was computed is cached"), ray.connected(options) as cluster:
             with command.heavy_imports():
                 from trainer.execution import caching
-            print(caching.fill_cache(config, cluster))
+            print(fitted(caching.fill_cache(config, cluster)))
         return
     for name in {field.name for field in _OF_TRAININGS} - {"cache_dir"}:
         if FLAGS[name].present:
             raise ConfigError(f"--{name} has no effect without --fill. Add it, or leave this out.")
+    inputs.require_cache_folder(FLAGS.cache_dir)
     cache_dir = config_lib.cache_folder(FLAGS.cache_dir)
     if FLAGS.list:
-        print(cache_report.listing(cache_dir))
+        text, well = cache_report.listing(cache_dir), True
     elif FLAGS.clear:
         with working("removing what is cached"):
-            text = cache_report.clearing(cache_dir)
-        print(text)
+            text, well = cache_report.clearing(cache_dir), True
     else:
         with working("checking every row"):
             text, well = cache_report.verification(cache_dir)
-        print(text)
-        sys.exit(0 if well else 1)
+    print(text)
+    sys.exit(0 if well else 1)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import dataclasses
 import os
 import pathlib
 
-from trainer.config import Config
+from trainer.config import Config, cache_folder
 from trainer.input_pipeline import prepared
 from trainer.run import names
 from trainer.run.errors import RunError
@@ -75,6 +75,25 @@ def check(config: Config) -> None:
     found = prepared.find(config.dataset, config.data_dir)
     prepared.require_classes(found, config.classes)
     _require_weights(config.weights)
+    require_cache_folder(config.cache_dir)
+
+
+def require_cache_folder(cache_dir: str) -> None:
+    """Refuses a cache folder in whose place, or above whose place, a file is.
+
+    Args:
+        cache_dir: As given; "" is the default.
+
+    Raises:
+        RunError: The message says which file.
+    """
+    path = cache_folder(cache_dir)
+    there = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
+    if not os.path.isdir(there):
+        raise RunError(
+            f"The cache folder {path} can't be used ({there} is no folder). Give another "
+            "--cache_dir."
+        )
 
 
 def _require_weights(choice: str) -> None:
@@ -82,7 +101,8 @@ def _require_weights(choice: str) -> None:
         return
     folder, name = os.path.split(choice)
     try:
-        beside = [each for each in os.listdir(folder or ".") if each.endswith((".h5", ".keras"))]
+        names_there = [n for n in os.listdir(folder or ".") if n.endswith((".h5", ".keras"))]
+        beside = [n for n in names_there if os.path.isfile(os.path.join(folder, n))]
     except OSError:
         beside = []
     meant = names.nearest(choice, _WEIGHTS, most=1)

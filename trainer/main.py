@@ -6,6 +6,7 @@ from trainer import config_flags, inputs
 from trainer.run import command, run_dir, saved_state
 from trainer.run.definitions import define
 from trainer.run.manifest import GROWING, Identity
+from trainer.run.progress import fitted
 
 FLAGS = flags.FLAGS
 
@@ -15,7 +16,8 @@ def main(argv: list[str]) -> None:
     command.refuse_words(argv)
     config, searched = config_flags.from_flags_and_hparams(FLAGS)
     for name, values in (searched or {}).get("changed", {}).items():
-        print(f"--{name}={values['flag']} takes the place of the search's {values['search']}.")
+        line = f"--{name}={values['flag']} takes the place of the search's {values['search']}."
+        print(fitted(line))
     config = inputs.for_run(config, FLAGS.run_dir, overwrite=FLAGS.overwrite)
     default = f"{config.dataset}-{config.classes}"
     several = {"seeds": FLAGS.seeds} if FLAGS.seeds > 1 else {}

@@ -6,7 +6,6 @@ that can't go on. Nothing here ends or replaces the process, or handles a signal
 
 import dataclasses
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from trainer.run.errors import RunError
 from trainer.run.files import expanded
 from trainer.run.libraries import heavy_imports, keras_settings
 from tuning import settings as settings_lib
-from tuning.folder import Folder
+from tuning.folder import Folder, read_result
 from tuning.settings import Settings
 from tuning.space import Space
 
@@ -57,8 +56,13 @@ class Search:
     @property
     def best(self) -> "Trial":
         """The trial of rank 1 in trials.csv."""
-        number = json.loads(Folder(self.path).best.read_text(encoding="utf-8"))["trial"]
-        return self.tuner.oracle.trials[number]
+        number, trials = read_result(Folder(self.path).best).get("trial"), self.tuner.oracle.trials
+        if number not in trials:
+            raise RunError(
+                f"{Folder(self.path).best} names no trial of the search. Remove it: the command of "
+                "the search writes it again."
+            )
+        return trials[number]
 
 
 def run(

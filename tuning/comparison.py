@@ -17,7 +17,7 @@ from trainer.evaluation.summary import not_above_baseline
 from trainer.execution.tasks import Executor, Task, run_all
 from trainer.run.progress import working
 from trainer.run.saved_folds import SavedFolds
-from trainer.run.text import estimate, number, table
+from trainer.run.text import counted, estimate, number, table
 from trainer.training.setup import Setup
 from tuning import trainings
 from tuning import trial as trial_lib
@@ -116,11 +116,12 @@ def _kept_epoch(setup: Setup, config: Config) -> float:
 def text(compared: dict[str, Any]) -> str:
     """The comparison on the screen, at most 80 columns."""
     difference = compared["difference"]
-    n = f"n = {difference['n']:,} images of {compared['groups']:,} patient groups"
+    groups = counted(compared["groups"], "patient group")
+    n = f"n = {counted(difference['n'], 'image')} of {groups}"
     rows = [[f"out of {compared['folds']} new folds", "balanced accuracy", "sd over folds"]]
     for side in ("best", "default"):
         of = compared[side]
-        label = f"  {side}, {of['epochs']} epochs"
+        label = f"  {side}, {counted(of['epochs'], 'epoch')}"
         rows.append([label, estimate(of["balanced_accuracy"]), number(of["by_fold"]["sd"])])
     rows.append(["  difference, paired", estimate(difference, "+"), ""])
     for key, label in (("full_image", "full image"), ("lungs_masked", "lungs masked")):

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,20 +74,20 @@ class Folder:
         """The dataset of a search of which a trial has begun; "" where there is none."""
         if not self.identity.is_file() or not self._log_begun:
             return ""
-        return self._read_identity().get("dataset", "")
+        return self.began_with().get("dataset", "")
 
     @property
     def _log_begun(self) -> bool:
         return self.log.is_file() and self.log.stat().st_size > 0
 
-    def _read_identity(self) -> dict[str, Any]:
-        try:
-            return dict(json.loads(self.identity.read_text(encoding="utf-8")))
-        except (ValueError, TypeError):
-            raise files.DamagedError(
-                f"{self.identity} is damaged: its content is not what a search wrote. Put back a "
-                "copy of it, give another --search_dir, or --overwrite to begin again."
-            ) from None
+    def began_with(self) -> dict[str, Any]:
+        """What the search was begun with, by flag.
+
+        Raises:
+            RunError: The file is damaged.
+        """
+        again = "Put back a copy of it, give another --search_dir, or --overwrite to begin again."
+        return files.read_json(self.identity, mend=again)
 
     @contextlib.contextmanager
     def held(self, identity: Mapping[str, Any], *, overwrite: bool) -> Iterator[bool]:
@@ -113,7 +112,7 @@ class Folder:
                 self._require_current()
                 files.write_json(self.identity, identity)  # no trial has begun with the other
             if not new:
-                before = self._read_identity()
+                before = self.began_with()
                 manifest.require_same(f"{self.root} holds a search", before, identity, "search_dir")
             yield new
 
@@ -191,6 +190,19 @@ class Folder:
                 f"{self.root} holds a search of an earlier release, which this one does not go on "
                 "with. Give another --search_dir, or --overwrite to begin again."
             )
+
+
+def read_result(path: pathlib.Path) -> dict[str, Any]:
+    """What best_hparams.json or final.json holds; empty where there is none.
+
+    Args:
+        path: Of the file.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    mend = "Remove it: the command of the search writes it again."
+    return files.read_json(path, "trial", mend=mend) if path.exists() else {}
 
 
 def _names(paths: Sequence[pathlib.Path]) -> str:

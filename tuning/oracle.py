@@ -218,8 +218,6 @@ class Proposals:
         text = self._file.read()
         whole = text.rfind(b"\n") + 1
         self._require_torn(text[whole:], path)
-        self._file.truncate(whole)
-        self._file.seek(whole)
         for number, line in enumerate(text[:whole].splitlines(), start=1):
             try:
                 event = json.loads(line)
@@ -232,6 +230,8 @@ class Proposals:
                     f"Line {number} of {path} can't be read ({error}). Restore the file, or begin "
                     "a search in another folder."
                 ) from error
+        self._file.truncate(whole)  # now that the file is known to be a log
+        self._file.seek(whole)
         self.oracle.logged = None
 
     @staticmethod

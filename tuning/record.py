@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from trainer.run.errors import RunError
 from trainer.run.text import counted, wrapped
 from trainer.training.setup import Setup
 from tuning import results, trainings
+from tuning.folder import read_result
 from tuning.oracle import Proposals
 from tuning.settings import Spec
 from tuning.table import Table
@@ -25,6 +25,7 @@ _HOPELESS = 5  # failures, since a process began, of a search that has no finish
 _COMPARED_EVERY = 10  # trials
 _PREDICTIONS, _ERROR = "predictions.csv", "error.txt"
 # Measured: docs/results.md, "Searches". Who searches should know before the hours are spent.
+_PUBLIC = {"cohen", "kaggle"}  # sources of the public images
 _NO_GAIN = (
     "On the public images no search so far has beaten the trainer's defaults on new folds "
     "(docs/results.md): the closing comparison shows whether this one does."
@@ -69,21 +70,20 @@ class Record:
         Raises:
             RunError: They are others.
         """
-        fingerprint, path = setup.dataset.fingerprint, self._folder.best
-        if path.exists():
-            before = json.loads(path.read_text(encoding="utf-8"))["dataset_fingerprint"]
-            if before != fingerprint:
-                raise RunError(
-                    f"The search in {self._folder.root} was made on other images than those that "
-                    f"{setup.dataset.name} has now. Build what it was made on, give another "
-                    "--search_dir, or --overwrite."
-                )
+        fingerprint = setup.dataset.fingerprint
+        if read_result(self._folder.best).get("dataset_fingerprint", fingerprint) != fingerprint:
+            raise RunError(
+                f"The search in {self._folder.root} was made on other images than those that "
+                f"{setup.dataset.name} has now. Build what it was made on, give another "
+                "--search_dir, or --overwrite."
+            )
         self._about["dataset_fingerprint"] = fingerprint
         self._setup = setup
         folds, images = self._settings.folds, trainings.scored_images(setup, self._settings.folds)
         how = f"{folds} patient-grouped folds" if folds else "the validation split"
-        n = f"n = {len(images):,} images of {len(set(images.groups)):,} patient groups"
-        advice = "" if setup.dataset.synthetic else f" {_NO_GAIN}"
+        groups = counted(len(set(images.groups)), "patient group")
+        n = f"n = {counted(len(images), 'image')} of {groups}"
+        advice = f" {_NO_GAIN}" if _PUBLIC & set(images.sources.tolist()) else ""
         print(wrapped(f"Each trial is scored on {how}, {n}.{advice}"), flush=True)
 
     def begin(self, table: Table) -> None:
@@ -174,8 +174,7 @@ class Record:
 
     def _shortcut_baselines(self) -> dict[str, Any] | None:
         """What linear models get on the images of the trials, fitted once a search."""
-        path = self._folder.best
-        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        before = read_result(self._folder.best)
         if self.best is None or self._setup is None or "shortcut_baseline" in before:
             return before.get("shortcut_baseline")
         return trainings.shortcut_baselines(self._setup, self._settings)

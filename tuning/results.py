@@ -1,7 +1,6 @@
 """The results of a search: a table, the best values, a leaderboard, and TensorBoard's files."""
 
 import itertools
-import json
 import math
 import pathlib
 import shutil
@@ -19,6 +18,7 @@ from trainer.evaluation.summary import not_above_baseline
 from trainer.run import files, text
 from trainer.training import hparams
 from trainer.training.callbacks import write_logs
+from tuning.folder import read_result
 from tuning.settings import Settings
 from tuning.space import Space
 
@@ -120,7 +120,7 @@ def write(
     if table and (final or ended % max(1, ended // _GROWTH) == 0):
         files.write_csv(folder / TABLE_FILE, table)
     best, path = next((row for row in table if row["rank"] == 1), None), folder / HPARAMS_FILE
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    before = read_result(path)
     if best is not None and (final or before.get("trial") != best["trial"]):
         values = _best(best, table, trials[best["trial"]], space, settings)
         # A search that has ended opens no images that it could be taken from.

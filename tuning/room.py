@@ -4,6 +4,7 @@ import itertools
 
 from trainer.config import Config
 from trainer.run import machine
+from trainer.run.text import counted
 from trainer.training import memory, room
 from tuning.settings import Spec
 from tuning.space import Space
@@ -34,8 +35,8 @@ def require_for_search(search: Spec, *, retrain_best: bool) -> None:
     }
     largest = max(later, key=later.get)
     needs = {
-        f"{settings.max_trials} trials": settings.max_trials * _TRIAL + _REST,
-        f"{settings.keep_best} kept networks": networks * room.network_bytes(config),
+        counted(settings.max_trials, "trial"): settings.max_trials * _TRIAL + _REST,
+        counted(settings.keep_best, "kept network"): networks * room.network_bytes(config),
         largest: later[largest],
     }
     there = sum(path.lstat().st_size for path in root.rglob("*") if path.is_file())

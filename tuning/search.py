@@ -1,8 +1,6 @@
 """A search: propose, run, record; then the closing comparison and the run of the best values."""
 
 import contextlib
-import json
-import pathlib
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -14,10 +12,12 @@ from trainer.execution.ray import Cluster
 from trainer.execution.tasks import Executor, Task
 from trainer.run import command, files, saved_folds
 from trainer.run.errors import ConfigError, RunError
+from trainer.run.progress import fitted
 from trainer.run.saved_folds import SavedFolds
 from trainer.training.setup import Setup
 from tuning import comparison, results, retraining, room, settings, space, trainings
 from tuning import trial as trial_lib
+from tuning.folder import read_result
 from tuning.oracle import Proposals
 from tuning.record import Record
 from tuning.settings import Spec
@@ -89,7 +89,8 @@ def _run(
         )
         record = Record(search, proposals)
         unfinished = not proposals.finished(search.settings.max_trials)
-        if tasks is None and (unfinished or _comparison_missing(search, record.best)):
+        missing = record.best is not None and not search.folder.best.exists()
+        if tasks is None and (unfinished or missing or _comparison_missing(search, record.best)):
             tasks = opened.enter_context(_tasks(search, cluster))
         if tasks is not None:
             record.open(tasks.setup)
@@ -103,7 +104,7 @@ def _run(
         if tasks is not None and _comparison_missing(search, record.best):
             _compare(search, record, tasks)
         elif search.folder.comparison.exists() and search.settings.final_folds:
-            print(comparison.text(_read(search.folder.comparison)))
+            print(comparison.text(read_result(search.folder.comparison)))
     return True
 
 
@@ -167,7 +168,7 @@ def _comparison_missing(search: Spec, best: results.Row | None) -> bool:
     folds, path = search.settings.final_folds, search.folder.comparison
     if not folds or best is None:
         return False
-    made = _read(path) if path.exists() else {}
+    made = read_result(path)
     if "balanced_accuracy" not in made.get("shortcut_baseline", {}).get("full_image", {}):
         return True  # none, or one of an earlier release, whose baselines have no intervals
     return (made.get("trial"), made.get("folds")) != (best["trial"], folds)
@@ -184,7 +185,7 @@ def _compare(search: Spec, record: Record, tasks: Executor) -> None:
         saved = SavedFolds(search.folder.root / saved_folds.FOLDER)
         compared = comparison.compare(tasks, config, default, count, saved)
     except (ConfigError, RunError) as error:
-        print(f"\nNo closing comparison (--final_folds={count}): {error}")
+        print(fitted(f"\nNo closing comparison (--final_folds={count}): {error}"))
         return
     files.write_json(search.folder.comparison, {"trial": best["trial"], **compared})
     saved.remove()
@@ -193,7 +194,7 @@ def _compare(search: Spec, record: Record, tasks: Executor) -> None:
 
 def _retrain(search: Spec, cluster: Cluster | None) -> None:
     """Trains and tests with the best values, in a folder of the search."""
-    best = _read(search.folder.best)
+    best = read_result(search.folder.best)
     here = {name: search.space.fixed[name] for name in ("data_dir", "cache_dir")}
     config = Config(**{**best.pop("config"), **here})
     origin = {"file": str(search.folder.best), **best}
@@ -203,11 +204,7 @@ def _retrain(search: Spec, cluster: Cluster | None) -> None:
 def _point_on(search: Spec, retrained: bool) -> None:
     """Prints what can be done with a search that has ended."""
     folder = search.folder
-    print(f"\nsearch folder: {folder.root}   (trials.csv, best_hparams.json)")
+    print(f"\nsearch folder: {folder.root}\n               trials.csv, best_hparams.json")
     if not retrained:
         print(f"train:  python -m trainer.main --hparams={shlex.quote(str(folder.best))}")
     print(f"watch:  tensorboard --logdir={shlex.quote(str(folder.tensorboard))}\n{NOTICE}")
-
-
-def _read(path: pathlib.Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -26,6 +26,7 @@ TUNERS = ("random", "hyperband", "bayesian", "grid")
 # What a trial can be ranked by. All are of validation images, or of folds.
 OBJECTIVES = ("val_balanced_accuracy", "val_accuracy", "val_loss")
 USUAL_TRIALS = 20
+_MOST = 1_000_000
 # Settings that may change while a search goes on: how much is run, and what is kept of it.
 _MAY_CHANGE = ("max_trials", "final_folds", "keep_best")
 
@@ -73,6 +74,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Checks every field; `max_trials` of 0 becomes the tuner's usual number."""
+        config_lib.convert(self)
         for name, value, choices in (
             ("tuner", self.tuner, TUNERS),
             ("objective", self.objective, OBJECTIVES),
@@ -85,8 +87,8 @@ class Settings:
                 "--epochs. Leave it out."
             )
         for name, least in (("max_trials", 0), ("executions_per_trial", 1), ("keep_best", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"--{name} is {getattr(self, name)}. Give {least} or more.")
+            if not least <= getattr(self, name) <= _MOST:
+                raise ConfigError(f"--{name} is {getattr(self, name)}. Give {least} to {_MOST}.")
         for name in ("folds", "final_folds"):
             if getattr(self, name) < 0 or getattr(self, name) == 1:
                 raise ConfigError(f"--{name} is {getattr(self, name)}. Give 2 or more, or 0.")

@@ -1,13 +1,14 @@
 """A search's folder as plain KerasTuner opens it."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import keras_tuner
 
 from trainer.config import Config
+from trainer.run.files import DamagedError
+from trainer.run.text import shortened
 from tuning import results
 from tuning.folder import Folder
 from tuning.settings import Settings
@@ -28,15 +29,21 @@ def opened(folder: Folder) -> keras_tuner.Tuner:
     Args:
         folder: Of a search of which a trial has ended.
     """
-    identity = json.loads(folder.identity.read_text(encoding="utf-8"))
+    identity = folder.began_with()
     settings = Settings(tuner=identity["tuner"], objective=identity["objective"])
     space = _space(identity)
-    tuner = _TUNERS[settings.tuner](
-        ClassifierHyperModel(space),
-        objective=keras_tuner.Objective(settings.objective, settings.direction),
-        directory=str(folder.root.parent),
-        project_name=folder.root.name,
-    )
+    try:
+        tuner = _TUNERS[settings.tuner](
+            ClassifierHyperModel(space),
+            objective=keras_tuner.Objective(settings.objective, settings.direction),
+            directory=str(folder.root.parent),
+            project_name=folder.root.name,
+        )
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise DamagedError(
+            f"What KerasTuner reads of the search in {folder.root} is damaged "
+            f"({shortened(str(error), 80)}). The command of the search writes it again."
+        ) from None
     # In the order of our ranking, so that of equal scores KerasTuner calls the same one best.
     trials = dict(sorted(tuner.oracle.trials.items()))
     order = results.ranked(results.rows(trials, space, settings), settings)

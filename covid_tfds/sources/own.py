@@ -151,7 +151,8 @@ def _what_is_there(
     sentences = []
     for count, depth, example in layout.depths(files.names):
         where = f"{_number(depth)} folders deep" if depth != 1 else "one folder deep"
-        sentences.append(f"Found {count} files {where if depth else 'in no folder'} ({example}).")
+        number = counted(count, "file")
+        sentences.append(f"Found {number} {where if depth else 'in no folder'} ({example}).")
     reasons = collections.Counter(exclusion.reason for exclusion in exclusions)
     left_out = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(_SHOWN))
     sentences += [f"Left out: {left_out}."] if reasons else []

@@ -79,6 +79,25 @@ def test_any_class_names_and_own_splits(tmp_path):
     assert dict(again.info.metadata)["class_names"] == ["healthy", "Pleural effusion", "Ödem"]
 
 
+def test_the_summary_has_room_for_long_names_of_classes_and_sources(tmp_path):
+    labels = ("normal", "pneumonia_bacterial_hospital_acquired", "effusion")
+    rows = ["path,label,patient,split,source"]
+    for i in range(27):
+        split, place = ("train", "val", "test")[i // 3 % 3], ("a", "hospital_of_the_north")[i % 2]
+        made_sources.write(tmp_path / "own" / f"{i}.png", encoded(radiograph(i)))
+        rows.append(f"{i}.png,{labels[i % 3]},p{i},{split},{place}")
+    (tmp_path / "own" / "images.csv").write_text("\n".join(rows) + "\n")
+    lines = (build(tmp_path).data_path / "summary.txt").read_text().splitlines()
+    table = lines[lines.index("") + 1 :][: 1 + 6 + 2]
+    assert len({len(line) for line in table}) == 1 and len(table[0]) <= 80
+    names = [line[:30].split() for line in table[1:7]]
+    assert names == [
+        [name, place]
+        for name in ("healthy", "effusion", "pneumonia_bact...")
+        for place in ("a", "hospita...")
+    ]
+
+
 def test_patient_folders_keep_their_images_in_one_split(tmp_path):
     put(tmp_path / "own", 120, "{label}/p{i}/a.png")
     for i in range(120):

@@ -38,7 +38,9 @@ def test_a_bar_is_narrower_than_its_terminal(monkeypatch, columns):
     assert all(len(line) < columns for line in drawn.replace("\r", "\n").split("\n"))
 
 
-def test_elsewhere_there_are_plain_lines(capfd, monkeypatch):
+@pytest.mark.parametrize("pause,shown", [(0.0, range(10, 101, 10)), (60.0, [100])])
+def test_elsewhere_there_are_plain_lines(capfd, monkeypatch, pause, shown):
+    monkeypatch.setattr(progress, "_PAUSE", pause)
     with open(2, "w", closefd=False) as stderr:
         monkeypatch.setattr(sys, "stderr", stderr)
         assert not progress.drawn()
@@ -47,10 +49,17 @@ def test_elsewhere_there_are_plain_lines(capfd, monkeypatch):
             pass
     first, *tenths, last = capfd.readouterr().err.splitlines()
     assert first == "reading: 3,000 images ..." and last == "hashing the files: ..."
-    assert [line.split(",")[0] for line in tenths] == [
-        f"reading: {n} %" for n in range(10, 101, 10)
-    ]
+    assert [line.split(",")[0] for line in tenths] == [f"reading: {n} %" for n in shown]
     assert all("\r" not in line and len(line) <= 80 for line in tenths)
+
+
+def test_what_c_writes_is_dropped_and_what_python_writes_is_not(capfd, monkeypatch):
+    with open(2, "w", closefd=False) as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        with progress.no_greeting(), progress.shown("loading TensorFlow"):
+            os.write(2, b"I0000 oneDNN custom operations are on.\n")
+        os.write(2, b"behind it\n")
+    assert capfd.readouterr().err == "loading TensorFlow: ...\nbehind it\n"
 
 
 def test_nothing_to_do_and_no_stderr_are_no_errors(monkeypatch):

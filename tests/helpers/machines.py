@@ -21,10 +21,17 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def small_disk(path: pathlib.Path, mib: int) -> Iterator[pathlib.Path]:
-    """A folder on a disk of its own, of so many MiB; skips where none can be mounted."""
+def small_disk(path: pathlib.Path, mib: int, files: int = 0) -> Iterator[pathlib.Path]:
+    """A folder on a disk of its own, of so many MiB; skips where none can be mounted.
+
+    Args:
+        path: Where it is mounted.
+        mib: Its size.
+        files: The most files and folders on it (inodes), the first included; 0 for no such limit.
+    """
     path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", str(path)]
+    options = f"size={mib}m,nr_inodes={files}"
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
     try:
         subprocess.run(mount, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):

@@ -44,6 +44,7 @@ OTHERS = {
     "--flagfile=.": "Unable to open flagfile: [Errno 21] Is a directory",
     "--flagfile=binary": "--flagfile names a file that is no text.",
     "--flagfile=wrong": "Unknown command line flag 'lr'. Did you mean --learning_rate?",
+    "word" * 1000: "['wordwordwordwordwordwordwordwordwordwo…] are no flags.",
     "--run_dir=file": "--run_dir file can't be written (File exists). Give another folder.",
     "--run_dir=/": "--run_dir / is not empty",
     "--run_dir=.": "--run_dir . is not empty",
@@ -85,7 +86,7 @@ def test_a_wrong_value_is_a_sentence_with_what_to_give(folder, wrong):
         ("tuning.main", "--head_units=1:1e400:log", "--head_units=1:1e400:log can't be read."),
         ("tuning.main", "--learning_rate=nan", "--learning_rate is nan. Give above 0, at most 1."),
         ("tuning.main", "--search=lr", "--search names lr, which can't be searched."),
-        ("tuning.main", "--max_trials=-1", "--max_trials is -1. Give 0 or more."),
+        ("tuning.main", "--max_trials=-1", "--max_trials is -1. Give 0 to 1000000."),
         ("tuning.main", "--objective=accuracy", "Choose from: val_balanced_accuracy"),
     ],
 )

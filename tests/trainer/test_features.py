@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 
@@ -43,8 +44,10 @@ def test_the_list_says_what_each_folder_holds(tmp_path):
     closed.close()
     listed = features("list", tmp_path)
     assert (listed.status, listed.err) == (0, "")
-    lines = {line.split()[0]: line for line in listed.out.splitlines()}
-    first, second = lines[opened.folder.name], lines[closed.folder.name]
+    assert max(map(len, listed.out.removesuffix(f"{tmp_path}\n").splitlines())) <= 80
+    flat = " ".join(listed.out.split())
+    folders = {each[:16]: each for each in re.split(r"(?=\b[0-9a-f]{16} )", flat)}
+    first, second = folders[opened.folder.name], folders[closed.folder.name]
     for words in ("block5_pool, 32 px, float32", "views of seed 7: rotation", "in use", " 3 "):
         assert words in first
     assert "zoom" not in first

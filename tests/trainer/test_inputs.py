@@ -106,9 +106,46 @@ def test_weights_that_are_no_file_are_refused(data_dir, weights):
         inputs.check(config)
 
 
+def test_a_dangling_link_is_no_name_that_is_meant(data_dir, tmp_path):
+    (tmp_path / "w.h5").symlink_to("nowhere")
+    config = Config(dataset="tiny", data_dir=str(data_dir), weights=str(tmp_path / "w.h5"))
+    with pytest.raises(RunError, match=r"w\.h5\. Name a"):
+        inputs.check(config)
+
+
 @pytest.mark.parametrize(
-    "name", ["../x", "covid_tfds/full", "full/2.0.0", "/full", ".hidden", "..", "a b", "", "-full"]
+    "numbers", [{"folds": 2.5}, {"folds": True}, {"folds": "5"}, {"repeats": None}, {"folds": 1}]
 )
+def test_folds_are_whole_numbers(data_dir, numbers):
+    config = Config(dataset="tiny", data_dir=str(data_dir), weights="none")
+    with pytest.raises(ConfigError, match=r"Give [12] to 1000"):
+        trainer.cross_validate(config, run_dir="v", **numbers)
+    with pytest.raises(RunError, match="NUL"):
+        trainer.fit(config, "a\0b")
+    with pytest.raises(RunError, match="NUL"):
+        trainer.load("a\0b")
+    assert not pathlib.Path("v").exists()
+
+
+@pytest.mark.parametrize("cache_dir", ["file", "file/below", "dangling", "loop/x"])
+def test_a_cache_folder_in_whose_place_a_file_is_is_refused(data_dir, tmp_path, cache_dir):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    config = Config(dataset="tiny", data_dir=str(data_dir), cache_dir=str(tmp_path / cache_dir))
+    with pytest.raises(RunError, match=r"The cache folder .* can't be used \(.* is no folder\)"):
+        inputs.check(config)
+    with pytest.raises(RunError, match="is no folder"):
+        inputs.require_cache_folder(cache_dir)
+    inputs.require_cache_folder(str(tmp_path / "new" / "below"))
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../x", "covid_tfds/full", "full/2.0.0", "/full", ".hidden", "..", "a b", "", "-full",
+     "full" * 2000, "full\n"],
+)  # fmt: skip
 def test_a_name_that_no_config_can_have_is_a_wrong_flag(name):
     with pytest.raises(ConfigError, match="the name of a config alone, such as full, or auto"):
         Config(dataset=name)

@@ -30,6 +30,11 @@ def without_locks(*_) -> None:
     """A `flock` that does nothing, as on some FUSE and network mounts."""
 
 
+def no_locks(*_) -> None:
+    """A `flock` as other such mounts have it."""
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+
 @contextlib.contextmanager
 def renames_that_fail(monkeypatch, number: int):
     def replace(*_):
@@ -109,9 +114,10 @@ def test_locks_that_do_nothing_let_no_second_process_into_a_run(tmp_path, monkey
         pass
 
 
-def test_locks_that_do_nothing_leave_no_wrong_row_in_the_cache(tmp_path, monkeypatch):
+@pytest.mark.parametrize("flock", [without_locks, no_locks])
+def test_a_disk_without_locks_has_no_wrong_row_in_the_cache(flock, tmp_path, monkeypatch):
     """Two processes append at once; what one wrote over is missing, and computed again."""
-    monkeypatch.setattr(fcntl, "flock", without_locks)
+    monkeypatch.setattr(fcntl, "flock", flock)
     spec = Spec("square", (4,), "uint8", {})
     digests = np.arange(48, dtype=np.uint8).reshape(3, 16)
     first, second = (np.full((3, 4), value, np.uint8) for value in (1, 2))

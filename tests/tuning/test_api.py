@@ -1,6 +1,8 @@
 """Searches from Python, and the folder of a search in plain KerasTuner."""
 
+import json
 import os
+import shutil
 import signal
 import sys
 
@@ -87,6 +89,33 @@ class Epochs(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         with open(self.path, "a") as file:
             print(epoch, "val_balanced_accuracy" in logs, file=file)
+
+
+@pytest.mark.parametrize("name", ["best_hparams.json", "search.json", "oracle.json"])
+@pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b"\xff\xfe", b"[" * 100_000])
+def test_a_damaged_file_of_a_search_is_a_sentence(kept, tmp_path, name, content):
+    shutil.copytree(kept.path, tmp_path / "copy")
+    (tmp_path / "copy" / name).write_bytes(content)
+    with pytest.raises(trainer.RunError, match="damaged"):
+        _ = tuning.load(tmp_path / "copy").best
+
+
+def test_a_best_trial_that_is_none_of_the_searchs_is_a_sentence(kept, tmp_path):
+    shutil.copytree(kept.path, tmp_path / "copy")
+    (tmp_path / "copy" / "best_hparams.json").write_text('{"trial": "0099"}')
+    with pytest.raises(trainer.RunError, match="names no trial of the search"):
+        _ = tuning.load(tmp_path / "copy").best
+
+
+def test_a_result_that_was_removed_is_written_again(kept, config, tmp_path):
+    shutil.copytree(kept.path, tmp_path / "copy")
+    written = json.loads((tmp_path / "copy" / "best_hparams.json").read_text())
+    (tmp_path / "copy" / "best_hparams.json").unlink()
+    settings = tuning.Settings(max_trials=3, keep_best=2, final_folds=0)
+    tuning.run(config, SPACE, tmp_path / "copy", settings)
+    again = json.loads((tmp_path / "copy" / "best_hparams.json").read_text())
+    assert again.keys() == written.keys()
+    assert again["dataset_fingerprint"] == written["dataset_fingerprint"]
 
 
 def test_the_users_callbacks_are_called_in_every_training(config, tmp_path):

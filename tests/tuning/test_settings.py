@@ -13,14 +13,14 @@ from tuning.settings import OBJECTIVES, Settings
 from tuning.space import USUAL
 
 WRONG = {
-    "--max_trials is -3. Give 0 or more": ["--max_trials=-3"],
+    "--max_trials is -3. Give 0 to 1000000": ["--max_trials=-3"],
     "--max_trials=9 has no effect: hyperband's brackets follow from --epochs": [
         "--tuner=hyperband", "--max_trials=9"
     ],
     "--folds is 1. Give 2 or more, or 0": ["--folds=1"],
     "--folds is -2": ["--folds=-2"],
     "--final_folds is 1": ["--final_folds=1"],
-    "--executions_per_trial is 0. Give 1 or more": ["--executions_per_trial=0"],
+    "--executions_per_trial is 0. Give 1 to 1000000": ["--executions_per_trial=0"],
     "--keep_best is -1": ["--keep_best=-1"],
     "--keep_best=1 has no effect with --folds": ["--keep_best=1", "--folds=2"],
     "--as_published has no place here": ["--as_published", "--augmentation=article"],
@@ -161,3 +161,9 @@ def test_help_lists_every_flag_and_needs_neither_tensorflow_nor_ray():
     fields = {field.name for kind in (Config, Settings) for field in dataclasses.fields(kind)}
     for name in (*fields, "search", "search_dir", "workers", "cluster", "retrain_best"):
         assert f"  --{name}=" in done.stdout
+
+
+@pytest.mark.parametrize("value", [1.5, "3", None, True, 10**9])
+def test_a_number_from_python_is_checked_as_one_of_a_flag(value):
+    with pytest.raises(ConfigError, match=r"--max_trials is .*\. Give "):
+        Settings(max_trials=value)

@@ -4,6 +4,8 @@ import csv
 import os
 from typing import Any
 
+from trainer.run.files import DamagedError
+
 _TEXTS = ("phase",)
 _INTEGERS = ("epoch",)
 _FLAGS = ("best",)
@@ -18,10 +20,19 @@ def read(path: str | os.PathLike) -> list[dict[str, Any]]:
     Returns:
         One dictionary per epoch: epoch is an int (from 1), phase a str, best a bool, every other
         column a float; None where a cell is empty. Only the columns that the file has.
+
+    Raises:
+        DamagedError: A cell is not what was written.
     """
-    with open(path, newline="", encoding="utf-8") as file:
-        return [{name: _value(name, cell) for name, cell in row.items()} for row in
-                csv.DictReader(file)]  # fmt: skip
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [{name: _value(name, cell) for name, cell in row.items()} for row in
+                    csv.DictReader(file)]  # fmt: skip
+    except (ValueError, TypeError, csv.Error):
+        raise DamagedError(
+            f"{path} is damaged: its content is not what was written. Put back a copy of it; the "
+            "command of a run that has not ended writes it again."
+        ) from None
 
 
 def _value(name: str, cell: str) -> Any:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -24,7 +25,7 @@ from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay, roc_curve
 from trainer.evaluation import history as history_lib
 from trainer.evaluation.predictions import Predictions, read
 from trainer.run.files import written_whole
-from trainer.run.text import counted, estimate, shortened
+from trainer.run.text import counted, estimate, short_names
 
 NOTICE = "research use, not for diagnosis"
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -50,6 +51,7 @@ def gallery_sample(n: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(n)[:GALLERY_IMAGES]
 
 
+@style.context("default")  # the user's settings are for other plots, and may need LaTeX
 def draw_run(run_dir: pathlib.Path, metrics: Mapping[str, Any], images: Gallery | None) -> None:
     """Draws all plots of a run into its folder plots/.
 
@@ -203,6 +205,7 @@ def confusion_matrix(
     save(_draw_confusion(confusion, class_names, title), path)
 
 
+@style.context("default")
 def confusion_figure(
     confusion: Sequence[Sequence[int]], class_names: Sequence[str], *, title: str
 ) -> np.ndarray:
@@ -232,7 +235,7 @@ def _draw_confusion(
     count = f"n = {counted(counts.sum(), 'image')}"
     figure = new_figure(size + 0.8, size, "Confusion matrix", title, count)
     axes = figure.subplots()
-    names = [shortened(name) for name in class_names]
+    names = short_names(class_names)
     display = ConfusionMatrixDisplay(shares, display_labels=names)
     display.plot(ax=axes, cmap="Blues", colorbar=False, im_kw={"vmin": 0, "vmax": 1})
     # The display writes the shares alone, in colours that fit the matrix' own range of them.
@@ -267,6 +270,7 @@ def roc(
         6.4, height, "ROC curves, each class against the rest [95 % interval]", title, count
     )
     axes, legend = panels_and_legend(figure, 1)
+    shown = short_names(names)
     for c, name in enumerate(names):
         area = scores["classes"][name]["roc_auc"]
         held = counted(scores["classes"][name]["n"], "image")
@@ -278,7 +282,7 @@ def roc(
         style = {"linestyle": LINE_STYLES[c % 4], "color": CLASS_COLOURS[c % 7], "linewidth": width}
         RocCurveDisplay(fpr=points[0], tpr=points[1]).plot(
             ax=axes,
-            name=f"{shortened(name)} ({held}): {_area(area)}",
+            name=f"{shown[c]} ({held}): {_area(area)}",
             curve_kwargs={**style, "clip_on": False},
             plot_chance_level=c == len(names) - 1,
             chance_level_kw={"color": GREY, "linestyle": "-", "linewidth": 1,
@@ -336,12 +340,13 @@ def gallery(
     width, height = max(5.5, 2.3 * columns), 2.7 * rows + 0.8
     count = f"n = {total or len(images)}, {shown} shown"
     figure = new_figure(width, height, "Images and predictions", title, count)
+    names = short_names(class_names)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels[shown:]:
         axes.set_axis_off()
     for axes, image, label, row in zip(panels[:shown], images, labels, probabilities, strict=False):
         called = int(np.argmax(row))
-        _draw_image(axes, image, class_names[label], class_names[called], float(row[called]))
+        _draw_image(axes, image, names[label], names[called], float(row[called]))
     save(figure, path)
 
 
@@ -351,8 +356,8 @@ def _draw_image(axes: Axes, image: np.ndarray, truth: str, called: str, probabil
     axes.imshow(image, cmap="gray", vmin=0, vmax=255)
     axes.set_xticks([])
     axes.set_yticks([])
-    comment = f"✗ truth: {shortened(truth)}" if wrong else "✓ right"
+    comment = f"✗ truth: {truth}" if wrong else "✓ right"
     colour = VERMILLION if wrong else BLACK
-    axes.set_title(f"{shortened(called)} {probability:.2f}\n{comment}", fontsize=9, color=colour)
+    axes.set_title(f"{called} {probability:.2f}\n{comment}", fontsize=9, color=colour)
     for spine in axes.spines.values():
         spine.set(color=colour, linewidth=3 if wrong else 0.8, linestyle="--" if wrong else "-")

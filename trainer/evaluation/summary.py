@@ -7,7 +7,7 @@ from typing import Any
 
 from trainer.evaluation import article
 from trainer.evaluation.metrics import NOTICE
-from trainer.run.text import counted, estimate, number, score, shortened, table, wrapped
+from trainer.run.text import counted, estimate, number, score, short_names, table, wrapped
 
 _BASELINES = {
     "full_image": "shortcut baseline, full image",
@@ -85,10 +85,11 @@ def _scores(splits: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _classes(test: Mapping[str, Any]) -> str:
     rows = [["test, by class", "n", "sensitivity", "specificity", "ROC AUC"]]
-    for name, each in test["classes"].items():
+    names = short_names(list(test["classes"]))
+    for name, each in zip(names, test["classes"].values(), strict=True):
         shares = [estimate(each[key]) for key in ("sensitivity", "specificity")]
         area = number(each["roc_auc"]["value"])
-        rows.append([f"  {shortened(name)}", str(each["n"]), *shares, area])
+        rows.append([f"  {name}", str(each["n"]), *shares, area])
     return table(rows, align="<><<>")
 
 

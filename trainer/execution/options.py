@@ -4,6 +4,7 @@ import dataclasses
 
 from absl import flags
 
+from trainer.config import convert
 from trainer.run.definitions import define
 from trainer.run.errors import ConfigError
 
@@ -50,6 +51,7 @@ class Options:
 
     def __post_init__(self) -> None:
         """Refuses what makes no sense."""
+        convert(self)
         if self.workers < 1:
             raise ConfigError(f"--workers={self.workers} has to be 1 or more.")
         if self.task_cpus < 0:

@@ -5,7 +5,6 @@ An error of the machine becomes a sentence, and is never taken for a damaged row
 
 import contextlib
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import IO
 
 import numpy as np
 
-from trainer.run import files
+from trainer.run import files, machine
 from trainer.run.errors import RunError
 
 _MEND = {
@@ -40,6 +39,8 @@ def machine_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         mend = _MEND.get(error.errno, "See to it that it can be read and written")
+        if error.errno == errno.ENOSPC and machine.takes_no_file(folder):
+            mend = "That disk takes no more files (df -i): remove some"
         raise CacheError(
             f"The cache folder {folder} can't be used ({error.strerror or error}). {mend}, or give "
             "another --cache_dir; the rows that were computed so far stay."
@@ -53,7 +54,7 @@ def open_for_use(folder: Path) -> IO[str]:
         files.make_folder(folder)
         with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as opened:
             lock = opened.enter_context(used.open("a"))
-            fcntl.flock(lock, fcntl.LOCK_SH)
+            files.try_lock(lock, shared=True, wait=True)
             if os.path.samestat(os.fstat(lock.fileno()), used.stat()):
                 os.utime(used)
                 opened.pop_all()

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
@@ -13,9 +14,11 @@ from typing import Any
 from trainer.input_pipeline.cache import FORMAT, STAGES, CachedRows, Spec, name_of
 from trainer.input_pipeline.cache_files import CacheError, claimed, machine_errors
 from trainer.input_pipeline.cache_index import RECORD
+from trainer.run import machine
 
 _OLD_RELEASE = "features"  # under --cache_dir: what release 1.0.0 kept there
 _EVICTED = ".evicted-"
+_NAME = re.compile("[0-9a-f]{16}")  # of a stage's folder, of release 1.0.0 too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +53,15 @@ def entries(cache_dir: Path) -> list[CacheEntry]:
     """
     listed = []
     with machine_errors(cache_dir / STAGES):
-        for folder in (cache_dir / STAGES).glob("[0-9a-f]*"):
+        for folder in _folders(cache_dir / STAGES):
             with contextlib.suppress(FileNotFoundError):  # evicted meanwhile
                 listed.append(_entry(folder))
     return sorted(listed, key=lambda entry: -entry.used)
+
+
+def _folders(parent: Path) -> list[Path]:
+    """The cache's own; what a user has put beside them is neither evicted nor removed."""
+    return [folder for folder in parent.glob("*") if _NAME.fullmatch(folder.name)]
 
 
 def _entry(folder: Path) -> CacheEntry:
@@ -154,9 +162,8 @@ def make_room(cache_dir: Path, needed: int, limit: int) -> bool:
 
 
 def _free(cache_dir: Path) -> int:
-    there = next(path for path in (cache_dir, *cache_dir.absolute().parents) if path.exists())
     with machine_errors(cache_dir):
-        return shutil.disk_usage(there).free
+        return machine.free(cache_dir)
 
 
 def verify(folder: Path, waiting: Callable[[], None] = lambda: None) -> tuple[int, int]:
@@ -205,11 +212,12 @@ def old_release(cache_dir: Path) -> str | None:
         cache_dir: The folder of all stages; it need not be there.
     """
     folder = cache_dir / _OLD_RELEASE
-    if not folder.is_dir():
+    held = _folders(folder)
+    if not held:
         return None
     return (
-        f"{folder} holds {_size(folder) / 2**20:.1f} MiB of release 1.0.0, which this release does "
-        "not read; `python -m trainer.features --clear` removes it."
+        f"{folder} holds {sum(map(_size, held)) / 2**20:.1f} MiB of release 1.0.0, which this "
+        "release does not read; `python -m trainer.features --clear` removes it."
     )
 
 
@@ -228,7 +236,7 @@ def clear(cache_dir: Path) -> tuple[int, list[Path]]:
     freed, in_use = 0, []
     for parent in (cache_dir / STAGES, cache_dir / _OLD_RELEASE):
         freed += _remove_evicted(parent)
-        for folder in parent.glob("[0-9a-f]*"):
+        for folder in _folders(parent):
             size = _size(folder)
             if remove(folder):
                 freed += size

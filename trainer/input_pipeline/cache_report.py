@@ -7,7 +7,7 @@ from typing import Any
 
 from trainer.input_pipeline import cache_folders
 from trainer.input_pipeline.cache_files import CacheError
-from trainer.run.text import counted, table
+from trainer.run.text import counted, table, wrapped
 
 
 def listing(cache_dir: Path) -> str:
@@ -26,7 +26,9 @@ def listing(cache_dir: Path) -> str:
         size = f"{each.bytes / 2**20:,.1f}"
         name = stage(each.key) + (", in use" if each.in_use else "")
         rows.append([each.folder.name, size, when, f"{each.rows:,}", name])
-    lines = [table(rows)] if entries else []
+    # A stage of augmented views, with its ranges, can be wider than the screen.
+    shown = table(rows, align="<>>><").splitlines() if entries else []
+    lines = [wrapped(line, indent=4) for line in shown]
     lines.append(f"{sum(each.bytes for each in entries) / 2**20:,.1f} MiB in {cache_dir}")
     return "\n".join(filter(None, [*lines, cache_folders.old_release(cache_dir)]))
 

@@ -18,6 +18,8 @@ from covid_tfds.splits import shared_between
 from trainer.input_pipeline import prepared as prepared_lib
 from trainer.input_pipeline.prepared import Prepared
 from trainer.run.errors import RunError
+from trainer.run.progress import fitted
+from trainer.run.text import listed
 
 _SCORED = ("train", "validation", "test")
 # What TFDS reads of a dataset before its TFRecords, whose every record has a checksum of its own.
@@ -158,7 +160,7 @@ def open_dataset(choice: str, data_dir: str, classes: int) -> Dataset:
     """
     prepared = prepared_lib.find(choice, data_dir)
     if prepared.folder is None:
-        print(f"Building the synthetic images into {prepared.root} ...", flush=True)
+        print(fitted(f"Building the synthetic images into {prepared.root} ..."), flush=True)
         covid_tfds.Builder(config=prepared.name, data_dir=prepared.root).download_and_prepare()
         prepared = prepared_lib.find(prepared.name, data_dir)
     builder = _builder(prepared, data_dir)
@@ -284,7 +286,7 @@ def _check(name: str, splits: dict[str, Images], class_names: tuple[str, ...]) -
             first = class_names.index(missing[0])
             fewer = f"Give --classes={first}, or add" if first > 1 else "Add"
             raise RunError(
-                f"{name} has no image of {' and '.join(missing)} in {split}. {fewer} images to "
+                f"{name} has no image of {listed(missing)} in {split}. {fewer} images to "
                 "that split."
             )
 

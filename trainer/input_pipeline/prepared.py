@@ -64,8 +64,17 @@ def find(choice: str, data_dir: str) -> Prepared:
 
 
 def root_of(data_dir: str) -> pathlib.Path:
-    """The folder of datasets: the one that is given, or TFDS' own."""
+    """The folder of datasets: the one that is given, or TFDS' own.
+
+    Raises:
+        RunError: It is none of this machine.
+    """
     given = data_dir or os.environ.get("TFDS_DATA_DIR")
+    if given and "://" in given:
+        raise RunError(
+            f"{given} is in a bucket, and a run reads datasets of a folder. Copy or mount it, and "
+            "give that folder as --data_dir."
+        )
     return pathlib.Path(given or "~/tensorflow_datasets").expanduser()
 
 

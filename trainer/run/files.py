@@ -10,11 +10,11 @@ import os
 import pathlib
 import re
 import secrets
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from trainer.run.errors import RunError
+from trainer.run.progress import note
 
 _VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 _UNFINISHED = re.compile(r"\.\d+\.[0-9a-f]{8}\.(.+)")
@@ -36,9 +36,12 @@ def expanded(path: str | os.PathLike) -> str:
         path: As a user wrote it; "" stays "".
 
     Raises:
-        RunError: It names a variable that is not set, or a user that does not exist.
+        RunError: It names a variable that is not set, or a user that does not exist, or it holds a
+            NUL character.
     """
     given = os.path.expanduser(os.fspath(path))
+    if "\0" in given:
+        raise RunError(f"The path {given!r} holds a NUL character. Leave it out.")
     if given.startswith("~"):
         raise RunError(
             f"The path {given} begins with the home folder of {given.split('/')[0][1:]!r}, which "
@@ -180,6 +183,26 @@ def flag_lines(flags: Mapping[str, Any]) -> str:
     return "".join(f"--{name}={value}\n" for name, value in flags.items())
 
 
+def read_json(path: pathlib.Path, *names: str, mend: str) -> dict[str, Any]:
+    """Reads a JSON file that this project wrote and that a user may have edited.
+
+    Args:
+        path: Of the file.
+        names: What it has to hold.
+        mend: What to do with a damaged one, a sentence.
+
+    Raises:
+        DamagedError: It is no JSON object with these names.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        values = None
+    if isinstance(values, dict) and values and values.keys() >= set(names):
+        return values
+    raise DamagedError(f"{path} is damaged: its content is not what was written. {mend}")
+
+
 def write_json(path: str | os.PathLike, values: Any) -> None:
     """Writes JSON that other tools can read, whole: no NaN, no infinity.
 
@@ -224,18 +247,20 @@ def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> Non
         writer.writerows(rows)
 
 
-def try_lock(file: IO, *, shared: bool = False) -> bool | None:
+def try_lock(file: IO, *, shared: bool = False, wait: bool = False) -> bool | None:
     """Locks an open file (flock) until it is closed, if no other process has it.
 
     Args:
         file: An open file.
         shared: Whether others may share it.
+        wait: Whether to wait until no other process has it.
 
     Returns:
         Whether it is locked now; None where its file system has no locks.
     """
     try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        fcntl.flock(file, how if wait else how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
@@ -263,7 +288,4 @@ def _no_locks(file: IO) -> None:
     folder = os.path.dirname(os.path.realpath(f"/proc/self/fd/{file.fileno()}"))
     if folder not in _without_locks:
         _without_locks.add(folder)
-        print(
-            f"The file system of {folder} has no locks: nothing keeps a second process out of it.",
-            file=sys.stderr,
-        )
+        note(f"The file system of {folder} has no locks: nothing keeps a second process out of it.")

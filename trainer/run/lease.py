@@ -25,6 +25,7 @@ from typing import IO, Any, Self
 
 from trainer.run import files
 from trainer.run.errors import ConfigError, RunError
+from trainer.run.progress import note
 
 NAME = ".lock"
 RENEWED_EVERY = 10.0  # seconds
@@ -177,9 +178,12 @@ class Lease:
         self._closed.set()
         self._thread.join()
         _held.discard(self._holder.token)
-        if self._is_ours(_read(self.path)):
-            self.path.unlink(missing_ok=True)
-        self._file.close()
+        # A file that stays is taken over, and its error would hide the one that ended the process.
+        with contextlib.suppress(OSError):
+            if self._is_ours(_read(self.path)):
+                self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def __enter__(self) -> Self:
         """The lease."""
@@ -281,11 +285,10 @@ def _require_left(file: IO[bytes], path: pathlib.Path, *, shared: bool) -> None:
         return
     if holder.is_here():
         raise LockHeldError(path, holder)
-    print(
+    note(
         f"{path.parent} is in use by {holder.text()}. If its lock is not renewed within "
-        f"{SILENCE:.0f} s, the folder is taken over ...",
-        file=sys.stderr, flush=True,
-    )  # fmt: skip
+        f"{SILENCE:.0f} s, the folder is taken over ..."
+    )
     until = time.monotonic() + SILENCE
     over = False
     while not over:

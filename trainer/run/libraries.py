@@ -17,6 +17,7 @@ from trainer.run.progress import note, working
 
 _BACKEND, _LEGACY = "KERAS_BACKEND", "TF_USE_LEGACY_KERAS"
 _CAPS = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")  # would end training and scoring early
+_ENDING = ("XLA_FLAGS", "TF_XLA_FLAGS")  # of an unknown flag in them, XLA says so and ends all
 _NEEDED = {
     "image_data_format": "channels_last",
     "floatx": "float32",
@@ -33,15 +34,24 @@ def heavy_imports() -> Iterator[None]:
     They take seconds, so that a command checks its flags before; and the screen shows why.
 
     Raises:
-        RunError: As for `import_keras`.
+        RunError: As for `import_keras`, or matplotlib can't read its settings.
     """
     new = "keras" not in sys.modules
     with working("loading TensorFlow" if new else ""):
-        prepare_keras()
         # Every training traces functions of its own, which TensorFlow takes for a mistake.
         logging.getLogger("tensorflow").addFilter(_no_retracing)
-        with no_greeting():
-            yield
+        try:
+            prepare_keras()  # Keras imports matplotlib, too
+            with no_greeting():
+                yield
+        except UnicodeDecodeError as error:
+            where = traceback.extract_tb(error.__traceback__)
+            if not any("matplotlib" in frame.filename for frame in where):
+                raise
+            raise RunError(
+                "matplotlib can't read its settings, a file matplotlibrc in this folder, in "
+                f"$MATPLOTLIBRC or in ~/.config/matplotlib ({error}). Mend or remove the file."
+            ) from None
 
 
 def _no_retracing(record: logging.LogRecord) -> bool:
@@ -54,7 +64,8 @@ def no_greeting() -> Iterator[None]:
 
     Errors of Python still come through, and TF_CPP_MIN_LOG_LEVEL=0 shows everything.
     """
-    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3":  # children inherit the 3
+    level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # children inherit the 3
+    if level != "3" or any(os.environ.get(name) for name in _ENDING):
         yield
         return
     try:

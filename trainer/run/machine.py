@@ -29,6 +29,7 @@ _MEND = {
     errno.ENFILE: f"Close other programs, {_AGAIN}.",
     errno.ENAMETOOLONG: "Give a shorter path.",
 }
+_FEWER_FILES = "Remove some (df -i counts them)"
 _OTHERWISE = f"See to it that this can be read and written, {_AGAIN}."
 _MEMORY = (
     "There is not enough memory ({}). Give a smaller --batch_size, --image_size or --head_units, "
@@ -51,13 +52,29 @@ def sentence(error: BaseException) -> str | None:
             Python's that was raised where TensorFlow called it.
     """
     if isinstance(error, OSError) and error.errno != errno.ENOMEM:
-        return _of_system(error.errno, text_of(error))
+        if error.errno == errno.ENOSPC and error.filename and takes_no_file(error.filename):
+            return f"The disk takes no more files ({text_of(error)}). {_FEWER_FILES}, {_AGAIN}."
+        return _of_folder(error) or _of_system(error.errno, text_of(error))
     text = str(error)
     if isinstance(error, (MemoryError, OSError)):
         return _MEMORY.format(_first_line(text) or "no reason is known")
     if isinstance(error, (ImportError, RuntimeError)) and _NO_MEMORY.search(text):
         return _MEMORY.format(_first_line(text))
     return _of_tensorflow(error, text)
+
+
+def _of_folder(error: OSError) -> str | None:
+    """The sentence where what is gone is the folder that relative paths begin in."""
+    if error.errno != errno.ENOENT or os.path.isabs(os.fsdecode(error.filename or "")):
+        return None
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return (
+            "The folder that this command was started in was removed. Change to one that is there, "
+            f"{_AGAIN}."
+        )
+    return None
 
 
 def _of_tensorflow(error: BaseException, text: str) -> str | None:
@@ -105,15 +122,30 @@ def is_full(error: OSError) -> bool:
     return error.errno in _FULL
 
 
+def takes_no_file(path: str | os.PathLike) -> bool:
+    """Whether the disk of a path has as many files as it may (inodes), whatever room it has."""
+    try:
+        usage = os.statvfs(_there(path))
+    except OSError:
+        return False
+    return usage.f_files > 0 and usage.f_favail == 0
+
+
 def free(path: str | os.PathLike) -> int:
     """Bytes that are free on the disk of a path, which need not be there yet.
+
+    Some FUSE mounts give 0 for the size and all that is free, and count as boundless.
 
     Raises:
         OSError: The disk can't be looked at.
     """
-    path = Path(path).absolute()
-    there = next(each for each in (path, *path.parents) if each.exists())
-    return shutil.disk_usage(there).free
+    usage = shutil.disk_usage(_there(path))
+    return usage.free if usage.total else sys.maxsize
+
+
+def _there(path: str | os.PathLike) -> Path:
+    path = Path(os.fsdecode(path)).absolute()
+    return next(each for each in (path, *path.parents) if each.exists())
 
 
 def require_room(path: str | os.PathLike, needed: int, what: str) -> None:

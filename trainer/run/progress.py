@@ -10,6 +10,8 @@ from typing import Any, Self
 
 from tqdm import asyncio, auto, std
 
+from trainer.run.text import WIDTH, wrapped
+
 _STEPS = 10  # plain lines of the whole work
 _PAUSE = 2.0  # seconds at least between two of them
 _SILENCE = 60.0  # seconds after which a plain line is due in any case
@@ -135,13 +137,23 @@ def columns() -> int:
         return 0
 
 
+def fitted(text: str) -> str:
+    """The lines as wide as the terminal; elsewhere, where words are searched for, as they are.
+
+    Args:
+        text: Paragraphs, a line each. A word that is longer than a line (a path) stays whole.
+    """
+    width = min(columns(), WIDTH)
+    return "\n".join(wrapped(each, width=width) for each in text.split("\n")) if width else text
+
+
 def note(line: str) -> None:
-    """Prints a line on stderr, above what `working` draws there.
+    """Prints a line on stderr, `fitted`, above what `working` draws there.
 
     Args:
         line: Without a line break at its end.
     """
-    print((_ERASED if _clocks else "") + line, file=sys.stderr, flush=True)
+    print((_ERASED if _clocks else "") + fitted(line), file=sys.stderr, flush=True)
 
 
 class _PartsBar(std.tqdm):

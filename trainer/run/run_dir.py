@@ -13,6 +13,7 @@ from trainer.run import files, lease, saved_state
 from trainer.run.errors import ConfigError, RunError
 from trainer.run.lease import Lease
 from trainer.run.manifest import CONFIG, FOLDERS, NAME, Identity, Manifest, grown
+from trainer.run.progress import fitted
 from trainer.run.run_folder import RunFolder
 
 __all__ = [
@@ -69,11 +70,12 @@ def nothing_left(folder: RunFolder) -> bool:
         return False
     damaged = folder.damaged()
     if damaged == [saved_state.FILE]:  # nothing else depends on it
-        print(f"{folder.path / damaged[0]} is damaged: the run can't be made longer.", flush=True)
+        line = f"{folder.path / damaged[0]} is damaged: the run can't be made longer."
+        print(fitted(line), flush=True)
     elif damaged:
-        print(f"{', '.join(damaged)} of {folder.path} {_NOT_WHOLE}", flush=True)
+        print(fitted(f"{', '.join(damaged)} of {folder.path} {_NOT_WHOLE}"), flush=True)
         return False
-    print(f"{folder.path} holds this run, and it has ended. --overwrite begins it again.")
+    print(fitted(f"{folder.path} holds this run, and it has ended. --overwrite begins it again."))
     return True
 
 

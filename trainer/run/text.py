@@ -57,6 +57,20 @@ def shortened(name: str, most: int = 16) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
+def short_names(names: Sequence[str], most: int = 16) -> list[str]:
+    """`shortened` names; those that would be equal end in their number among all, from 1."""
+    cut = [shortened(name, most) for name in names]
+    return [
+        each if cut.count(each) == 1 else f"{each[: most - 1 - len(str(i))]}…{i}"
+        for i, each in enumerate(cut, 1)
+    ]
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
 def counted(n: int, noun: str, plural: str = "") -> str:
     """`1 image`, `2 images`; `plural` where it is not the noun and an s."""
     return f"{n} {noun if n == 1 else plural or f'{noun}s'}"

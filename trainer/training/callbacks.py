@@ -13,8 +13,7 @@ from trainer.evaluation import article, plots
 from trainer.input_pipeline.plan import Plan
 from trainer.run import machine
 from trainer.run.files import write_csv
-from trainer.run.progress import progress
-from trainer.run.text import wrapped
+from trainer.run.progress import fitted, progress
 from trainer.training.training import Training
 from trainer.training.validation import Validation
 
@@ -153,7 +152,7 @@ class Progress(keras.callbacks.Callback):
             f"{waited:.0%} of the time."
         )
         much = waited > _MUCH_WAITING and lost > _LONG_WAITING
-        return wrapped(f"{line} {self._advice(self._phase)}" if much else line)
+        return fitted(f"{line} {self._advice(self._phase)}" if much else line)
 
 
 class History(keras.callbacks.Callback):

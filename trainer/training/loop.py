@@ -195,5 +195,5 @@ def _require_moved(model: keras.Model, begun: list[int], phase: str) -> None:
     if still:
         raise RunError(
             f"The phase {phase} left {', '.join(still[:4])} as it was. Raise its learning rate, or "
-            "lower it if the loss in history.csv is not finite."
+            "lower it if the loss in history.csv is huge or not finite."
         )

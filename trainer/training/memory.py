@@ -10,6 +10,7 @@ from trainer.config import Config
 from trainer.input_pipeline import fill
 from trainer.model import vgg16
 from trainer.run.errors import RunError
+from trainer.run.text import counted
 
 _FLOAT32, _SMALLEST = 4, 2  # bytes of a number: of weights, and of activations in any precision
 _MOMENTS = {"adam": 2, "sgd": 1}  # numbers that the optimizer keeps of each weight
@@ -51,7 +52,7 @@ def require_batch(config: Config, images: int) -> None:
         of_one += convolutions * numbers
     _require(
         count * of_one * _SMALLEST,
-        f"A batch of {count} images (--batch_size={config.batch_size}) takes",
+        f"A batch of {counted(count, 'image')} (--batch_size={config.batch_size}) takes",
         f" of activations at --image_size={config.image_size}",
         "Lower --batch_size or --image_size, or train fewer blocks (--fine_tune_from).",
     )

@@ -23,6 +23,7 @@ from trainer.model.precision import Precision
 from trainer.model.weights import Weights
 from trainer.run import run_dir
 from trainer.run.errors import RunError
+from trainer.run.progress import fitted
 from trainer.training import memory
 
 # `fill.Computing` of the networks of a config, which a process elsewhere can build.
@@ -91,27 +92,26 @@ def set_up(
         tf.config.experimental.enable_op_determinism()
     name = began["config"]["dataset"] if began else config.dataset
     dataset = dataset_lib.open_dataset(name, config.data_dir, config.classes)
-    print(f"Dataset {dataset.name}.")
+    print(fitted(f"Dataset {dataset.name}."))
     searched = (origin.get("hparams") or {}).get("dataset_fingerprint", dataset.fingerprint)
     if searched != dataset.fingerprint:
-        print("The search of --hparams saw other images than these; its values may not suit them.")
+        line = "The search of --hparams saw other images than these; its values may not suit them."
+        print(fitted(line))
     config = dataclasses.replace(config, dataset=dataset.name.split("/")[1])
     chosen = _precision(config, began)
-    print(f"Precision {chosen.policy}: {chosen.reason}.")
+    print(fitted(f"Precision {chosen.policy}: {chosen.reason}."))
     keras.config.set_dtype_policy(chosen.policy)
     cache_dir = cache_folder(config.cache_dir)
     weights = weights_lib.vgg16_weights(config.weights, cache_dir)
-    print(f"Weights: {weights.source}.", flush=True)
+    print(fitted(f"Weights: {weights.source}."), flush=True)
     ranges = config.augmentation_ranges
     if ranges is not None and (ranges.flip_x or ranges.flip_y):
-        print(
-            f"Augmentation {config.augmentation} flips images, so that hearts change sides. "
-            "radiograph does not."
-        )
+        line = f"Augmentation {config.augmentation} flips images, so that hearts change sides."
+        print(fitted(f"{line} radiograph does not."))
     if began:
         _require_same(began, dataset.fingerprint, weights.sha256)
     if old := cache_folders.old_release(cache_dir):
-        print(old)
+        print(fitted(old))
     origin = _origin(config, dataset, chosen, weights, origin)
     with contextlib.ExitStack() as closed:
         opened = closed.enter_context(contextlib.closing(stages.OpenStages(cache_dir)))
@@ -120,8 +120,8 @@ def set_up(
         cache_squares(config, dataset, read, opened, sizes)
         if config.normalization != "imagenet":
             squares = setup.squares(dataset.splits["train"], config.image_size)[..., 0]
-            fitted = normalization.fit(config.normalization, squares)
-            setup = dataclasses.replace(setup, normalization=fitted)
+            normalizer = normalization.fit(config.normalization, squares)
+            setup = dataclasses.replace(setup, normalization=normalizer)
         closed.pop_all()  # all went well: the caller closes it
     return setup
 
@@ -147,7 +147,8 @@ def _require_same(began: Mapping[str, Any], fingerprint: str, weights: str) -> N
     packages = run_dir.provenance()["packages"]
     changed = [name for name, version in packages.items() if began["packages"][name] != version]
     if changed:
-        print(f"Since the run began, {', '.join(changed)} changed: what follows may differ a bit.")
+        line = f"Since the run began, {', '.join(changed)} changed: what follows may differ a bit."
+        print(fitted(line))
 
 
 def square_stages(config: Config, sizes: Collection[int] = ()) -> list[stages.Stage]:

@@ -22,7 +22,7 @@ from trainer.model import replicas
 from trainer.model.chains import make_chains
 from trainer.model.networks import Networks, build, build_heads
 from trainer.run import command, machine
-from trainer.run.text import wrapped
+from trainer.run.progress import fitted
 from trainer.training import memory
 from trainer.training.setup import Setup
 from trainer.training.steps import Steps
@@ -95,8 +95,8 @@ class Training:
         memory.require_pass(config, max((each.missing for each in self.plan.fills), default=0))
         if not quiet:
             if self._devices > 1:
-                print(replicas.describe(self.networks.trained, config.batch_size))
-            print(describe(self.plan, config, self.images), flush=True)
+                print(fitted(replicas.describe(self.networks.trained, config.batch_size)))
+            print(fitted(describe(self.plan, config, self.images)), flush=True)
         compute = elsewhere and functools.partial(elsewhere, config)
         fill(self.plan, self.images, self._opened, on_progress, compute, self._devices)
         self.train_at = np.arange(len(self.images[train]))
@@ -329,10 +329,8 @@ def describe(plan: Plan, config: Config, images: Mapping[str, Images]) -> str:
     if plan.rejected_bytes:
         free = machine.free(cache_folder(config.cache_dir))
         lines.append(
-            wrapped(
-                f"{machine.size(plan.rejected_bytes)} of activations do not fit into the cache "
-                f"(--cache_gib={config.cache_gib:g}, and {machine.size(free)} free on its disk): "
-                "where they are missing, every epoch passes the whole network."
-            )
+            f"{machine.size(plan.rejected_bytes)} of activations do not fit into the cache "
+            f"(--cache_gib={config.cache_gib:g}, and {machine.size(free)} free on its disk): "
+            "where they are missing, every epoch passes the whole network."
         )
     return "\n".join(lines)

@@ -3,7 +3,7 @@
 import pytest
 
 from trainer.evaluation import history
-from trainer.run.files import write_csv
+from trainer.run.files import DamagedError, write_csv
 
 
 def test_numbers_come_back_as_they_were(tmp_path):
@@ -14,6 +14,15 @@ def test_numbers_come_back_as_they_were(tmp_path):
     write_csv(tmp_path / "history.csv", rows)
     assert history.read(tmp_path / "history.csv") == rows
     assert history.best_epoch(rows) == 2
+
+
+@pytest.mark.parametrize(
+    "content", [b"epoch\nx\n", b"epoch,\xff\n1,2\n", b"epoch\n1,2,3\n", b"epoch,loss\n1,0.5.5\n"]
+)
+def test_a_damaged_file_is_a_sentence(tmp_path, content):
+    (tmp_path / "history.csv").write_bytes(content)
+    with pytest.raises(DamagedError, match=r"history\.csv is damaged"):
+        history.read(tmp_path / "history.csv")
 
 
 def test_a_run_that_did_not_end_has_no_best_epoch(tmp_path):

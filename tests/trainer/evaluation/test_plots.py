@@ -1,5 +1,6 @@
 """The claims of the plots: whole PNGs, no text over another, words for what a colour shows."""
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -191,3 +192,10 @@ def test_all_plots_of_a_run_come_from_its_folder(tmp_path):
     for path in (tmp_path / "plots").iterdir():
         with Image.open(path) as image:
             image.load()
+
+
+def test_settings_of_the_user_change_no_plot():
+    wanted = plots.confusion_figure([[1, 0], [0, 1]], NAMES[:2], title=TITLE)
+    with matplotlib.rc_context({"text.usetex": True, "font.size": 40, "savefig.dpi": 90_000}):
+        again = plots.confusion_figure([[1, 0], [0, 1]], NAMES[:2], title=TITLE)
+    np.testing.assert_array_equal(again, wanted)

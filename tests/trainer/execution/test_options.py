@@ -64,3 +64,9 @@ def test_flags_and_connecting_import_neither_tensorflow_nor_ray():
         "assert not {'ray', 'tensorflow', 'keras'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("value", [1.5, "x", None, True])
+def test_a_number_from_python_is_checked_as_one_of_a_flag(value):
+    with pytest.raises(ConfigError, match=r"--workers is .*\. Give a whole number"):
+        Options(workers=value)

@@ -273,12 +273,16 @@ def test_clear_removes_all_but_what_is_in_use_and_the_old_release_too(tmp_path, 
     assert message.startswith(f"{tmp_path / 'features'} holds 3.0 MiB of release 1.0.0, ")
     assert "python -m trainer.features --clear" in message
     (tmp_path / "weights.h5").touch()
+    for of_user in (tmp_path / "stages" / "base_run", tmp_path / "features" / "abc"):
+        of_user.mkdir()
+        (of_user / "model.keras").touch()
     freed = sum(sizes(tmp_path)[name] for name in "bc") + 3 * 2**20
     with CachedRows(tmp_path, spec_of("a")):
         assert cache_folders.clear(tmp_path) == (freed, [three[0]])
     assert cache_folders.old_release(tmp_path) is None
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["stages", "weights.h5"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["features", "stages", "weights.h5"]
     assert set(sizes(tmp_path)) == {"a"}
+    assert len(list(tmp_path.rglob("model.keras"))) == 2  # a user's are left alone
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path) -> None:

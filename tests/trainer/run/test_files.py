@@ -228,3 +228,12 @@ def test_a_path_that_can_not_be_expanded_makes_no_strange_folder(path, message, 
     with pytest.raises(RunError) as refused:
         files.expanded(path)
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"b": 1}', b"\xff", b"[" * 10**5])
+def test_json_that_is_not_what_was_written_is_a_sentence(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(files.DamagedError, match=r"a\.json is damaged: .* written\. Remove it\.$"):
+        files.read_json(tmp_path / "a.json", "a", mend="Remove it.")
+    files.write_json(tmp_path / "a.json", {"a": 1})
+    assert files.read_json(tmp_path / "a.json", "a", mend="Remove it.") == {"a": 1}

@@ -1,5 +1,6 @@
 """One process has a folder: who is kept out, and when a folder is taken over."""
 
+import errno
 import json
 import os
 import pathlib
@@ -278,6 +279,24 @@ def test_a_lease_whose_file_was_removed_is_lost(tmp_path):
         with Lease(tmp_path) as other:
             ours.close()
             other.check()
+
+
+def test_a_file_that_can_not_be_removed_hides_no_error_and_keeps_nobody_out(tmp_path, monkeypatch):
+    """As on a disk that became read-only."""
+
+    def unlink(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with (
+        monkeypatch.context() as patched,
+        pytest.raises(RunError, match="what is saved"),
+        Lease(tmp_path),
+    ):
+        patched.setattr(os, "unlink", unlink)
+        raise RunError("what is saved")
+    assert (tmp_path / NAME).exists()
+    with Lease(tmp_path) as other:
+        other.check()
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"pid": 1}', "years of work", "\xff"])

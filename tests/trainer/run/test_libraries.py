@@ -6,9 +6,11 @@ import subprocess
 import sys
 
 import keras
+import matplotlib
 import pytest
 
 from trainer.run import libraries
+from trainer.run.errors import RunError
 
 # A command that trains: what it sees of Keras, and one prediction, on the last line.
 COMMAND = """
@@ -78,6 +80,16 @@ def test_settings_that_keras_can_not_use_are_a_sentence(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_settings_that_matplotlib_can_not_read_are_a_sentence(tmp_path):
+    """They are read when it is imported; here they are read again."""
+    (tmp_path / "matplotlibrc").write_bytes(b"font.size: 9\n\xff\n")
+    with (
+        pytest.raises(RunError, match=r"matplotlib can't read its settings, .* Mend or remove"),
+        libraries.heavy_imports(),
+    ):
+        matplotlib.rc_file(tmp_path / "matplotlibrc")
+
+
 def test_keras_on_another_backend_in_this_process_is_a_sentence(monkeypatch):
     """As in a notebook that has imported it before; here it is on TensorFlow."""
     monkeypatch.setattr(keras.config, "backend", lambda: "jax")
@@ -112,7 +124,11 @@ def test_a_greeting_is_dropped_and_an_error_is_not(tmp_path):
         "with libraries.no_greeting():\n    os.write(2, b'greeting')\n    1 / 0"
     )
     level = {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    for environment, shown in ((level, False), ({"TF_CPP_MIN_LOG_LEVEL": "0"}, True)):
+    for environment, shown in (
+        (level, False),
+        ({"TF_CPP_MIN_LOG_LEVEL": "0"}, True),
+        ({**level, "TF_XLA_FLAGS": "--unknown"}, True),  # which ends the process with a line there
+    ):
         done = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, check=False,
             env={**os.environ, **environment},

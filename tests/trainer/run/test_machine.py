@@ -2,10 +2,14 @@
 
 import errno
 import os
+import re
+import shutil
 
 import pytest
 
 from tests.helpers.machines import largest_file, small_disk
+from trainer.input_pipeline import cache_files, cache_folders
+from trainer.input_pipeline.cache import CachedRows, Spec
 from trainer.run import files, machine
 from trainer.run.errors import RunError
 
@@ -85,6 +89,13 @@ def test_what_has_no_room_is_refused_with_the_numbers(tmp_path):
     )
 
 
+def test_a_disk_that_gives_no_size_is_not_taken_for_a_full_one(tmp_path, monkeypatch):
+    """As FUSE mounts without an answer to `statvfs`."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 0))
+    machine.require_room(tmp_path, 2**40, "its network")
+    assert cache_folders.make_room(tmp_path, 2**40, 2**41)
+
+
 def test_a_file_over_the_limit_of_the_process_is_refused_with_the_numbers(tmp_path):
     machine.require_file(tmp_path, 2**40)
     with largest_file(2**20), pytest.raises(RunError, match=r"needs 3.0 MiB, .* write 1.0"):
@@ -110,6 +121,34 @@ def test_a_disk_that_fills_up_leaves_the_file_before_and_nothing_beside_it(tmp_p
         assert error.value.errno == errno.ENOSPC
         assert [each.name for each in disk.iterdir()] == ["a.json"]
         assert (disk / "a.json").read_text() == "[\n 1\n]\n"
+
+
+def test_a_disk_that_takes_no_more_files_is_not_called_full(tmp_path):
+    with small_disk(tmp_path / "disk", 10, files=2) as disk:
+        (disk / "a").touch()
+        with pytest.raises(OSError) as error:
+            files.write_json(disk / "b.json", [1])
+        path = re.escape(str(disk / "b.json"))
+        assert re.fullmatch(
+            rf"The disk takes no more files \(.*: {path}\). Remove some \(df -i counts them\), "
+            "then give the same command again.",
+            machine.sentence(error.value),
+        )
+        with pytest.raises(cache_files.CacheError, match="takes no more files"):
+            CachedRows(disk, Spec("square", (4,), "uint8", {}))
+
+
+def test_the_folder_of_the_command_is_named_where_it_is_what_is_gone(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for path in ("a", ""):
+        with pytest.raises(OSError) as error:
+            open(path).close() if path else os.getcwd()
+        assert "started in was removed. Change to one" in machine.sentence(error.value)
+    with pytest.raises(OSError) as error:
+        open(tmp_path / "b").close()
+    assert f"No such file or directory: {tmp_path / 'b'}" in machine.sentence(error.value)
 
 
 def test_what_a_run_can_do_without_costs_a_line(capsys):

@@ -56,6 +56,19 @@ def test_a_full_device_for_errors_leaves_the_status_and_the_sentence():
     assert shell("raise command.RunError('a')", "{} > /dev/full 2>&1").returncode == 1
 
 
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_reader_that_is_gone_is_status_1(stream):
+    body = f"""
+import os
+read, write = os.pipe()
+os.close(read)
+os.dup2(write, sys.{stream}.fileno())
+print("a", file=sys.{stream}, flush=True)
+"""
+    done = shell(body)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
+
+
 def test_missing_memory_is_a_sentence():
     done = shell("print(len(bytearray(10**10)))", "ulimit -v 1000000; {}")
     assert done.returncode == 1

@@ -230,6 +230,34 @@ def test_a_clock_is_no_wider_than_the_terminal():
     assert "loading TensorF" in shown and "loading TensorFlow" not in drawn
 
 
+# Paragraphs
+
+
+FITTED = """
+import sys
+from trainer.run.progress import fitted, note
+print(fitted("runs/a holds this run, and it has ended.\\n--overwrite"), file=sys.stderr)
+note("a second process has this folder, and waits")
+"""
+
+
+@pytest.mark.parametrize("columns", [24, 60])
+def test_a_paragraph_is_no_wider_than_the_terminal(columns):
+    shown = on_a_terminal(columns, FITTED).decode().split("\r\n")
+    assert max(map(len, shown)) <= columns
+    assert " ".join(shown).startswith("runs/a holds this run, and it has ended. --overwrite a sec")
+
+
+def test_a_paragraph_in_a_file_is_one_line():
+    done = subprocess.run([sys.executable, "-c", FITTED], capture_output=True, text=True)
+    assert done.stderr.split("\n") == [
+        "runs/a holds this run, and it has ended.",
+        "--overwrite",
+        "a second process has this folder, and waits",
+        "",
+    ]
+
+
 def test_no_label_is_no_work(capsys):
     with progress_lib.working(""):
         pass

@@ -1,6 +1,16 @@
 """The claims of the text on the screen: columns stand in line, a score has one format."""
 
-from trainer.run.text import counted, estimate, number, score, shortened, table, wrapped
+from trainer.run.text import (
+    counted,
+    estimate,
+    listed,
+    number,
+    score,
+    short_names,
+    shortened,
+    table,
+    wrapped,
+)
 
 E = {"value": 0.8384, "low": 0.802, "high": 0.8719}
 
@@ -25,6 +35,11 @@ def test_a_score_has_one_format():
 def test_names_and_paragraphs_are_brought_to_the_width_of_a_terminal():
     assert shortened("pneumonia, viral", 16) == "pneumonia, viral"
     assert shortened("pneumonia, viral", 9) == "pneumoni…"
+    long = ["viral", "pneumonia_viral_left", "pneumonia_viral_right"]
+    assert short_names(long) == ["viral", "pneumonia_vira…2", "pneumonia_vira…3"]
+    assert short_names(["viral", "viral, left"], 9) == ["viral", "viral, l…"]
+    lists = (["a"], ["a", "b"], ["a", "b", "c"])
+    assert [listed(each) for each in lists] == ["a", "a and b", "a, b and c"]
     assert counted(1, "image") == "1 image"
     assert counted(0, "class", "classes") == "0 classes"
     path = "/a" * 60

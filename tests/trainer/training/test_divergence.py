@@ -169,6 +169,7 @@ def test_an_epoch_that_never_ended_leaves_nothing(ready, monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_that_diverged_is_opened_with_its_best_epoch(data_dir, tmp_path):
     config = trainings.quick(data_dir, epochs=3)
     with pytest.raises(api.RunError, match=r"In epoch 3, step 1 of 5"):
