@@ -76,7 +76,7 @@ def require_for_runs(config: Config, path: Path, count: int) -> None:
     """
     ended = state_bytes(config) + network_bytes(config) + _rest(config)
     needed = ended * (count - 1) + run_bytes(config) if count else 0
-    _require(path, needed, config)
+    _require(path, needed, config, count)
 
 
 def require_for_folds(config: Config, path: Path) -> None:
@@ -92,9 +92,10 @@ def require_for_folds(config: Config, path: Path) -> None:
     machine.require_room(path, fold_bytes(config) + _REST, "its folds' saved states and tables")
 
 
-def _require(path: Path, needed: int, config: Config) -> None:
+def _require(path: Path, needed: int, config: Config, runs: int = 1) -> None:
     what = (
-        f"its network ({machine.size(network_bytes(config))}), its saved states "
+        f"{'its network' if runs == 1 else f'{runs} networks'} "
+        f"({machine.size(network_bytes(config))}{'' if runs == 1 else ' each'}), saved states "
         f"({machine.size(state_bytes(config))} each), plots and tables"
     )
     machine.require_room(path, needed, what)

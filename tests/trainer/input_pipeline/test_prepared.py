@@ -40,8 +40,10 @@ def test_looking_for_a_dataset_imports_nothing_heavy():
 
 
 def test_the_usual_folder_is_that_of_tfds(monkeypatch, tmp_path):
-    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    # TFDS looks at the variable once, when it is imported.
     assert str(prepared.root_of("")) == os.path.expanduser(tfds.core.constants.DATA_DIR)
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    assert prepared.root_of("") == pathlib.Path("~/tensorflow_datasets").expanduser()
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     assert prepared.root_of("") == tmp_path
     assert prepared.root_of("/else") == pathlib.Path("/else")
