@@ -304,7 +304,7 @@ def test_a_process_that_is_killed_goes_on(signal_, data_dir, tmp_path):
     command = [*COMMAND, *flags, f"--search_dir={tmp_path / 'search'}"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
-        if line.startswith("trial 0001"):
+        if "trial 0001" in line:
             os.kill(process.pid, signal_)
             break
     process.stdout.read()

@@ -162,7 +162,7 @@ def test_a_wrong_token_is_refused_with_one_sentence(nodes, environment):
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=HUNG,
         env=os.environ | environment,
     )  # fmt: skip
-    assert done.stderr == ""
+    assert done.stderr.splitlines() == ["joining the cluster ...", "leaving the cluster ..."]
     expected = f"The cluster at --cluster={nodes.address} refuses this user's token. "
     assert done.stdout.startswith(expected)
 
