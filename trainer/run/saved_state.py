@@ -66,9 +66,11 @@ def read(path: pathlib.Path) -> SavedState | None:
     Raises:
         files.DamagedError: A bit of it changed.
     """
-    if not path.exists():
+    try:
+        sealed = files.read_sealed(path)
+    except FileNotFoundError:  # also of a fold that ended this very moment
         return None
-    with np.load(io.BytesIO(files.read_sealed(path))) as stored:
+    with np.load(io.BytesIO(sealed)) as stored:
         arrays = {name: stored[name] for name in stored.files}
     return SavedState(json.loads(arrays.pop(_VALUES).tobytes()), arrays)
 
