@@ -129,8 +129,8 @@ def text(compared: dict[str, Any]) -> str:
         shown = [estimate(baseline["balanced_accuracy"]), number(baseline["sd"])]
         rows.append([f"  shortcut baseline, {label}", *shown])
     lines = ["", table(rows), f"  (95 % intervals over patient groups, {n})"]
-    shortcuts = {k: v["balanced_accuracy"] for k, v in compared["shortcut_baseline"].items()}
-    lines += not_above_baseline(compared["best"]["balanced_accuracy"], shortcuts)
+    best = compared["best"]["balanced_accuracy"]
+    lines += not_above_baseline(best, compared["shortcut_baseline"])
     if compared["same"]:
         lines.append("  The best trial is that of the defaults.")
     elif difference["high"] < 0:

@@ -252,7 +252,9 @@ def leaderboard(
         rows_ = [[name.replace("_", " "), text.estimate(of)] for name, of in shortcuts.items()]
         lines.append("shortcut baseline, balanced accuracy on the same images")
         lines.append(text.table(rows_, align="<<", indent=2))
-        lines += not_above_baseline({"value": order[0]["val_balanced_accuracy"]}, shortcuts)
+        best = {"value": order[0]["val_balanced_accuracy"]}
+        baselines = {name: {"balanced_accuracy": of} for name, of in shortcuts.items()}
+        lines += not_above_baseline(best, baselines)
     return "\n".join(lines)
 
 

@@ -238,7 +238,7 @@ def paired_difference(
     peers: np.ndarray,
     *,
     seed: int = 0,
-    resamples: int = 2000,
+    resamples: int = RESAMPLES,
 ) -> dict:
     """Balanced accuracy of one classifier less another's on the same images, with its interval.
 

@@ -15,7 +15,7 @@ from sklearn.metrics import confusion_matrix, recall_score
 
 from trainer.evaluation import article, history, images_used
 from trainer.evaluation.confounding import confounding
-from trainer.evaluation.intervals import SMALLEST_PROBABILITY, estimates, wilson
+from trainer.evaluation.intervals import RESAMPLES, SMALLEST_PROBABILITY, estimates, wilson
 from trainer.evaluation.predictions import Predictions, read
 from trainer.run.files import write_json
 
@@ -30,7 +30,7 @@ _COPIED = (
 BASELINED = ("validation", "test")  # the splits that have a shortcut baseline
 
 
-def score(predictions: Predictions, *, seed: int = 0, resamples: int = 2000) -> dict[str, Any]:
+def score(predictions: Predictions, *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Any]:
     """All numbers of a table of predictions, ready for JSON.
 
     Every estimate E is {"value", "low", "high", "n", "interval"}: n counts the images of its
@@ -57,7 +57,7 @@ def score(predictions: Predictions, *, seed: int = 0, resamples: int = 2000) -> 
         ValueError: `resamples` is below 1.
     """
     if resamples < 1:
-        raise ValueError(f"resamples is {resamples}. Pass at least 1; 2000 is the default.")
+        raise ValueError(f"resamples is {resamples}. Pass at least 1; {RESAMPLES} is the default.")
     labels, names = predictions.labels, predictions.class_names
     groups = np.unique(np.asarray(predictions.groups), return_inverse=True)[1]
     patients = np.unique(np.asarray(predictions.patients), return_inverse=True)[1]

@@ -96,8 +96,9 @@ def _classes(test: Mapping[str, Any]) -> str:
 def _warnings(metrics: Mapping[str, Any]) -> Iterator[str]:
     test = metrics["splits"]["test"]
     for split, each in metrics["splits"].items():
-        shortcuts = {key: of["balanced_accuracy"] for key, of in each["shortcut_baseline"].items()}
-        yield from not_above_baseline(each["balanced_accuracy"], shortcuts, where=split)
+        yield from not_above_baseline(
+            each["balanced_accuracy"], each["shortcut_baseline"], where=split
+        )
     if metrics["dataset"]["planted_shortcut"]:
         yield from _planted(metrics)
     if metrics["confounding"]["confounded"]:
@@ -186,14 +187,15 @@ def not_above_baseline(
 
     Args:
         network: Its balanced accuracy, an estimate with "value".
-        shortcuts: The baselines' by their names, on the same images.
+        shortcuts: By name, each with its `balanced_accuracy` on the same images.
         where: The images, for the line, if it does not stand below their name.
     """
     for key, words in _SEES.items():
-        if network["value"] <= shortcuts[key]["value"]:
+        value = shortcuts[key]["balanced_accuracy"]["value"]
+        if network["value"] <= value:
             yield wrapped(
                 f"NOT ABOVE THE SHORTCUT BASELINE{where and f' on {where}'}: balanced accuracy "
-                f"{number(network['value'])} against {number(shortcuts[key]['value'])} for a "
+                f"{number(network['value'])} against {number(value)} for a "
                 f"linear model that {words} the lungs.",
                 indent=2,
             )
@@ -220,9 +222,7 @@ def cross_validation_summary(metrics: Mapping[str, Any], run_dir: pathlib.Path) 
         of = shortcuts[key]
         shown = map(number, (of["mean"], of["sd"], min(of["values"])))
         rows.append([f"  {label}", estimate(of["balanced_accuracy"]), *shown])
-    warnings = not_above_baseline(
-        pooled, {key: each["balanced_accuracy"] for key, each in shortcuts.items()}
-    )
+    warnings = not_above_baseline(pooled, shortcuts)
     explained = wrapped(f"  {_EXPLAINED} It has the folds of the first repeat.", indent=2)
     parts = [
         _heading(metrics["dataset"], how),

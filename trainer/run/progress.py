@@ -68,9 +68,26 @@ def working(label: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _clock(label: str) -> Iterator[None]:
-    """A line with the seconds so far, redrawn by a thread, since the work may be one long call."""
+def _ticking(draw: Callable[[], Any]) -> Iterator[None]:
+    """Calls a function again and again meanwhile, in a thread, since the work may be one call."""
     ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(_TICK):
+            draw()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def _clock(label: str) -> Iterator[None]:
+    """A line with the seconds so far."""
     # A descriptor of its own: stderr leads nowhere while TensorFlow is imported.
     terminal = os.dup(sys.stderr.fileno())
 
@@ -79,21 +96,14 @@ def _clock(label: str) -> Iterator[None]:
             room = os.get_terminal_size(terminal).columns - 1
             os.write(terminal, f"{_ERASED}{line[:room]}".encode())
 
-    def run() -> None:
-        begun = time.monotonic()
-        while not ended.wait(_TICK):
-            draw(f"{label} ... {time.monotonic() - begun:.0f} s")
-
     global _clocks
     _clocks += 1
+    begun = time.monotonic()
     draw(f"{label} ...")
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
     try:
-        yield
+        with _ticking(lambda: draw(f"{label} ... {time.monotonic() - begun:.0f} s")):
+            yield
     finally:
-        ended.set()
-        thread.join()
         draw("")
         _clocks -= 1
         os.close(terminal)
@@ -204,14 +214,9 @@ class Bar:
             dynamic_ncols=True,
             disable=nothing,
         )
-        self._ended = threading.Event()
+        self._redrawn = contextlib.ExitStack()
         if not nothing:
-            threading.Thread(target=self._tick, daemon=True).start()
-
-    def _tick(self) -> None:
-        """Redraws the bar, since a unit may take long."""
-        while not self._ended.wait(_TICK):
-            self._bar.refresh()
+            self._redrawn.enter_context(_ticking(self._bar.refresh))
 
     def update(self, n: int) -> None:
         """Counts `n` units more."""
@@ -235,7 +240,7 @@ class Bar:
 
     def __exit__(self, *_: object) -> None:
         """Leaves the bar on the screen as it is."""
-        self._ended.set()
+        self._redrawn.close()
         self._bar.close()
 
 

@@ -1,6 +1,5 @@
 """The best epoch, and states: when they are saved, what of them is restored."""
 
-import contextlib
 import dataclasses
 import types
 
@@ -22,15 +21,6 @@ from trainer.training.loop import train_phases
 def training():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     return types.SimpleNamespace(trained_part=model)
-
-
-@pytest.fixture
-def ready(data_dir):
-    """Trainings of the tiny network, closed at the end."""
-    with contextlib.ExitStack() as opened:
-        yield lambda **changes: opened.enter_context(
-            trainings.training(trainings.quick(data_dir, **changes))
-        )
 
 
 def logs(loss: float, accuracy: float) -> dict[str, float]:

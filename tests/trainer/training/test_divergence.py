@@ -1,6 +1,5 @@
 """A training whose loss is not finite ends there, keeps what was good, and names the images."""
 
-import contextlib
 import re
 
 import keras
@@ -20,15 +19,6 @@ from trainer.training.steps import Steps
 from trainer.training.validation import Validation
 
 STEPS = 5  # of an epoch: 68 images by 16
-
-
-@pytest.fixture
-def ready(data_dir):
-    """Trainings of the tiny network, closed at the end."""
-    with contextlib.ExitStack() as opened:
-        yield lambda **changes: opened.enter_context(
-            trainings.training(trainings.quick(data_dir, **changes))
-        )
 
 
 class Breaks(keras.callbacks.Callback):

@@ -1,7 +1,5 @@
 """The loop: phases, the best epoch, errors, and users' Keras callbacks as under `fit`."""
 
-import contextlib
-
 import keras
 import numpy as np
 import pytest
@@ -10,15 +8,6 @@ from tests.helpers import trainings
 from trainer.evaluation import metrics
 from trainer.run.errors import DivergedError, RunError
 from trainer.training.loop import train_phases
-
-
-@pytest.fixture
-def ready(data_dir):
-    """Trainings of the tiny network, closed at the end."""
-    with contextlib.ExitStack() as opened:
-        yield lambda **changes: opened.enter_context(
-            trainings.training(trainings.quick(data_dir, **changes))
-        )
 
 
 def scripted(*scores: tuple[float, float]):

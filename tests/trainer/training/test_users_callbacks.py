@@ -1,7 +1,5 @@
 """Users' own Keras callbacks run in the loop as they do under `fit`."""
 
-import contextlib
-
 import keras
 import numpy as np
 import pytest
@@ -11,15 +9,6 @@ from tests.helpers import trainings
 from trainer.training.loop import train_phases
 
 STEPS = 5  # of an epoch: 68 images by 16
-
-
-@pytest.fixture
-def ready(data_dir):
-    """Trainings of the tiny network, closed at the end."""
-    with contextlib.ExitStack() as opened:
-        yield lambda **changes: opened.enter_context(
-            trainings.training(trainings.quick(data_dir, **changes))
-        )
 
 
 def losses(*values: float):
