@@ -3,21 +3,18 @@
 Imports neither TensorFlow nor the dataset, so that `--helpshort` answers at once.
 """
 
-import contextlib
 import dataclasses
 import functools
 import math
 import numbers
-import os
 import pathlib
 import re
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from trainer.augmentation import presets
 from trainer.run.errors import ConfigError, RunError
 from trainer.run.files import expanded, flag_lines, read_json
-from trainer.run.text import shortened
+from trainer.run.records import Bounds, convert, require
 
 BLOCKS = ("block1", "block2", "block3", "block4", "block5")
 NORMALIZATIONS = ("imagenet", "featurewise", "zca")
@@ -58,13 +55,6 @@ class Phase:
         return f"{frozen[-1]}_pool" if frozen else None
 
 
-class Bounds(NamedTuple):
-    """The values that a field may have: in words, and as a test."""
-
-    text: str
-    hold: Callable[[Any], bool]
-
-
 def _option(
     group: str,
     default: Any,
@@ -87,7 +77,6 @@ def _is_augmentation(flag: str) -> bool:
     return True
 
 
-_LONGEST = 60  # letters of a value in a message
 _MOST = 1_000_000  # of what is counted: numbers beyond are slips, and some no tensor can hold
 _COUNT = Bounds(f"1 to {_MOST}", lambda n: 1 <= n <= _MOST)
 _RATE = Bounds("above 0, at most 1", lambda share: 0 < share <= 1)
@@ -235,9 +224,9 @@ class Config:
             value = getattr(self, field.name)
             choices, bounds = field.metadata["choices"], field.metadata["bounds"]
             if choices:
-                _require(value in choices, field.name, value, "one of " + ", ".join(choices))
+                require(value in choices, field.name, value, "one of " + ", ".join(choices))
             if bounds:
-                _require(bounds.hold(value), field.name, value, bounds.text)
+                require(bounds.hold(value), field.name, value, bounds.text)
         for name in PATHS:
             self._expand(name)
         self._check_together()
@@ -328,7 +317,7 @@ def check_folds(config: Config, folds: int, repeats: int) -> None:
     for name, value, least in (("folds", folds, 2), ("repeats", repeats, 1)):
         whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
         holds = whole and least <= value <= 1000
-        _require(holds, name, value, f"{least} to 1000")
+        require(holds, name, value, f"{least} to 1000")
     for name, why in (
         ("early_stopping", "a fold would choose the epoch that it scores"),
         ("as_published", "the article had no folds"),
@@ -345,42 +334,3 @@ def check_folds(config: Config, folds: int, repeats: int) -> None:
 def cache_folder(cache_dir: str) -> pathlib.Path:
     """The folder that `--cache_dir` names, or the default."""
     return pathlib.Path(expanded(cache_dir or "~/.cache/covid_tfds"))
-
-
-def convert(record: Any) -> None:
-    """Makes the values of a frozen record those of its fields' types.
-
-    Raises:
-        ConfigError: A value is of another type.
-    """
-    for field in dataclasses.fields(record):
-        object.__setattr__(record, field.name, _converted(field, getattr(record, field.name)))
-
-
-def _converted(field: dataclasses.Field, value: Any) -> Any:
-    """The value as the field's own type, so that it can be written to JSON."""
-    if getattr(value, "shape", None) == () and hasattr(value, "item"):  # a scalar of NumPy's
-        value = value.item()
-    if field.type is str and isinstance(value, (str, os.PathLike)):
-        _require("\0" not in os.fspath(value), field.name, value, "text without a NUL character")
-        return os.fspath(value)
-    if field.type is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
-        with contextlib.suppress(OverflowError):  # an int beyond all floats
-            return float(value)
-    if field.type is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        return int(value)
-    if field.type is bool and isinstance(value, (bool, numbers.Integral)) and value in (0, 1):
-        return bool(value)
-    wanted = {str: "text", float: "a number", int: "a whole number", bool: "True or False"}
-    bounds = field.metadata.get("bounds")
-    more = f", {bounds.text}" if bounds else ""
-    _require(False, field.name, value, wanted[field.type] + more)
-
-
-def _require(holds: Any, name: str, value: Any, wanted: str) -> None:
-    if not holds:
-        try:
-            text = shortened(repr(value), _LONGEST)
-        except ValueError:  # an int of thousands of digits
-            text = "a number of thousands of digits"
-        raise ConfigError(f"--{name} is {text}. Give {wanted}.")

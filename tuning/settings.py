@@ -16,6 +16,7 @@ from trainer import inputs
 from trainer.run import files, manifest
 from trainer.run.definitions import define
 from trainer.run.errors import ConfigError
+from trainer.run.records import convert
 from tuning.folder import Folder
 from tuning.space import Space
 
@@ -74,7 +75,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Checks every field; `max_trials` of 0 becomes the tuner's usual number."""
-        config_lib.convert(self)
+        convert(self)
         for name, value, choices in (
             ("tuner", self.tuner, TUNERS),
             ("objective", self.objective, OBJECTIVES),

@@ -4,7 +4,7 @@ import dataclasses
 
 from absl import flags
 
-from trainer.config import convert
+from trainer.run.records import convert
 from trainer.run.definitions import define
 from trainer.run.errors import ConfigError
 
