@@ -4,9 +4,9 @@ import dataclasses
 
 from absl import flags
 
-from trainer.run.records import convert
 from trainer.run.definitions import define
 from trainer.run.errors import ConfigError
+from trainer.run.records import convert
 
 # Of each flag what --helpshort shows, and what --help shows beside it.
 _SHOWN = (
