@@ -162,15 +162,16 @@ def scores(
         values: Of the command line.
     """
     from benchmarks import article_code
-    from trainer.evaluation.intervals import paired_difference
+    from trainer.evaluation.paired import paired_difference
     from trainer.input_pipeline import decode
 
     results, right, fold = {}, {}, None
     for name, setting in _SETTINGS.items():
         results[name], right[name], fold = _our_folds(images, values, setting)
     grey = np.empty((len(images), article_code.SIZE, article_code.SIZE, 1), np.uint8)
-    for at, squares in decode.squares(dataset, images, (article_code.SIZE,)):
-        grey[at] = squares[article_code.SIZE]
+    kind = decode.Kind(article_code.SIZE)
+    for at, squares in decode.squares(dataset, images, (kind,)):
+        grey[at] = squares[kind]
     theirs = peer_right(grey, images.labels, fold, values)
     seeds = [
         float(np.mean([seed[images.labels == c].mean() for c in range(values.classes)]))

@@ -22,6 +22,7 @@ from absl import app, flags
 from benchmarks import harness
 from trainer.input_pipeline import batches, cache
 from trainer.model import precision, vgg16
+from trainer.model.head import build_head as built_head
 from trainer.training.steps import Steps
 
 SHAPE = (4, 4, 512)  # what block 5 gives of an image of 150 pixels
@@ -36,7 +37,7 @@ Side = Callable[[], float]
 def build_head(units: int) -> keras.Model:
     """The trainer's head over activations of block 5, from rows to logits."""
     rows = keras.KerasTensor((None, *SHAPE), row_dtype())
-    head = vgg16.build_head(rows, classes=CLASSES, head_units=units, dropout=0.5, pooling="flatten")
+    head = built_head(rows, classes=CLASSES, head_units=units, dropout=0.5, pooling="flatten")
     return vgg16.part(head, f"{vgg16.BLOCKS[-1]}_pool", "logits")
 
 

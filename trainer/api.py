@@ -118,6 +118,9 @@ def fit(
 ) -> Run:
     """Trains and evaluates a network, as `python -m trainer.main` does.
 
+    A run of `Config(test=False)` is scored on validation alone; the same call with `test=True`
+    scores it on test and control when it has ended.
+
         >>> run = trainer.fit(trainer.Config(classes=2, dataset="phantom"), "runs/first")
         >>> run.metrics["splits"]["test"]["balanced_accuracy"]["value"]
 

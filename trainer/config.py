@@ -21,15 +21,21 @@ NORMALIZATIONS = ("imagenet", "featurewise", "zca")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 OPTIMIZERS = ("adam", "sgd")
 DISTRIBUTIONS = ("auto", "none", "mirrored")
+ALIGNMENTS = ("none", "chest")
 MIN_IMAGE_SIZE = 32  # pixels; VGG16 halves an image five times
 PATHS = ("data_dir", "cache_dir", "weights")
 HPARAMS_FILE = "best_hparams.json"
-# Settings that have no effect where a choice is "none", and what to choose in its place.
+SCHEDULES = ("constant", "cosine")
+# Settings that have no effect where a choice is one of `OFF`, and what to choose in its place.
+OFF = ("none", "constant")
 BELONGING = {
-    "fine_tune_from": ("fine_tune_epochs", "fine_tune_learning_rate"),
+    "fine_tune_from": ("fine_tune_epochs", "fine_tune_learning_rate",
+                       "fine_tune_head_learning_rate", "fine_tune_schedule", "fine_tune_warmup"),
+    "fine_tune_schedule": ("fine_tune_warmup",),
     "augmentation": ("views", *presets.STRENGTHS),
-}
-USUAL_CHOICE = {"fine_tune_from": "block5", "augmentation": "radiograph"}
+}  # fmt: skip
+USUAL_CHOICE = {"fine_tune_from": "block5", "augmentation": "radiograph",
+                "fine_tune_schedule": "cosine"}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,13 +46,17 @@ class Phase:
         name: "head" or "fine_tune".
         first_block: The first block of VGG16 that is trained; None trains the head alone.
         epochs: Numbers of its epochs, counted from 0 over the whole training.
-        learning_rate: The optimizer's.
+        learning_rate: The optimizer's, or the highest of its schedule.
+        head_factor: The head's learning rate in multiples of that.
+        warmup: Steps of warm-up ahead of half a cosine, see `Steps`; None: the rate is constant.
     """
 
     name: str
     first_block: str | None
     epochs: range
     learning_rate: float
+    head_factor: float = 1.0
+    warmup: int | None = None
 
     @property
     def frozen_until(self) -> str | None:
@@ -80,6 +90,7 @@ def _is_augmentation(flag: str) -> bool:
 _MOST = 1_000_000  # of what is counted: numbers beyond are slips, and some no tensor can hold
 _COUNT = Bounds(f"1 to {_MOST}", lambda n: 1 <= n <= _MOST)
 _RATE = Bounds("above 0, at most 1", lambda share: 0 < share <= 1)
+_MEMBERS = Bounds("1 to 20", lambda n: 1 <= n <= 20)
 _SHARE = Bounds("0 to below 1", lambda share: 0 <= share < 1)
 _WEIGHT = Bounds("0 to 1", lambda weight: 0 <= weight <= 1)
 _SIZE = Bounds(f"{MIN_IMAGE_SIZE} to 1024", lambda side: MIN_IMAGE_SIZE <= side <= 1024)
@@ -136,6 +147,11 @@ class Config:
         more="It is that of squares and activations; the least recently used go first.",
     )  # fmt: skip
     image_size: int = _option("data", 150, "Side of the square images, in pixels", _SIZE)
+    align: str = _option(
+        "data", "none", "how images are framed", choices=ALIGNMENTS,
+        more="chest: each image is scaled and shifted until its lungs lie as those of a fixed "
+        "template, inside the saved network, too; none: the whole image.",
+    )  # fmt: skip
     batch_size: int = _option("training", 32, "Images a step", _COUNT)
     epochs: int = _option("training", 40, "Epochs of the head on the frozen base", _COUNT)
     optimizer: str = _option("training", "adam", "", choices=OPTIMIZERS,
@@ -149,6 +165,11 @@ class Config:
                            choices=("flatten", "average", "max"))  # fmt: skip
     dropout: float = _option("network", 0.5, "Share of the head's units dropped", _SHARE,
                              more="In training alone.")  # fmt: skip
+    ensemble: int = _option(
+        "network", 1, "Members whose probabilities are averaged", _MEMBERS,
+        more="Each has a head, and blocks that are fine-tuned, of its own; what is frozen is "
+        "passed once for all. They train side by side and are one saved network.",
+    )  # fmt: skip
     l2: float = _option("network", 0.0, "Weight of the head's squared kernels", _WEIGHT,
                         more="In the loss.")  # fmt: skip
     label_smoothing: float = _option(
@@ -191,6 +212,18 @@ class Config:
                                     more="With --fine_tune_from.")  # fmt: skip
     fine_tune_learning_rate: float = _option("training", 1e-5, "Learning rate of fine-tuning",
                                              _RATE)  # fmt: skip
+    fine_tune_head_learning_rate: float = _option(
+        "training", 0.0, "The head's then; 0: the same", _WEIGHT,
+        more="0 takes --fine_tune_learning_rate for the head, too.",
+    )  # fmt: skip
+    fine_tune_schedule: str = _option(
+        "training", "constant", "", choices=SCHEDULES,
+        more="Of fine-tuning's rates. cosine: a warm-up, then half a cosine to 0 at the last step.",
+    )  # fmt: skip
+    fine_tune_warmup: int = _option(
+        "training", 150, "Steps of warm-up, with cosine", _PATIENCE,
+        more="The rate rises from 0 in a line. It takes at most half of fine-tuning's steps.",
+    )  # fmt: skip
     class_weights: str = _option(
         "training", "none", "in the loss", choices=("none", "balanced"),
         more="balanced: every class weighs the same.",
@@ -212,6 +245,11 @@ class Config:
     seed: int = _option("training", 1, "Of weights, order, dropout, augmentation",
                         Bounds("0 to 2147483647", lambda seed: 0 <= seed < 2**31))  # fmt: skip
     deterministic: bool = _option("machine", False, "Bit-equal runs, somewhat slower")
+    test: bool = _option(
+        "output", True, "Score the test split; --notest: not yet",
+        more="--notest reads no image of test and control, so that settings can be chosen without "
+        "them. The same command with --test then scores the run that has ended.",
+    )  # fmt: skip
     as_published: bool = _option(
         "output", False, "Beside each number the 2020 article's",
         more="How it would have read the number, that is.",
@@ -239,7 +277,7 @@ class Config:
 
     def _check_together(self) -> None:
         for choice, belonging in BELONGING.items():
-            for name in belonging if getattr(self, choice) == "none" else ():
+            for name in belonging if getattr(self, choice) in OFF else ():
                 if getattr(self, name) != getattr(type(self), name):
                     raise ConfigError(
                         f"--{name}={getattr(self, name)} has no effect without --{choice}. "
@@ -254,6 +292,16 @@ class Config:
             raise ConfigError(
                 f"--as_published reads validation through the article's augmentation, and "
                 f"--augmentation is {self.augmentation}. Add --augmentation=article."
+            )
+        if self.as_published and self.ensemble > 1:
+            raise ConfigError(
+                f"--as_published reads the one network of the article, and --ensemble is "
+                f"{self.ensemble}. Leave one of them out."
+            )
+        if self.as_published and not self.test:
+            raise ConfigError(
+                "--as_published reads test images as the article did, and --notest leaves them "
+                "unread. Leave one of them out."
             )
 
     @functools.cached_property
@@ -274,7 +322,10 @@ class Config:
         if self.fine_tune_from == "none":
             return (head,)
         later = range(self.epochs, self.epochs + self.fine_tune_epochs)
-        return head, Phase("fine_tune", self.fine_tune_from, later, self.fine_tune_learning_rate)
+        rate = self.fine_tune_learning_rate
+        factor = (self.fine_tune_head_learning_rate or rate) / rate
+        warmup = self.fine_tune_warmup if self.fine_tune_schedule == "cosine" else None
+        return head, Phase("fine_tune", self.fine_tune_from, later, rate, factor, warmup)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-able dictionary; `from_json` undoes it."""
@@ -324,6 +375,10 @@ def check_folds(config: Config, folds: int, repeats: int) -> None:
     ):
         if getattr(config, name):
             raise ConfigError(f"--{name} has no place with folds: {why}. Leave it out.")
+    if not config.test:
+        raise ConfigError(
+            "--notest has no place with folds: they never read the test split. Leave it out."
+        )
     if config.normalization != "imagenet":
         raise ConfigError(
             f"--normalization={config.normalization} is fitted to the images that are trained on, "

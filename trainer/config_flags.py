@@ -13,6 +13,8 @@ from trainer.run.definitions import define
 from trainer.run.errors import ConfigError
 from trainer.run.files import expanded
 
+OF_RUNS = ("test",)  # fields that are no flag of a command that never scores the test split
+
 
 def define_flags(values: flags.FlagValues = flags.FLAGS, *, without: Collection[str] = ()) -> None:
     """Defines one absl flag a field, but for those that are named."""
@@ -47,7 +49,8 @@ def from_flags(values: flags.FlagValues) -> Config:
     Raises:
         ConfigError: As for `Config`.
     """
-    return Config(**{field.name: values[field.name].value for field in dataclasses.fields(Config)})
+    names = [field.name for field in dataclasses.fields(Config) if field.name in values]
+    return Config(**{name: values[name].value for name in names})
 
 
 def from_flags_and_hparams(values: flags.FlagValues) -> tuple[Config, dict[str, Any] | None]:

@@ -19,11 +19,11 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from trainer.config import Config
-from trainer.evaluation import baselines, metrics, predictions, summary
+from trainer.evaluation import baselines, linear_model, metrics, predictions, summary
 from trainer.execution.local import opened_executor
 from trainer.execution.tasks import Executor, Task, progressed, reported_to, run_all
 from trainer.input_pipeline.dataset import Images, joined
-from trainer.model import vgg16
+from trainer.model.head import reset_head
 from trainer.run import command, files, saved_folds
 from trainer.run.errors import DivergedError, RunError
 from trainer.run.manifest import OF_THE_MACHINE
@@ -31,7 +31,7 @@ from trainer.run.progress import Lines, progress, working
 from trainer.run.run_dir import RunFolder
 from trainer.run.saved_folds import SavedFolds
 from trainer.run.text import listed
-from trainer.training import divergence, room
+from trainer.training import aligned, divergence, room
 from trainer.training.checkpoint import Checkpoints
 from trainer.training.loop import train_phases
 from trainer.training.setup import Setup, set_up
@@ -108,8 +108,7 @@ def cross_validate(
         folds: From 2.
         repeats: From 1; repeat r assigns folds, draws weights and orders images with seed + r. The
             views are those of `config.seed` in all repeats.
-        folder: Of `run_dir.create`, where config.json, crossval.json and predictions.csv go; None
-            writes nothing.
+        folder: Of `run_dir.create`, where the tables go; None writes nothing.
         cluster: Of `execution.ray.connected`, where folds are trained; None: in this process.
 
     Returns:
@@ -129,11 +128,13 @@ def cross_validate(
             saved = SavedFolds(folder.path / saved_folds.FOLDER)
         probabilities = out_of_fold_by_tasks(tasks, setup.config, fold, saved=saved)
         shortcuts = shortcut_baselines(setup, images, fold[0])
+        alignment = aligned.write_poses(setup, images, folder and folder.path)
     table = as_predictions(images, fold, probabilities)
     with working("computing the scores and their intervals"):
         result = {
             "dataset": {"name": setup.dataset.name, "synthetic": setup.dataset.synthetic},
             **metrics.cross_validation_metrics(table, shortcuts),
+            **alignment,
         }
     if folder is not None:
         predictions.write(folder.path / "predictions.csv", table)
@@ -158,7 +159,8 @@ def shortcut_baselines(setup: Setup, images: Images, fold: np.ndarray) -> dict[s
         fold: int64 [n], of one repeat.
     """
     small, classes = setup.squares(images, baselines.SIZE)[..., 0], setup.config.classes
-    return baselines.cross_validated(small, images.labels, fold, images.groups, classes)
+    kept = setup.opened.cache_dir / linear_model.FOLDER
+    return baselines.cross_validated(small, images.labels, fold, images.groups, classes, kept)
 
 
 def out_of_fold_by_tasks(
@@ -280,7 +282,7 @@ class _Begin:
         training, last = self.training, self.training.plan.phases[-1]
         training.trained_part.set_weights(self._weights)
         keras.utils.set_random_seed(seed)
-        vgg16.reset_head(training.networks.trained, seed)
+        reset_head(training.networks.trained, seed)
         others = training.on(np.flatnonzero(fold != number))
         train_phases(others, callbacks, seed=seed, checkpoints=checkpoints)
         out = training.probabilities(last, ALL, np.flatnonzero(fold == number))

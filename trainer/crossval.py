@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    config_flags.define_flags()
+    config_flags.define_flags(without=config_flags.OF_RUNS)
     config_flags.define_run_flags()
     options_lib.define_flags(FLAGS)
     define("folds", 5, "Parts that the images are divided into", "training", bounds="2 to 1000")

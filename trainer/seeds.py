@@ -27,7 +27,8 @@ def train_seeds(
 ) -> dict[str, Any]:
     """Trains and evaluates with several seeds, each in a folder below, and prints one table.
 
-    Runs that have ended are not trained again, and one that was under way goes on.
+    Runs that have ended are not trained again, and one that was under way goes on. Where they ended
+    with `--notest`, all of them are scored on test when the config scores it.
 
     Args:
         config: Of the first seed; the others differ from it in the seed alone.
@@ -37,8 +38,9 @@ def train_seeds(
         origin: What else their config.json is to hold.
 
     Returns:
-        What seeds.json holds: `seeds`, `best_epochs`, and of each split in `SPLITS` the
-        `balanced_accuracy` (`mean`, `sd` and `values`), `n` and `groups`.
+        What seeds.json holds: `seeds`, `best_epochs`, and of each scored split of `SPLITS` the
+        `balanced_accuracy` (`mean`, `sd` and by seed `values`, `low` and `high`), `n` and `groups`;
+        of validation the same of its re-framed images, `stressed`.
 
     Raises:
         RunError: As for `train.train_and_evaluate`.
@@ -55,7 +57,7 @@ def train_seeds(
         with run_dir.create(path, "", identity, overwrite=overwrite) as run:
             print(f"\nSeed {seed}: {path}", flush=True)
             if not run_dir.nothing_left(run):
-                setup = set_up(each, began=run.origin, **origin)
+                setup = set_up(each, stressed=True, began=run.origin, **origin)
                 with contextlib.closing(setup.opened):
                     if not begun:
                         folder.begin(setup.origin)
@@ -85,14 +87,23 @@ def table_of(seeds: list[int], results: list[Mapping[str, Any]]) -> dict[str, An
         results: The metrics.json of each.
     """
     splits = {}
-    for name in SPLITS:
-        of_split = [each["splits"][name] for each in results]
-        values = [each["balanced_accuracy"]["value"] for each in of_split]
-        splits[name] = {
-            "balanced_accuracy": {**metrics.mean_and_sd(values), "values": values},
-            "n": of_split[0]["n"],
-            "groups": of_split[0]["groups"],
-        }
+    for name in [each for each in SPLITS if each in results[0]["splits"]]:
+        splits[name] = _over_seeds([each["splits"][name] for each in results])
+    stressed = [each["splits"]["validation"]["stressed"] for each in results]
+    splits["validation"]["stressed"] = _over_seeds(stressed)
     data = {name: results[0]["dataset"][name] for name in ("name", "synthetic")}
     best = [each["best_epoch"] for each in results]
     return {"dataset": data, "seeds": seeds, "best_epochs": best, "splits": splits}
+
+
+def _over_seeds(scores: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """The same images scored with each seed."""
+    names = {"values": "value", "low": "low", "high": "high"}
+    by_seed = {
+        name: [each["balanced_accuracy"][key] for each in scores] for name, key in names.items()
+    }
+    return {
+        "balanced_accuracy": {**metrics.mean_and_sd(by_seed["values"]), **by_seed},
+        "n": scores[0]["n"],
+        "groups": scores[0]["groups"],
+    }

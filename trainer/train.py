@@ -8,34 +8,30 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
+from trainer import scoring
 from trainer.augmentation.layer import Augmentation
 from trainer.augmentation.random import uniform_draws
 from trainer.config import Config
-from trainer.evaluation import baselines, images_used, metrics, plots, predictions, summary
-from trainer.input_pipeline.dataset import Dataset, joined
+from trainer.evaluation import summary
+from trainer.input_pipeline import stress
 from trainer.model import saved as saved_model
 from trainer.model.networks import build
 from trainer.run import command, machine, saved_state
-from trainer.run.manifest import EVENTS, PLOTS, Manifest
-from trainer.run.progress import progress, working
+from trainer.run.errors import RunError
+from trainer.run.manifest import EVENTS, Manifest
 from trainer.run.run_dir import RunFolder
+from trainer.training import aligned, hparams, memory, room
 from trainer.training import callbacks as callbacks_lib
-from trainer.training import hparams, memory, room
 from trainer.training.callbacks import CURVES, WITHOUT_CURVES
 from trainer.training.checkpoint import Checkpoints, require_phases
 from trainer.training.loop import train_phases
 from trainer.training.setup import Setup, set_up
 from trainer.training.training import Training
-from trainer.training.validation import Validation, predictions_of
+from trainer.training.validation import Validation
 
 _COMPARED = ("balanced_accuracy", "accuracy", "loss")  # runs, in HPARAMS
-_SCORED = ("validation", "test", "control")
-_PLOTS_LATER = (
-    "The run has all else; when that is mended, the same command evaluates again and draws them."
-)
 _SAMPLES = 8  # images shown in TensorBoard as they are and augmented
 
 
@@ -50,13 +46,15 @@ def train_and_evaluate(
 ) -> dict[str, Any]:
     """Trains in phases, keeps the best validation epoch, and scores each split once.
 
-    A run that is in the folder already is gone on with where its state was saved.
+    A run that is in the folder already is gone on with where its state was saved. One that ended
+    with `--notest` is scored on test and control by the network that was kept.
 
     Args:
         config: The run.
         folder: Of `run_dir.create`.
         callbacks: Further Keras callbacks, see `loop.train_phases`.
-        setup: Of all splits, which stays open; it is opened, and closed, here unless given.
+        setup: Of `set_up`, with `stressed`; it stays open. One is opened, and closed, here unless
+            given.
         origin: What else config.json is to hold.
 
     Returns:
@@ -64,54 +62,54 @@ def train_and_evaluate(
 
     Raises:
         ConfigError: The epochs of a phase that has ended would change.
-        RunError: The dataset or the weights are missing, or the training failed.
+        RunError: The dataset or the weights are missing, the training failed, or the network that
+            was kept is not there any more.
     """
     path = folder.path
     with contextlib.ExitStack() as closed:
-        if folder.origin is not None and (saved := saved_state.read(path / saved_state.FILE)):
+        saved = None if folder.origin is None else saved_state.read(path / saved_state.FILE)
+        if saved:
             require_phases(saved, config.phases)
+        _require_ended(saved, folder)
         memory.require_parameters(config)
         room.require_for_run(config, folder)
         if setup is None:
-            setup = set_up(config, began=folder.origin, **origin)
+            setup = set_up(config, stressed=True, began=folder.origin, **origin)
             closed.enter_context(contextlib.closing(setup.opened))
         config = setup.config
         command.raise_if_interrupted()
         folder.begin(setup.origin)
-        images_used.write(path / "images_used.csv", _used(setup.dataset))
-        scored, training = scored_splits(setup), training_of(setup)
+        scoring.write_used(setup.dataset, path)
+        training = training_of(setup)
         command.raise_if_interrupted()
         _fit(setup, training, path, callbacks)
         saved_model.save(training.networks.served, path / "model.keras", setup.dataset.class_names)
-        table = _predictions(setup, training, scored)
-        predictions.write(path / "predictions.csv", table)
-        baseline = shortcut_baselines(setup)
-        with working("computing the scores and their intervals"):
-            result = metrics.run_metrics(path, baseline)
+        table = scoring.write_tables(setup, training, path)
+        result = scoring.write_metrics(setup, path)
         command.raise_if_interrupted()
         machine.attempted(CURVES, WITHOUT_CURVES, _write_hparams, config, result, path)
-        with working("drawing plots"):
-            drawn = machine.attempted("The plots", _PLOTS_LATER, _draw, setup, table, result, path)
-        folder.finish(missing=() if drawn else PLOTS)
+        drawn = scoring.draw(setup, table, result, path)
+        folder.finish(missing=() if drawn else scoring.plots_of(config))
     print(summary.run_summary(result, path))
     return result
 
 
-def _draw(
-    setup: Setup, table: predictions.Predictions, result: dict[str, Any], path: pathlib.Path
-) -> None:
-    plots.draw_run(path, result, _gallery(setup, table.of_split("test")))
-
-
-def scored_splits(setup: Setup) -> list[str]:
-    """Names of the splits that a run scores."""
-    return [name for name in _SCORED if len(setup.dataset.splits.get(name, ()))]
+def _require_ended(saved: saved_state.SavedState | None, folder: RunFolder) -> None:
+    """Refuses to train again where a run that has ended is to be scored on test, and no more."""
+    scores_alone = folder.state == "finished" and set(folder.grown) == {"test"}
+    if scores_alone and not (saved and saved.values["ended"]):
+        raise RunError(
+            f"{folder.path / saved_state.FILE} is not that of the end of the training, so test "
+            "would be scored by another network than the one that was kept. Put back a copy of "
+            "it, or train again with --overwrite."
+        )
 
 
 def training_of(setup: Setup) -> Training:
     """The training of a run, its rows computed where they are missing."""
-    splits = setup.dataset.splits
-    return Training(setup, setup.config, splits, train="train", score=scored_splits(setup))
+    images = stress.with_stressed(setup.dataset.splits)
+    scored = [*scoring.scored_splits(setup), stress.NAME]
+    return Training(setup, setup.config, images, train="train", score=scored)
 
 
 def _fit(
@@ -205,63 +203,16 @@ def best_network_so_far(folder: pathlib.Path) -> keras.Model:
         return saved_network(path)
 
 
-def _predictions(setup: Setup, training: Training, scored: list[str]) -> predictions.Predictions:
-    """What the best network gives of all images that a run scores."""
-    images = joined([setup.dataset.splits[name] for name in scored])
-    last = training.plan.phases[-1]
-    with progress(len(images), "scoring") as bar:
-        parts = [training.probabilities(last, name, on_progress=bar.update) for name in scored]
-    return predictions_of(images, np.concatenate(parts))
-
-
-def _used(dataset: Dataset) -> dict[str, list[str]]:
-    """The columns of images_used.csv."""
-    columns: dict[str, list[str]] = {name: [] for name in images_used.COLUMNS}
-    for images in dataset.splits.values():
-        columns["image_id"] += images.image_ids.tolist()
-        columns["patient"] += images.patients.tolist()
-        columns["group"] += images.groups.tolist()
-        columns["source"] += images.sources.tolist()
-        columns["split"] += images.splits.tolist()
-        columns["label"] += [dataset.class_names[label] for label in images.labels]
-        columns["image_sha256"] += [each.tobytes().hex() for each in images.sha256]
-    return columns
-
-
-def shortcut_baselines(setup: Setup, scored: Sequence[str] = metrics.BASELINED) -> dict[str, Any]:
-    """What linear models of 32 x 32 pixels get on splits; see `baselines.shortcut_baseline`.
-
-    Args:
-        setup: Of the run, with train and those splits.
-        scored: Names of the splits.
-    """
-    splits = setup.dataset.splits
-    train = splits["train"].take(baselines.fitted_images(len(splits["train"])))
-    small = {
-        name: setup.squares(images, baselines.SIZE)[..., 0]
-        for name, images in {**splits, "train": train}.items()
-        if name in ("train", *scored)
-    }
-    return baselines.shortcut_baseline(
-        small["train"], train.labels,
-        {n: (small[n], splits[n].labels, splits[n].groups) for n in scored},
-        setup.config.classes,
-    )  # fmt: skip
-
-
-def _gallery(setup: Setup, test: predictions.Predictions) -> plots.Gallery:
-    at = plots.gallery_sample(len(test.labels), setup.config.seed)
-    shown = setup.dataset.splits["test"].take(at)
-    squares = setup.squares(shown, setup.config.image_size)[..., 0]
-    return squares, test.labels[at], test.probabilities[at]
-
-
 def _write_samples(writer: tf.summary.SummaryWriter, setup: Setup) -> None:
     """Shows in TensorBoard what the network gets: the first images and their first view."""
     config, first = setup.config, setup.dataset.splits["train"].take(range(_SAMPLES))
     squares = setup.squares(first, config.image_size)
+    shown = {"stored": squares}
+    if config.align != "none":
+        shown = {"stored": aligned.stored_squares(setup, first), "aligned": squares}
     with writer.as_default(step=0):
-        tf.summary.image("images/stored", squares / 255, max_outputs=_SAMPLES)
+        for name, each in shown.items():
+            tf.summary.image(f"images/{name}", each / 255, max_outputs=_SAMPLES)
         if config.augmentation_ranges is not None:
             draws = uniform_draws(first.image_ids, 0, config.seed)
             views = Augmentation(config.augmentation_ranges)(squares, draws)
@@ -272,5 +223,6 @@ def _write_hparams(config: Config, result: dict, folder: pathlib.Path) -> None:
     """The run's row of TensorBoard's HPARAMS table."""
     scores = result["splits"]["validation"]
     measured = {f"val_{name}": scores[name]["value"] for name in _COMPARED}
+    measured["val_stressed_balanced_accuracy"] = scores["stressed"]["balanced_accuracy"]["value"]
     with _writer(folder).as_default(step=0):
         hparams.write_row(config, {**measured, "epoch": result["best_epoch"]}, folder)

@@ -89,7 +89,7 @@ def run(
         execution: Where trials run; in this process unless given.
         callbacks: Further Keras callbacks; each training of each trial gets copies. They see
             `loss`, `accuracy`, `val_loss`, `val_accuracy` and `val_balanced_accuracy` after each
-            epoch; with folds the first two.
+            epoch, and the objective that re-frames images; with folds the first two.
         overwrite: Whether to remove a search that is there.
 
     Returns:

@@ -12,7 +12,7 @@ from typing import Any
 from trainer import config as config_lib
 from trainer import cross_validation
 from trainer.config import Config
-from trainer.evaluation import intervals, metrics
+from trainer.evaluation import intervals, metrics, paired
 from trainer.evaluation.summary import not_above_baseline
 from trainer.execution.tasks import Executor, Task, run_all
 from trainer.run.progress import working
@@ -40,7 +40,7 @@ def compare(
     Returns:
         `best` and `default` (`balanced_accuracy` as in `metrics.score`, mean and sd over folds,
         and `epochs`), whether they are the `same`, `difference` (see
-        `intervals.paired_difference`), `shortcut_baseline`, `folds`, `groups` and `seed`.
+        `paired.paired_difference`), `shortcut_baseline`, `folds`, `groups` and `seed`.
 
     Raises:
         ConfigError, RunError: The images can't be assigned to folds, or a training failed.
@@ -61,17 +61,16 @@ def compare(
         ]
         compared[side] = {
             "balanced_accuracy": intervals.estimates(
-                images.labels, predicted[0], images.group_numbers, seed=0,
-                resamples=intervals.RESAMPLES, areas=False,
+                images.labels, predicted[0], images.group_numbers, areas=False
             )["balanced_accuracy"],
             "by_fold": {**metrics.mean_and_sd(by_fold), "values": by_fold},
             "epochs": config.epochs,
-        }  # fmt: skip
+        }
         right[side] = (predicted.argmax(axis=2) == images.labels).mean(axis=0)
     return {
         **compared,
         "same": best == default,
-        "difference": intervals.paired_difference(
+        "difference": paired.paired_difference(
             images.labels, images.group_numbers, right["best"], right["default"]
         ),
         "shortcut_baseline": cross_validation.shortcut_baselines(tasks.setup, images, fold[0]),
@@ -123,7 +122,8 @@ def text(compared: dict[str, Any]) -> str:
         of = compared[side]
         label = f"  {side}, {counted(of['epochs'], 'epoch')}"
         rows.append([label, estimate(of["balanced_accuracy"]), number(of["by_fold"]["sd"])])
-    rows.append(["  difference, paired", estimate(difference, "+"), ""])
+    if not compared["same"]:
+        rows.append(["  difference, paired", estimate(difference, "+"), ""])
     for key, label in (("full_image", "full image"), ("lungs_masked", "lungs masked")):
         baseline = compared["shortcut_baseline"][key]
         shown = [estimate(baseline["balanced_accuracy"]), number(baseline["sd"])]
@@ -136,5 +136,9 @@ def text(compared: dict[str, Any]) -> str:
     elif difference["high"] < 0:
         lines.append("  The defaults are better on folds that the search did not see: keep them.")
     elif difference["low"] <= 0:
-        lines.append("  The interval holds 0: the search has not shown a gain.")
+        lines.append(
+            "  Not distinguishable, the interval holds 0: the search has not shown a gain."
+        )
+        ours, theirs = difference["discordant"].values()
+        lines.append(f"  (patient groups that only one has right: {ours} best, {theirs} default)")
     return "\n".join(lines)

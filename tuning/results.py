@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_tuner.engine import trial as trial_lib
 
 from trainer.config import HPARAMS_FILE
-from trainer.evaluation import intervals
+from trainer.evaluation import paired
 from trainer.evaluation.metrics import NOTICE
 from trainer.evaluation.summary import not_above_baseline
 from trainer.run import files, text
@@ -246,6 +246,7 @@ def leaderboard(
         below = [text.wrapped(f"    {values_of(row, space)}", indent=4) for row in shown]
         board = [head, *(each for pair in zip(lines, below, strict=True) for each in pair)]
     how = f"{settings.folds}-fold, patient-grouped" if settings.folds else "validation split"
+    how += ", re-framed at random" * settings.stressed
     counts = f"{text.counted(len(order), 'trial')} finished, {len(failed)} failed"
     lines = [f"\n{counts}", text.wrapped(f"scores: {how}, {counted(order[0])}"), *board]
     if shortcuts is not None:
@@ -288,7 +289,7 @@ def against_default(
             f"{reference.capitalize()} are the best of {text.counted(trials, 'trial')} so far."
         )
     right = [(each.argmax(axis=-1) == labels).mean(axis=0) for each in (best, default)]
-    difference = text.estimate(intervals.paired_difference(labels, groups, *right), "+")
+    difference = text.difference(paired.paired_difference(labels, groups, *right))
     n = _n(len(labels), int(groups.max()) + 1)
     return text.wrapped(
         f"Trial {trial} less {reference}: balanced accuracy {difference}, {n}. They chose it out "

@@ -49,7 +49,9 @@ def retrain(
             train.train_and_evaluate(config, folder, hparams=origin)
             return
         began = folder.origin
-        with opened_executor(cluster, lambda: set_up(config, began=began, hparams=origin)) as tasks:
+        with opened_executor(
+            cluster, lambda: set_up(config, stressed=True, began=began, hparams=origin)
+        ) as tasks:
             tasks.provide(train.training_of(tasks.setup))
             there = None
             if tasks.shares_files:  # this process holds the folder for the worker

@@ -1,6 +1,7 @@
 """A search: propose, run, record; then the closing comparison and the run of the best values."""
 
 import contextlib
+import itertools
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from trainer.evaluation.metrics import NOTICE
 from trainer.execution.local import opened_executor
 from trainer.execution.ray import Cluster
 from trainer.execution.tasks import Executor, Task
+from trainer.input_pipeline.decode import Kind
 from trainer.run import command, files, saved_folds
 from trainer.run.errors import ConfigError, RunError
 from trainer.run.progress import fitted
@@ -117,17 +119,29 @@ def _write_flags(search: Spec) -> None:
 @contextlib.contextmanager
 def _tasks(search: Spec, cluster: Cluster | None) -> Iterator[Executor]:
     """What runs trials, with the images opened."""
-    with opened_executor(cluster, lambda: opened_images(search.space)) as tasks:
+    with opened_executor(cluster, lambda: _opened(search)) as tasks:
         # Whether there are patient groups enough for the folds.
         trainings.assigned(tasks.setup, search.settings, tasks.setup.config)
         yield tasks
 
 
-def opened_images(searched: space.Space) -> Setup:
-    """The images of all trials and of the defaults, with squares of every size."""
-    sizes = [p.values for p in searched.parameters if p.name == "image_size"]
-    default = searched.unsearched().image_size
-    return trainings.open_images(searched.config({}), (*sum(sizes, ()), default))
+def _opened(search: Spec) -> Setup:
+    return opened_images(search.space, stressed=search.settings.stressed)
+
+
+def opened_images(searched: space.Space, *, stressed: bool = False) -> Setup:
+    """The images of all trials and of the defaults, with squares of every kind.
+
+    Args:
+        searched: What is searched.
+        stressed: See `trainings.open_images`.
+    """
+    values = {parameter.name: parameter.values for parameter in searched.parameters}
+    first, default = searched.config({}), searched.unsearched()
+    sizes = (*values.get("image_size", ()), first.image_size, default.image_size)
+    aligns = (*values.get("align", ()), first.align, default.align)
+    kinds = tuple(itertools.starmap(Kind, itertools.product(sizes, aligns)))
+    return trainings.open_images(first, kinds, stressed=stressed)
 
 
 def _run_trials(
@@ -169,8 +183,8 @@ def _comparison_missing(search: Spec, best: results.Row | None) -> bool:
     if not folds or best is None:
         return False
     made = read_result(path)
-    if "balanced_accuracy" not in made.get("shortcut_baseline", {}).get("full_image", {}):
-        return True  # none, or one of an earlier release, whose baselines have no intervals
+    if "discordant" not in made.get("difference", {}):
+        return True  # none, or one of an earlier release, whose intervals are others
     return (made.get("trial"), made.get("folds")) != (best["trial"], folds)
 
 

@@ -24,8 +24,10 @@ if TYPE_CHECKING:  # a wrong command line is answered before Keras is imported
     import keras
 
 TUNERS = ("random", "hyperband", "bayesian", "grid")
-# What a trial can be ranked by. All are of validation images, or of folds.
-OBJECTIVES = ("val_balanced_accuracy", "val_accuracy", "val_loss")
+# What a trial can be ranked by: all of validation images, the last of them re-framed (see
+# `trainer.input_pipeline.stress`); the others with folds of these.
+STRESSED = "val_stressed_balanced_accuracy"
+OBJECTIVES = ("val_balanced_accuracy", "val_accuracy", "val_loss", STRESSED)
 USUAL_TRIALS = 20
 _MOST = 1_000_000
 # Settings that may change while a search goes on: how much is run, and what is kept of it.
@@ -36,7 +38,9 @@ _SHOWN = {
     "tuner": ("", "How KerasTuner proposes trials."),
     "max_trials": (f"Trials; 0: {USUAL_TRIALS}, or all of grid",
                    "It may grow later. hyperband has a number of its own."),
-    "objective": ("", "What ranks trials."),
+    "objective": ("What ranks trials", "stressed: validation images in other frames, larger, "
+                  "smaller and shifted at random, which a network that goes by the frame of its "
+                  "train images gets wrong."),
     "folds": ("Folds a trial is scored on; 0: validation",
               "They are patient-grouped folds of train and validation, and a trial's metrics are "
               "means over them. 0: train on train, score validation. 0, or 2 or more."),
@@ -101,6 +105,11 @@ class Settings:
         """`min` or `max`: whether less or more of the objective is better."""
         return "min" if self.objective.endswith("loss") else "max"
 
+    @property
+    def stressed(self) -> bool:
+        """Whether trials are scored on re-framed validation images, too."""
+        return self.objective == STRESSED
+
     def check(self, space: Space) -> None:
         """Checks the settings and what is searched against each other.
 
@@ -120,6 +129,11 @@ class Settings:
             raise ConfigError(
                 f"--keep_best={self.keep_best} has no effect with --folds: each fold has a network "
                 "of its own. Leave it out; --retrain_best trains one on all of train."
+            )
+        if self.folds and self.stressed:
+            raise ConfigError(
+                f"--objective={self.objective} is of the validation split, and "
+                f"--folds={self.folds} scores trials on folds. Leave one of them out."
             )
         if self.folds:
             config_lib.check_folds(config, self.folds, self.executions_per_trial)

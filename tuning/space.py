@@ -14,7 +14,7 @@ from absl import flags
 from trainer import config as config_lib
 from trainer import config_flags
 from trainer.augmentation import presets
-from trainer.config import BELONGING, Config
+from trainer.config import BELONGING, OFF, Config
 from trainer.run.definitions import define
 from trainer.run.errors import ConfigError
 
@@ -31,6 +31,7 @@ USUAL = {
     "batch_size": "8:64:log2",
     "label_smoothing": "0:0.2:0.05",
     "image_size": "112,150,224",
+    "align": "none,chest",
     "fine_tune_from": "none,block5",
     "augmentation": "none,radiograph",
     "views": "2:16:log2",
@@ -40,14 +41,18 @@ USUAL = {
 }
 _SEARCHED = ("head_units", "learning_rate")
 # Every other combination of these has rows of its own in the cache.
-_COSTLY = ("image_size", "augmentation", *presets.STRENGTHS)
+_COSTLY = ("image_size", "align", "augmentation", *presets.STRENGTHS)
 SYNTAX = (
     "one value, a range LOW:HIGH:SCALE (SCALE is linear, log, log2, log10 or a step), or choices "
     "A,B,C"
 )
 _FACTORS = {"log2": 2, "log10": 10}
 _MOST_STEPS = 1000  # all of them are written with every trial
-_FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+_FIELDS = {
+    field.name: field
+    for field in dataclasses.fields(Config)
+    if field.name not in config_flags.OF_RUNS
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +170,10 @@ class Space:
                 raise ConfigError(
                     f"{name} is {text!r} in the space. Give text, for example {USUAL[name]!r}."
                 )
+        if not config.test:
+            raise ConfigError(
+                "--notest has no place here: trials never read the test split. Leave it out."
+            )
         return cls._of({name: getattr(config, name) for name in _FIELDS}, space)
 
     @classmethod
@@ -210,7 +219,7 @@ class Space:
         if "tuner/epochs" in values:
             settings["epochs"] = int(values["tuner/epochs"])
         for choice in names & BELONGING.keys():
-            if settings[choice] == "none":
+            if settings[choice] in OFF:
                 for each in BELONGING[choice]:
                     settings.pop(each, None)
         return Config(**settings)
@@ -224,7 +233,7 @@ class Space:
         config = self.config(values)
         shown = {parameter.name: getattr(config, parameter.name) for parameter in self.parameters}
         for choice in shown.keys() & BELONGING.keys():
-            if shown[choice] == "none":
+            if shown[choice] in OFF:
                 shown |= dict.fromkeys(shown.keys() & set(BELONGING[choice]))
         return shown
 
@@ -241,7 +250,7 @@ class Space:
         names = {parameter.name for parameter in self.parameters}
         for choice, belonging in BELONGING.items():
             idle = [name for name in belonging if name in names]
-            if idle and self.fixed.get(choice) == "none":
+            if idle and self.fixed.get(choice) in OFF:
                 usual = config_lib.USUAL_CHOICE[choice]
                 raise ConfigError(
                     f"A search over {', '.join(idle)} has no effect without --{choice}. Add "
@@ -261,7 +270,7 @@ class Space:
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the trainer's flags, those of what can be searched in the space's own words."""
-    config_flags.define_flags(values, without=USUAL)
+    config_flags.define_flags(values, without=(*USUAL, *config_flags.OF_RUNS))
     define(
         "search", "", "Names to search over their usual ranges", "search",
         more=f"Default: {','.join(_SEARCHED)}. Any of: {', '.join(USUAL)}. Each distinct "

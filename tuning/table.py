@@ -176,7 +176,8 @@ class Table:
         """At most `_ROWS` trials, fewer on a low terminal."""
         grid = rich.table.Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
         cells = functools.partial(_cells, parameters)
-        for name in ("trial", self._settings.objective.replace("_", " "), "time"):
+        ranked_by = self._settings.objective.replace("_", " ").replace("stressed ", "stressed\n")
+        for name in ("trial", ranked_by, "time"):
             grid.add_column(name, no_wrap=True)
         for parameter in parameters:
             words = [shortened(word, _LETTERS) for word in parameter.name.split("_")]

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from trainer import cross_validation, train
+from trainer import cross_validation, scoring
 from trainer.config import Config
 from trainer.execution.tasks import Executor, progressed
+from trainer.input_pipeline import stress
 from trainer.input_pipeline.dataset import Images
+from trainer.input_pipeline.decode import Kind
 from trainer.training.setup import Setup, set_up
 from trainer.training.training import Training
 from tuning.settings import Settings
@@ -22,23 +24,27 @@ SPLITS = cross_validation.SPLITS
 _SHARED = 2  # trainings whose rows several trials use; each may hold 2 GiB of them
 # What concerns the head alone: trials that differ in it share networks and rows.
 _OF_HEAD = (
-    "learning_rate", "head_units", "pooling", "dropout", "l2", "label_smoothing", "batch_size",
-    "class_weights", "optimizer", "weight_decay", "early_stopping", "epochs",
+    "learning_rate", "head_units", "pooling", "dropout", "ensemble", "l2", "label_smoothing",
+    "batch_size", "class_weights", "optimizer", "weight_decay", "early_stopping", "epochs",
 )  # fmt: skip
 
 
-def open_images(config: Config, sizes: Sequence[int] = ()) -> Setup:
-    """Opens what all trials share, and forgets the test split.
+def open_images(config: Config, kinds: Sequence[Kind] = (), *, stressed: bool = False) -> Setup:
+    """Opens what all trials share, without the test split.
 
     Args:
         config: Of any trial.
-        sizes: Sides of further squares that trials use, in pixels.
+        kinds: Of further squares that trials use.
+        stressed: Whether trials are scored on the re-framed images of validation, too; they are
+            then among the splits by their name.
 
     Raises:
         RunError: As for `set_up`.
     """
-    setup = set_up(config, splits=SPLITS, sizes=sizes)
-    splits = {name: setup.dataset.splits[name] for name in SPLITS}
+    setup = set_up(config, splits=SPLITS, further=kinds, stressed=stressed)
+    if not stressed:
+        return setup
+    splits = stress.with_stressed(setup.dataset.splits)
     return dataclasses.replace(setup, dataset=dataclasses.replace(setup.dataset, splits=splits))
 
 
@@ -78,7 +84,7 @@ def shortcut_baselines(setup: Setup, settings: Settings) -> dict[str, Any]:
         images = scored_images(setup, settings.folds)
         measured = cross_validation.shortcut_baselines(setup, images, fold)
     else:
-        measured = train.shortcut_baselines(setup, ("validation",))["validation"]
+        measured = scoring.shortcut_baselines(setup, ("validation",))["validation"]
     return {name: each["balanced_accuracy"] for name, each in measured.items()}
 
 
@@ -104,9 +110,9 @@ def training_of(setup: Setup, config: Config, *, folds: bool) -> Training:
 def whole_training(setup: Setup, config: Config, *, folds: bool) -> Training:
     """A training with whole networks of its own; see `training_of`."""
     images: Mapping[str, Images] = setup.dataset.splits
-    train, score = "train", ("validation",)
+    train, score = "train", [each for each in ("validation", stress.NAME) if each in images]
     if folds:
-        train, score = cross_validation.ALL, (cross_validation.ALL,)
+        train, score = cross_validation.ALL, [cross_validation.ALL]
         images = {cross_validation.ALL: scored_images(setup, folds)}
     return Training(
         setup, config, images, train=train, score=score, on_progress=progressed, quiet=True

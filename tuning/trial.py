@@ -4,8 +4,8 @@ import copy
 import dataclasses
 import statistics
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import keras_tuner
@@ -15,8 +15,11 @@ from trainer import cross_validation
 from trainer.config import Config
 from trainer.evaluation import intervals, metrics
 from trainer.execution.tasks import TaskFailed, progressed
+from trainer.input_pipeline import stress
 from trainer.input_pipeline.dataset import Images
-from trainer.model import networks, saved, vgg16
+from trainer.input_pipeline.plan import PhasePlan
+from trainer.model import networks, saved
+from trainer.model.head import reset_head
 from trainer.model.precision import Precision
 from trainer.model.weights import Weights
 from trainer.run.errors import DivergedError
@@ -26,7 +29,7 @@ from trainer.training.setup import Setup
 from trainer.training.training import Training
 from trainer.training.validation import Validation
 from tuning import trainings
-from tuning.settings import OBJECTIVES, Settings
+from tuning.settings import OBJECTIVES, STRESSED, Settings
 from tuning.space import Space
 
 _PREFIX = "val_"
@@ -38,13 +41,14 @@ class TrialResult:
     """What a trial measured.
 
     Attributes:
-        metrics: Means over folds and executions: `val_loss` (nats), `val_accuracy` and
-            `val_balanced_accuracy`, each with its 95 % interval over patient groups (NAME_low,
-            NAME_high) and, where there are several, its standard deviation (NAME_sd); without
-            folds also `loss`, `accuracy` and `epoch` (see `train_and_score`); `seconds` (without
-            those in which rows are computed), `images_per_second` and `parameters`; how many images
-            and patient groups were scored, `val_images` and `val_groups`, and without folds how
-            many were trained on, `train_images` and `train_groups`.
+        metrics: Means over folds and executions: `val_loss` (nats), `val_accuracy`,
+            `val_balanced_accuracy` and, where trials are ranked by it, `STRESSED`, each with its
+            95 % interval over patient groups (NAME_low, NAME_high) and, where there are several,
+            its standard deviation (NAME_sd); without folds also `loss`, `accuracy` and `epoch`
+            (see `train_and_score`); `seconds` (without those in which rows are computed),
+            `images_per_second` and `parameters`; how many images and patient groups were scored,
+            `val_images` and `val_groups`, and without folds how many were trained on,
+            `train_images` and `train_groups`.
         curves: Of each execution, or of each fold of each execution, the logs of its epochs (see
             `loop.train_phases`) with `epoch`, from 1, and `learning_rate`.
         probabilities: float32 [executions, n, classes] of the scored images.
@@ -82,15 +86,16 @@ def run(
         training = trainings.training_of(setup, config, folds=bool(settings.folds))
         begin = time.perf_counter()  # what the first of several computes for all is not its own
         measure = _by_folds if settings.folds else _by_executions
-        scores, curves, probabilities = measure(setup, settings, training, callbacks)
+        of = measure(setup, settings, training, callbacks)
     except DivergedError as error:
         raise TaskFailed(str(error)) from None
     images, seconds = trainings.scored_images(setup, settings.folds), time.perf_counter() - begin
-    passed = sum(len(curve) for curve in curves) * len(training.train_at)
+    passed = sum(len(curve) for curve in of.curves) * len(training.train_at)
     share = 1 - 1 / settings.folds if settings.folds else 1  # of the images, in each fold's epochs
     measured = {
-        **_mean_and_sd(scores),
-        **_intervals(images, probabilities),
+        **_mean_and_sd(of.scores),
+        **_intervals(images, of.probabilities),
+        **({} if of.stressed is None else _intervals(images, of.stressed, f"{_PREFIX}stressed_")),
         "seconds": seconds,
         "images_per_second": passed * share / seconds,
         "parameters": float(_trained(training.networks.trained)),
@@ -102,7 +107,24 @@ def run(
         measured["train_images"] = float(len(trained))
         measured["train_groups"] = float(len(set(trained.groups)))
     weights = _weights(setup, training) if settings.keep_best and not settings.folds else None
-    return TrialResult(measured, curves, probabilities, weights)
+    return TrialResult(measured, of.curves, of.probabilities, weights)
+
+
+class _Measured(NamedTuple):
+    """What the executions of a trial gave.
+
+    Args:
+        scores: Of each execution, or of each fold of each.
+        curves: See `TrialResult`.
+        probabilities: See `TrialResult`.
+        stressed: float32 [executions x draws, n, classes] of the same images re-framed, where the
+            trial is ranked by them.
+    """
+
+    scores: list[Logs]
+    curves: list[list[Logs]]
+    probabilities: np.ndarray
+    stressed: np.ndarray | None = None
 
 
 def _by_executions(
@@ -110,18 +132,23 @@ def _by_executions(
     settings: Settings,
     training: Training,
     callbacks: Sequence[keras.callbacks.Callback],
-) -> tuple[list[Logs], list[list[Logs]], np.ndarray]:
-    """Scores, curves and probabilities of each execution on the validation split."""
-    config, scores, curves, probabilities = training.config, [], [], []
+) -> _Measured:
+    """Each execution on the validation split."""
+    config, scores, curves, probabilities, stressed = training.config, [], [], [], []
     for execution in range(settings.executions_per_trial):
         if execution and config.fine_tune_from != "none":  # its blocks have been trained
             training = trainings.training_of(setup, config, folds=False)
         watch = _Watch(training, settings, execution)
         calls = [*copy.deepcopy(list(callbacks)), watch]
-        scores.append(train_and_score(training, config.seed + execution, calls))
+        seed, last = config.seed + execution, training.plan.phases[-1]
+        scores.append(train_and_score(training, seed, calls, stressed=settings.stressed))
         curves.append(watch.curve)
-        probabilities.append(training.probabilities(training.plan.phases[-1], "validation"))
-    return scores, curves, np.stack(probabilities)
+        probabilities.append(training.probabilities(last, "validation"))
+        if settings.stressed:
+            of_draws = training.probabilities(last, stress.NAME)
+            stressed.append(of_draws.reshape(stress.DRAWS, *probabilities[-1].shape))
+    reframed = np.concatenate(stressed) if stressed else None
+    return _Measured(scores, curves, np.stack(probabilities), reframed)
 
 
 def _by_folds(
@@ -129,7 +156,7 @@ def _by_folds(
     settings: Settings,
     training: Training,
     callbacks: Sequence[keras.callbacks.Callback],
-) -> tuple[list[Logs], list[list[Logs]], np.ndarray]:
+) -> _Measured:
     """Scores and curves of each fold, and probabilities of each execution."""
     fold = trainings.assigned(setup, settings, training.config)
     watch = _Watch(training, settings)
@@ -144,11 +171,15 @@ def _by_folds(
     ]
     epochs = training.plan.phases[-1].phase.epochs.stop
     curves = [watch.curve[at : at + epochs] for at in range(0, len(watch.curve), epochs)]
-    return scores, curves, predicted
+    return _Measured(scores, curves, predicted)
 
 
 def train_and_score(
-    training: Training, seed: int, callbacks: Sequence[keras.callbacks.Callback] = ()
+    training: Training,
+    seed: int,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    *,
+    stressed: bool = False,
 ) -> dict[str, float]:
     """Trains all phases with a new head and scores validation at each epoch's end.
 
@@ -156,23 +187,34 @@ def train_and_score(
         training: Of `train`, with `validation` to score.
         seed: Of the head's weights, of dropout and of the images' order.
         callbacks: Further callbacks.
+        stressed: Whether to score the re-framed images of validation at each epoch's end, too.
 
     Returns:
-        Of the epoch that `trainer.main` would keep, whose weights the networks then have:
-        `val_loss`, `val_accuracy`, `val_balanced_accuracy`, the training's `loss` and `accuracy`,
-        and `epoch`, from 1.
+        Of the epoch that `trainer.main` would keep, by validation as it is, whose weights the
+        networks then have: `val_loss`, `val_accuracy`, `val_balanced_accuracy` (and that of the
+        re-framed images, `STRESSED`), the training's `loss` and `accuracy`, and `epoch`, from 1.
 
     Raises:
         DivergedError: The network gives no finite probabilities any more.
     """
-    vgg16.reset_head(training.networks.trained, seed)
+    reset_head(training.networks.trained, seed)
     patience = training.config.early_stopping
     stopping = [EarlyStopping(training.plan, patience)] if patience else []
     best = train_phases(
-        training, [*stopping, *callbacks], seed=seed, evaluate=Validation(training)
+        training, [*stopping, *callbacks], seed=seed, evaluate=_evaluation(training, stressed)
     ).best
-    names = ("loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy")
+    names = ["loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy"]
+    names += [STRESSED] * stressed
     return {name: best.logs[name] for name in names} | {"epoch": best.epoch + 1}
+
+
+def _evaluation(training: Training, stressed: bool) -> Callable[[PhasePlan], Logs]:
+    """What is scored at an epoch's end."""
+    plain = Validation(training)
+    if not stressed:
+        return plain
+    reframed = Validation(training, stress.NAME)
+    return lambda plan: {**plain(plan), STRESSED: reframed(plan)["val_balanced_accuracy"]}
 
 
 class _Watch(keras.callbacks.Callback):
@@ -233,20 +275,16 @@ def _trained(model: keras.Model) -> int:
     return sum(weight.shape.num_elements() for weight in model.trainable_weights)
 
 
-def _intervals(images: Images, probabilities: np.ndarray) -> dict[str, float]:
+def _intervals(
+    images: Images, probabilities: np.ndarray, prefix: str = _PREFIX
+) -> dict[str, float]:
     """NAME_low and NAME_high of what a trial can be ranked by, over patient groups."""
-    executions = len(probabilities)
-    estimated = intervals.estimates(
-        np.tile(images.labels, executions),
-        probabilities.reshape(executions * len(images), -1),
-        np.tile(images.group_numbers, executions),
-        seed=0, resamples=intervals.RESAMPLES, areas=False,
-    )  # fmt: skip
+    estimated = intervals.estimates(images.labels, probabilities, images.group_numbers, areas=False)
     return {
-        f"{name}_{end}": estimated[name.removeprefix(_PREFIX)][end]
-        for name in OBJECTIVES
+        f"{prefix}{name}_{end}": estimated[name][end]
+        for name in ("balanced_accuracy", "accuracy", "loss")
         for end in ("low", "high")
-        if estimated[name.removeprefix(_PREFIX)][end] is not None
+        if prefix + name in OBJECTIVES and estimated[name][end] is not None
     }
 
 

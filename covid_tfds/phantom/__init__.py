@@ -17,8 +17,18 @@ Example:
     (224, 224)
 """
 
+from covid_tfds.phantom.chest import Pose
 from covid_tfds.phantom.population import Patient, control_marker, is_control, patient
-from covid_tfds.phantom.radiograph import draw
+from covid_tfds.phantom.radiograph import draw, pose
 from covid_tfds.phantom.sheet import contact_sheet
 
-__all__ = ["Patient", "contact_sheet", "control_marker", "draw", "is_control", "patient"]
+__all__ = [
+    "Patient",
+    "Pose",
+    "contact_sheet",
+    "control_marker",
+    "draw",
+    "is_control",
+    "patient",
+    "pose",
+]

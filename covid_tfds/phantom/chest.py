@@ -45,6 +45,24 @@ _LUNG_DEPTH = (
 
 
 @dataclasses.dataclass(frozen=True)
+class Pose:
+    """How the patient stands before the detector.
+
+    Attributes:
+        angle: Radians that the chest is turned by in the image.
+        scale: Size of a thing in the image, where 1 is the usual.
+        shift_x: How far the middle of the chest lies to the right of the image's, as a share of the
+            image's side.
+        shift_y: How far below, likewise.
+    """
+
+    angle: float
+    scale: float
+    shift_x: float
+    shift_y: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Geometry:
     """Where the beams of an image pass the patient.
 
@@ -55,6 +73,7 @@ class Geometry:
         affine: float64 [2, 2], from cm to (column, row), before `shift`.
         shift: float64 [2], pixels.
         pixel: Side of a pixel in cm.
+        pose: What the rest follows from.
     """
 
     x: np.ndarray
@@ -63,6 +82,7 @@ class Geometry:
     affine: np.ndarray
     shift: np.ndarray
     pixel: float
+    pose: Pose
 
     @classmethod
     def posed(cls, size: int, rng: np.random.Generator) -> "Geometry":
@@ -78,7 +98,9 @@ class Geometry:
         y = matrix32[1, 0] * line[None, :] + matrix32[1, 1] * line[:, None] + move32[1]
         rows = np.clip((y + 20) / _STEP, 0, 40 / _STEP).astype(np.int32)
         inverse = np.linalg.inv(matrix)
-        return cls(x, y, rows, inverse, (size - 1) / 2 - inverse @ move, pixel)
+        moved = inverse @ move
+        pose = Pose(angle, 1 / scale, *(-moved / size).tolist())
+        return cls(x, y, rows, inverse, (size - 1) / 2 - moved, pixel, pose)
 
 
 class Texture:

@@ -10,7 +10,7 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-from covid_tfds.phantom.chest import AERATED, Chest, Geometry, Texture, soft_step
+from covid_tfds.phantom.chest import AERATED, Chest, Geometry, Pose, Texture, soft_step
 from covid_tfds.phantom.population import patient
 from covid_tfds.records import LABELS
 
@@ -48,7 +48,7 @@ def draw(
     who = patient(seed, number)
     chest = Chest(np.random.default_rng([seed, number, 1]), who.sex)
     texture = Texture(np.random.default_rng([seed, number, 2]))
-    rng = np.random.default_rng([seed, number, 4, visit])
+    rng = _of_visit(seed, number, visit)
     geometry = Geometry.posed(size, rng)
     integral, lungs, vessels = chest.project(geometry, texture)
     illness = np.random.default_rng([seed, number, 3])
@@ -57,6 +57,22 @@ def draw(
     _collimate(pixels, rng)
     _mark(pixels, None if marker is None else LABELS.index(marker), rng)
     return pixels
+
+
+def pose(seed: int, number: int, visit: int) -> Pose:
+    """The pose that `draw` draws a visit in, whatever the image's size.
+
+    Args:
+        seed: Of the whole population, 0 or more.
+        number: Of the patient, from 0.
+        visit: 0, or 1 for the follow-up.
+    """
+    return Geometry.posed(_SMALLEST, _of_visit(seed, number, visit)).pose
+
+
+def _of_visit(seed: int, number: int, visit: int) -> np.random.Generator:
+    """What is random in a visit; the pose comes first."""
+    return np.random.default_rng([seed, number, 4, visit])
 
 
 def _patch(

@@ -25,9 +25,10 @@ def test_the_peer_gets_the_stored_images_by_class(data_dir, tmp_path):
     assert len(paths) == len(images)
     for path, label in zip(paths, images.labels, strict=True):
         assert path.parent.name == f"{label}_{images.class_names[label]}"
-    (_, squares), *_ = decode.squares(dataset, images.take([5]), (32,))
+    (_, squares), *_ = decode.squares(dataset, images.take([5]), (decode.Kind(32),))
     stored = decode.pixels(paths[5].read_bytes(), "5")
-    np.testing.assert_array_equal(decode.resize.square(stored, 32), squares[32][0, ..., 0])
+    (square,) = squares[decode.Kind(32)]
+    np.testing.assert_array_equal(decode.resize.square(stored, 32), square[..., 0])
 
 
 def test_our_folds_are_read_from_the_predictions(data_dir, tmp_path, monkeypatch):

@@ -291,6 +291,7 @@ KINDS: dict[str, tuple[str, str, Callable[..., str]]] = {
     "model.keras": (FINISHED, "model.keras", _ENDED),
     "metrics.json": (FINISHED, "metrics.json", _ENDED),
     "predictions.csv": (FINISHED, "predictions.csv", _ENDED),
+    "stressed.csv": (FINISHED, "stressed.csv", _ENDED),
     "history.csv": (FINISHED, "history.csv", _ENDED),
     "config.json": (FINISHED, "config.json", _ENDED),
     "flags.txt": (FINISHED, "flags.txt", _ENDED),

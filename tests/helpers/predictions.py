@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from trainer.evaluation import images_used, predictions
+from trainer.evaluation import images_used, poses, predictions
 from trainer.evaluation.predictions import Predictions
 from trainer.run import files
 
@@ -43,6 +43,20 @@ def called(right, wrong, classes=2, true_class=0):
     return [true_class] * (right + wrong), shares
 
 
+def poses_of(n):
+    """Poses of n images, of which the first is at the bounds and the last two are weak."""
+    numbers = np.random.default_rng(0).uniform(0.5, 1, (n, 5)).astype(np.float32)
+    ids, splits = [f"image{i}" for i in range(n)], ["train"] * n
+    return poses.Poses(ids, splits, numbers, np.arange(n) < 1, np.arange(n) >= n - 2)
+
+
+def align(folder):
+    """Makes a `run_folder` one of 1,280 aligned images."""
+    config = files.read_json(folder / "config.json", "config", mend="")
+    files.write_json(folder / "config.json", {**config, "alignment": "a template"})
+    poses.write(folder / "alignment.csv", poses_of(1280))
+
+
 def run_folder(folder, *, classes=4, as_published=False, control=False, shared=None, planted=False):
     """Writes what `metrics.run_metrics` reads of a run of 12 epochs: 120 train images, 80 a split.
 
@@ -70,6 +84,9 @@ def run_folder(folder, *, classes=4, as_published=False, control=False, shared=N
     if control:
         splits["control"] = make([0] * 6, np.eye(classes)[[0] * 5 + [1]], split="control")
     predictions.write(folder / "predictions.csv", joined(*splits.values()))
+    draws = [random_predictions(80, classes, seed=1, split="validation", skill=s) for s in (1, 0.5)]
+    stressed = joined(*draws, repeats=np.repeat([0, 1], 80))
+    predictions.write(folder / "stressed.csv", stressed)
     labels = [NAMES[i % classes] for i in range(120)]
     images_used.write(
         folder / "images_used.csv",

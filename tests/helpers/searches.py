@@ -105,7 +105,7 @@ class Trials:
 def open_trials(*argv: str, setup: Setup | None = None) -> Trials:
     """Trials on images that are opened now, or that were opened before."""
     searched, settings = parsed(*argv)
-    setup = setup or search_lib.opened_images(searched)
+    setup = setup or search_lib.opened_images(searched, stressed=settings.stressed)
     return Trials(argv, searched, settings, setup)
 
 

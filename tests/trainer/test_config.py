@@ -49,6 +49,7 @@ BAD = {
     "--augmentation is 'article+noise'": {"augmentation": "article+noise"},
     "--augmentation is 'none+noise'": {"augmentation": "none+noise"},
     "--augmentation is ''": {"augmentation": ""},
+    "--align is 'lungs'. Give one of none, chest": {"align": "lungs"},
     "--normalization is 'zcs'. Give one of imagenet, featurewise, zca": {"normalization": "zcs"},
     "--precision is 'float16'": {"precision": "float16"},
     "--fine_tune_from is 'block6'": {"fine_tune_from": "block6"},
@@ -62,7 +63,32 @@ BAD = {
     "--dataset is ''": {"dataset": ""},
     "has no effect without --fine_tune_from": {"fine_tune_epochs": 9},
     "--fine_tune_learning_rate=0.5 has no effect": {"fine_tune_learning_rate": 0.5},
+    "--fine_tune_head_learning_rate=0.5 has no effect without --fine_tune_from": {
+        "fine_tune_head_learning_rate": 0.5,
+    },
+    "--fine_tune_schedule=cosine has no effect without --fine_tune_from": {
+        "fine_tune_schedule": "cosine",
+    },
+    "--fine_tune_warmup=9 has no effect without --fine_tune_schedule. Add --fine_tune_sched": {
+        "fine_tune_from": "block5",
+        "fine_tune_warmup": 9,
+    },
+    "--fine_tune_schedule is 'step'. Give one of constant, cosine": {"fine_tune_schedule": "step"},
+    "--fine_tune_head_learning_rate is -1.0. Give 0 to 1": {"fine_tune_head_learning_rate": -1.0},
+    "--fine_tune_warmup is -1. Give 0 to": {"fine_tune_warmup": -1},
+    "--ensemble is 0. Give 1 to 20": {"ensemble": 0},
+    "--ensemble is 21": {"ensemble": 21},
+    "and --ensemble is 2. Leave one of them out.": {
+        "as_published": True,
+        "augmentation": "article",
+        "ensemble": 2,
+    },
     "Add --augmentation=article": {"as_published": True},
+    "--notest leaves them unread. Leave one of them out.": {
+        "as_published": True,
+        "augmentation": "article",
+        "test": False,
+    },
     "--views=3 has no effect without --augmentation": {"views": 3},
     "--views is -1": {"augmentation": "article", "views": -1},
     "--cache_gib is -1.0. Give GiB, 0 to 1000000": {"cache_gib": -1.0},
@@ -80,7 +106,8 @@ OTHER = {
     "weights": "none", "precision": "mixed_bfloat16", "autotune": True, "fine_tune_from": "block4",
     "fine_tune_epochs": 3, "fine_tune_learning_rate": 1e-6, "class_weights": "balanced",
     "early_stopping": 2, "seed": 0, "deterministic": True, "as_published": True,
-    "checkpoint_every": 5.0, "distribute": "none",
+    "checkpoint_every": 5.0, "distribute": "none", "align": "chest",
+    "fine_tune_head_learning_rate": 1e-5, "fine_tune_schedule": "cosine", "fine_tune_warmup": 9,
 }  # fmt: skip
 
 
@@ -169,6 +196,17 @@ def test_fine_tuning_is_a_phase_that_follows_the_head():
     assert (list(tuned.epochs), tuned.learning_rate) == ([3, 4], 1e-5)
 
 
+def test_fine_tuning_may_have_a_schedule_and_a_rate_of_the_head():
+    settings = {"fine_tune_from": "block4", "fine_tune_learning_rate": 4e-5}
+    *_, plain = Config(**settings).phases
+    assert (plain.head_factor, plain.warmup) == (1, None)
+    *_, tuned = Config(
+        **settings, fine_tune_head_learning_rate=2e-4, fine_tune_schedule="cosine"
+    ).phases
+    assert (tuned.learning_rate, tuned.warmup) == (4e-5, 150)
+    assert tuned.head_factor == pytest.approx(5)
+
+
 @pytest.mark.parametrize(
     ("first_block", "frozen"),
     [(None, "block5_pool"), ("block5", "block4_pool"), ("block2", "block1_pool"), ("block1", None)],
@@ -200,7 +238,9 @@ def test_json_goes_both_ways():
 
 def test_every_field_comes_back_from_a_flagfile(tmp_path):
     default = Config()
-    assert OTHER.keys() == {field.name for field in dataclasses.fields(Config)}
+    # --notest and --ensemble do not go with --as_published.
+    every = {field.name for field in dataclasses.fields(Config)}
+    assert OTHER.keys() | {"test", "ensemble"} == every
     assert all(getattr(default, name) != value for name, value in OTHER.items())
     for config in (default, Config(**OTHER)):
         (tmp_path / "flags.txt").write_text(config.to_flags())
@@ -212,6 +252,8 @@ def test_no_flags_are_the_defaults_and_each_flag_sets_its_field():
     assert config_flags.from_flags(parsed("--noautotune", "--classes=2")) == Config(classes=2)
     every = [f"--{name}={value}" for name, value in OTHER.items()]
     assert config_flags.from_flags(parsed(*every)) == Config(**OTHER)
+    assert config_flags.from_flags(parsed("--notest")) == Config(test=False)
+    assert config_flags.from_flags(parsed("--ensemble=3")) == Config(ensemble=3)
 
 
 def test_flags_can_be_left_out():
@@ -259,6 +301,7 @@ def test_a_run_folder_has_the_config_it_was_trained_with(tmp_path):
         ({}, 5, 0, "--repeats is 0. Give 1 to 1000"),
         ({"early_stopping": 1}, 5, 1, "--early_stopping has no place with folds: a fold would"),
         ({"as_published": True, "augmentation": "article"}, 5, 1, "--as_published has no place"),
+        ({"test": False}, 5, 1, "--notest has no place with folds: they never read the test"),
         ({"normalization": "zca"}, 5, 1, "--normalization=zca is fitted to the images that are"),
     ],
 )

@@ -17,8 +17,9 @@ from trainer.cross_validation import (
     out_of_fold,
     train_fold,
 )
-from trainer.evaluation import predictions
+from trainer.evaluation import poses, predictions
 from trainer.execution.tasks import TaskFailed
+from trainer.input_pipeline import alignment
 from trainer.input_pipeline.dataset import joined
 from trainer.run import run_dir
 from trainer.run.errors import DivergedError, RunError
@@ -244,6 +245,17 @@ def test_the_written_scores_are_those_of_the_predictions(written):
     assert pooled["low"] <= pooled["value"] <= pooled["high"]
     assert set(scores["shortcut_baseline"]) == {"full_image", "lungs_masked"}
     assert scores["n"] == len(table.labels) // 2
+
+
+def test_folds_of_aligned_images_have_a_table_of_their_poses(data_dir, tiny, tmp_path):
+    before = keras.config.dtype_policy()
+    config = trainings.quick(data_dir, align="chest", epochs=1)
+    result = cross_validation.cross_validate(config, 2, 1, run_dir.plain(tmp_path))
+    keras.config.set_dtype_policy(before)
+    table = poses.read(tmp_path / "alignment.csv")
+    wanted = [i for name in cross_validation.SPLITS for i in tiny.splits[name].image_ids]
+    assert table.image_ids == wanted
+    assert result["alignment"] == {"template": alignment.FORMULA, **table.counts()}
 
 
 def test_nothing_is_written_without_a_folder(config, tmp_path, monkeypatch, capsys):

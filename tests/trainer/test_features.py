@@ -142,7 +142,7 @@ def test_a_filled_cache_leaves_nothing_to_compute(data_dir, tmp_path):
     ended = commands.run("trainer.features", "--fill", f"--flagfile={tmp_path}/run.flags")
     assert ended.status == 0, ended.err
     assert "computing block5_pool" in ended.err
-    setup = set_up(config)
+    setup = set_up(config, stressed=True)
     with contextlib.closing(setup.opened):
         training = train.training_of(setup)
         assert training.plan.missing_bytes == 0

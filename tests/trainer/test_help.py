@@ -17,14 +17,14 @@ from trainer.run.names import nearest
 from tuning import settings, space
 
 COMMANDS = ("trainer.main", "trainer.crossval", "trainer.features", "tuning.main")
-FIELDS = {field.name for field in dataclasses.fields(Config)}
+FIELDS = {field.name for field in dataclasses.fields(Config)} - set(config_flags.OF_RUNS)
 TASKS = {field.name for field in dataclasses.fields(Options)}
 SEARCH = {field.name for field in dataclasses.fields(settings.Settings)}
-# What each command has beside the fields of `Config`.
+# What each command has beside the fields of `Config` that are flags of all of them.
 MORE = {
-    "trainer.main": {"run_dir", "overwrite", "hparams", "seeds"},
+    "trainer.main": {"run_dir", "overwrite", "hparams", "seeds", "test"},
     "trainer.crossval": {"run_dir", "overwrite", "folds", "repeats", *TASKS},
-    "trainer.features": {"list", "verify", "clear", "fill", *TASKS},
+    "trainer.features": {"list", "verify", "clear", "fill", "test", *TASKS},
     "tuning.main": {"search", "search_dir", "overwrite", "retrain_best", *TASKS, *SEARCH},
 }
 
@@ -149,7 +149,7 @@ MEANT = {
     "Classes": ["classes"],
     "clases": ["classes"],
     "epoch": ["epochs"],
-    "rate": ["learning_rate", "fine_tune_learning_rate"],
+    "rate": ["learning_rate", "fine_tune_learning_rate", "fine_tune_head_learning_rate"],
     "output_dir": ["run_dir", "data_dir", "cache_dir"],
     "zzz": [],
     "": [],

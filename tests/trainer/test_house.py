@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "evaluation": {"run", "config"},
     "training": GROUND | {"input_pipeline", "model", "evaluation"},
     "execution": GROUND | {"input_pipeline", "model", "training"},
-    "train": GROUND | set(ROOMS),
+    "scoring": GROUND | {"input_pipeline", "evaluation", "training"},
+    "train": GROUND | set(ROOMS) | {"scoring"},
     "cross_validation": GROUND | set(ROOMS),
     "seeds": {"config", "run", "evaluation", "training", "train"},
     "api": {"config", "inputs", "run", "evaluation", "execution", "train", "cross_validation"},
@@ -32,7 +33,7 @@ OF_COMMANDS = {"config", "config_flags", "inputs", "run", "train", "seeds", "cro
                "input_pipeline", "execution"}  # fmt: skip
 # Config is below all else: of the rooms it may know these files alone.
 OF_CONFIG = {"trainer.augmentation.presets", "trainer.run.files", "trainer.run.errors",
-             "trainer.run.text"}  # fmt: skip
+             "trainer.run.records"}  # fmt: skip
 FILES = sorted(HOUSE.rglob("*.py"))
 
 

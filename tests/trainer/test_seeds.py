@@ -28,11 +28,16 @@ def test_seeds_are_the_configs_and_those_after_it():
 
 
 def test_mean_and_deviation_are_those_of_the_values():
+    def balanced(value):
+        return {"value": value, "low": value - 0.1, "high": value + 0.05}
+
     def run(validation, test, epoch):
         scored = {
-            name: {"balanced_accuracy": {"value": value}, "n": n, "groups": n // 2}
+            name: {"balanced_accuracy": balanced(value), "n": n, "groups": n // 2}
             for name, value, n in (("validation", validation, 54), ("test", test, 105))
         }
+        again = {"balanced_accuracy": balanced(validation / 2), "n": 54, "groups": 27}
+        scored["validation"]["stressed"] = again
         return {"splits": scored, "best_epoch": epoch, "dataset": {"name": "full", "synthetic": 0}}
 
     values = [0.81, 0.84, 0.9]
@@ -42,8 +47,13 @@ def test_mean_and_deviation_are_those_of_the_values():
     assert (table["seeds"], table["best_epochs"]) == ([4, 5, 6], [1, 2, 3])
     scores = {name: each["balanced_accuracy"] for name, each in table["splits"].items()}
     assert scores["validation"]["values"] == values
+    assert scores["validation"]["low"] == pytest.approx(np.subtract(values, 0.1))
+    assert scores["validation"]["high"] == pytest.approx(np.add(values, 0.05))
     assert scores["validation"]["mean"] == pytest.approx(0.85)
     assert scores["validation"]["sd"] == pytest.approx(np.sqrt((16 + 1 + 25) / 2) / 100)
+    stressed = table["splits"]["validation"]["stressed"]
+    assert stressed["balanced_accuracy"]["mean"] == pytest.approx(0.425)
+    assert (stressed["n"], stressed["groups"]) == (54, 27)
     assert scores["test"]["mean"] == pytest.approx(0.15)
     assert scores["test"]["sd"] == pytest.approx(scores["validation"]["sd"])
     assert [table["splits"][name]["n"] for name in seeds.SPLITS] == [54, 105]

@@ -36,7 +36,8 @@ def test_the_run_folder_is_complete(base):
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     plots = {f"plots/{name}.png" for name in ("curves", "confusion", "roc", "gallery")}
     wanted = {"config.json", "flags.txt", "history.csv", "metrics.json", "predictions.csv",
-              "images_used.csv", "model.keras", "checkpoints/state", "manifest.json"}  # fmt: skip
+              "stressed.csv", "images_used.csv", "model.keras", "checkpoints/state",
+              "manifest.json"}  # fmt: skip
     assert wanted | plots <= names
     assert any(name.startswith("tensorboard/events") for name in names)
     assert not [name for name in names if "/." in name or name.startswith(".")]
@@ -220,9 +221,10 @@ def test_two_classes_have_one_unit_and_two_probabilities(data_dir, tmp_path):
         assert {row["label"] for row in csv.DictReader(file)} == set(LABELS[:2])
 
 
-def test_cache_dir_takes_squares_activations_and_nothing_else(data_dir, tmp_path):
+def test_cache_dir_takes_squares_activations_baselines_and_nothing_else(data_dir, tmp_path):
     run(quick(data_dir, tmp_path / "cache", epochs=1), tmp_path / "run")
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["stages"]
+    names = sorted(path.name for path in (tmp_path / "cache").iterdir())
+    assert names == ["baselines", "stages"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "run"]
 
 

@@ -19,6 +19,7 @@ CHANGES = {
     "head_units": 16,
     "pooling": "max",
     "dropout": 0.6,
+    "ensemble": 2,
     "l2": 1e-2,
     "label_smoothing": 0.1,
     "augmentation": "radiograph",
@@ -34,7 +35,8 @@ STRENGTHS = {"shift": 0.0, "zoom": 0.3, "contrast": 0.4}
 # What tests elsewhere show the effect of.
 ELSEWHERE = {"dataset", "data_dir", "cache_dir", "cache_gib", "views", "autotune", "as_published",
              "early_stopping", "fine_tune_from", "fine_tune_epochs", "fine_tune_learning_rate",
-             "deterministic", "checkpoint_every", "distribute"}  # fmt: skip
+             "fine_tune_head_learning_rate", "fine_tune_schedule", "fine_tune_warmup",
+             "deterministic", "checkpoint_every", "distribute", "test"}  # fmt: skip
 
 
 def config(data_dir, **changes) -> Config:

@@ -20,6 +20,14 @@ RUNS = {
     "2 classes in bfloat16, augmented, fine-tuned": {
         "classes": 2, "precision": "mixed_bfloat16", **AUGMENTED, **trainings.TUNED,
     },
+    "aligned, standardised, augmented, fine-tuned": {
+        "align": "chest", "normalization": "featurewise", **AUGMENTED, **trainings.TUNED,
+    },
+    "ensemble in bfloat16, augmented, fine-tuned": {
+        "ensemble": 2, "precision": "mixed_bfloat16", **AUGMENTED, **trainings.TUNED,
+        "fine_tune_schedule": "cosine",
+    },
+    "ensemble of 2 classes": {"ensemble": 3, "classes": 2},
     "4 classes in bfloat16, whitened": {"precision": "mixed_bfloat16", "normalization": "zca"},
 }  # fmt: skip
 

@@ -33,6 +33,7 @@ EXCEPTIONS = {
     "trainer/input_pipeline/cache_files.py:claimed": _LOCK,
     "trainer/input_pipeline/cache_files.py:open_file": "append only; each row has a checksum",
     "trainer/input_pipeline/cache_files.py:open_for_use": _LOCK,
+    "trainer/evaluation/linear_model.py:_write": _TO_MEMORY,
     "trainer/model/saved.py:_archive": _TO_MEMORY,
     "trainer/model/saved.py:_rewrite": _PART,
     "trainer/model/weights.py:_from_download": "Keras' download, whose MD5 is compared",

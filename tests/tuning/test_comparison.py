@@ -18,7 +18,8 @@ from tuning import comparison
 
 
 def compared(low: float, high: float) -> dict:
-    difference = {"value": (low + high) / 2, "low": low, "high": high, "n": 270}
+    difference = {"value": (low + high) / 2, "low": low, "high": high, "n": 270,
+                  "discordant": {"ours": 12, "peers": 9}}  # fmt: skip
     side = {"balanced_accuracy": {"value": 0.8, "low": 0.7, "high": 0.9}, "by_fold": {"sd": 0.01},
             "epochs": 7}  # fmt: skip
     balanced = {"value": 0.7, "low": 0.6, "high": 0.8}
@@ -40,12 +41,13 @@ def test_the_conclusion_follows_from_the_interval(low, high, conclusion):
     assert max(map(len, text.splitlines())) <= 80
     for words in ("has not shown a gain", "keep them"):
         assert (words in text) == (words == conclusion)
+    assert ("right: 12 best, 9 default" in text) == (low <= 0 <= high)
 
 
 def test_a_best_that_is_the_default_is_called_so():
     text = comparison.text({**compared(0.0, 0.0), "same": True})
     assert "The best trial is that of the defaults." in text
-    assert "has not shown a gain" not in text
+    assert "has not shown a gain" not in text and "difference" not in text
 
 
 @pytest.mark.parametrize("value", [0.8, 0.81])

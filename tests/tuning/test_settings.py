@@ -8,6 +8,7 @@ import pytest
 
 from tests.helpers import commands, searches
 from trainer.config import BELONGING, Config
+from trainer.config_flags import OF_RUNS
 from trainer.run.errors import ConfigError
 from tuning.settings import OBJECTIVES, Settings
 from tuning.space import USUAL
@@ -23,6 +24,9 @@ WRONG = {
     "--executions_per_trial is 0. Give 1 to 1000000": ["--executions_per_trial=0"],
     "--keep_best is -1": ["--keep_best=-1"],
     "--keep_best=1 has no effect with --folds": ["--keep_best=1", "--folds=2"],
+    "--objective=val_stressed_balanced_accuracy is of the validation split, and --folds=3": [
+        "--objective=val_stressed_balanced_accuracy", "--folds=3"
+    ],
     "--as_published has no place here": ["--as_published", "--augmentation=article"],
     "--early_stopping has no place with folds": ["--early_stopping=2", "--folds=3"],
     "--normalization=zca is fitted to the images that are trained on": [
@@ -86,6 +90,10 @@ CHANGED = {  # flag: another value, and what it needs beside it
     "autotune": ("true", []),
     "fine_tune_epochs": ("9", TUNED),
     "fine_tune_learning_rate": ("1e-4", TUNED),
+    "fine_tune_head_learning_rate": ("1e-4", TUNED),
+    "fine_tune_schedule": ("cosine", TUNED),
+    "fine_tune_warmup": ("9", [*TUNED, "--fine_tune_schedule=cosine"]),
+    "ensemble": ("2", []),
     "class_weights": ("balanced", []),
     "early_stopping": ("4", []),
     "seed": ("2", []),
@@ -99,8 +107,8 @@ CHANGED |= {"learning_rate": ("1e-4:1e-2:log", []), "l2": ("1e-4:1e-2:log", ["--
 
 def test_every_flag_matters_or_is_known_not_to():
     fields = {field.name for kind in (Config, Settings) for field in dataclasses.fields(kind)}
-    # --as_published can't be given, and --search says nothing that the ranges do not say.
-    assert fields - {"as_published"} == CHANGED.keys() | ELSEWHERE.keys()
+    # --as_published and --notest can't be given; --search says nothing that the ranges do not say.
+    assert fields - {"as_published", "test"} == CHANGED.keys() | ELSEWHERE.keys()
 
 
 @pytest.mark.parametrize("flag", CHANGED)
@@ -159,6 +167,7 @@ def test_help_lists_every_flag_and_needs_neither_tensorflow_nor_ray():
                           timeout=60, check=False)  # fmt: skip
     assert "heavy: set()" in done.stdout
     fields = {field.name for kind in (Config, Settings) for field in dataclasses.fields(kind)}
+    fields -= set(OF_RUNS)
     for name in (*fields, "search", "search_dir", "workers", "cluster", "retrain_best"):
         assert f"  --{name}=" in done.stdout
 

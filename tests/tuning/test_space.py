@@ -202,6 +202,7 @@ STEPPED = {  # and the values that are meant
     ("pooling", USUAL["pooling"]): ["average", "flatten", "max"],
     ("optimizer", USUAL["optimizer"]): ["adam", "sgd"],
     ("image_size", USUAL["image_size"]): [112, 150, 224],
+    ("align", USUAL["align"]): ["chest", "none"],
     ("views", USUAL["views"]): [2, 4, 8, 16],
     ("shift", USUAL["shift"]): [0, 0.03, 0.06, 0.09, 0.12],
     ("zoom", USUAL["zoom"]): [0, 0.05, 0.1, 0.15, 0.2],
@@ -337,7 +338,7 @@ def test_help_says_why_what_changes_views_has_few_steps():
     values = flags.FlagValues()
     space_lib.define_flags(values)
     assert (
-        "Each distinct combination of image_size, augmentation, shift, zoom, contrast costs "
+        "Each distinct combination of image_size, align, augmentation, shift, zoom, contrast costs "
         "passes of all its views" in values["search"].help
     )
     for name, usual in USUAL.items():

@@ -1,8 +1,9 @@
 """From probabilities to everything that is said of them; imports nothing of training.
 
 Read `predictions` (the table that all else is computed from), `metrics` (every number of a run or
-of a cross-validation), `intervals` (95 % over patient groups), `baselines` (what a linear model
-that hardly sees the lungs gets), `confounding` (class against source), `article` (how the 2020
-article read its numbers), `history` and `images_used` (the run's other tables), `summary` (the
-last lines of a run), `plots`.
+of a cross-validation), `intervals` (95 % over patient groups, of `effective` numbers of images:
+`shares`, `areas`, `losses`; `paired` has those of a difference), `baselines` with `linear_model`
+(what a linear model that hardly sees the lungs gets), `confounding` (class against source),
+`article` (how the 2020 article read its numbers), `history`, `images_used` and `poses` (the run's
+other tables), `summary` (the last lines of a run), `plots`, `alignment_plots`.
 """

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from trainer.evaluation.intervals import wilson
+from trainer.evaluation.intervals import estimate as estimate_of
 from trainer.evaluation.predictions import Predictions
+from trainer.evaluation.shares import jeffreys
 from trainer.run.text import counted, estimate, number, table
 
 _LAST = 10  # epochs that the article's curves were averaged over
@@ -56,7 +57,7 @@ def misread_test_accuracy(test: Predictions, batch_size: int) -> dict[str, Any]:
         batch_size: Of the training, 10 in the article.
 
     Returns:
-        {"value", "low", "high", "n", "interval"}, see `metrics.score`.
+        An E of `metrics.score`, as if the images were independent.
 
     Raises:
         ValueError: `batch_size` is below 1.
@@ -65,9 +66,9 @@ def misread_test_accuracy(test: Predictions, batch_size: int) -> dict[str, Any]:
         raise ValueError(f"batch_size is {batch_size}. Pass the training's batch size, at least 1.")
     n = math.ceil(len(test.labels) / batch_size)
     listed = np.lexsort((np.asarray(test.image_ids), test.labels))[:n]
-    right = int((test.predicted == test.labels)[listed].sum())
-    low, high = wilson(right, n)
-    return {"value": right / n, "low": low, "high": high, "n": n, "interval": "Wilson 95 %, images"}
+    share = np.mean((test.predicted == test.labels)[listed])
+    groups = len({test.groups[i] for i in listed})
+    return estimate_of("Jeffreys 95 %", jeffreys(share, n), n, n, groups)
 
 
 def validation_images(n: int, batch_size: int) -> int:

@@ -6,24 +6,21 @@ far above both numbers before its own number shows anything about lungs. Researc
 diagnosis.
 """
 
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from trainer.evaluation.intervals import RESAMPLES, estimates
+from trainer.evaluation import linear_model
+from trainer.evaluation.intervals import estimates
 from trainer.evaluation.metrics import loss_and_accuracy, mean_and_sd
-from trainer.run.progress import working
 
 SIZE = 32  # pixels of a side
 MASKED_SHARE = 0.7
 # Of more images than this, so many are fitted to: 1,024 weights a class are settled by then, and
 # the memory of a run does not grow with its dataset.
 MOST_FITTED = 10_000
-_SCORED_AT_ONCE = 4096  # images
 
 Split = tuple[np.ndarray, np.ndarray, Sequence[str]]
 
@@ -69,6 +66,7 @@ def shortcut_baseline(
     train_labels: np.ndarray,
     splits: Mapping[str, Split],
     classes: int,
+    folder: pathlib.Path | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Fits the linear models on the train images and scores them on other splits.
 
@@ -81,6 +79,8 @@ def shortcut_baseline(
         train_labels: int [n], 0..classes-1; at least two classes occur.
         splits: By name: squares uint8 [m, 32, 32], labels int [m], m patient groups.
         classes: Number of classes.
+        folder: Where fitted models are kept, so that the same images are fitted to once; None
+            keeps none.
 
     Returns:
         {split: {"full_image": {"balanced_accuracy": E}, "lungs_masked": {"balanced_accuracy":
@@ -99,11 +99,11 @@ def shortcut_baseline(
                 f"The split {split!r} has no image. Leave it out, or pass at least one."
             )
     for name, see in _INPUTS.items():
-        with working(f"fitting the shortcut baseline, {name.replace('_', ' ')}"):
-            model = _fitted(see(train_squares), train_labels)
-            for split, (squares, labels, groups) in splits.items():
-                estimate = _scored(_probabilities(model, see(squares), classes), labels, groups)
-                results[split][name] = {"balanced_accuracy": estimate}
+        what = f"the shortcut baseline, {name.replace('_', ' ')}"
+        model = linear_model.fitted(see(train_squares), train_labels, what, folder)
+        for split, (squares, labels, groups) in splits.items():
+            shares = linear_model.probabilities(model, see(squares), classes)
+            results[split][name] = {"balanced_accuracy": _scored(shares, labels, groups)}
     return results
 
 
@@ -113,6 +113,7 @@ def cross_validated(
     fold: np.ndarray,
     groups: Sequence[str],
     classes: int,
+    folder: pathlib.Path | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Balanced accuracy of the linear models, each fold scored by models of the other folds.
 
@@ -122,6 +123,7 @@ def cross_validated(
         fold: int64 [n], 0..folds-1; groups are in one fold each.
         groups: n patient groups.
         classes: Number of classes.
+        folder: As for `shortcut_baseline`.
 
     Returns:
         `full_image` and `lungs_masked`: `balanced_accuracy` E over all images as in
@@ -131,7 +133,7 @@ def cross_validated(
         ValueError: As for `shortcut_baseline`.
     """
     return {
-        name: _of_folds(name, see(squares), labels, fold, groups, classes)
+        name: _of_folds(name, see(squares), labels, fold, groups, classes, folder)
         for name, see in _INPUTS.items()
     }
 
@@ -143,18 +145,19 @@ def _of_folds(
     fold: np.ndarray,
     groups: Sequence[str],
     classes: int,
+    folder: pathlib.Path | None,
 ) -> dict[str, Any]:
     """One baseline of `cross_validated`, of the squares as it sees them."""
     values, predicted = [], np.zeros((len(labels), classes), np.float32)
-    with working(f"fitting the shortcut baseline of the folds, {name.replace('_', ' ')}"):
-        for number in range(fold.max() + 1):
-            out = fold == number
-            _check_train(seen[~out], labels[~out], classes)
-            kept = np.flatnonzero(~out)[fitted_images(np.count_nonzero(~out))]
-            predicted[out] = _probabilities(_fitted(seen[kept], labels[kept]), seen[out], classes)
-            of_fold = loss_and_accuracy(labels[out], predicted[out])
-            values.append(of_fold["balanced_accuracy"])
-        pooled = _scored(predicted, labels, groups)
+    for number in range(fold.max() + 1):
+        out = fold == number
+        _check_train(seen[~out], labels[~out], classes)
+        at = np.flatnonzero(~out)[fitted_images(np.count_nonzero(~out))]
+        what = f"the shortcut baseline of fold {number + 1}, {name.replace('_', ' ')}"
+        model = linear_model.fitted(seen[at], labels[at], what, folder)
+        predicted[out] = linear_model.probabilities(model, seen[out], classes)
+        values.append(loss_and_accuracy(labels[out], predicted[out])["balanced_accuracy"])
+    pooled = _scored(predicted, labels, groups)
     return {"balanced_accuracy": pooled, **mean_and_sd(values), "values": values}
 
 
@@ -176,30 +179,7 @@ def _check_train(squares: np.ndarray, labels: np.ndarray, classes: int) -> None:
         )
 
 
-def _fitted(squares: np.ndarray, labels: np.ndarray) -> Pipeline:
-    model = make_pipeline(
-        StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=1000)
-    )
-    return model.fit(_pixels(squares), labels)
-
-
-def _pixels(squares: np.ndarray) -> np.ndarray:
-    """float32 [n, 1024], 0..255; standardised inside the model."""
-    return squares.reshape(len(squares), -1).astype(np.float32)
-
-
-def _probabilities(model: Pipeline, squares: np.ndarray, classes: int) -> np.ndarray:
-    """float32 [n, classes]. A class that train does not have is no column of the model: 0."""
-    probabilities = np.zeros((len(squares), classes), dtype=np.float32)
-    for first in range(0, len(squares), _SCORED_AT_ONCE):
-        part = slice(first, first + _SCORED_AT_ONCE)
-        probabilities[part, model.classes_] = model.predict_proba(_pixels(squares[part]))
-    return probabilities
-
-
 def _scored(probabilities: np.ndarray, labels: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
     """The balanced accuracy, an E of `metrics.score`."""
     numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
-    return estimates(labels, probabilities, numbers, seed=0, resamples=RESAMPLES, areas=False)[
-        "balanced_accuracy"
-    ]
+    return estimates(labels, probabilities, numbers, areas=False)["balanced_accuracy"]

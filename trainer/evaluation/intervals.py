@@ -1,277 +1,154 @@
 """Statistics of predicted probabilities, each with a 95 % interval over patient groups.
 
 The images of one patient look alike, so an interval that counts images claims more than the data
-hold. The independent unit is the patient group (the patients that are kept in one split).
+hold. The independent unit is the patient group (the patients that are kept in one split). All
+limits are closed forms on an effective number of images, the same whenever they are computed; no
+group is drawn, and nothing is random. A bootstrap knows nothing of what was not drawn: with five
+patients, or a class that is all right, it covers the truth in far less than 95 % of cases.
 
-The method is the percentile bootstrap over groups (Efron 1979): whole groups are drawn with
-replacement, all their images with them. It breaks down where every resample gives one value (all
-right, all wrong, a perfect ranking), where fewer than half define one, and where fewer than 5
-groups of a kind are there to draw: its interval would be far too narrow. There it is Wilson's, with
-groups as trials; of all means of values in 0..1 a proportion varies most, so that this errs on the
-wide side.
-
-Simulated for a proportion (1 or 2 images a group, correlation 0 or .3, truth .6 to .97), the rule
-covers the truth in 90 to 100 % of cases from 9 groups on, in 86 % at worst with 5. So with
-under 20 groups read an interval as somewhat too narrow.
+`effective` has the effective number, `shares`, `areas` and `losses` the limits, `paired` those of
+a difference. docs/intervals.md has the formulas and how often they cover.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
+from trainer.evaluation import areas as curves
+from trainer.evaluation import effective, losses, shares
+from trainer.evaluation.effective import Sums
+from trainer.evaluation.shares import Limits
+from trainer.run.text import counted
+
 SMALLEST_PROBABILITY = 1e-7  # under the logarithm of the loss, as in Keras
-Z95 = 1.959964
-RESAMPLES = 2000  # of every interval that is written or shown
-
-# Resamples are weighed some at a time, in a few float64 arrays [draws, images]. The most draws and
-# the most cells (4 MiB an array) bound the memory whatever the number of images.
-MOST_DRAWS = 250
-CELLS = 2**19
-
-# With fewer groups of a kind the resamples know next to nothing of how such groups differ.
-FEWEST_TO_DRAW = 5
+GREATEST_LOSS = -math.log(SMALLEST_PROBABILITY)
+OF_CLASS = ("sensitivity", "specificity", "ppv")
 
 # A statistic by its name, or by its name and class.
 Key = str | tuple[str, int]
 
 
-def wilson(successes: float, n: float, z: float = Z95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (Wilson 1927): (low, high), both in 0..1.
-
-    Args:
-        successes: 0..n; need not be whole (a mean of shares in 0..1 times n).
-        n: Independent units, more than 0; need not be whole (an effective number).
-        z: Normal quantile, 1.959964 for 95 %.
-
-    Raises:
-        ValueError: `n` is not positive or `successes` lies outside 0..n.
-    """
-    if not (n > 0 and 0 <= successes <= n):
-        raise ValueError(
-            f"{successes} successes of {n} is no proportion. Pass n > 0 and 0 <= successes <= n."
-        )
-    share, shrink = successes / n, 1 + z * z / n
-    centre = (share + z * z / (2 * n)) / shrink
-    half = z / shrink * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    # Wilson's interval reaches 0 and 1 exactly at no and at all successes; rounding must not.
-    return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
-
-
 def estimates(
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    groups: np.ndarray,
-    *,
-    seed: int,
-    resamples: int,
-    areas: bool = True,
-) -> dict[Key, dict]:
+    labels: np.ndarray, probabilities: np.ndarray, groups: np.ndarray, *, areas: bool = True
+) -> dict[Key, dict[str, Any]]:
     """Every statistic of one split, with its interval.
 
     Args:
         labels: int [n], 0..classes-1.
-        probabilities: float [n, classes], 0..1, rows sum to 1.
+        probabilities: float [n, classes], 0..1, rows sum to 1; or [repeats, n, classes], of the
+            same images by several networks. An image counts once: as right by its share of the
+            repeats, with the mean of its losses, and its mean place in the rankings, so that every
+            value is the mean of the repeats' and no interval narrows with their number.
         groups: int [n], the number of each image's group, 0..k-1, each in use.
-        seed: Of the draws.
-        resamples: Number of draws, at least 1.
         areas: Whether to compute areas under curves, which take most of the time.
 
     Returns:
-        {"value", "low", "high", "n", "interval"} for "accuracy", "balanced_accuracy" (mean
-        sensitivity of the classes present), "loss" (cross-entropy in nats, probabilities clipped to
-        1e-7), and for (name, class) with the names sensitivity, specificity, ppv, roc_auc and
-        pr_auc (average precision), one class against the rest. n counts the images of the
-        denominator. Undefined numbers are None.
+        An E of `metrics.score` for "accuracy", "balanced_accuracy" (mean sensitivity of the classes
+        present), "loss" (cross-entropy in nats, probabilities clipped to 1e-7), and for
+        (name, class) with the names sensitivity, specificity, ppv, roc_auc and pr_auc (average
+        precision), one class against the rest.
     """
-    statistics = _statistics(labels, probabilities, areas)
-    point = statistics(np.ones((1, len(labels))))
-    parts = [statistics(weights) for weights in _resampled(groups, seed, resamples)]
-    units = _independent_units(labels, probabilities, groups)
-    return {
-        key: _estimate(float(value[0]), np.concatenate([part[key] for part in parts]), *units[key])
-        for key, value in point.items()
+    by_repeat = probabilities.reshape(-1, *probabilities.shape[-2:])
+    result = _shares(labels, by_repeat, groups)
+    result["loss"] = _loss(labels, by_repeat, groups)
+    if areas:
+        for c in range(by_repeat.shape[-1]):
+            result |= dict(_areas(c, labels == c, by_repeat[..., c], groups))
+    return result
+
+
+def _shares(labels: np.ndarray, by_repeat: np.ndarray, groups: np.ndarray) -> dict[Key, dict]:
+    """The estimates that are shares of images, and the mean of some."""
+    classes, rows = by_repeat.shape[-1], np.arange(len(labels))
+    numbers = np.arange(classes)[:, None]
+    # [classes, n]; the share of the repeats in which an image was called so.
+    called = (by_repeat.argmax(axis=-1) == numbers[..., None]).mean(axis=1)
+    truth = labels == numbers
+    everything = np.ones((1, len(labels)))
+    sums = Sums.of_groups(
+        weights := np.concatenate((everything, truth, ~truth, called)),
+        np.concatenate((called[labels, rows][None], called, 1 - called, truth)),
+        groups,
+    )
+    n, held = effective.of_share(sums), sums.groups
+    limits, counts = shares.jeffreys(sums.mean, n), np.count_nonzero(weights, axis=1)
+    keys: list[Key] = ["accuracy", *((name, c) for name in OF_CLASS for c in range(classes))]
+    result = {
+        key: estimate("Jeffreys 95 %", Limits(*of), *more)
+        for key, *of, more in zip(keys, *limits, zip(counts, n, held, strict=True), strict=True)
     }
+    present = 1 + np.unique(labels)  # rows of the sensitivities
+    result["balanced_accuracy"] = estimate(
+        "MOVER of the sensitivities, 95 %",
+        shares.balanced_accuracy(limits.value[present], n[present]),
+        len(labels),
+        effective.of_mean(n[present]),
+        held[0],
+    )
+    return result
 
 
-def _resampled(groups: np.ndarray, seed: int, resamples: int) -> Iterator[np.ndarray]:
-    """Draws of groups with replacement, as weights of images: float64 [some draws, n] a time."""
-    rng, count = np.random.default_rng(seed), int(groups.max()) + 1
-    rows = max(1, min(MOST_DRAWS, CELLS // len(groups)))
-    for start in range(0, resamples, rows):
-        # The generator draws row after row: the same numbers however they are cut into parts.
-        size = min(rows, resamples - start)
-        draws = rng.multinomial(count, np.full(count, 1 / count), size=size)
-        yield draws.astype(np.float64)[:, groups]
+def _loss(labels: np.ndarray, by_repeat: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
+    """The estimate of the cross-entropy."""
+    certain = by_repeat.astype(np.float64).clip(SMALLEST_PROBABILITY, 1)
+    each = -np.log(certain[:, np.arange(len(labels)), labels])
+    wrong = by_repeat.argmax(axis=-1) != labels
+    size, missed, rest = (
+        np.bincount(groups, weights=of_image)
+        for of_image in (
+            np.ones(len(labels)), (each * wrong).mean(axis=0), (each * ~wrong).mean(axis=0)
+        )
+    )  # fmt: skip
+    worst = -np.log(certain.min())
+    limits = losses.mean_loss(size, missed, rest, worst, GREATEST_LOSS)
+    n = effective.kish(size)
+    return estimate("Fay & Feuer and t, 95 %", limits, len(labels), n, len(size))
 
 
-def _statistics(
-    labels: np.ndarray, probabilities: np.ndarray, areas: bool
-) -> Callable[[np.ndarray], dict[Key, np.ndarray]]:
-    """A function of image weights [r, n]: every statistic, float64 [r], NaN where undefined."""
-    (n, classes), rows = probabilities.shape, np.arange(len(labels))
-    cells = np.zeros((n, classes * classes))
-    cells[rows, labels.astype(np.int64) * classes + probabilities.argmax(axis=1)] = 1
-    losses = -np.log(probabilities[rows, labels].astype(np.float64).clip(SMALLEST_PROBABILITY, 1))
-    ranked = range(classes) if areas else ()
-    rankings = {c: Ranking(labels == c, probabilities[:, c]) for c in ranked}
-    present = np.unique(labels)
-
-    def weighed(weights: np.ndarray) -> dict[Key, np.ndarray]:
-        confusion = (weights @ cells).reshape(-1, classes, classes)
-        truth, called = confusion.sum(axis=2), confusion.sum(axis=1)
-        right, total = np.diagonal(confusion, axis1=1, axis2=2), weights.sum(axis=1)
-        with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: undefined in this resample
-            by_class = {
-                "sensitivity": right / truth,
-                "specificity": (total[:, None] - truth - called + right) / (total[:, None] - truth),
-                "ppv": right / called,
-            }
-        statistics = {
-            "accuracy": right.sum(axis=1) / total,
-            "balanced_accuracy": by_class["sensitivity"][:, present].mean(axis=1),
-            "loss": weights @ losses / total,
-        }
-        for c in range(classes):
-            statistics |= {(name, c): values[:, c] for name, values in by_class.items()}
-        for c, ranking in rankings.items():
-            statistics["roc_auc", c], statistics["pr_auc", c] = ranking.areas(weights)
-        return statistics
-
-    return weighed
+def _areas(
+    c: int, positive: np.ndarray, scores: np.ndarray, groups: np.ndarray
+) -> Iterator[tuple[Key, dict]]:
+    """The areas of one class: bool [n], its probabilities [repeats, n]."""
+    held = [len(np.unique(groups[images])) for images in (positive, ~positive)]
+    if not min(held):
+        for name in ("roc_auc", "pr_auc"):
+            yield (name, c), _undefined(len(positive))
+        return
+    own, others = scores[:, positive], scores[:, ~positive]
+    above = curves.placements(own, others).mean(axis=0)
+    below = 1 - curves.placements(others, own).mean(axis=0)
+    area = curves.roc_area(above, below, groups[positive], groups[~positive])
+    precision = curves.precision(own, others).mean(axis=0)
+    more = len(positive), min(held)
+    yield ("roc_auc", c), estimate("Newcombe 95 %", area.limits, more[0], area.n, more[1])
+    limits = shares.jeffreys(precision, area.positives)
+    yield ("pr_auc", c), estimate("Jeffreys 95 %", limits, more[0], area.positives, held[0])
 
 
-class Ranking:
-    """Images in the order of a score, to take areas under curves of any weights of the images.
+def _undefined(n: int) -> dict[str, Any]:
+    numbers = {"value": None, "low": None, "high": None, "n": n, "n_effective": None, "groups": 0}
+    return {**numbers, "interval": "undefined"}
 
-    scikit-learn's `roc_auc_score` and `average_precision_score` give the same numbers (the tests
-    compare) one row of weights at a time; 2000 resamples of 4 classes would take half a minute.
+
+def estimate(method: str, limits: Limits, n: int, n_effective: float, groups: int) -> dict:
+    """An E of `metrics.score`.
 
     Args:
-        positive: bool [n].
-        scores: float [n], higher means more positive; equal scores share a threshold.
+        method: Of the interval.
+        limits: Scalars; NaN where they are not defined.
+        n: Images.
+        n_effective: Of them.
+        groups: Of them.
     """
-
-    def __init__(self, positive: np.ndarray, scores: np.ndarray) -> None:
-        """Sorts the images."""
-        self._order = np.argsort(-scores, kind="stable")
-        self._starts = np.flatnonzero(np.r_[True, np.diff(scores[self._order]) != 0])
-        self._positive = positive[self._order]
-
-    def areas(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Area under the ROC curve and average precision, under every row of image weights.
-
-        Args:
-            weights: float64 [r, n], at least 0.
-
-        Returns:
-            Two float64 [r], 0..1; NaN where a row has no positive or no negative weight.
-        """
-        ordered = weights[:, self._order]
-        hits = np.add.reduceat(ordered * self._positive, self._starts, axis=1)
-        alarms = np.add.reduceat(ordered * ~self._positive, self._starts, axis=1)
-        true_positives, false_positives = np.cumsum(hits, axis=1), np.cumsum(alarms, axis=1)
-        positives, negatives = true_positives[:, -1:], false_positives[:, -1:]
-        with np.errstate(invalid="ignore"):
-            below = (negatives - false_positives + alarms / 2) / negatives
-            # A threshold that nothing reaches has no hits either, whatever its precision is called.
-            called = true_positives + false_positives
-            precision = true_positives / np.where(called > 0, called, 1)
-            roc = (hits * below).sum(axis=1) / positives[:, 0]
-            average_precision = (hits * precision).sum(axis=1) / positives[:, 0]
-        return roc, np.where(negatives[:, 0] > 0, average_precision, np.nan)
-
-
-def _independent_units(
-    labels: np.ndarray, probabilities: np.ndarray, groups: np.ndarray
-) -> dict[Key, tuple[int, int, float | None]]:
-    """For each statistic: images of its denominator, fewest groups of a kind, Wilson's trials.
-
-    Trials are groups. For the mean of k sensitivities they are the number whose proportion
-    would have the mean's variance, k² / sum(1 / groups of each class). An area is a mean over
-    the positives, and just as well over the negatives: the fewer groups of the two are its
-    trials. The loss is no share and has none.
-    """
-
-    def count(images: np.ndarray) -> tuple[int, int, int]:
-        held = len(np.unique(groups[images]))
-        return int(images.sum()), held, held
-
-    n, number, _ = count(np.full(len(labels), True))
-    per_class = [count(labels == c)[1] for c in np.unique(labels)]
-    effective = len(per_class) ** 2 / sum(1 / held for held in per_class)
-    units: dict[Key, tuple[int, int, float | None]] = {
-        "accuracy": (n, number, number),
-        "balanced_accuracy": (n, min(per_class), effective),
-        "loss": (n, number, None),
-    }
-    for c in range(probabilities.shape[1]):
-        units["sensitivity", c], units["specificity", c] = count(labels == c), count(labels != c)
-        units["ppv", c] = count(probabilities.argmax(axis=1) == c)
-        fewer = min(units["sensitivity", c][1], units["specificity", c][1])
-        units["roc_auc", c] = units["pr_auc", c] = (n, fewer, fewer)
-    return units
-
-
-def _estimate(value: float, drawn: np.ndarray, n: int, fewest: int, trials: float | None) -> dict:
-    """One entry of `estimates`, from its value, its resampled values and `_independent_units`."""
-    undefined = {"value": None, "low": None, "high": None, "n": n, "interval": "undefined"}
-    if math.isnan(value):
-        return undefined
-    defined = drawn[~np.isnan(drawn)]
-    if 2 * len(defined) > len(drawn) and fewest >= FEWEST_TO_DRAW:
-        low, high = map(float, np.percentile(defined, (2.5, 97.5)))
-        if high - low > 1e-9:  # wider than rounding
-            method = f"patient-group bootstrap, 95 % percentile, {len(defined)} resamples"
-            return {"value": value, "low": low, "high": high, "n": n, "interval": method}
-    if trials is None:
-        return {**undefined, "value": value, "interval": "none: too few patient groups"}
-    low, high = wilson(min(value, 1.0) * trials, trials)
-    method = "Wilson 95 %, patient groups"
-    return {"value": value, "low": low, "high": high, "n": n, "interval": method}
-
-
-def paired_difference(
-    labels: np.ndarray,
-    groups: np.ndarray,
-    ours: np.ndarray,
-    peers: np.ndarray,
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> dict:
-    """Balanced accuracy of one classifier less another's on the same images, with its interval.
-
-    Groups are drawn with replacement, and both are scored on each draw: what makes a draw hard
-    for both cancels out.
-
-    Args:
-        labels: int [n], 0..classes-1.
-        groups: int [n], the number of each image's group, 0..k-1, each in use.
-        ours: float [n], 0..1, share of the repeats in which an image was called right.
-        peers: The same of the other classifier.
-        seed: Of the draws.
-        resamples: Number of draws, at least 1.
-
-    Returns:
-        {"value", "low", "high", "n", "interval"}: the difference in -1..1 with its 95 % percentile
-        interval; n counts images.
-    """
-    classes = np.unique(labels)
-    of_class = (labels[:, None] == classes).astype(np.float64)
-
-    def differences(weights: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid="ignore"):  # a class that no drawn group has
-            shares = weights @ (of_class * (ours - peers)[:, None]) / (weights @ of_class)
-        return np.nanmean(shares, axis=1)
-
-    value = differences(np.ones((1, len(labels))))[0]
-    parts = [differences(weights) for weights in _resampled(groups, seed, resamples)]
-    low, high = np.percentile(np.concatenate(parts), (2.5, 97.5))
+    if math.isnan(limits.value):
+        return _undefined(int(n))
+    images, held = counted(int(n), "image"), counted(int(groups), "patient group")
     return {
-        "value": float(value),
-        "low": float(low),
-        "high": float(high),
-        "n": len(labels),
-        "interval": f"paired patient-group bootstrap, 95 % percentile, {resamples} resamples",
+        **{name: float(each) for name, each in limits._asdict().items()},
+        "n": int(n),
+        "n_effective": float(n_effective),
+        "groups": int(groups),
+        "interval": f"{method}, n* = {n_effective:.1f} of {images}, {held}",
     }

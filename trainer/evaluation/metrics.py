@@ -4,20 +4,21 @@ Ranges used throughout: probabilities, accuracies, areas and Cramer's V are shar
 is in nats. Intervals are over patient groups, see `intervals`. Research use, not for diagnosis.
 """
 
-import itertools
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.metrics import confusion_matrix, recall_score
 
-from trainer.evaluation import article, history, images_used
+from trainer.evaluation import article, history, images_used, poses
 from trainer.evaluation.confounding import confounding
-from trainer.evaluation.intervals import RESAMPLES, SMALLEST_PROBABILITY, estimates, wilson
+from trainer.evaluation.intervals import SMALLEST_PROBABILITY, estimates
 from trainer.evaluation.predictions import Predictions, read
+from trainer.evaluation.shares import Limits, jeffreys, ppv_at
 from trainer.run.files import write_json
+from trainer.run.text import FEW
 
 NOTICE = "Research use, not for diagnosis."
 PREVALENCES = (0.01, 0.05, 0.2)
@@ -28,55 +29,104 @@ _COPIED = (
     "name", "fingerprint", "synthetic", "planted_shortcut", "groups_in_more_than_one_split"
 )  # fmt: skip
 BASELINED = ("validation", "test")  # the splits that have a shortcut baseline
+_OPENED = ("test", "control")  # the splits that --notest leaves unread
 
 
-def score(predictions: Predictions, *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Any]:
+def score(predictions: Predictions) -> dict[str, Any]:
     """All numbers of a table of predictions, ready for JSON.
 
-    Every estimate E is {"value", "low", "high", "n", "interval"}: n counts the images of its
-    denominator (for ppv the images that were called so), low and high bound 95 %, `interval` names
-    the method, see `intervals`.
+    Every estimate E is {"value", "low", "high", "n", "n_effective", "groups", "interval"}. n counts
+    the images of its denominator (for ppv the images that were called so, by any of several
+    networks; for areas all), groups the patient groups that have them (for areas those of the
+    scarcer side), n_effective how many independent images they are worth, see `effective`; low and
+    high bound 95 %, and `interval` names the method, see `intervals`.
 
     Args:
-        predictions: The rows of one split, or of all repeats of a cross-validation: the rows of a
-            group are drawn together, so that repeats narrow no interval.
-        seed: Of the resampling; the same seed gives the same numbers.
-        resamples: Bootstrap draws of the groups, at least 1.
+        predictions: The rows of one split, or of all repeats of a cross-validation. There an image
+            counts once, as right in the share of the repeats in which it was called right: every
+            value is a mean over repeats, and every n counts images.
 
     Returns:
         n (images), patients, groups, accuracy E, balanced_accuracy E (mean sensitivity of the
-        classes present), loss E (cross-entropy in nats), confusion [[int]] (rows are the truth),
-        classes {name: n, patients, groups, sensitivity E, specificity E, ppv E, roc_auc E, pr_auc
-        E, ppv_at_prevalence {"0.01", "0.05", "0.2"}}, calibration {ece, bins},
-        patients_for_5_points. Areas are of one class against the rest. ppv_at_prevalence is Bayes'
-        rule on the two values without their intervals: a measured specificity of 1 gives 1 at any
-        prevalence. What the images cannot define (a class that is absent, ppv with no positive
-        call) has the value None, never NaN.
-
-    Raises:
-        ValueError: `resamples` is below 1.
+        classes present), loss E (cross-entropy in nats), confusion [[int]] (rows are the truth; of
+        several repeats, their sum), classes {name: n, patients, groups, sensitivity E, specificity
+        E, ppv E, roc_auc E, pr_auc E, ppv_at_prevalence {"0.01", "0.05", "0.2": {"value", "low",
+        "high"}}}, calibration {ece, bins}, patients_for_5_points. Areas are of one class against
+        the rest. ppv_at_prevalence is Bayes' rule on sensitivity and specificity, with the interval
+        of both. A class of fewer than `FEW` groups has its counts as `by_group`, [[right images,
+        images]] of each. What the images cannot define (a class that is absent, ppv with no
+        positive call) has the value None, never NaN.
     """
-    if resamples < 1:
-        raise ValueError(f"resamples is {resamples}. Pass at least 1; {RESAMPLES} is the default.")
-    labels, names = predictions.labels, predictions.class_names
-    groups = np.unique(np.asarray(predictions.groups), return_inverse=True)[1]
-    patients = np.unique(np.asarray(predictions.patients), return_inverse=True)[1]
-    measured = estimates(labels, predictions.probabilities, groups, seed=seed, resamples=resamples)
+    names, images = predictions.class_names, _images(predictions)
+    labels, patients, groups = images.labels, images.patients, images.groups
+    measured = estimates(labels, images.probabilities, groups)
     classes = {}
     for c, name in enumerate(names):
         own = {key: measured[key, c] for key in CLASS_SCORES}
         own["ppv_at_prevalence"] = {str(p): _ppv_at(p, own) for p in PREVALENCES}
         classes[name] = {**_counts(patients, groups, labels == c), **own}
+        if classes[name]["groups"] < FEW:
+            classes[name]["by_group"] = _by_group(images, c)
     return {
         **_counts(patients, groups, np.full(len(labels), True)),
         **{key: measured[key] for key in ("accuracy", "balanced_accuracy", "loss")},
         "confusion": confusion_matrix(
-            labels, predictions.predicted, labels=range(len(names))
+            predictions.labels, predictions.predicted, labels=range(len(names))
         ).tolist(),
         "classes": classes,
         "calibration": {"ece": _expected_calibration_error(predictions), "bins": CALIBRATION_BINS},
         "patients_for_5_points": patients_for_5_points(measured["accuracy"]["value"]),
     }
+
+
+def stressed_score(predictions: Predictions) -> dict[str, Any]:
+    """The numbers of images that were scored in several frames each.
+
+    Args:
+        predictions: A repeat a draw; every draw has all images.
+
+    Returns:
+        n (images), patients, groups, draws (their number), and accuracy E, balanced_accuracy E and
+        loss E as in `score`. An image counts once: as right in the share of its draws that are.
+    """
+    images = _images(predictions)
+    measured = estimates(images.labels, images.probabilities, images.groups, areas=False)
+    return {
+        **_counts(images.patients, images.groups, np.full(len(images.labels), True)),
+        "draws": len(images.probabilities),
+        **{key: measured[key] for key in ("accuracy", "balanced_accuracy", "loss")},
+    }
+
+
+class _Images(NamedTuple):
+    """A table by image: int [n] and, of the probabilities, [repeats, n, classes]."""
+
+    labels: np.ndarray
+    patients: np.ndarray
+    groups: np.ndarray
+    probabilities: np.ndarray
+
+
+def _images(table: Predictions) -> _Images:
+    """The rows of a table, those of an image together; every repeat has every image."""
+    repeats = np.zeros(len(table.labels), int) if table.repeats is None else table.repeats
+    count = len(np.unique(repeats))
+    order = np.lexsort((np.asarray(table.image_ids), repeats)).reshape(count, -1)
+    numbers = (
+        np.unique(np.asarray(names), return_inverse=True)[1]
+        for names in (table.patients, table.groups)
+    )
+    columns = [each[order[0]] for each in (table.labels, *numbers)]
+    return _Images(*columns, table.probabilities[order])
+
+
+def _by_group(images: _Images, c: int) -> list[list[float]]:
+    """Right images and images of each group of a class; of several repeats their mean."""
+    own = images.labels == c
+    right = (images.probabilities[:, own].argmax(axis=-1) == c).mean(axis=0)
+    numbers = np.unique(images.groups[own], return_inverse=True)[1]
+    sums = np.bincount(numbers, weights=right).round(6), np.bincount(numbers)
+    return [[float(hits), int(n)] for hits, n in zip(*sums, strict=True)]
 
 
 def _counts(patients: np.ndarray, groups: np.ndarray, rows: np.ndarray) -> dict[str, int]:
@@ -85,13 +135,14 @@ def _counts(patients: np.ndarray, groups: np.ndarray, rows: np.ndarray) -> dict[
     return {"n": int(rows.sum()), "patients": people, "groups": held}
 
 
-def _ppv_at(prevalence: float, scores: Mapping[str, Any]) -> float | None:
-    """Bayes' rule: the share of positive calls that are right where the class is this frequent."""
-    sensitivity, specificity = scores["sensitivity"]["value"], scores["specificity"]["value"]
-    if sensitivity is None or specificity is None:
-        return None
-    right, wrong = prevalence * sensitivity, (1 - prevalence) * (1 - specificity)
-    return right / (right + wrong) if right + wrong > 0 else None
+def _ppv_at(prevalence: float, scores: Mapping[str, Any]) -> dict[str, float | None]:
+    """The share of positive calls that are right where the class is this frequent."""
+    both = [scores["sensitivity"], scores["specificity"]]
+    if None in [each["value"] for each in both]:
+        return dict.fromkeys(Limits._fields)
+    limits = (Limits(*(np.float64(each[name]) for name in Limits._fields)) for each in both)
+    ppv = ppv_at(prevalence, *limits)._asdict()
+    return {name: None if np.isnan(each) else float(each) for name, each in ppv.items()}
 
 
 def _expected_calibration_error(predictions: Predictions) -> float:
@@ -104,15 +155,14 @@ def _expected_calibration_error(predictions: Predictions) -> float:
 
 
 def patients_for_5_points(accuracy: float) -> int:
-    """The fewest independent patients whose Wilson interval is +-5 points wide or narrower.
+    """The fewest independent patients whose interval is +-5 points wide or narrower.
 
     Args:
         accuracy: The measured share of right calls, 0..1.
     """
-    for n in itertools.count(1):
-        low, high = wilson(accuracy * n, n)
-        if high - low <= 0.1:
-            return n
+    n = np.arange(1, 500)  # 381 at .5
+    limits = jeffreys(np.full(len(n), accuracy), n)
+    return int(n[np.argmax(limits.high - limits.low <= 0.1)])
 
 
 def loss_and_accuracy(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
@@ -138,21 +188,34 @@ def loss_and_accuracy(labels: np.ndarray, probabilities: np.ndarray) -> dict[str
     }
 
 
+def shown_split(metrics: Mapping[str, Any]) -> str:
+    """The split whose classes are printed and drawn: test, or validation where test is not opened.
+
+    Args:
+        metrics: Of `run_metrics`.
+    """
+    return "test" if metrics["opened"]["test"] else "validation"
+
+
 def run_metrics(run_dir: pathlib.Path, baselines: Mapping[str, Any]) -> dict[str, Any]:
     """Computes all numbers of a run from what is in its folder, and writes metrics.json.
 
     Args:
-        run_dir: Holds config.json, history.csv, images_used.csv and predictions.csv.
-        baselines: Of `baselines.shortcut_baseline`, for validation and test.
+        run_dir: Holds config.json, history.csv, images_used.csv, predictions.csv, stressed.csv and,
+            where images are aligned, alignment.csv.
+        baselines: Of `baselines.shortcut_baseline`, for validation and, if it was scored, test.
 
     Returns:
         What metrics.json holds: `dataset` (name, fingerprint, synthetic, planted_shortcut,
         train_images, train_patients, train_groups, train_classes {class: images},
         groups_in_more_than_one_split), `best_epoch` and `epochs`, `splits` {split: `score` and
-        its `shortcut_baseline`}, `confounding` of train, `control` (the score of images that are
-        never trained on: of the COVID-19 source without COVID-19, or, where a shortcut was planted,
-        with the marker of another class) where the dataset has such images,
-        `as_published` where the flag of that name is on, and `notice`.
+        its `shortcut_baseline`; of validation also `stressed`, see `stressed_score`}, `opened`
+        {"test": bool, "control": bool} (whether images of these splits were scored; test is one of
+        `splits` only then), `confounding` of train, `control` (the score of images that are never
+        trained on: of the COVID-19 source without COVID-19, or, where a shortcut was planted, with
+        the marker of another class) where the dataset has such images and they were scored,
+        `as_published` where the flag of that name is on, `alignment` (`template`, which it was, and
+        `Poses.counts`) where images are aligned, and `notice`.
     """
     setup = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
     epochs = history.read(run_dir / "history.csv")
@@ -174,12 +237,18 @@ def run_metrics(run_dir: pathlib.Path, baselines: Mapping[str, Any]) -> dict[str
         "splits": {
             split: {**score(table.of_split(split)), "shortcut_baseline": baselines[split]}
             for split in BASELINED
+            if split in table.split_names
         },
+        "opened": {split: split in table.split_names for split in _OPENED},
         "confounding": confounding(labels, train["source"], names),
         "notice": NOTICE,
     }
+    result["splits"]["validation"]["stressed"] = stressed_score(read(run_dir / "stressed.csv"))
     if "control" in table.split_names:
         result["control"] = score(table.of_split("control"))
+    if "alignment" in setup:
+        table_of_poses = poses.read(run_dir / "alignment.csv")
+        result["alignment"] = {"template": setup["alignment"], **table_of_poses.counts()}
     if setup["config"]["as_published"]:
         result["as_published"] = article.as_published(
             epochs, table.of_split("test"), setup["config"]["batch_size"]
@@ -207,9 +276,8 @@ def cross_validation_metrics(
     Returns:
         `n` (images), `patients`, `groups`, `folds` and `repeats` (their numbers); `pooled`
         (`score` of all rows: its numbers are means over repeats); `by_fold`, the balanced accuracy
-        over folds and repeats: `mean`, `sd`, `min`, `values` [repeats][folds], `n` [repeats][folds]
-        (images);
-        `shortcut_baseline`; `notice`.
+        over folds and repeats: `mean`, `sd`, `min`, and [repeats][folds] `values`, their 95 %
+        limits `low` and `high`, `n` (images) and `groups`; `shortcut_baseline`; `notice`.
 
     Raises:
         ValueError: The predictions have no repeats or no folds.
@@ -217,30 +285,45 @@ def cross_validation_metrics(
     if predictions.repeats is None or predictions.folds is None:
         raise ValueError("The predictions have no repeats and folds. Pass those of folds.")
     repeats = np.unique(predictions.repeats)
-    values, counts = [], []
-    for repeat in repeats:
-        rows = predictions.repeats == repeat
-        fold, labels = predictions.folds[rows], predictions.labels[rows]
-        (folds,) = scores_by_fold(labels, fold[None], predictions.probabilities[rows][None])
-        values.append([each["balanced_accuracy"] for each in folds])
-        counts.append(np.bincount(fold).tolist())
+    by_fold = _by_fold(predictions, repeats)
     pooled = score(predictions)
     return {
-        "n": pooled["n"] // len(repeats),
+        "n": pooled["n"],
         "patients": pooled["patients"],
         "groups": pooled["groups"],
         "folds": int(predictions.folds.max()) + 1,
         "repeats": len(repeats),
         "pooled": pooled,
         "by_fold": {
-            **mean_and_sd(values),
-            "min": float(np.min(values)),
-            "values": values,
-            "n": counts,
+            **mean_and_sd(by_fold["values"]),
+            "min": float(np.min(by_fold["values"])),
+            **by_fold,
         },
         "shortcut_baseline": baselines,
         "notice": NOTICE,
     }
+
+
+def _by_fold(predictions: Predictions, repeats: np.ndarray) -> dict[str, list[list]]:
+    """Balanced accuracy of each fold's images, with its limits and counts; [repeats][folds]."""
+    groups = np.unique(np.asarray(predictions.groups), return_inverse=True)[1]
+    names = {"values": "value", **{name: name for name in ("low", "high", "n", "groups")}}
+    result: dict[str, list[list]] = {name: [] for name in names}
+    for repeat in repeats:
+        folds = np.unique(predictions.folds[predictions.repeats == repeat])
+        rows = [(predictions.repeats == repeat) & (predictions.folds == k) for k in folds]
+        scored = [
+            estimates(
+                predictions.labels[at],
+                predictions.probabilities[at],
+                np.unique(groups[at], return_inverse=True)[1],
+                areas=False,
+            )["balanced_accuracy"]
+            for at in rows
+        ]
+        for name, key in names.items():
+            result[name].append([each[key] for each in scored])
+    return result
 
 
 def scores_by_fold(

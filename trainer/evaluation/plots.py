@@ -23,6 +23,7 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay, roc_curve
 
 from trainer.evaluation import history as history_lib
+from trainer.evaluation.metrics import shown_split
 from trainer.evaluation.predictions import Predictions, read
 from trainer.run.files import written_whole
 from trainer.run.text import counted, estimate, short_names
@@ -58,23 +59,29 @@ def draw_run(run_dir: pathlib.Path, metrics: Mapping[str, Any], images: Gallery 
     Args:
         run_dir: Holds history.csv and predictions.csv.
         metrics: Of `metrics.run_metrics`.
-        images: Images of the test split for the gallery, of `gallery_sample`: uint8 [m,
+        images: Images of `metrics.shown_split` for the gallery, of `gallery_sample`: uint8 [m,
             height, width], 0..255, labels int [m], probabilities float [m, classes]; None for no
             gallery.
     """
     folder = run_dir / "plots"
     folder.mkdir(exist_ok=True)
-    data, scores = metrics["dataset"], metrics["splits"]["test"]
-    title = data["name"] + (" (synthetic images)" if data["synthetic"] else "")
-    test = read(run_dir / "predictions.csv").of_split("test")
-    names = test.class_names
+    data, shown = metrics["dataset"], shown_split(metrics)
+    scores = metrics["splits"][shown]
+    title = title_of(data)
+    table = read(run_dir / "predictions.csv").of_split(shown)
+    names = table.class_names
     curves(history_lib.read(run_dir / "history.csv"), folder / "curves.png", title=title)
-    of_test = f"{title}, test"
-    confusion_matrix(scores["confusion"], names, folder / "confusion.png", title=of_test)
-    roc(test, scores, folder / "roc.png", title=of_test)
+    of_split = f"{title}, {shown}"
+    confusion_matrix(scores["confusion"], names, folder / "confusion.png", title=of_split)
+    roc(table, scores, folder / "roc.png", title=of_split)
     if images is not None:
         gallery(*images, names, folder / "gallery.png", total=scores["n"],
-                title=f"{of_test}, images drawn at random")  # fmt: skip
+                title=f"{of_split}, images drawn at random")  # fmt: skip
+
+
+def title_of(dataset: Mapping[str, Any]) -> str:
+    """The name of a dataset in a footer; `dataset` has its `name` and whether it is `synthetic`."""
+    return dataset["name"] + (" (synthetic images)" if dataset["synthetic"] else "")
 
 
 def new_figure(width: float, height: float, heading: str, title: str, count: str) -> Figure:

@@ -1,25 +1,44 @@
 """What a run and a cross-validation print at their end, at most 80 columns wide."""
 
+import itertools
 import pathlib
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from trainer.evaluation import article
-from trainer.evaluation.metrics import NOTICE
-from trainer.run.text import counted, estimate, number, score, short_names, table, wrapped
+from trainer.evaluation.metrics import NOTICE, shown_split
+from trainer.run.text import (
+    counted,
+    estimate,
+    listed,
+    number,
+    score,
+    short_names,
+    table,
+    wrapped,
+)
 
 _BASELINES = {
     "full_image": "shortcut baseline, full image",
     "lungs_masked": "shortcut baseline, lungs masked",
 }
+_COLUMNS = ("sensitivity", "specificity", "roc_auc")
 _SEES = {"lungs_masked": "cannot see", "full_image": "hardly sees"}
 _EXPLAINED = (
-    "Shortcut baseline: the balanced accuracy of a linear model of 32 x 32 pixels, which hardly "
+    "Shortcut baseline: the balanced accuracy of a linear model of 32 x 32 pixels{}, which hardly "
     "sees the lungs. A network has to be far above it."
 )
+_REFRAMED = "re-framed"
+_REFRAMED_ARE = (
+    "Re-framed: the images of validation in other frames, larger, smaller and shifted at random. A "
+    "network that goes by the frame of an image is lower here."
+)
+_NOT_OPENED = "test: not opened. The same command with --test scores it."
 _FILES = "metrics.json, predictions.csv, model.keras, plots/"
 _LISTED = 5  # groups in more than one split that are named
+_MOST_OF_IT = 0.7  # of a squared width that is of one class
+_TOO_WIDE = 0.5  # an interval that nothing can be ranked by
 
 
 def run_summary(metrics: Mapping[str, Any], run_dir: pathlib.Path) -> str:
@@ -32,7 +51,7 @@ def run_summary(metrics: Mapping[str, Any], run_dir: pathlib.Path) -> str:
     Returns:
         Some 35 lines of at most 80 columns (a path may be longer).
     """
-    parts = [_trained(metrics), _scores(metrics["splits"]), _classes(metrics["splits"]["test"])]
+    parts = [_trained(metrics), _scores(metrics), _classes(metrics)]
     if "as_published" in metrics:
         parts.append("\n".join(article.lines(metrics)))
     parts += ["\n".join(_warnings(metrics)), _places(run_dir, _FILES, curves=True)]
@@ -51,6 +70,7 @@ def _trained(metrics: Mapping[str, Any]) -> str:
             _heading(data, counted(len(data["train_classes"]), "class", "classes")),
             wrapped(train, indent=2),
             f"best epoch {metrics['best_epoch']} of {metrics['epochs']}, chosen on validation",
+            *_alignment(metrics),
         ]
     )
 
@@ -60,11 +80,12 @@ def _heading(data: Mapping[str, Any], what: str) -> str:
     return wrapped(f"{data['name']}{synthetic}, {what}")
 
 
-def _scores(splits: Mapping[str, Mapping[str, Any]]) -> str:
+def _scores(metrics: Mapping[str, Any]) -> str:
     """Balanced accuracy with its n, then everything that is compared with it, split by split."""
+    splits = metrics["splits"]
     first = [
         [name, score(each["balanced_accuracy"], each["n"], each["groups"])]
-        for name, each in splits.items()
+        for name, each in _with_reframed(splits).items()
     ]
     rows = [["", *splits]]
     for key in ("accuracy", "loss"):
@@ -76,25 +97,80 @@ def _scores(splits: Mapping[str, Mapping[str, Any]]) -> str:
         [
             "balanced accuracy, with its 95 % interval over patient groups",
             table(first, align="<<", indent=2),
+            *_widths(splits),
+            wrapped(f"  {_REFRAMED_ARE}", indent=2),
             "",
             table(rows, align="<<<", indent=2),
-            wrapped(f"  {_EXPLAINED}", indent=2),
+            wrapped(f"  {_explained(metrics)}", indent=2),
         ]
     )
 
 
-def _classes(test: Mapping[str, Any]) -> str:
-    rows = [["test, by class", "n", "sensitivity", "specificity", "ROC AUC"]]
-    names = short_names(list(test["classes"]))
-    for name, each in zip(names, test["classes"].values(), strict=True):
-        shares = [estimate(each[key]) for key in ("sensitivity", "specificity")]
-        area = number(each["roc_auc"]["value"])
-        rows.append([f"  {name}", str(each["n"]), *shares, area])
-    return table(rows, align="<><<>")
+def _explained(metrics: Mapping[str, Any]) -> str:
+    return _EXPLAINED.format(" of aligned images" if "alignment" in metrics else "")
+
+
+def _alignment(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """A line on the poses in doubt, where images were aligned."""
+    if "alignment" in metrics:
+        of = metrics["alignment"]
+        yield wrapped(
+            f"alignment: {of['at_bounds']:,} of {of['images']:,} images at the bounds of the pose, "
+            f"{of['weak']:,} with a weak correlation: alignment.csv",
+            indent=2,
+        )
+
+
+def _widths(splits: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Of each interval of balanced accuracy the class that makes it wide, where one does."""
+    for split, scores in splits.items():
+        balanced = scores["balanced_accuracy"]
+        low, value, high = (balanced[key] for key in ("low", "value", "high"))
+        end = "low" if value - low > high - value else "high"
+        of_class = {name: each["sensitivity"] for name, each in scores["classes"].items()}
+        parts = {
+            name: abs(each["value"] - each[end]) / len(of_class)
+            for name, each in of_class.items()
+            if each["value"] is not None
+        }
+        name = max(parts, key=parts.__getitem__)
+        if len(parts) > 1 and parts[name] ** 2 > _MOST_OF_IT * sum(p * p for p in parts.values()):
+            groups = counted(scores["classes"][name]["groups"], "patient group")
+            whole = f"  {split}: +-{abs(balanced[end] - value):.2f}"
+            yield wrapped(f"{whole}, of it {parts[name]:.2f} from {name}, {groups}", indent=4)
+        if high - low > _TOO_WIDE:
+            yield f"  {split}: too few patients to rank models"
+
+
+def _with_reframed(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """What is scored by its name on the screen: behind validation, its images re-framed."""
+    named = {"validation": splits["validation"], _REFRAMED: splits["validation"]["stressed"]}
+    return {**named, **splits}
+
+
+def _classes(metrics: Mapping[str, Any]) -> str:
+    shown = shown_split(metrics)
+    classes = metrics["splits"][shown]["classes"]
+    rows = [[f"{shown}, by class", "n", "sensitivity", "specificity", "ROC AUC"]]
+    names, few = short_names(list(classes), 14), []
+    for name, each in zip(names, classes.values(), strict=True):
+        numbers = [estimate(each[key], decimals=2) for key in _COLUMNS]
+        rows.append([f"  {name}", str(each["n"]), *numbers])
+        if each.get("by_group"):
+            few.append(_group_by_group(name, each["by_group"]))
+    text = "\n".join([table(rows, align="<><<<"), *few])
+    return text if metrics["opened"]["test"] else f"{text}\n{_NOT_OPENED}"
+
+
+def _group_by_group(name: str, by_group: Sequence[Sequence[float]]) -> str:
+    """The counts of a class that has few patient groups."""
+    counts = listed([f"{right:g} of {images}" for right, images in by_group])
+    whole = f"{sum(right for right, _ in by_group):g} of {sum(n for _, n in by_group)} images right"
+    groups = counted(len(by_group), "patient group")
+    return wrapped(f"  {name}: {groups}, {whole} ({counts})", indent=4)
 
 
 def _warnings(metrics: Mapping[str, Any]) -> Iterator[str]:
-    test = metrics["splits"]["test"]
     for split, each in metrics["splits"].items():
         yield from not_above_baseline(
             each["balanced_accuracy"], each["shortcut_baseline"], where=split
@@ -122,7 +198,8 @@ def _warnings(metrics: Mapping[str, Any]) -> Iterator[str]:
             f"{'; '.join(listed[:_LISTED])}{more}. The scores are too high.",
             indent=2,
         )
-    if (needed := test["patients_for_5_points"]) > test["groups"]:
+    test = metrics["splits"].get("test")
+    if test and (needed := test["patients_for_5_points"]) > test["groups"]:
         yield f"For an interval of +-5 points at this accuracy a test needs {needed} patients."
 
 
@@ -158,26 +235,33 @@ def seeds_summary(result: Mapping[str, Any], run_dir: pathlib.Path) -> str:
     Returns:
         Some 15 lines of at most 80 columns (a path may be longer).
     """
-    splits = result["splits"]
+    splits = _with_reframed(result["splits"])
     rows = [["seed", "best epoch", *splits]]
     scores = {name: each["balanced_accuracy"] for name, each in splits.items()}
     for i, (seed, epoch) in enumerate(zip(result["seeds"], result["best_epochs"], strict=True)):
-        values = [number(each["values"][i]) for each in scores.values()]
+        values = [
+            estimate(
+                {"value": each["values"][i], "low": each["low"][i], "high": each["high"][i]},
+                decimals=2,
+            )
+            for each in scores.values()
+        ]
         rows.append([str(seed), str(epoch), *values])
     for key in ("mean", "sd"):
         rows.append([key, "", *(number(each[key]) for each in scores.values())])
-    for key, label in (("n", "images"), ("groups", "patient groups")):
+    for key, label in (("n", "images"), ("groups", "groups")):
         rows.append([label, "", *(str(each[key]) for each in splits.values())])
     explained = (
-        "  The deviation is that of chance in training. What the choice of patients adds is in the "
-        "interval of each run."
+        f"  {_REFRAMED_ARE} The deviation is that of chance in training. What the choice of "
+        "patients adds is in the interval of each run."
     )
     parts = [
         _heading(result["dataset"], f"{len(result['seeds'])} seeds"),
         f"balanced accuracy\n{table(rows, indent=2)}\n{wrapped(explained, indent=2)}",
+        "" if "test" in splits else _NOT_OPENED,
         _places(run_dir, "seeds.json, seed_*/", curves=True),
     ]
-    return "\n" + "\n\n".join(parts)
+    return "\n" + "\n\n".join(filter(None, parts))
 
 
 def not_above_baseline(
@@ -215,21 +299,30 @@ def cross_validation_summary(metrics: Mapping[str, Any], run_dir: pathlib.Path) 
     how = f"{counted(metrics['folds'], 'fold')} x {counted(metrics['repeats'], 'repeat')}"
     pooled, by_fold = metrics["pooled"]["balanced_accuracy"], metrics["by_fold"]
     shortcuts = metrics["shortcut_baseline"]
-    rows = [["(mean, sd, min: over folds)", "out of fold", "mean", "sd", "min"]]
-    spread = (number(by_fold[key]) for key in ("mean", "sd", "min"))
+    rows = [["(mean and sd: over folds)", "out of fold", "mean", "sd"]]
+    spread = (number(by_fold[key]) for key in ("mean", "sd"))
     rows.append(["  network", estimate(pooled), *spread])
     for key, label in _BASELINES.items():
         of = shortcuts[key]
-        shown = map(number, (of["mean"], of["sd"], min(of["values"])))
+        shown = map(number, (of["mean"], of["sd"]))
         rows.append([f"  {label}", estimate(of["balanced_accuracy"]), *shown])
     warnings = not_above_baseline(pooled, shortcuts)
-    explained = wrapped(f"  {_EXPLAINED} It has the folds of the first repeat.", indent=2)
+    explained = wrapped(f"  {_explained(metrics)} It has the folds of the first repeat.", indent=2)
     parts = [
-        _heading(metrics["dataset"], how),
+        "\n".join([_heading(metrics["dataset"], how), *_alignment(metrics)]),
         "balanced accuracy out of fold, with its 95 % interval over patient groups\n"
-        f"  {score(pooled, metrics['n'], metrics['groups'])}",
+        f"  {score(pooled, metrics['n'], metrics['groups'])}\n"
+        + "\n".join([*_widths({"out of fold": metrics["pooled"]}), *_extreme_folds(by_fold)]),
         f"{table(rows, align='<<')}\n{explained}",
         "\n".join(warnings),
         _places(run_dir, "crossval.json, predictions.csv", curves=False),
     ]
     return "\n" + "\n\n".join(filter(None, parts))
+
+
+def _extreme_folds(by_fold: Mapping[str, Any]) -> Iterator[str]:
+    """The lowest and the highest balanced accuracy of a fold, each with its interval."""
+    names = ("values", "low", "high", "n", "groups")
+    folds = list(zip(*(itertools.chain(*by_fold[name]) for name in names), strict=True))
+    for name, (value, low, high, n, groups) in (("lowest", min(folds)), ("highest", max(folds))):
+        yield f"  {name} fold: {score({'value': value, 'low': low, 'high': high}, n, groups)}"

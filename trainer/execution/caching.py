@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from trainer.config import Config
 from trainer.execution.local import opened_executor
+from trainer.input_pipeline import stress
 from trainer.training.setup import set_up
 from trainer.training.training import Training
 
@@ -24,13 +25,13 @@ def fill_cache(config: Config, cluster: "Cluster | None" = None) -> str:
     Raises:
         RunError: The dataset or the weights are missing, or the cache can't be used.
     """
-    with opened_executor(cluster, lambda: set_up(config)) as tasks:
-        setup, splits = tasks.setup, tasks.setup.dataset.splits
-        scored = [name for name, images in splits.items() if name != "train" and len(images)]
-        training = Training(setup, setup.config, splits, train="train", score=scored)
-    rows = sum(len(views) * len(splits[name]) for _, name, views in training.reads)
+    with opened_executor(cluster, lambda: set_up(config, stressed=True)) as tasks:
+        setup, images = tasks.setup, stress.with_stressed(tasks.setup.dataset.splits)
+        scored = [name for name, each in images.items() if name != "train" and len(each)]
+        training = Training(setup, setup.config, images, train="train", score=scored)
+    rows = sum(len(views) * len(images[name]) for _, name, views in training.reads)
     size = sum(
-        stage.spec.row_bytes * len(views) * len(splits[name])
+        stage.spec.row_bytes * len(views) * len(images[name])
         for stage, name, views in training.reads
     )
     return (

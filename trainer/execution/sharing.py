@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from trainer.config import Config
 from trainer.execution.tasks import progressed
-from trainer.input_pipeline import cache_folders
+from trainer.input_pipeline import cache_folders, decode
 from trainer.input_pipeline import dataset as dataset_lib
 from trainer.input_pipeline.cache import DTYPES, CachedRows
 from trainer.input_pipeline.dataset import Dataset, Images
@@ -234,7 +234,7 @@ def _reads(training: Training) -> Iterator[tuple[Stage, str, Sequence[int]]]:
     yield from training.reads
     network = training.reads[0][0].spec.folder_name()
     for stage in square_stages(training.config):
-        if stage.spec.folder_name() != network:
+        if stage.spec.folder_name() != network and stage.kind != decode.POSE:
             names = dict.fromkeys(name for each, name, _ in training.reads if each.compute is None)
             yield from ((stage, name, (0,)) for name in names)
 

@@ -47,6 +47,8 @@ class Images:
         labels: int64 [n], index into `class_names`.
         sha256: uint8 [n, 32], of the size and the pixels.
         class_names: Names of the run's classes.
+        frames: float32 [n, 4], how each is re-framed when it is read (see `stress.reframed`);
+            zeros, which are given to all unless it is set: not at all.
     """
 
     image_ids: np.ndarray
@@ -58,6 +60,12 @@ class Images:
     labels: np.ndarray
     sha256: np.ndarray
     class_names: tuple[str, ...]
+    frames: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        """Sets frames that change nothing where none are given."""
+        if self.frames is None:
+            object.__setattr__(self, "frames", np.zeros((len(self), 4), np.float32))
 
     def __len__(self) -> int:
         """How many images there are."""
@@ -65,15 +73,16 @@ class Images:
 
     @functools.cached_property
     def digests(self) -> np.ndarray:
-        """uint8 [n, 16]: the name of each image in the cache, of its id and its pixels.
+        """uint8 [n, 16]: the name of each image in the cache, of its id, its pixels and its frame.
 
         The id counts, since the augmented views of an image are drawn by it.
         """
-        pairs = zip(self.image_ids, self.sha256, strict=True)
-        named = [
-            hashlib.blake2b(f"{name}\n".encode() + sha.tobytes(), digest_size=16).digest()
-            for name, sha in pairs
-        ]
+        rows = zip(self.image_ids, self.sha256, self.frames, self.frames.any(axis=1), strict=True)
+        known = (
+            f"{name}\n".encode() + sha.tobytes() + (frame.tobytes() if reframed else b"")
+            for name, sha, frame, reframed in rows
+        )
+        named = [hashlib.blake2b(each, digest_size=16).digest() for each in known]
         return np.frombuffer(b"".join(named), np.uint8).reshape(-1, 16)
 
     @functools.cached_property
@@ -118,11 +127,11 @@ class Dataset:
         """Reads images from the disk, one after the other.
 
         Args:
-            images: Of this dataset, of any splits.
+            images: Of this dataset, of any splits; one may be there in several frames.
 
         Yields:
-            The index of an image in `images`, and its PNG file's bytes; split by split, in stored
-            order.
+            The index of an image in `images`, and its PNG file's bytes, which know no frame; split
+            by split, in stored order.
 
         Raises:
             RunError: The files can't be read, or hold other images than when the dataset was
@@ -133,12 +142,14 @@ class Dataset:
 
     def _encoded(self, images: Images, split: str) -> Iterator[tuple[int, bytes]]:
         wanted = np.flatnonzero(images.splits == split)
-        index_at = dict(zip(images.places[wanted].tolist(), wanted.tolist(), strict=True))
+        indices_at: dict[int, list[int]] = {}
+        for place, index in zip(images.places[wanted].tolist(), wanted.tolist(), strict=True):
+            indices_at.setdefault(place, []).append(index)
         batches = _examples(self.builder, split, ("image_id", "image"), _READ_ENCODED)
         stored = (pair for each in batches for pair in zip(*each.values(), strict=True))
-        for place, (image_id, encoded) in enumerate(stored):
-            if place in index_at:
-                index = index_at[place]
+        places = range(max(indices_at) + 1)  # none is read behind the last that is wanted
+        for place, (image_id, encoded) in zip(places, stored, strict=False):
+            for index in indices_at.get(place, ()):
                 if image_id.decode() != images.image_ids[index]:
                     raise RunError(
                         f"{self.name} was built again while it was read. Start the run again."

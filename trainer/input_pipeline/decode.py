@@ -1,20 +1,37 @@
-"""PNG bytes -> uint8 squares, on all cores."""
+"""PNG bytes -> uint8 squares, aligned or not, and poses, on all cores."""
 
 import concurrent.futures
 import io
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from trainer.input_pipeline import resize
+from trainer.input_pipeline import alignment, resize
 from trainer.input_pipeline.dataset import Dataset, Images
+from trainer.input_pipeline.stress import reframed
 from trainer.run.errors import RunError
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _BATCH = 256  # images read, then decoded, at a time
+
+
+class Kind(NamedTuple):
+    """One thing that is made of a decoded image.
+
+    Attributes:
+        size: Pixels of a side of its square; None: the pose that aligns it.
+        align: How the square is aligned, of `Config.align`.
+    """
+
+    size: int | None
+    align: str = "none"
+
+
+POSE = Kind(None, "chest")
 
 
 def pixels(encoded: bytes, name: str) -> np.ndarray:
@@ -40,27 +57,38 @@ def pixels(encoded: bytes, name: str) -> np.ndarray:
 
 
 def squares(
-    dataset: Dataset, images: Images, sizes: Sequence[int]
-) -> Iterator[tuple[np.ndarray, dict[int, np.ndarray]]]:
-    """Squares of some images; each image is read and decoded once for all sizes.
+    dataset: Dataset, images: Images, kinds: Sequence[Kind]
+) -> Iterator[tuple[np.ndarray, dict[Kind, np.ndarray]]]:
+    """Squares and poses of some images; each image is read and decoded once for all kinds.
 
     Args:
         dataset: Where the images are stored.
         images: Of the dataset.
-        sizes: Pixels of a side, one or more.
+        kinds: One or more.
 
     Yields:
-        Batches of indices int64 [batch] into `images`, and by size uint8 [batch, size, size, 1],
-        0..255 (see `resize.square`).
+        Batches of indices int64 [batch] into `images`, and by kind uint8 [batch, size, size, 1],
+        0..255 (see `resize.square` and `alignment.Aligner`), or of `POSE` float32 [batch, 5].
 
     Raises:
         RunError: An image is no whole PNG file.
     """
+    aligned = [kind for kind in kinds if kind.align != "none"]
+    align = alignment.Aligner([kind.size for kind in aligned if kind != POSE]) if aligned else None
 
     def made(item: tuple[int, bytes]) -> list[np.ndarray]:
         index, encoded = item
-        decoded = pixels(encoded, images.image_ids[index])
-        return [resize.square(decoded, size)[..., None] for size in sizes]
+        decoded = reframed(pixels(encoded, images.image_ids[index]), images.frames[index])
+        framed, pose = align(decoded) if align else ({}, None)
+
+        def of_kind(kind: Kind) -> np.ndarray:
+            if kind == POSE:
+                return pose
+            plain = kind.align == "none"
+            square = resize.square(decoded, kind.size) if plain else framed[kind.size]
+            return square[..., None]
+
+        return [of_kind(kind) for kind in kinds]
 
     with concurrent.futures.ThreadPoolExecutor(CORES) as pool:
         for batch in _batched(dataset.encoded(images)):
@@ -69,8 +97,8 @@ def squares(
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 done = list(pool.map(made, batch))
             at = np.array([index for index, _ in batch])
-            of_sizes = zip(sizes, zip(*done, strict=True), strict=True)
-            yield at, {size: np.stack(each) for size, each in of_sizes}
+            of_kinds = zip(kinds, zip(*done, strict=True), strict=True)
+            yield at, {kind: np.stack(each) for kind, each in of_kinds}
 
 
 def _batched(stream: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:

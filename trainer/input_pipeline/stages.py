@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.input_pipeline import decode, resize
+from trainer.input_pipeline import alignment, decode, resize
 from trainer.input_pipeline.cache import CachedRows, Spec
 from trainer.input_pipeline.dataset import Dataset, Images
 from trainer.run import command
@@ -29,24 +29,43 @@ class Stage:
 
     Attributes:
         spec: Name, shape and dtype of its rows, and all that they depend on.
-        compute: Makes its rows; None for squares, which are made of encoded images.
+        compute: Makes its rows; None for squares and poses, which are made of encoded images.
         augmented: Whether its rows are of augmented views.
         seed: Of the views that are drawn here; None where none are.
+        kind: What is made of an encoded image; None where rows are made of other rows.
     """
 
     spec: Spec
     compute: Compute | None = None
     augmented: bool = False
     seed: int | None = None
+    kind: decode.Kind | None = None
 
 
 Chain = tuple[Stage, ...]
 
 
-def square_stage(size: int) -> Stage:
-    """Squares of so many pixels a side, uint8 [size, size, 1] in 0..255."""
-    depends_on = {"resize": resize.FORMULA, "image_size": size}
-    return Stage(Spec("square", (size, size, 1), "uint8", depends_on))
+def square_stage(size: int, align: str = "none") -> Stage:
+    """Squares of so many pixels a side, uint8 [size, size, 1] in 0..255.
+
+    Args:
+        size: Pixels of a side.
+        align: How they are aligned, of `Config.align`.
+    """
+    depends_on = {"resize": resize.FORMULA, "image_size": size, **alignment_key(align)}
+    spec = Spec("square", (size, size, 1), "uint8", depends_on)
+    return Stage(spec, kind=decode.Kind(size, align))
+
+
+def pose_stage() -> Stage:
+    """The poses that align squares, float32 [5]: the columns of `alignment.POSE`."""
+    depends_on = {"resize": resize.FORMULA, **alignment_key("chest")}
+    return Stage(Spec("pose", (len(alignment.POSE),), "float32", depends_on), kind=decode.POSE)
+
+
+def alignment_key(align: str) -> dict[str, str]:
+    """What rows of aligned squares depend on more than those of others."""
+    return {} if align == "none" else {"align": alignment.FORMULA}
 
 
 class OpenStages:
@@ -116,31 +135,31 @@ def check(rows: CachedRows, images: Images, views: Iterable[int]) -> None:
 def fill_squares(
     dataset: Dataset, images: Images, stages: Sequence[Stage], opened: OpenStages
 ) -> None:
-    """Caches the squares that are missing, of one size or of several; one decoding serves all.
+    """Caches the squares and poses that are missing; one decoding serves all kinds.
 
     Args:
         dataset: Where the images are stored.
         images: Of the dataset, of any splits.
-        stages: Of `square_stage`.
+        stages: Of `square_stage` and `pose_stage`.
         opened: The cache.
 
     Raises:
         RunError: An image is damaged, or the cache can't be written.
     """
-    rows = {stage.spec.shape[0]: opened.rows(stage) for stage in stages}
+    rows = {stage.kind: opened.rows(stage) for stage in stages}
     for each in rows.values():
         check(each, images, (0,))
-    missing = {size: each.missing(images.digests, 0) for size, each in rows.items()}
-    wanted = np.unique(np.concatenate([*missing.values(), np.zeros(0, np.int64)]))
+    missing = [each.missing(images.digests, 0) for each in rows.values()]
+    wanted = np.unique(np.concatenate([*missing, np.zeros(0, np.int64)]))
     if not len(wanted):
         return
     few = images.take(wanted)
     with progress(len(few), "decoding") as bar:
-        for at, squares in decode.squares(dataset, few, tuple(rows)):
-            for size, each in rows.items():
+        for at, made in decode.squares(dataset, few, tuple(rows)):
+            for kind, each in rows.items():
                 # By the batch: another process may fill the same folder, and neither waits long.
                 with each.filling():
                     new = each.missing(few.digests[at], 0)
-                    each.append(few.digests[at[new]], 0, squares[size][new])
+                    each.append(few.digests[at[new]], 0, made[kind][new])
             bar.update(len(at))
             command.raise_if_interrupted()

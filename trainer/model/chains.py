@@ -10,7 +10,7 @@ from trainer.augmentation.layer import Augmentation
 from trainer.config import Config
 from trainer.input_pipeline import resize
 from trainer.input_pipeline.cache import Spec
-from trainer.input_pipeline.stages import Chain, Compute, Stage, square_stage
+from trainer.input_pipeline.stages import Chain, Compute, Stage, alignment_key, square_stage
 from trainer.model import replicas, vgg16
 from trainer.model.networks import Networks, scope
 from trainer.model.precision import Precision
@@ -52,13 +52,14 @@ def _chain(
         "augmentation": dataclasses.asdict(ranges) if ranges else {},
         "seed": config.seed if ranges else 0,
     }
-    chain, below = [square_stage(config.image_size)], vgg16.SQUARE
+    chain, below = [square_stage(config.image_size, config.align)], vgg16.SQUARE
     for cut in cuts:
         with scope(model):
             part = vgg16.part(model, below, cut, jit)
         depends_on = {
             "resize": resize.FORMULA,
             "image_size": config.image_size,
+            **alignment_key(config.align),
             "network": vgg16.digest(vgg16.part(model, vgg16.SQUARE, cut)),
             "precision": policy,
             "xla": jit,

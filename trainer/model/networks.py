@@ -10,8 +10,9 @@ import keras
 
 from trainer.augmentation.layer import Augmentation
 from trainer.augmentation.random import DRAWS
-from trainer.config import Config
+from trainer.config import BLOCKS, Config
 from trainer.model import vgg16
+from trainer.model.head import build_head, reset_head
 from trainer.model.normalization import Normalization
 from trainer.model.precision import Precision, global_policy
 from trainer.model.weights import Weights
@@ -50,7 +51,10 @@ class Networks:
                 theirs.assign(ours.value)
 
     def logits(self, below: str) -> keras.Model:
-        """From rows of a stage to logits, in the run's precision; the same object each time."""
+        """From rows of a stage to logits, in the run's precision; the same object each time.
+
+        Of an ensemble it gives a list, with the logits of each member.
+        """
         return self._part(self.trained, below, "logits")
 
     def probabilities(self, below: str) -> keras.Model:
@@ -61,7 +65,7 @@ class Networks:
         # Of this object, not of the module: a search would hold the weights of every trial.
         if (below, upto) not in self._parts:
             with scope(model):
-                self._parts[below, upto] = vgg16.part(model, below, upto)
+                self._parts[below, upto] = vgg16.top(model, below, upto)
         return self._parts[below, upto]
 
     def augmented_logits(self, augment: Augmentation, size: int) -> keras.Model:
@@ -121,14 +125,17 @@ def build(
         normalization: What was fitted on the train images; None subtracts ImageNet's means.
     """
 
+    first = config.fine_tune_from if config.fine_tune_from in BLOCKS else None
+
     def built(policy: str) -> keras.Model:
         keras.utils.set_random_seed(config.seed)
         with _scope_of(config), global_policy(policy):
             model = vgg16.build_model(
-                image_size=config.image_size, weights=weights, normalization=normalization,
-                width=config.width, **head_arguments(config),
+                image_size=config.image_size, align=config.align, weights=weights,
+                normalization=normalization, width=config.width, trained_from=first,
+                **head_arguments(config),
             )  # fmt: skip
-        vgg16.reset_head(model, config.seed)
+        reset_head(model, config.seed)
         return model
 
     trained = built(precision.policy)
@@ -147,14 +154,14 @@ def build_heads(config: Config, precision: Precision, whole: Networks) -> Networ
         precision: That of `whole.trained`.
         whole: Networks of `build`.
     """
-    top = f"{vgg16.BLOCKS[-1]}_pool"
+    top = f"{BLOCKS[-1]}_pool"
 
     def built(policy: str, model: keras.Model) -> keras.Model:
         with scope(model), global_policy(policy):
-            return vgg16.build_head(model.get_layer(top).output, **head_arguments(config))
+            return build_head(model.get_layer(top).output, **head_arguments(config))
 
     trained = built(precision.policy, whole.trained)
-    vgg16.reset_head(trained, config.seed)
+    reset_head(trained, config.seed)
     if precision.policy == "float32":
         return Networks(trained, trained)
     served = built("float32", whole.served)
@@ -163,6 +170,6 @@ def build_heads(config: Config, precision: Precision, whole: Networks) -> Networ
 
 
 def head_arguments(config: Config) -> dict[str, object]:
-    """What `vgg16` builds a head from, by argument."""
-    names = ("classes", "head_units", "dropout", "pooling", "l2")
+    """What heads are built from, by argument."""
+    names = ("classes", "head_units", "dropout", "pooling", "l2", "ensemble")
     return {name: getattr(config, name) for name in names}

@@ -3,18 +3,23 @@
 The model takes images as they are and holds built-in Keras layers and operations only, so that a
 saved one loads anywhere without this code. It is flat: `get_layer("block4_pool")`, for example,
 gives a layer of VGG16. On the way an image becomes `square`, then `grey_to_bgr`, then the five
-blocks, then the head up to `logits` and `probabilities`.
+blocks, then the head up to `logits` and `probabilities`. Where images are aligned, `pose` is before
+the square.
+
+An ensemble has one of each layer below the first block that is ever trained, and from there up one
+of each for every member, side by side; what it gives is the mean of the members' probabilities.
 """
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 import keras
 import numpy as np
-from keras import ops
 
 from trainer.config import BLOCKS, MIN_IMAGE_SIZE, Config
-from trainer.input_pipeline import resize
+from trainer.input_pipeline import alignment, resize
+from trainer.model.head import POOLINGS, averaged, head_layers, suffix
 from trainer.model.normalization import Normalization, normalized
 from trainer.model.weights import Weights
 
@@ -34,18 +39,6 @@ BGR_MEAN = (103.939, 116.779, 123.68)
 # are brought to it.
 BGR_STD = (57.375, 57.12, 58.395)
 
-# What block 5 gives for an image has a root mean square of 7.7 (216 images). Brought to about 1,
-# the head of 256 units trains in 6 epochs instead of 60 and knows how sure it is: on the article's
-# images, patient-grouped 5-fold cross-validation, balanced accuracy .82 either way, loss .47
-# against 1.49.
-FEATURE_SCALE = 1 / 8
-
-POOLINGS = {
-    "flatten": keras.layers.Flatten,
-    "average": keras.layers.GlobalAveragePooling2D,
-    "max": keras.layers.GlobalMaxPooling2D,
-}
-
 
 def build_model(
     *,
@@ -55,9 +48,12 @@ def build_model(
     dropout: float,
     pooling: str,
     weights: Weights,
+    align: str = "none",
     l2: float = 0.0,
     normalization: Normalization | None = None,
     width: float = 1.0,
+    ensemble: int = 1,
+    trained_from: str | None = None,
 ) -> keras.Model:
     """Builds VGG16 with a head of two dense layers, under the global precision policy.
 
@@ -73,9 +69,13 @@ def build_model(
         dropout: share of the hidden units dropped in training, in [0, 1).
         pooling: how block 5 becomes a vector: "flatten", "average" or "max".
         weights: what the convolutions start from.
+        align: how images are framed before they are resized: "none", or "chest" as in `alignment`.
         l2: weight in the loss of the squares of the head's two kernels, at least 0.
         normalization: what was fitted on the train images; None subtracts ImageNet's means.
         width: share of VGG16's channels, above 0; other than 1 only without weights.
+        ensemble: how many members, at least 1.
+        trained_from: the first block of `BLOCKS` that each member has its own of, all equal; None:
+            members have all blocks in common.
 
     Returns:
         A model from images [batch, height, width, 1] in 0..255, uint8 or float, of any size, to
@@ -93,42 +93,29 @@ def build_model(
     if pooling not in POOLINGS:
         raise ValueError(f"There is no pooling {pooling!r}. Choose one of: {', '.join(POOLINGS)}.")
     images = keras.Input((None, None, 1), name="image")
-    squares = keras.layers.Identity(dtype="float32", name=SQUARE)(
+    framed = (
         resize.squared(images, image_size)
+        if align == "none"
+        else alignment.aligned(images, image_size)[0]
     )
-    x = _blocks(_bgr(squares, normalization), width)
-    x = _head(x, classes, head_units, dropout, pooling, l2)
-    model = keras.Model(images, x, name="vgg16")
+    squares = keras.layers.Identity(dtype="float32", name=SQUARE)(framed)
+    cut = len(BLOCKS) if trained_from is None else BLOCKS.index(trained_from)
+    shared = _blocks(_bgr(squares, normalization), BLOCKS[:cut], width)
+    of_members = [
+        head_layers(
+            _blocks(shared, BLOCKS[cut:], width, member),
+            classes=classes, head_units=head_units, dropout=dropout, pooling=pooling, l2=l2,
+            member=member,
+        )
+        for member in range(ensemble)
+    ]  # fmt: skip
+    model = keras.Model(images, averaged(of_members), name="vgg16")
     for name, arrays in (weights.layers or {}).items():
         model.get_layer(name).set_weights(arrays)
+    for layer in [each for each in model.layers if each.name.startswith(BLOCKS[cut:])]:
+        for copy in _of_members(model, layer.name)[1:]:
+            copy.set_weights(layer.get_weights())
     return model
-
-
-def build_head(
-    of_block5: keras.KerasTensor,
-    *,
-    classes: int,
-    head_units: int,
-    dropout: float,
-    pooling: str,
-    l2: float = 0.0,
-) -> keras.Model:
-    """Builds the head of `build_model` alone.
-
-    Args:
-        of_block5: what the last pooling gives, [batch, height, width, channels]; its shape counts.
-        classes: as for `build_model`, and so are the other arguments.
-        head_units: units of the hidden layer.
-        dropout: share of the hidden units dropped in training.
-        pooling: one of `POOLINGS`.
-        l2: weight in the loss of the squares of the two kernels.
-
-    Returns:
-        A model from what block 5 gives of images to their probabilities.
-    """
-    # It bears the name of the layer that gives its rows, so that `part` cuts it as a whole model.
-    rows = keras.Input(of_block5.shape[1:], dtype=of_block5.dtype, name=f"{BLOCKS[-1]}_pool")
-    return keras.Model(rows, _head(rows, classes, head_units, dropout, pooling, l2), name="head")
 
 
 def _bgr(squares: keras.KerasTensor, normalization: Normalization | None) -> keras.KerasTensor:
@@ -145,35 +132,27 @@ def _bgr(squares: keras.KerasTensor, normalization: Normalization | None) -> ker
     )(bgr)
 
 
-def _blocks(x: keras.KerasTensor, width: float) -> keras.KerasTensor:
-    """The thirteen convolutions and five poolings, named as in keras.applications."""
-    for block, (convolutions, channels) in zip(BLOCKS, _BLOCKS, strict=True):
+def _blocks(
+    x: keras.KerasTensor, blocks: Sequence[str], width: float, member: int = 0
+) -> keras.KerasTensor:
+    """The convolutions and the pooling of some blocks, named as in keras.applications."""
+    end = suffix(member)
+    for block in blocks:
+        convolutions, channels = _BLOCKS[BLOCKS.index(block)]
         filters = _filters(channels, width)
         for number in range(1, convolutions + 1):
-            name = f"{block}_conv{number}"
+            name = f"{block}_conv{number}{end}"
             x = keras.layers.Conv2D(filters, 3, padding="same", activation="relu", name=name)(x)
-        x = keras.layers.MaxPooling2D(2, name=f"{block}_pool")(x)
+        x = keras.layers.MaxPooling2D(2, name=f"{block}_pool{end}")(x)
     return x
 
 
-def _head(
-    x: keras.KerasTensor, classes: int, head_units: int, dropout: float, pooling: str, l2: float
-) -> keras.KerasTensor:
-    penalty = keras.regularizers.L2(l2) if l2 else None
-    x = keras.layers.Rescaling(FEATURE_SCALE, name="unit_scale")(x)
-    x = POOLINGS[pooling](name=pooling)(x)
-    x = keras.layers.Dense(head_units, activation="relu", kernel_regularizer=penalty, name="head")(
-        x
-    )
-    x = keras.layers.Dropout(dropout, name="dropout")(x)
-    # float32 under any policy: the small differences between probabilities are the loss.
-    float32 = {"dtype": "float32"}
-    units = 1 if classes == 2 else classes
-    x = keras.layers.Dense(units, kernel_regularizer=penalty, name="last", **float32)(x)
-    if classes == 2:
-        x = keras.layers.Concatenate(name="two_logits", **float32)([ops.zeros_like(x), x])
-    x = keras.layers.Identity(name="logits", **float32)(x)
-    return keras.layers.Softmax(name="probabilities", **float32)(x)
+def _of_members(model: keras.Model, name: str) -> list[keras.Layer]:
+    """The layer of a name and the other members' copies of it, in the members' order."""
+    layers, copies = {layer.name: layer for layer in model.layers}, []
+    while f"{name}{suffix(len(copies))}" in layers:
+        copies.append(layers[f"{name}{suffix(len(copies))}"])
+    return copies
 
 
 def _filters(channels: int, width: float) -> int:
@@ -191,7 +170,7 @@ def parameters(config: Config) -> dict[str, int]:
     """How many parameters each block and the head have in the network of a config, unbuilt.
 
     Returns:
-        By name: those of `BLOCKS`, then "head".
+        By name: those of `BLOCKS`, then "head"; of all members where each has its own.
     """
     counts, channels = {}, 3
     for block, (convolutions, wide) in zip(BLOCKS, _BLOCKS, strict=True):
@@ -202,14 +181,22 @@ def parameters(config: Config) -> dict[str, int]:
     side = config.image_size // 2 ** len(BLOCKS) if config.pooling == "flatten" else 1
     units = 1 if config.classes == 2 else config.classes
     counts["head"] = (channels * side**2 + 1) * config.head_units + (config.head_units + 1) * units
+    for name in (*trained_blocks(config), "head"):
+        counts[name] *= config.ensemble
     return counts
+
+
+def trained_blocks(config: Config) -> tuple[str, ...]:
+    """The blocks that a config ever trains."""
+    first = config.fine_tune_from
+    return BLOCKS[BLOCKS.index(first) :] if first in BLOCKS else ()
 
 
 def part(model: keras.Model, below: str, upto: str, jit: bool = False) -> keras.Model:
     """The layers of a model between two of its layers; it shares the model's weights.
 
     Args:
-        model: A model of `build_model`, or of `build_head`.
+        model: A model of `build_model`, or of `head.build_head`.
         below: The layer whose output is the part's input: `SQUARE`, or "block4_pool" for example.
         upto: The layer whose output is the part's: "block5_pool", "logits" or "probabilities".
         jit: Whether XLA compiles what passes images through it. It slows VGG16 down on CPUs (.7 of
@@ -220,6 +207,32 @@ def part(model: keras.Model, below: str, upto: str, jit: bool = False) -> keras.
     """
     between = keras.Model(model.get_layer(below).output, model.get_layer(upto).output)
     between.jit_compile = jit
+    return between
+
+
+def top(model: keras.Model, below: str, upto: str) -> keras.Model:
+    """What all members make of the output of one layer; it shares the model's weights.
+
+    Args:
+        model: A model of `build_model`, or of `head.build_head`.
+        below: The layer whose output is the input. Where members have copies of it, the input takes
+            the place of the output of each.
+        upto: "logits", or "probabilities": their mean over the members.
+
+    Returns:
+        A model to the logits of each member, a list where there are several, or to probabilities.
+    """
+    inputs = [layer.output for layer in _of_members(model, below)]
+    outputs = [layer.output for layer in _of_members(model, upto)]
+    if len(outputs) == 1:
+        return part(model, below, upto)
+    output = model.output if upto == "probabilities" else outputs
+    if len(inputs) == 1:
+        between = keras.Model(inputs[0], output)
+    else:
+        rows = keras.Input(inputs[0].shape[1:], dtype=inputs[0].dtype, name=below)
+        between = keras.Model(rows, keras.Model(inputs, output)([rows] * len(inputs)))
+    between.jit_compile = False
     return between
 
 
@@ -259,22 +272,5 @@ def set_trainable(model: keras.Model, from_block: str | None) -> int:
         )
     frozen = BLOCKS if from_block is None else BLOCKS[: BLOCKS.index(from_block)]
     for layer in model.layers:
-        layer.trainable = not layer.name.startswith((*frozen, "whiten"))
+        layer.trainable = not layer.name.startswith((*frozen, "whiten", "align_"))
     return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
-
-
-def reset_head(model: keras.Model, seed: int) -> None:
-    """Draws new weights for the head's two layers; biases become 0, dropout begins again.
-
-    Args:
-        model: a model of `build_model` or `build_head`.
-        seed: any integer from 0; all that a head draws in training follows from it.
-    """
-    for step, name in enumerate(("head", "last")):
-        layer = model.get_layer(name)
-        draw = type(layer.kernel_initializer)(seed=2 * seed + step)
-        layer.kernel.assign(draw(layer.kernel.shape))
-        layer.bias.assign(ops.zeros(layer.bias.shape))
-    dropout = model.get_layer("dropout")
-    if dropout.rate > 0:
-        dropout.seed_generator.state.assign([seed, 0])

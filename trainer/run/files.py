@@ -179,8 +179,15 @@ def unfinished(path: pathlib.Path) -> str | None:
 
 
 def flag_lines(flags: Mapping[str, Any]) -> str:
-    """Lines for a `--flagfile`: values by the names of their flags."""
-    return "".join(f"--{name}={value}\n" for name, value in flags.items())
+    """Lines for a `--flagfile`: values by the names of their flags.
+
+    `--test` is among them only where it is off: the commands that never score the test split have
+    no such flag, and read the files of runs.
+    """
+    lines = {name: f"--{name}={value}\n" for name, value in flags.items()}
+    if flags.get("test"):
+        del lines["test"]
+    return "".join(lines.values())
 
 
 def read_json(path: pathlib.Path, *names: str, mend: str) -> dict[str, Any]:

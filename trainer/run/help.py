@@ -69,7 +69,8 @@ def _line(flag: flags.Flag) -> str:
     start = f"  {_named(flag)}  ".ljust(_COLUMN)
     choices = "|".join(flag.choices)
     text = ": ".join(filter(None, (choices, flag.short)))
-    return start + (text if len(start + text) <= WIDTH or not choices else choices)
+    fit = (each for each in (text, choices, flag.short) if len(start + each) <= WIDTH)
+    return start + next(fit, flag.short)
 
 
 def _paragraph(flag: flags.Flag) -> str:

@@ -20,6 +20,7 @@ CONFIG, FLAGS = "config.json", "flags.txt"
 FOLDS = f"{saved_folds.FOLDER}/{saved_folds.NAMES}"  # of a cross-validation under way
 EVENTS = ".covid_tfds"  # how the names of a run's own TensorBoard files end
 PLOTS = tuple(f"plots/{name}.png" for name in ("curves", "confusion", "roc", "gallery"))
+ALIGNED = "plots/alignment.png"  # of a run with aligned images alone
 FOLDERS = ("plots", "tensorboard", "checkpoints")
 # All that a run may write, relative to its folder; patterns where no name is known ahead.
 CONTENTS = (
@@ -29,11 +30,14 @@ CONTENTS = (
     "history.csv",
     "metrics.json",
     "predictions.csv",
+    "stressed.csv",
     "images_used.csv",
     "crossval.json",
     "seeds.json",
     "model.keras",
+    "alignment.csv",
     *PLOTS,
+    ALIGNED,
     f"tensorboard/events.out.tfevents.*{EVENTS}",
     saved_state.FILE,
     FOLDS,
@@ -41,7 +45,8 @@ CONTENTS = (
 # Flags that name where a run is and how often it is saved: it is the same run whatever they are.
 OF_THE_MACHINE = ("data_dir", "cache_dir", "cache_gib", "checkpoint_every", "distribute")
 NO_FLAGS = ("trial",)  # what identifies the run of a search's best values, and no command takes
-GROWING = ("epochs", "fine_tune_epochs", "seeds")  # those of a training that may be higher
+# Those of a training that may be higher; a run that did not score test may do so.
+GROWING = ("epochs", "fine_tune_epochs", "seeds", "test")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """Text for the screen: one table maker, one format of a score, lines of at most 80 columns."""
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 WIDTH = 80  # columns of a terminal
+FEW = 5  # patient groups: fewer are counted one by one, and have no third decimal
 
 
 def table(rows: Sequence[Sequence[str]], *, align: str = "<", indent: int = 0) -> str:
@@ -76,27 +78,56 @@ def counted(n: int, noun: str, plural: str = "") -> str:
     return f"{n} {noun if n == 1 else plural or f'{noun}s'}"
 
 
-def number(value: float | None, sign: str = "") -> str:
-    """Three decimals, `0.838`; `-` where there is none. `sign` is "+" for differences."""
-    return "-" if value is None else f"{value:{sign}.3f}"
+def number(value: float | None, sign: str = "", decimals: int = 3) -> str:
+    """`0.838`; `-` where there is none. `sign` is "+" for differences."""
+    return "-" if value is None else f"{value:{sign}.{decimals}f}"
 
 
-def estimate(value: Mapping[str, Any], sign: str = "") -> str:
-    """An estimate with its 95 % interval, `0.838 [0.802, 0.872]`; `not defined` without a value.
+def estimate(value: Mapping[str, Any], sign: str = "", decimals: int = 3) -> str:
+    """An estimate with its 95 % interval, `0.838 [0.802, 0.872]`.
 
     Args:
-        value: With "value", "low" and "high"; None where there is none.
+        value: With "value", "low" and "high", and "groups" where that is known: of fewer than `FEW`
+            patient groups it has two decimals at most, the limits rounded outwards.
         sign: "+" shows the signs, for differences.
+        decimals: At most.
+
+    Returns:
+        Where all is right or wrong the one limit, `at least 0.982`; `not estimable` for one patient
+        group, whose images show nothing of others; `not defined` without a value.
     """
     if value["value"] is None:
         return "not defined"
-    if value["low"] is None:
-        return f"{number(value['value'], sign)} [no interval]"
-    low, high = number(value["low"], sign), number(value["high"], sign)
-    return f"{number(value['value'], sign)} [{low}, {high}]"
+    groups = value.get("groups", FEW)
+    if groups == 1:
+        return "not estimable"
+    low, high = value["low"], value["high"]
+    if groups < FEW:
+        decimals = min(decimals, 2)
+        low, high = (f(end * 10**decimals) / 10**decimals
+                     for f, end in ((math.floor, low), (math.ceil, high)))  # fmt: skip
+    if not sign and value["value"] == value["high"] == 1:
+        return f"at least {number(low, decimals=decimals)}"
+    if not sign and value["value"] == value["low"] == 0:
+        return f"at most {number(high, decimals=decimals)}"
+    shown, low, high = (number(each, sign, decimals) for each in (value["value"], low, high))
+    return f"{shown} [{low}, {high}]"
 
 
 def score(value: Mapping[str, Any], images: int, groups: int) -> str:
     """The one line of a score: `0.838 [0.802, 0.872], n = 632 images of 446 patient groups`."""
     counts = f"n = {counted(images, 'image')} of {counted(groups, 'patient group')}"
     return f"{estimate(value)}, {counts}"
+
+
+def difference(value: Mapping[str, Any]) -> str:
+    """A difference; where its interval holds 0, that both sides are not distinguishable, and why.
+
+    Args:
+        value: Of `paired.paired_difference`.
+    """
+    shown = estimate(value, "+")
+    if not value["low"] <= 0 <= value["high"]:
+        return shown
+    ours, theirs = value["discordant"].values()
+    return f"{shown}, not distinguishable ({ours} : {theirs} patient groups differ)"

@@ -20,6 +20,7 @@ from trainer.config import Phase
 from trainer.run import files, machine, saved_state
 from trainer.run.errors import ConfigError, RunError
 from trainer.run.manifest import EVENTS
+from trainer.run.text import counted
 from trainer.training import callback_state
 from trainer.training.steps import Steps
 from trainer.training.training import Training
@@ -327,12 +328,22 @@ def require_phases(saved: saved_state.SavedState, phases: Sequence[Phase]) -> No
         phases: Of the config that it is to go on with.
 
     Raises:
-        ConfigError: A phase that has ended would have other epochs.
+        ConfigError: A phase that has ended would have other epochs, or one that has begun and whose
+            learning rate falls to 0 at its end.
     """
-    for before, phase in zip(saved.values["phases"][: saved.values["phase"]], phases, strict=False):
+    begun = saved.values["phase"]
+    for before, phase in zip(saved.values["phases"][:begun], phases, strict=False):
         if before != _of_phase(phase):
             raise ConfigError(
                 f"--epochs={len(phase.epochs)} comes too late: the phase after {phase.name} has "
                 f"begun at epoch {before['stop'] + 1}. Give --epochs={before['stop']}, another "
                 "--run_dir, or --overwrite."
             )
+    before, phase = saved.values["phases"][begun], phases[begun]
+    if phase.warmup is not None and before != _of_phase(phase):
+        planned = before["stop"] - before["start"]
+        raise ConfigError(
+            f"--fine_tune_epochs={len(phase.epochs)} comes too late: the learning rate falls to 0 "
+            f"over the {counted(planned, 'epoch')} that fine-tuning began with. Give "
+            f"--fine_tune_epochs={planned}, another --run_dir, or --overwrite."
+        )

@@ -53,6 +53,9 @@ def lower_rate(training: Training, plan: PhasePlan) -> str:
     """What to change of the settings, the beginning of a sentence."""
     of_phase = "fine_tune_" if plan.phase.first_block else ""
     advice = f"Lower --{of_phase}learning_rate={plan.phase.learning_rate:g}"
+    if plan.phase.head_factor != 1:
+        rate = training.config.fine_tune_head_learning_rate
+        advice += f" or --fine_tune_head_learning_rate={rate:g}"
     if training.precision.policy == "mixed_float16":
         advice += ", give --precision=float32"
     return advice

@@ -12,20 +12,21 @@ from typing import Any
 import tensorflow as tf
 from tensorboard.plugins.hparams import api
 
-from trainer.config import BELONGING, Config
+from trainer.config import BELONGING, OFF, Config
 
 # The columns: first what one compares runs by. What is of the machine alone has none.
 COLUMNS = (
-    "classes", "dataset", "image_size", "learning_rate", "batch_size", "epochs", "head_units",
-    "pooling", "dropout", "l2", "weight_decay", "label_smoothing", "optimizer", "augmentation",
-    "shift", "zoom", "contrast", "views", "normalization", "fine_tune_from", "fine_tune_epochs",
-    "fine_tune_learning_rate", "class_weights", "early_stopping", "weights", "width", "precision",
-    "seed",
+    "classes", "dataset", "image_size", "align", "learning_rate", "batch_size", "epochs",
+    "head_units", "pooling", "dropout", "ensemble", "l2", "weight_decay", "label_smoothing",
+    "optimizer", "augmentation", "shift", "zoom", "contrast", "views", "normalization",
+    "fine_tune_from", "fine_tune_epochs", "fine_tune_learning_rate", "fine_tune_head_learning_rate",
+    "fine_tune_schedule", "fine_tune_warmup", "class_weights", "early_stopping", "weights", "width",
+    "precision", "seed",
 )  # fmt: skip
 FIRST = COLUMNS[: COLUMNS.index("pooling")]
 METRICS = (
-    "val_balanced_accuracy", "val_balanced_accuracy_sd", "val_accuracy", "val_loss", "epoch",
-    "seconds", "parameters",
+    "val_balanced_accuracy", "val_balanced_accuracy_sd", "val_stressed_balanced_accuracy",
+    "val_accuracy", "val_loss", "epoch", "seconds", "parameters",
 )  # fmt: skip
 _TAG = "hparams/{}"
 _TYPES = {field.name: field.type for field in dataclasses.fields(Config)}
@@ -70,7 +71,7 @@ def write_row(config: Config, measured: Mapping[str, float], folder: pathlib.Pat
     idle = [
         each
         for choice, belonging in BELONGING.items()
-        if getattr(config, choice) == "none"
+        if getattr(config, choice) in OFF
         for each in belonging
     ]
     values = {name: getattr(config, name) for name in COLUMNS if name not in idle}

@@ -94,7 +94,8 @@ class _Loop:
     def _phase(self, index: int) -> None:
         state, plan = self.state, self.training.plan.phases[index]
         self.steps = self.training.steps(plan)
-        self.steps.reset(self.training.class_weights)
+        count = len(plan.phase.epochs) * self.training.steps_per_epoch
+        self.steps.reset(self.training.class_weights, count)
         self.model.optimizer = self.steps.optimizer
         if self.checkpoints and self.checkpoints.saved and index == state.phase:
             self.checkpoints.restore(self.training, self.steps, self.callbacks)

@@ -26,13 +26,14 @@ def require_parameters(config: Config) -> None:
         RunError: They do not.
     """
     counts = vgg16.parameters(config)
-    trained = sum(counts[name] for name in (*_trained_blocks(config), "head"))
+    members = f" and --ensemble={config.ensemble}" if config.ensemble > 1 else ""
+    trained = sum(counts[name] for name in (*vgg16.trained_blocks(config), "head"))
     _require(
         trained * (2 + _MOMENTS[config.optimizer]) * _FLOAT32,
-        f"--head_units={config.head_units} at --image_size={config.image_size} makes {trained:,} "
-        "weights to train, which take",
+        f"--head_units={config.head_units} at --image_size={config.image_size}{members} makes "
+        f"{trained:,} weights to train, which take",
         " with their gradients and the optimizer",
-        "Lower --head_units, or give --pooling=average.",
+        f"Lower --head_units{' or --ensemble' if members else ''}, or give --pooling=average.",
     )
 
 
@@ -47,11 +48,11 @@ def require_batch(config: Config, images: int) -> None:
         RunError: They do not.
     """
     count, of_one = min(config.batch_size, images), 0
-    for block in _trained_blocks(config):  # all that the gradient needs is kept
+    for block in vgg16.trained_blocks(config):  # all that the gradient needs is kept
         convolutions, numbers = vgg16.activations(config, block)
         of_one += convolutions * numbers
     _require(
-        count * of_one * _SMALLEST,
+        count * of_one * config.ensemble * _SMALLEST,
         f"A batch of {counted(count, 'image')} (--batch_size={config.batch_size}) takes",
         f" of activations at --image_size={config.image_size}",
         "Lower --batch_size or --image_size, or train fewer blocks (--fine_tune_from).",
@@ -75,12 +76,6 @@ def require_pass(config: Config, missing: int) -> None:
         "",
         "Lower --image_size.",
     )
-
-
-def _trained_blocks(config: Config) -> tuple[str, ...]:
-    if config.fine_tune_from == "none":
-        return ()
-    return vgg16.BLOCKS[vgg16.BLOCKS.index(config.fine_tune_from) :]
 
 
 def _require(needed: int, what: str, of: str, mend: str) -> None:

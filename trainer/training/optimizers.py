@@ -1,11 +1,20 @@
 """The optimizers: Adam in one pass over the weights, and nothing held when a model is gone."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
 
-class _OfSums:
-    """Keras' optimizer where gradients come summed over replicas, mixed into a class of its."""
+class _ForSteps:
+    """Keras' optimizer as `Steps` uses it, mixed into a class of its.
+
+    Attributes:
+        factors: What the learning rate is multiplied by for each variable, in the order in which
+            the optimizer was built with them; () stands for 1 everywhere.
+    """
+
+    factors: Sequence[float] = ()
 
     def _all_reduce_sum_gradients(self, grads_and_vars: list) -> list:
         """Leaves gradients as they are, since `Steps` sums them.
@@ -16,18 +25,33 @@ class _OfSums:
         """
         return list(grads_and_vars)
 
+    def _apply_weight_decay(self, variables: list) -> None:
+        """Leaves variables as they are: `update_step` decays each by a rate of its own."""
 
-class SGD(_OfSums, keras.optimizers.SGD):
+    def update_step(
+        self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
+    ) -> None:
+        """Updates one variable; see `keras.optimizers.Optimizer.update_step`."""
+        rate = tf.cast(learning_rate, variable.dtype)
+        factor = self.factors[self._get_variable_index(variable)] if self.factors else 1.0
+        if factor != 1:
+            rate *= factor
+        if self.weight_decay and self._use_weight_decay(variable):
+            variable.assign_sub(variable * tf.cast(self.weight_decay, variable.dtype) * rate)
+        super().update_step(gradient, variable, rate)
+
+
+class SGD(_ForSteps, keras.optimizers.SGD):
     """Keras' SGD."""
 
 
-class Adam(_OfSums, keras.optimizers.Adam):
-    """Keras' Adam, updated by TensorFlow's one kernel for it.
+class _OneKernelAdam(keras.optimizers.Adam):
+    """Keras' Adam, updated by one operation.
 
     Keras writes the update as a dozen operations, each of which reads and writes all weights; a
     head of 2 million is bound by just that, and trains 1.7 times as fast this way. The formula is
     the same (Kingma and Ba 2015, section 2, its last paragraph), so the numbers are the same but
-    for rounding. Weight decay is Keras' own, before the update.
+    for rounding.
     """
 
     def update_step(
@@ -50,16 +74,25 @@ class Adam(_OfSums, keras.optimizers.Adam):
         )
 
 
+class Adam(_ForSteps, _OneKernelAdam):
+    """Keras' Adam, updated by TensorFlow's one kernel for it."""
+
+
 def make_optimizer(
-    name: str, learning_rate: float, weight_decay: float = 0.0
+    name: str,
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+    weight_decay: float = 0.0,
+    factors: Sequence[float] = (),
 ) -> keras.optimizers.Optimizer:
     """An optimizer, not built yet.
 
     Args:
         name: "adam", or "sgd" (Nesterov's momentum of .9).
-        learning_rate: Above 0.
+        learning_rate: Above 0, or a function of the number of steps so far.
         weight_decay: Times the learning rate, the share that kernels lose at each step, apart from
             the gradient (Loshchilov and Hutter 2019); at least 0. Biases lose nothing.
+        factors: Of the learning rate, above 0, for each variable that it will be built with; none:
+            one rate for all.
     """
     decay = weight_decay or None  # a decay of 0 would be computed at each step, too
     if name == "sgd":
@@ -67,4 +100,5 @@ def make_optimizer(
     else:
         optimizer = Adam(learning_rate, weight_decay=decay)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
+    optimizer.factors = tuple(factors)
     return optimizer

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from trainer.config import BLOCKS, Config
+from trainer.config import Config
 from trainer.model import vgg16
 from trainer.run import machine, saved_state
 from trainer.run.run_folder import RunFolder
@@ -26,8 +26,7 @@ def state_bytes(config: Config, *, scored: bool = True) -> int:
         config: Of the training.
         scored: Whether its epochs are scored, so that the state holds the best one, too.
     """
-    first = config.fine_tune_from
-    trained = (*(BLOCKS[BLOCKS.index(first) :] if first in BLOCKS else ()), "head")
+    trained = (*vgg16.trained_blocks(config), "head")
     counts = vgg16.parameters(config)
     values = _SAVED[config.optimizer] + scored
     return _FLOAT32 * values * sum(counts[name] for name in trained)

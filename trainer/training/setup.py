@@ -12,9 +12,10 @@ import tensorflow as tf
 
 from trainer.config import Config, cache_folder
 from trainer.evaluation import baselines
-from trainer.input_pipeline import cache_folders, stages
+from trainer.input_pipeline import alignment, cache_folders, stages, stress
 from trainer.input_pipeline import dataset as dataset_lib
 from trainer.input_pipeline.dataset import Dataset, Images
+from trainer.input_pipeline.decode import Kind
 from trainer.input_pipeline.fill import Batches
 from trainer.model import normalization, precision
 from trainer.model import weights as weights_lib
@@ -26,6 +27,7 @@ from trainer.run.errors import RunError
 from trainer.run.progress import fitted
 from trainer.training import memory
 
+WITHOUT_TEST = ("train", "validation")  # the splits of a run that does not score test
 # `fill.Computing` of the networks of a config, which a process elsewhere can build.
 ComputeRows = Callable[[Config, stages.Stage, Batches], Iterator[np.ndarray]]
 
@@ -36,7 +38,7 @@ class Setup:
 
     Attributes:
         config: The run, with the dataset's name in place of `auto`.
-        dataset: The dataset.
+        dataset: The dataset, with the splits whose images are read.
         precision: How the network computes.
         weights: What its convolutions start from.
         normalization: What was fitted on the train images, if anything.
@@ -57,8 +59,15 @@ class Setup:
     kept: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def squares(self, images: Images, size: int) -> np.ndarray:
-        """uint8 [n, size, size, 1], 0..255: the squares of images that `set_up` cached."""
-        stage = stages.square_stage(size)
+        """uint8 [n, size, size, 1], 0..255: the squares of images, aligned as the config says."""
+        return self._read(stages.square_stage(size, self.config.align), images)
+
+    def poses(self, images: Images) -> np.ndarray:
+        """float32 [n, 5]: what aligned the squares of images; columns of `alignment.POSE`."""
+        return self._read(stages.pose_stage(), images)
+
+    def _read(self, stage: stages.Stage, images: Images) -> np.ndarray:
+        """Rows that `set_up` cached."""
         return self.opened.rows_of(stage, images, (0,)).read(images.digests, 0)
 
 
@@ -66,7 +75,8 @@ def set_up(
     config: Config,
     *,
     splits: Collection[str] | None = None,
-    sizes: Collection[int] = (),
+    further: Collection[Kind] = (),
+    stressed: bool = False,
     began: Mapping[str, Any] | None = None,
     **origin: Any,
 ) -> Setup:
@@ -76,8 +86,9 @@ def set_up(
 
     Args:
         config: The run.
-        splits: Those whose images are read; all unless given.
-        sizes: Sides of further squares to cache, in pixels.
+        splits: Those whose images are read; unless given, all that the config scores.
+        further: More kinds of squares to cache.
+        stressed: Whether the images of validation are read re-framed, too (see `stress`).
         began: The config.json of a run that is gone on with: what it chose then is not chosen
             again.
         origin: What else config.json is to hold.
@@ -92,6 +103,9 @@ def set_up(
         tf.config.experimental.enable_op_determinism()
     name = began["config"]["dataset"] if began else config.dataset
     dataset = dataset_lib.open_dataset(name, config.data_dir, config.classes)
+    splits = splits or (dataset.splits if config.test else WITHOUT_TEST)
+    kept = {each: images for each, images in dataset.splits.items() if each in splits}
+    dataset = dataclasses.replace(dataset, splits=kept)
     print(fitted(f"Dataset {dataset.name}."))
     searched = (origin.get("hparams") or {}).get("dataset_fingerprint", dataset.fingerprint)
     if searched != dataset.fingerprint:
@@ -116,8 +130,10 @@ def set_up(
     with contextlib.ExitStack() as closed:
         opened = closed.enter_context(contextlib.closing(stages.OpenStages(cache_dir)))
         setup = Setup(config, dataset, chosen, weights, None, opened, origin)
-        read = dataset_lib.joined([dataset.splits[name] for name in splits or dataset.splits])
-        cache_squares(config, dataset, read, opened, sizes)
+        parts = list(dataset.splits.values())
+        parts += [stress.stressed(dataset.splits["validation"])] if stressed else []
+        read = dataset_lib.joined(parts)
+        cache_squares(config, dataset, read, opened, further)
         if config.normalization != "imagenet":
             squares = setup.squares(dataset.splits["train"], config.image_size)[..., 0]
             normalizer = normalization.fit(config.normalization, squares)
@@ -151,10 +167,15 @@ def _require_same(began: Mapping[str, Any], fingerprint: str, weights: str) -> N
         print(fitted(line))
 
 
-def square_stages(config: Config, sizes: Collection[int] = ()) -> list[stages.Stage]:
-    """The squares of the network's size, those of the shortcut baseline, and of further sizes."""
-    sides = {config.image_size, baselines.SIZE, *sizes}
-    return [stages.square_stage(size) for size in sorted(sides)]
+def square_stages(config: Config, further: Collection[Kind] = ()) -> list[stages.Stage]:
+    """The network's squares and those of further kinds, each beside the shortcut baseline's.
+
+    And the poses where some are aligned.
+    """
+    kinds = {Kind(config.image_size, config.align), *further}
+    kinds |= {kind._replace(size=baselines.SIZE) for kind in kinds}
+    poses = [stages.pose_stage()] if any(kind.align != "none" for kind in kinds) else []
+    return [*(stages.square_stage(*kind) for kind in sorted(kinds)), *poses]
 
 
 def cache_squares(
@@ -162,21 +183,21 @@ def cache_squares(
     dataset: Dataset,
     images: Images,
     opened: stages.OpenStages,
-    sizes: Collection[int] = (),
+    further: Collection[Kind] = (),
 ) -> None:
-    """Caches all squares that are missing.
+    """Caches all squares, and their poses, that are missing.
 
     Args:
-        config: Names the size.
+        config: Names the size and the alignment.
         dataset: Where the images are stored.
         images: Of the dataset, of any splits.
         opened: The cache.
-        sizes: Sides of further squares, in pixels.
+        further: More kinds of squares.
 
     Raises:
         RunError: They do not fit into the cache, which they have to: all else is read from them.
     """
-    squares = square_stages(config, sizes)
+    squares = square_stages(config, further)
     needed = sum(opened.missing(each, images, (0,)) * each.spec.row_bytes for each in squares)
     if needed and not cache_folders.make_room(
         opened.cache_dir, needed, int(config.cache_gib * 2**30)
@@ -208,5 +229,6 @@ def _origin(
         "weights": {"source": weights.source, "sha256": weights.sha256},
         "precision": chosen.policy,
         "xla": chosen.jit,
+        **({} if config.align == "none" else {"alignment": alignment.FORMULA}),
         **run_dir.provenance(),
     }

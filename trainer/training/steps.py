@@ -32,18 +32,24 @@ class Steps:
         optimizer: str = "adam",
         weight_decay: float = 0.0,
         label_smoothing: float = 0.0,
+        factors: Sequence[float] = (),
+        warmup: int | None = None,
         deterministic: bool = False,
     ) -> None:
         """Traces nothing yet.
 
         Args:
-            part: From the inputs of a batch to logits [batch, classes]; what of it is trainable
-                now is trained, by the replicas of its strategy.
-            learning_rate: Above 0.
+            part: From the inputs of a batch to logits [batch, classes], or to a list of them, one a
+                member of an ensemble; what of it is trainable now is trained, by the replicas of
+                its strategy.
+            learning_rate: Above 0; the highest one where it is scheduled.
             classes: How many.
             optimizer: "adam" or "sgd".
             weight_decay: Of kernels; see `make_optimizer`.
             label_smoothing: Share of each label that is spread evenly over all classes, 0..1.
+            factors: See `make_optimizer`; of the trainable variables of the part.
+            warmup: Steps in which the learning rate rises from 0 in a line, at most half of all,
+                before it falls along half a cosine to 0. None: it is constant.
             deterministic: Whether TensorFlow is bound to deterministic operations.
         """
         self._part, self._variables = part, part.trainable_variables
@@ -51,7 +57,14 @@ class Steps:
         self._replicas = self._strategy.num_replicas_in_sync
         self._seeds = [each for each in part.variables if each.name == "seed_generator_state"]
         with self._strategy.scope():
-            plain = make_optimizer(optimizer, learning_rate, weight_decay)
+            # Variables: the steps of a fold are its own, and are traced once for all folds.
+            self._warmup, self._decay = (tf.Variable(1.0, trainable=False) for _ in range(2))
+            if warmup is not None:
+                learning_rate = keras.optimizers.schedules.CosineDecay(
+                    0.0, self._decay, warmup_target=learning_rate, warmup_steps=self._warmup
+                )
+            self._most_warmup = warmup or 0
+            plain = make_optimizer(optimizer, learning_rate, weight_decay, factors)
             scaled = keras.config.dtype_policy().name == "mixed_float16"
             self.optimizer = keras.optimizers.LossScaleOptimizer(plain) if scaled else plain
             self.optimizer.build(self._variables)
@@ -70,12 +83,16 @@ class Steps:
         self._calls: list[tuple[range, tf.Tensor]] = []  # the last two: steps, `_finite` after them
         self._run = tf.function(self._steps)
 
-    def reset(self, class_weights: Sequence[float]) -> None:
+    def reset(self, class_weights: Sequence[float], count: int = 1) -> None:
         """Brings the optimizer back to its beginning: no moments, the first learning rate.
 
         Args:
             class_weights: Weight of each class in the loss, from now on.
+            count: Steps that follow if the training is not stopped; a schedule ends with them.
         """
+        warmup = min(self._most_warmup, count // 2)
+        self._warmup.assign(warmup)
+        self._decay.assign(count - warmup)
         self._weights.assign(class_weights)
         for variable, value in zip(self.optimizer.variables, self._begin, strict=True):
             variable.assign(value)
@@ -136,7 +153,11 @@ class Steps:
         return None
 
     def means(self) -> dict[str, float]:
-        """`loss` (with the penalty of L2) and `accuracy` of the epoch so far, over its images."""
+        """`loss` (with the penalty of L2) and `accuracy` of the epoch so far, over its images.
+
+        Of an ensemble, the mean of the members' losses, and the accuracy of their mean
+        probabilities.
+        """
         loss, right, images = self._sums.numpy().tolist()
         return {"loss": loss / images, "accuracy": right / images}
 
@@ -178,17 +199,23 @@ class Steps:
         """One replica's share of a step; gives the loss and the number of right ones of all."""
         with tf.GradientTape() as tape:
             with self._own_masks():
-                logits = tf.cast(self._part(inputs, training=True), tf.float32)
+                of_members = tf.nest.flatten(self._part(inputs, training=True))
+            of_members = [tf.cast(logits, tf.float32) for logits in of_members]
             spread = self._smoothing / self._classes
             targets = tf.one_hot(labels, self._classes, 1 - self._smoothing + spread, spread)
-            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+            # The sum: each member has the gradients that it would have alone.
+            losses = tf.add_n(
+                [tf.nn.softmax_cross_entropy_with_logits(targets, each) for each in of_members]
+            )
             weights = real * tf.gather(self._weights, labels)
             loss = tf.reduce_sum(weights * losses) / weight
             loss += sum(self._part.losses) / self._replicas
             scaled = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, [variable.value for variable in self._variables])
-        right = real * tf.cast(tf.argmax(logits, axis=1) == labels, tf.float32)
-        *gradients, sums = replicas.summed([*gradients, tf.stack([loss, tf.reduce_sum(right)])])
+        scores = of_members if len(of_members) == 1 else map(tf.nn.softmax, of_members)
+        predicted = tf.argmax(tf.add_n(list(scores)), axis=1)
+        right = tf.reduce_sum(real * tf.cast(predicted == labels, tf.float32))
+        *gradients, sums = replicas.summed([*gradients, tf.stack([loss / len(of_members), right])])
         self.optimizer.apply(gradients, self._variables)
         return sums
 

@@ -20,6 +20,7 @@ from trainer.input_pipeline.plan import Demand, PhasePlan, Plan, make_plan
 from trainer.input_pipeline.stages import Stage
 from trainer.model import replicas
 from trainer.model.chains import make_chains
+from trainer.model.head import is_of_head
 from trainer.model.networks import Networks, build, build_heads
 from trainer.run import command, machine
 from trainer.run.progress import fitted
@@ -189,10 +190,15 @@ class Training:
         config, phase = self.config, plan.phase
         self.networks.train_from(phase.first_block)
         if phase.name not in self._steps:
+            part, factors = self._logits(plan), ()
+            if phase.head_factor != 1:
+                variables = part.trainable_variables
+                factors = [phase.head_factor if is_of_head(v.path) else 1.0 for v in variables]
             self._steps[phase.name] = Steps(
-                self._logits(plan), phase.learning_rate, classes=config.classes,
+                part, phase.learning_rate, classes=config.classes,
                 optimizer=config.optimizer, weight_decay=config.weight_decay,
-                label_smoothing=config.label_smoothing, deterministic=config.deterministic,
+                label_smoothing=config.label_smoothing, factors=factors, warmup=phase.warmup,
+                deterministic=config.deterministic,
             )  # fmt: skip
         return self._steps[phase.name]
 

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from covid_tfds import phantom
 from covid_tfds.phantom import chest
 
 
@@ -81,3 +82,23 @@ def test_texture_moves_with_the_patient():
         np.corrcoef(texture.at(geometry, 0.5).ravel(), texture.at(geometry, 0.5, 1).ravel())[0, 1]
         < 0.3
     )
+
+
+@pytest.mark.parametrize("size", [96, 224])
+def test_a_pose_is_where_and_how_large_the_chest_is_in_the_image(size):
+    geometry = geometry_of(size)
+    pose = geometry.pose
+    middle = np.hypot(geometry.x, geometry.y).argmin()
+    row, column = np.unravel_index(middle, (size, size))
+    assert abs(column - (size - 1) / 2 - pose.shift_x * size) <= 0.5
+    assert abs(row - (size - 1) / 2 - pose.shift_y * size) <= 0.5
+    assert pose.scale == pytest.approx(35 / size / geometry.pixel)
+    assert geometry.x[0, 1] - geometry.x[0, 0] == pytest.approx(
+        geometry.pixel * np.cos(pose.angle), abs=1e-4
+    )
+
+
+def test_a_visit_has_the_same_pose_at_any_size():
+    seen = [geometry_of(size).pose for size in (64, 300)]
+    assert dataclasses.astuple(seen[0]) == pytest.approx(dataclasses.astuple(seen[1]))
+    assert phantom.pose(0, 3, 0) == phantom.pose(0, 3, 0) != phantom.pose(0, 3, 1)

@@ -1,152 +1,144 @@
-"""The claims of the intervals, against scikit-learn, NumPy and by hand."""
+"""The claims of the estimates: which interval a number has, over groups, an image counted once."""
 
 import numpy as np
 import pytest
-from sklearn import metrics
 
 from tests.helpers.predictions import called, make, random_predictions
-from trainer.evaluation import intervals
-from trainer.evaluation.intervals import Ranking, paired_difference, wilson
+from trainer.evaluation import shares
+from trainer.evaluation.intervals import estimates
 from trainer.evaluation.metrics import score
 
-
-def test_ranking_areas_with_weights_and_ties_are_those_of_scikit_learn():
-    rng = np.random.default_rng(1)
-    positive, scores = rng.random(80) < 0.3, rng.integers(0, 12, 80) / 11
-    weights = rng.multinomial(80, np.full(80, 1 / 80), size=30).astype(float)
-    roc, average_precision = Ranking(positive, scores).areas(weights)
-    for row, area, precision in zip(weights, roc, average_precision, strict=True):
-        assert area == pytest.approx(metrics.roc_auc_score(positive, scores, sample_weight=row))
-        assert precision == pytest.approx(
-            metrics.average_precision_score(positive, scores, sample_weight=row)
-        )
+ENDS = ("low", "high")
 
 
-@pytest.mark.parametrize(("successes", "n"), [(9, 10), (1, 36), (350, 700), (0, 5), (5, 5)])
-def test_wilson_solves_the_score_equation(successes, n):
-    # The ends are the p with (share - p)^2 = z^2 p (1 - p) / n.
-    share, z2n = successes / n, 1.959964**2 / n
-    ends = np.sort(np.roots([1 + z2n, -(2 * share + z2n), share**2]).real)
-    assert wilson(successes, n) == pytest.approx(tuple(ends), abs=1e-7)
+def ends(estimate):
+    return [estimate[end] for end in ENDS]
 
 
-def test_wilson_reaches_the_ends_exactly_and_refuses_no_trial():
-    assert wilson(0, 7)[0] == 0.0
-    assert wilson(7, 7)[1] == 1.0
-    for successes, n in ((0, 0), (3, 2), (-1, 4), (float("nan"), 4)):
-        with pytest.raises(ValueError, match="Pass n > 0"):
-            wilson(successes, n)
+def of(table, **more):
+    groups = np.unique(table.groups, return_inverse=True)[1]
+    return estimates(table.labels, table.probabilities, groups, **more)
 
 
-def test_interval_is_the_percentile_bootstrap_over_groups():
-    p = random_predictions(n=120, images_per_group=3)
-    right = p.probabilities.argmax(axis=1) == p.labels
-    by_group = right.reshape(40, 3)
-    rng = np.random.default_rng(5)
-    drawn = [by_group[rng.integers(0, 40, 40)].mean() for _ in range(6000)]
-    scores = score(p, resamples=6000)["accuracy"]
-    assert (scores["low"], scores["high"]) == pytest.approx(
-        tuple(np.percentile(drawn, (2.5, 97.5))), abs=0.012
-    )
-    assert scores["interval"] == "patient-group bootstrap, 95 % percentile, 6000 resamples"
+def test_single_images_have_jeffreys_interval():
+    p = random_predictions(n=120, images_per_group=1)
+    accuracy = of(p)["accuracy"]
+    assert ends(accuracy) == pytest.approx(np.array(shares.jeffreys(accuracy["value"], 120)[1:]))
+    assert (accuracy["n"], accuracy["groups"]) == (120, 120)
+    assert accuracy["n_effective"] == pytest.approx(120)
+    assert accuracy["interval"] == "Jeffreys 95 %, n* = 120.0 of 120 images, 120 patient groups"
 
 
-def test_a_paired_difference_is_that_of_the_balanced_accuracies():
-    rng = np.random.default_rng(3)
-    labels, groups = rng.integers(0, 3, 90), np.arange(90) // 2
-    ours, peers = rng.integers(0, 2, 90) * 1.0, rng.random(90).round(1)
-
-    def balanced(right: np.ndarray) -> float:
-        return np.mean([right[labels == c].mean() for c in range(3)])
-
-    difference = paired_difference(labels, groups, ours, peers)
-    assert difference["value"] == pytest.approx(balanced(ours) - balanced(peers))
-    assert difference["low"] < difference["value"] < difference["high"]
-    assert difference["n"] == 90
-    back = paired_difference(labels, groups, peers, ours)
-    assert back["low"] == pytest.approx(-difference["high"])
-    same = paired_difference(labels, groups, ours, ours)
-    assert same["low"] == same["value"] == same["high"] == 0
+def test_every_estimate_holds_its_value_and_has_all_fields():
+    for groups, n in ((1, 40), (2, 100), (5, 400)):
+        for estimate in of(random_predictions(n, images_per_group=groups)).values():
+            assert estimate["low"] < estimate["high"]
+            assert estimate["low"] <= estimate["value"] <= estimate["high"]
+            assert 0 < estimate["n_effective"] <= estimate["n"] + 1e-9
+            assert list(estimate) == [
+                "value", "low", "high", "n", "n_effective", "groups", "interval"
+            ]  # fmt: skip
 
 
-def test_what_makes_a_draw_hard_for_both_cancels_out_of_a_paired_difference():
-    rng = np.random.default_rng(4)
-    labels, groups = np.arange(200) % 2, np.arange(200)
-    ours = rng.integers(0, 2, 200) * 1.0
-    worse = ours.copy()
-    worse[:8] = 0  # wrong on a few more images, right on the same others
-    paired = paired_difference(labels, groups, ours, worse)
-    apart = paired_difference(labels, groups, ours, rng.permutation(worse))
-    assert paired["high"] - paired["low"] < (apart["high"] - apart["low"]) / 2
+def test_balanced_accuracy_has_the_limits_of_its_classes():
+    measured = of(random_predictions(n=240))
+    classes = [measured["sensitivity", c] for c in range(4)]
+    below = np.sqrt(sum((each["value"] - each["low"]) ** 2 for each in classes)) / 4
+    balanced = measured["balanced_accuracy"]
+    assert balanced["low"] == pytest.approx(balanced["value"] - below)
+    assert balanced["value"] == pytest.approx(np.mean([each["value"] for each in classes]))
 
 
 def test_more_copies_of_the_same_groups_narrow_nothing():
     once = random_predictions(n=60, images_per_group=1)
     four = make(np.tile(once.labels, 4), np.tile(once.probabilities, (4, 1)), list(once.groups) * 4)
-    a, b = (score(p, resamples=300) for p in (once, four))
-    for key in ("accuracy", "balanced_accuracy", "loss"):
-        assert [a[key][end] for end in ("low", "high")] == pytest.approx(
-            [b[key][end] for end in ("low", "high")]
-        )
-    strangers = score(make(four.labels, four.probabilities), resamples=300)["accuracy"]
-    assert strangers["high"] - strangers["low"] < 0.7 * (
-        b["accuracy"]["high"] - b["accuracy"]["low"]
-    )
+    a, b = of(once), of(four)
+    for key in ("accuracy", "balanced_accuracy", "loss", ("roc_auc", 1)):
+        assert b[key]["value"] == pytest.approx(a[key]["value"])
+        assert np.diff(ends(b[key])) > 0.95 * np.diff(ends(a[key]))
+    strangers = of(make(four.labels, four.probabilities))["accuracy"]
+    assert np.diff(ends(strangers)) < 0.7 * np.diff(ends(b["accuracy"]))
 
 
-def test_same_seed_same_numbers_in_any_order_of_images():
-    p = random_predictions(n=80)
+def test_the_order_of_images_and_the_numbers_of_groups_are_nothing():
+    p = random_predictions(n=80, images_per_group=3)
+    groups = np.unique(p.groups, return_inverse=True)[1]
     order = np.random.default_rng(3).permutation(80)
-    shuffled = make(
-        p.labels[order],
-        p.probabilities[order],
-        [p.groups[i] for i in order],
-        image_ids=[p.image_ids[i] for i in order],
-    )
-    first = score(p, seed=1, resamples=200)
-    assert first == score(p, seed=1, resamples=200)
-    assert first["accuracy"] == pytest.approx(score(shuffled, seed=1, resamples=200)["accuracy"])
-    assert first["loss"]["low"] != score(p, seed=2, resamples=200)["loss"]["low"]
+    renamed = groups.max() - groups[order]
+    first = estimates(p.labels, p.probabilities, groups)
+    again = estimates(p.labels[order], p.probabilities[order], renamed)
+    for key, estimate in first.items():
+        assert again[key]["value"] == pytest.approx(estimate["value"])
+        assert ends(again[key]) == pytest.approx(ends(estimate))
 
 
 def test_all_right_is_bounded_by_groups_not_images():
     labels = [0] * 12 + [1] * 12
-    shares = np.where(np.arange(2) == np.array(labels)[:, None], 0.8, 0.2)
+    probabilities = np.where(np.arange(2) == np.array(labels)[:, None], 0.8, 0.2)
     groups = [f"p{i // 2}" for i in range(24)]  # 6 + 6
-    scores = score(make(labels, shares, groups))
-    for estimate, trials in (
+    scores = score(make(labels, probabilities, groups))
+    covid = scores["classes"]["covid19"]
+    for estimate, n in (
         (scores["accuracy"], 12),
-        (scores["balanced_accuracy"], 12),
-        (scores["classes"]["covid19"]["sensitivity"], 6),
-        (scores["classes"]["covid19"]["roc_auc"], 6),
-        (scores["classes"]["covid19"]["pr_auc"], 6),
+        (covid["sensitivity"], 6),
+        (covid["specificity"], 6),
+        (covid["pr_auc"], 6),
     ):
-        assert estimate["value"] == pytest.approx(1)
-        assert (estimate["low"], estimate["high"]) == pytest.approx(wilson(trials, trials))
-        assert estimate["interval"] == "Wilson 95 %, patient groups"
+        assert (estimate["value"], estimate["high"]) == (1, 1)
+        assert estimate["low"] == pytest.approx(0.025 ** (1 / n))
+    balanced = scores["balanced_accuracy"]
+    assert balanced["low"] == pytest.approx(1 - (1 - 0.025 ** (1 / 6)) / np.sqrt(2))
+    assert (covid["roc_auc"]["value"], covid["roc_auc"]["high"]) == (1, 1)
+    assert covid["roc_auc"]["low"] < 0.9
 
 
-def test_few_groups_of_a_class_get_wilsons_interval():
+def test_a_class_of_few_images_makes_the_interval():
     many, few = called(60, 20), called(3, 1, true_class=1)
     p = make(many[0] + few[0], np.concatenate((many[1], few[1])))
-    scores = score(p, resamples=200)
-    assert "bootstrap" in scores["classes"]["healthy"]["sensitivity"]["interval"]
-    rare = scores["classes"]["covid19"]
-    assert (rare["sensitivity"]["low"], rare["sensitivity"]["high"]) == pytest.approx(wilson(3, 4))
-    assert rare["roc_auc"]["interval"] == "Wilson 95 %, patient groups"
-    # Variance of the mean of two proportions of 80 and 4 groups is that of 4 / (1/80 + 1/4).
-    balanced, trials = scores["balanced_accuracy"], 4 / (1 / 80 + 1 / 4)
-    assert balanced["value"] == pytest.approx(0.75)
-    assert (balanced["low"], balanced["high"]) == pytest.approx(wilson(0.75 * trials, trials))
-
-
-def test_the_draws_are_the_same_however_few_are_weighed_at_once(monkeypatch):
-    p = random_predictions(n=90, images_per_group=2)
-    at_once = score(p, resamples=600)
-    monkeypatch.setattr(intervals, "CELLS", 90 * 7)
-    apart = score(p, resamples=600)
-    for key in ("accuracy", "balanced_accuracy", "loss"):
-        assert apart[key] == pytest.approx(at_once[key])
-    assert apart["classes"]["viral"]["roc_auc"] == pytest.approx(
-        at_once["classes"]["viral"]["roc_auc"]
+    scores = of(p)
+    assert ends(scores["sensitivity", 1]) == pytest.approx(np.array(shares.jeffreys(0.75, 4.0)[1:]))
+    assert np.diff(ends(scores["balanced_accuracy"])) > 0.45 * np.diff(
+        ends(scores["sensitivity", 1])
     )
+    assert scores["roc_auc", 1]["groups"] == 4
+
+
+def repeated(repeats=3, n=60):
+    tables = [random_predictions(n, 3, seed=seed) for seed in range(repeats)]
+    groups = np.arange(n) // 2
+    return tables[0].labels, np.stack([each.probabilities for each in tables]), groups
+
+
+def test_repeats_of_the_same_predictions_are_one():
+    labels, by_repeat, groups = repeated()
+    once = estimates(labels, by_repeat[0], groups)
+    thrice = estimates(labels, np.stack([by_repeat[0]] * 3), groups)
+    for key, estimate in once.items():
+        assert thrice[key] == {
+            name: pytest.approx(value) if name != "interval" else value
+            for name, value in estimate.items()
+        }
+
+
+def test_the_values_of_repeats_are_their_means_and_images_are_counted_once():
+    labels, by_repeat, groups = repeated()
+    together = estimates(labels, by_repeat, groups)
+    apart = [estimates(labels, each, groups) for each in by_repeat]
+    for key, estimate in together.items():
+        if key[0] != "ppv":  # whose denominators differ
+            mean = np.mean([each[key]["value"] for each in apart])
+            assert estimate["value"] == pytest.approx(mean)
+            assert estimate["n"] == apart[0][key]["n"]
+        assert estimate["low"] < estimate["value"] < estimate["high"]
+        narrowest = min(np.diff(ends(each[key])) for each in apart)
+        assert np.diff(ends(estimate)) > 0.6 * narrowest
+    calls = by_repeat.argmax(axis=-1) == 0
+    right = (calls & (labels == 0)).sum()
+    assert together["ppv", 0]["value"] == pytest.approx(right / calls.sum())
+    assert together["ppv", 0]["n"] == calls.any(axis=0).sum()
+
+
+def test_areas_are_left_out_where_they_are_not_wanted():
+    assert {key[0] for key in of(random_predictions(40), areas=False) if len(key) == 2} == {
+        "sensitivity", "specificity", "ppv"
+    }  # fmt: skip

@@ -15,7 +15,6 @@ from tests.helpers.predictions import (
     random_predictions,
     run_folder,
 )
-from trainer.evaluation.intervals import wilson
 from trainer.evaluation.metrics import (
     cross_validation_metrics,
     loss_and_accuracy,
@@ -23,13 +22,14 @@ from trainer.evaluation.metrics import (
     run_metrics,
     score,
     scores_by_fold,
+    stressed_score,
 )
-from trainer.evaluation.predictions import read
+from trainer.evaluation.predictions import Predictions, read
 
 
 def test_values_are_those_of_scikit_learn():
     p = random_predictions()
-    scores = score(p, resamples=20)
+    scores = score(p)
     truth, guess = p.labels, p.probabilities.argmax(axis=1)
     assert scores["accuracy"]["value"] == pytest.approx(peer.accuracy_score(truth, guess))
     balanced = peer.balanced_accuracy_score(truth, guess)
@@ -54,16 +54,17 @@ def test_values_are_those_of_scikit_learn():
 @pytest.mark.parametrize("images", [1, 3, 40])
 def test_what_is_undefined_is_none_and_goes_through_json(images):
     labels, shares = called(images, 0, classes=4, true_class=2)
-    scores = score(make(labels, shares), resamples=50)
+    scores = score(make(labels, shares))
     json.dumps(scores, allow_nan=False)
     absent = scores["classes"]["covid19"]
     assert absent["n"] == absent["patients"] == absent["groups"] == 0
     for key in ("sensitivity", "ppv", "roc_auc", "pr_auc"):
         assert absent[key] | {"n": 0} == {
-            **dict.fromkeys(("value", "low", "high")),
-            **{"n": 0, "interval": "undefined"},
+            **dict.fromkeys(("value", "low", "high", "n_effective")),
+            **{"n": 0, "groups": 0, "interval": "undefined"},
         }
-    assert absent["ppv_at_prevalence"] == {"0.01": None, "0.05": None, "0.2": None}
+    nothing = dict.fromkeys(("value", "low", "high"))
+    assert absent["ppv_at_prevalence"] == {"0.01": nothing, "0.05": nothing, "0.2": nothing}
     assert absent["specificity"]["value"] == 1
     assert scores["classes"]["bacterial"]["roc_auc"]["value"] is None
     assert scores["balanced_accuracy"]["value"] == 1
@@ -71,70 +72,69 @@ def test_what_is_undefined_is_none_and_goes_through_json(images):
 
 
 def test_one_image_in_every_class_is_scored_without_an_interval_that_is_too_narrow():
-    scores = score(make([0, 1, 2, 3], np.eye(4)), resamples=100)
+    scores = score(make([0, 1, 2, 3], np.eye(4)))
     json.dumps(scores, allow_nan=False)
-    assert scores["classes"]["viral"]["sensitivity"]["low"] == pytest.approx(wilson(1, 1)[0])
-    assert scores["loss"]["value"] == pytest.approx(0)
-    assert scores["loss"]["low"] is None
+    viral = scores["classes"]["viral"]
+    assert viral["sensitivity"]["low"] == pytest.approx(0.025)
+    assert viral["by_group"] == [[1, 1]]
+    assert viral["roc_auc"]["low"] < 0.4
+    assert scores["loss"]["value"] == pytest.approx(0, abs=1e-6)
+    assert scores["loss"]["high"] > 2
 
 
 def test_certain_and_wrong_costs_a_finite_loss():
-    scores = score(make([0, 0], [[0, 1], [0, 1]]), resamples=10)
+    scores = score(make([0, 0], [[0, 1], [0, 1]]))
     assert scores["loss"]["value"] == pytest.approx(-np.log(1e-7))
 
 
 def test_ppv_at_prevalence_is_bayes_rule():
     healthy, covid = called(80, 20), called(9, 1, true_class=1)
-    scores = score(
-        make(healthy[0] + covid[0], np.concatenate((healthy[1], covid[1]))), resamples=10
-    )
-    assert scores["classes"]["covid19"]["ppv_at_prevalence"] == pytest.approx(
+    scores = score(make(healthy[0] + covid[0], np.concatenate((healthy[1], covid[1]))))
+    at = scores["classes"]["covid19"]["ppv_at_prevalence"]
+    assert {prevalence: each["value"] for prevalence, each in at.items()} == pytest.approx(
         {"0.01": 0.009 / (0.009 + 0.198), "0.05": 0.045 / (0.045 + 0.19), "0.2": 0.18 / 0.34}
     )
+    assert all(0 < each["low"] < each["value"] < each["high"] < 1 for each in at.values())
 
 
 def test_calibration_error_by_hand():
     # Confidence .9 (3 of 4 right, gap .15) and .65 (1 of 2 right, gap .15), then .75 (right).
     shares = [[0.9, 0.1]] * 4 + [[0.65, 0.35]] * 2 + [[0.25, 0.75]]
-    scores = score(make([0, 0, 0, 1, 0, 1, 1], shares), resamples=10)
+    scores = score(make([0, 0, 0, 1, 0, 1, 1], shares))
     expected = (4 * 0.15 + 2 * 0.15 + 0.25) / 7
     assert scores["calibration"] == {"ece": pytest.approx(expected, abs=1e-6), "bins": 10}
 
 
-@pytest.mark.parametrize(("accuracy", "patients"), [(1.0, 35), (0.0, 35), (0.5, 381)])
+@pytest.mark.parametrize(("accuracy", "patients"), [(1.0, 36), (0.0, 36), (0.5, 382)])
 def test_patients_for_5_points_in_closed_form(accuracy, patients):
-    # Width z^2 / (n + z^2) at 1 needs n >= 9 z^2; width z / sqrt(n + z^2) at .5 needs 99 z^2.
+    # At 1 the low limit .025^(1 / n) is .9 from n = ln .025 / ln .9 on, which is 35.01.
     assert patients_for_5_points(accuracy) == patients
-
-
-GOOD = {
-    "image_ids": ["a", "b"],
-    "patients": ["p", "q"],
-    "sources": ["k", "k"],
-    "labels": np.array([0, 1]),
-    "probabilities": np.array([[0.9, 0.1], [0.2, 0.8]], np.float32),
-}
-
-
-def test_no_resample_is_refused():
-    with pytest.raises(ValueError, match="at least 1"):
-        score(random_predictions(8), resamples=0)
 
 
 def test_images_patients_and_groups_are_counted_apart():
     patients = ["a", "a", "b", "c", "d", "d"]
     p = make([0, 0, 0, 1, 1, 1], np.eye(2)[[0, 0, 0, 1, 1, 1]], [*"xxxyyy"], patients=patients)
-    scores = score(p, resamples=10)
+    scores = score(p)
     assert [scores[key] for key in ("n", "patients", "groups")] == [6, 4, 2]
     healthy = scores["classes"]["healthy"]
     assert [healthy[key] for key in ("n", "patients", "groups")] == [3, 2, 1]
     # Groups, not patients, are the independent units.
-    assert scores["accuracy"]["low"] == pytest.approx(wilson(2, 2)[0])
+    assert scores["accuracy"]["low"] == pytest.approx(0.025 ** (1 / 2))
+
+
+def test_a_class_of_few_groups_has_the_counts_of_each():
+    right = [1, 1, 1, 0, 0, 1, 1]
+    labels, groups = [0] * 3 + [1] * 4, [*"aab", *"cddd"]
+    shares = np.eye(2)[[c if hit else 1 - c for c, hit in zip(labels, right, strict=True)]]
+    classes = score(make(labels, shares, groups))["classes"]
+    assert classes["healthy"]["by_group"] == [[2, 2], [1, 1]]
+    assert classes["covid19"]["by_group"] == [[0, 1], [2, 3]]
+    assert "by_group" not in score(random_predictions())["classes"]["healthy"]
 
 
 def test_the_numbers_of_an_epoch_are_those_of_the_score():
     p = random_predictions()
-    quick, whole = loss_and_accuracy(p.labels, p.probabilities), score(p, resamples=1)
+    quick, whole = loss_and_accuracy(p.labels, p.probabilities), score(p)
     assert quick == pytest.approx({key: whole[key]["value"] for key in quick}, rel=1e-6)
     assert list(quick) == ["loss", "accuracy", "balanced_accuracy"]
 
@@ -167,6 +167,9 @@ def test_the_metrics_of_a_run_come_from_its_folder(tmp_path):
     assert list(metrics["splits"]) == ["validation", "test"]
     for split, scores in metrics["splits"].items():
         assert scores.pop("shortcut_baseline") == baseline()[split]
+        if split == "validation":
+            stressed = read(tmp_path / "stressed.csv")
+            assert scores.pop("stressed") == stressed_score(stressed)
         assert scores == score(table.of_split(split))
     assert not {"control", "as_published"} & metrics.keys()
 
@@ -198,7 +201,14 @@ def test_the_metrics_of_folds_are_over_folds_and_repeats():
         [peer.balanced_accuracy_score(labels[at == k], p[at == k].argmax(axis=1)) for k in range(4)]
         for at, p in zip(fold, shares, strict=True)
     ]
-    np.testing.assert_allclose(metrics["by_fold"]["values"], values)
+    by_fold = {name: np.array(metrics["by_fold"][name]) for name in ("values", "low", "high")}
+    np.testing.assert_allclose(by_fold["values"], values)
+    assert (by_fold["low"] < by_fold["values"]).all() and (
+        by_fold["values"] < by_fold["high"]
+    ).all()
+    assert metrics["by_fold"]["n"] == [[15] * 4] * 3
+    groups = [[len({*np.flatnonzero(at == k) // 2}) for k in range(4)] for at in fold]
+    assert metrics["by_fold"]["groups"] == groups
     assert {key: metrics["by_fold"][key] for key in ("mean", "sd", "min")} == pytest.approx(
         {"mean": np.mean(values), "sd": np.std(values, ddof=1), "min": np.min(values)}
     )
@@ -209,6 +219,27 @@ def test_the_metrics_of_folds_are_over_folds_and_repeats():
         metrics["by_fold"]["values"]
     )
     json.dumps(metrics, allow_nan=False)
+
+
+def test_an_image_of_a_cross_validation_counts_once():
+    table, labels, _, shares = folds()
+    pooled = cross_validation_metrics(table, {})["pooled"]
+    assert (pooled["n"], pooled["accuracy"]["n"], pooled["loss"]["n"]) == (60, 60, 60)
+    for c, each in enumerate(pooled["classes"].values()):
+        assert each["n"] == each["sensitivity"]["n"] == (labels == c).sum()
+    assert np.sum(pooled["confusion"]) == 180  # of all repeats
+    accuracy = (shares.argmax(axis=-1) == labels).mean()
+    assert pooled["accuracy"]["value"] == pytest.approx(accuracy)
+
+
+def test_images_are_the_same_in_whatever_order_a_repeat_has_them():
+    table = folds(repeats=2)[0]
+    order = np.r_[np.arange(60), 60 + np.random.default_rng(0).permutation(60)]
+    names = ("image_ids", "patients", "groups", "sources", "splits")
+    columns = {name: [getattr(table, name)[i] for i in order] for name in names}
+    more = {name: getattr(table, name)[order] for name in ("labels", "probabilities", "repeats")}
+    shuffled = Predictions(**columns, **more, class_names=table.class_names)
+    assert score(shuffled) == score(table)
 
 
 def test_repeats_narrow_no_interval():

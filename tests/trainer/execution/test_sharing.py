@@ -23,7 +23,7 @@ from trainer.run.errors import RunError
 from trainer.training.setup import set_up
 from trainer.training.training import Training
 
-VIEWS = {"augmentation": "radiograph", "views": 2, "deterministic": True}
+VIEWS = {"augmentation": "radiograph", "views": 2, "deterministic": True, "align": "chest"}
 
 
 def of_all(setup, config=None) -> Training:
@@ -165,7 +165,7 @@ def test_rows_that_find_no_room_stay_away(driver, tmp_path):
     assert opened.missing(stage, images, views) == len(views) * len(images)
     assert store.fetched == []
     with pytest.raises(RunError, match="find no room"):
-        opened.rows_of(square_stage(32), images, (0,))
+        opened.rows_of(square_stage(32, "chest"), images, (0,))
     opened.close()
 
 
@@ -264,7 +264,7 @@ def test_a_network_that_is_not_the_drivers_is_an_error(driver):
 def test_workers_that_have_the_dataset_decode_their_own_squares(driver, worker, data_dir):
     store, training = Store(), driver[1]
     chunks = sharing.chunks(training, store.put, set(), squares=False)
-    squares = {square_stage(32).spec.folder_name()}
+    squares = {square_stage(32, "chest").spec.folder_name()}
     assert not squares & {folder_name for folder_name, _, _ in chunks}
     setup, computed = worker(store, chunks, worker_data_dir=str(data_dir))
     assert_same_rows(of_all(setup), training)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.helpers import datasets
 from tests.helpers.images import encoded, radiograph
-from trainer.input_pipeline import decode, resize
+from trainer.input_pipeline import alignment, decode, resize
 from trainer.run.errors import RunError
 
 
@@ -22,14 +22,20 @@ class Stored:
         return ((int(place), self._files[place]) for place in images.places)
 
 
-def squares(files: list[bytes], sizes: tuple[int, ...]) -> dict[int, np.ndarray]:
-    """All squares of files, in their order."""
+def of_kinds(files: list[bytes], kinds: list[decode.Kind]) -> dict[decode.Kind, np.ndarray]:
+    """All that is made of files, in their order."""
     images = datasets.made([0] * len(files))
-    batches = list(decode.squares(Stored(files), images, sizes))
+    batches = list(decode.squares(Stored(files), images, kinds))
     order = np.concatenate([at for at, _ in batches])
     assert sorted(order) == list(range(len(files)))
-    return {size: np.concatenate([made[size] for _, made in batches])[np.argsort(order)]
-            for size in sizes}  # fmt: skip
+    return {kind: np.concatenate([made[kind] for _, made in batches])[np.argsort(order)]
+            for kind in kinds}  # fmt: skip
+
+
+def squares(files: list[bytes], sizes: tuple[int, ...]) -> dict[int, np.ndarray]:
+    """All squares of files by size, in their order; none is aligned."""
+    made = of_kinds(files, [decode.Kind(size) for size in sizes])
+    return {kind.size: rows for kind, rows in made.items()}
 
 
 def test_pixels_come_back_as_they_were_stored():
@@ -74,21 +80,38 @@ def test_squares_of_all_sizes_are_those_that_resizing_gives():
             np.testing.assert_array_equal(square[..., 0], resize.square(image, size))
 
 
-def test_an_image_is_decoded_once_for_all_sizes(monkeypatch):
+KINDS = [decode.Kind(32), decode.Kind(40, "chest"), decode.POSE, decode.Kind(64, "chest")]
+
+
+def test_aligned_squares_and_poses_are_those_of_the_aligner():
+    images = [radiograph(i, (100 + 7 * i, 90)) for i in range(4)]
+    made = of_kinds([encoded(image) for image in images], KINDS)
+    aligner = alignment.Aligner([40, 64])
+    for i, image in enumerate(images):
+        aligned, pose = aligner(image)
+        np.testing.assert_array_equal(made[KINDS[0]][i, ..., 0], resize.square(image, 32))
+        np.testing.assert_array_equal(made[decode.POSE][i], pose)
+        for kind in (KINDS[1], KINDS[3]):
+            np.testing.assert_array_equal(made[kind][i, ..., 0], aligned[kind.size])
+    assert made[decode.POSE].dtype == np.float32 and made[KINDS[1]].dtype == np.uint8
+
+
+def test_an_image_is_decoded_once_for_all_kinds(monkeypatch):
     decoded, pixels = [], decode.pixels
     monkeypatch.setattr(
         decode, "pixels", lambda data, name: decoded.append(name) or pixels(data, name)
     )
-    squares([encoded(radiograph(i)) for i in range(6)], (32, 40, 64))
+    of_kinds([encoded(radiograph(i)) for i in range(6)], KINDS)
     assert sorted(decoded) == [f"image{i}" for i in range(6)]
 
 
-def test_squares_do_not_depend_on_cores_and_batches(monkeypatch):
+def test_what_is_made_does_not_depend_on_cores_and_batches(monkeypatch):
     files = [encoded(radiograph(i)) for i in range(70)]
-    once = squares(files, (40,))[40]
+    once = of_kinds(files, KINDS)
     monkeypatch.setattr(decode, "CORES", 1)
     monkeypatch.setattr(decode, "_BATCH", 16)
-    np.testing.assert_array_equal(squares(files, (40,))[40], once)
+    for kind, rows in of_kinds(files, KINDS).items():
+        np.testing.assert_array_equal(rows, once[kind])
 
 
 def test_few_encoded_images_are_read_ahead(monkeypatch):
@@ -102,5 +125,5 @@ def test_few_encoded_images_are_read_ahead(monkeypatch):
             yield i, file
 
     stored = types.SimpleNamespace(encoded=stream)
-    next(decode.squares(stored, datasets.made([0] * 12), (40,)))
+    next(decode.squares(stored, datasets.made([0] * 12), (decode.Kind(40),)))
     assert len(read) == 4

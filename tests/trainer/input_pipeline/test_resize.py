@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer.input_pipeline.resize import square, squared, weights
+from trainer.input_pipeline.resize import WHOLE, Frame, framed, square, squared, weights
 
 # Reductions by 2, 1.5 and 4, which give exact halves; enlarging; long and thin; one pixel. 1,024 to
 # 150 and 587 to 32 have sums within a float's error of a half.
@@ -54,6 +54,32 @@ def _model(size: int, **kwargs) -> keras.Model:
 
 def _by_model(model: keras.Model, image: np.ndarray) -> np.ndarray:
     return np.asarray(model(image[None, ..., None]))[0, ..., 0]
+
+
+def _framed_model(size: int) -> keras.Model:
+    images, frames = keras.Input((None, None, 1)), keras.Input((4,), dtype="int32")
+    return keras.Model([images, frames], framed(images, size, frames))
+
+
+def _framed_by_model(model: keras.Model, image: np.ndarray, *frames: Frame) -> np.ndarray:
+    images = np.repeat(image[None, ..., None], len(frames), axis=0)
+    return np.asarray(model([images, np.array(frames, "int32")]))[..., 0]
+
+
+def _literally(length: int, size: int, scale: int, shift: int) -> np.ndarray:
+    """The weights of one axis of a frame, as the docstrings have them, a row at a time."""
+    rows = np.zeros((size, length))
+    for i in range(size):
+        centre = scale * (2 * i + 1 - size) * length + 48 * size * length
+        centre += 3 * shift * length * size // 4
+        centre = -centre if centre < 0 else centre
+        centre = min(centre, 2 * 96 * size * length - centre)
+        half = max(2 * scale * length, 96 * size)
+        parts = [max(half - abs(centre - (2 * j + 1) * 48 * size), 0) // 16 for j in range(length)]
+        until = list(itertools.accumulate(parts, initial=0))
+        shares = [(4096 * one + until[-1]) // (2 * until[-1]) for one in until]
+        rows[i] = np.diff(shares) / 2048
+    return rows
 
 
 def _full_precision(image: np.ndarray, size: int) -> np.ndarray:
@@ -195,6 +221,69 @@ def test_an_image_that_is_no_row_major_array_is_resized_all_the_same():
 def test_what_is_no_image_is_refused(image):
     with pytest.raises(ValueError, match=r"Give it uint8 of shape \[height, width\]"):
         square(image, 150)
+
+
+FRAMES = [
+    WHOLE, Frame(28, 56, -20, 20), Frame(56, 28, 20, -20), Frame(41, 41, 0, 0), Frame(37, 50, 3, -7)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_a_framed_square_is_two_products_of_its_triangles(frame):
+    for (height, width), size in itertools.product([(60, 44), (33, 121), (1, 1)], (32, 50)):
+        image = _noise(height, width)
+        rows = _literally(height, size, frame.scale_y, frame.shift_y)
+        columns = _literally(width, size, frame.scale_x, frame.shift_x)
+        between = np.floor(rows @ image * 8 + 0.5) / 8
+        expected = np.floor(between @ columns.T + 0.5)
+        assert (square(image, size, frame) == expected).all(), (height, width, size)
+
+
+@pytest.mark.parametrize("size", [32, 150])
+def test_both_forms_show_the_same_in_each_frame_of_a_batch(size):
+    model = _framed_model(size)
+    for height, width in SHAPES:
+        image = _noise(height, width)
+        expected = np.stack([square(image, size, frame) for frame in FRAMES])
+        assert (_framed_by_model(model, image, *FRAMES) == expected).all(), (height, width)
+
+
+@pytest.mark.parametrize(("length", "size"), [(16_000, 128), (8_000, 32)])
+def test_frames_of_the_largest_images_do_not_overflow(length, size):
+    image = np.tile(_noise(length, 1), (1, 2))
+    frames = [Frame(28, 56, 20, -20), Frame(28, 56, -20, 20), Frame(28, 28, 0, 20)]
+    expected = np.stack([square(image, size, frame) for frame in frames])
+    assert (_framed_by_model(_framed_model(size), image, *frames) == expected).all()
+
+
+def test_the_whole_frame_is_the_square():
+    model = _framed_model(64)
+    for height, width in SHAPES:
+        image = _noise(height, width)
+        assert (_framed_by_model(model, image, WHOLE)[0] == square(image, 64)).all()
+
+
+def test_a_frame_of_half_the_sides_is_the_middle():
+    image = _noise(300, 300)
+    assert (square(image, 150, Frame(24, 24, 0, 0)) == image[75:225, 75:225]).all()
+
+
+def test_a_moved_frame_shows_the_image_mirrored_at_its_edges():
+    image = _noise(128, 128)
+    padded = np.pad(image, 20, mode="symmetric")
+    for x, y in ((5, -3), (-20, 20), (0, 1)):
+        moved = padded[20 + y : 148 + y, 20 + x : 148 + x]
+        assert (square(image, 128, Frame(48, 48, x, y)) == moved).all(), (x, y)
+
+
+def test_compiled_frames_show_the_same():
+    import tensorflow as tf
+
+    image, model = _noise(301, 200), _framed_model(150)
+    compiled = tf.function(model, jit_compile=True)
+    images = np.repeat(image[None, ..., None], len(FRAMES), axis=0).astype("float32")
+    by_model = compiled([tf.constant(images), tf.constant(FRAMES, "int32")]).numpy()[..., 0]
+    assert (by_model == np.stack([square(image, 150, frame) for frame in FRAMES])).all()
 
 
 _ON_JAX = """

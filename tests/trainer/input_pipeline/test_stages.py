@@ -5,11 +5,13 @@ import os
 import numpy as np
 import pytest
 
-from trainer.input_pipeline import cache_folders, decode, resize
-from trainer.input_pipeline.stages import OpenStages, fill_squares, square_stage
+from trainer.input_pipeline import alignment, cache_folders, decode, resize
+from trainer.input_pipeline.stages import OpenStages, fill_squares, pose_stage, square_stage
 
 SIZES = (32, 40)
 STAGES = [square_stage(size) for size in SIZES]
+GOLDEN = "df1889a00eb80198"  # the folder of the first of them
+ALIGNED = [square_stage(SIZES[0], "chest"), pose_stage()]
 
 
 @pytest.fixture
@@ -71,6 +73,32 @@ def test_a_damaged_square_is_decoded_again(tiny, opened, decoded, tmp_path):
         again.rows(STAGES[0]).read(images.digests, 0).shape, (len(images), 32, 32, 1)
     )
     again.close()
+
+
+def test_the_names_of_folders_go_by_the_alignment_and_its_formula(monkeypatch):
+    """Folders of squares as they are keep the names that they had before there was alignment."""
+    before = [stage.spec.folder_name() for stage in (square_stage(32), *ALIGNED)]
+    assert before[0] == GOLDEN
+    assert len(set(before)) == 3
+    monkeypatch.setattr(alignment, "FORMULA", "another")
+    after = [square_stage(32), square_stage(32, "chest"), pose_stage()]
+    same = [stage.spec.folder_name() == name for stage, name in zip(after, before, strict=True)]
+    assert same == [True, False, False]
+
+
+def test_a_pose_that_is_missing_is_decoded_beside_the_squares_that_are_there(tiny, opened, decoded):
+    images = tiny.splits["test"]
+    fill_squares(tiny, images, ALIGNED[:1], opened)
+    fill_squares(tiny, images.take([4, 1]), ALIGNED[1:], opened)
+    assert len(decoded) == len(images) + 2
+    fill_squares(tiny, images, [*STAGES[1:], *ALIGNED], opened)
+    assert len(decoded) == 2 * len(images) + 2
+    aligner = alignment.Aligner([32])
+    squares, poses = (opened.rows(stage).read(images.digests, 0) for stage in ALIGNED)
+    for index, encoded in tiny.encoded(images):
+        aligned, pose = aligner(decode.pixels(encoded, ""))
+        np.testing.assert_array_equal(squares[index, ..., 0], aligned[32])
+        np.testing.assert_array_equal(poses[index], pose)
 
 
 def test_an_image_is_known_by_its_id_and_its_pixels(tiny):

@@ -61,7 +61,7 @@ def first():
     "changes",
     [
         {"first_weights": 2}, {"image_size": 40}, {"normalization": "featurewise"},
-        {"normalization": "zca"}, {"width": 0.1},
+        {"normalization": "zca"}, {"width": 0.1}, {"align": "chest"},
     ],
     ids=str,
 )  # fmt: skip

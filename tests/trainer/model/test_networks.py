@@ -12,7 +12,8 @@ from tests.helpers.images import radiographs
 from trainer.augmentation.layer import augmentation
 from trainer.augmentation.random import uniform_draws
 from trainer.config import PRECISIONS, Config
-from trainer.model import networks, normalization, vgg16
+from trainer.model import networks, normalization
+from trainer.model.head import reset_head
 from trainer.model.networks import Networks
 from trainer.model.precision import Precision
 from trainer.model.weights import Weights
@@ -180,14 +181,14 @@ def test_a_head_alone_is_the_head_of_the_whole_network(pooling, classes, policy)
 def test_resetting_a_head_begins_its_dropout_again():
     head = build_heads(build("float32"), "float32").trained
     rows = np.random.default_rng(0).exponential(8, (12, 1, 1, 26)).astype("float32")
-    vgg16.reset_head(head, 3)
+    reset_head(head, 3)
     first, second = head(rows, training=True), head(rows, training=True)
     assert not np.allclose(first, second)
-    vgg16.reset_head(head, 3)
+    reset_head(head, 3)
     np.testing.assert_array_equal(head(rows, training=True), first)
     np.testing.assert_array_equal(head(rows, training=True), second)
     weights = head.get_weights()
-    vgg16.reset_head(head, 4)
+    reset_head(head, 4)
     # Not the weights alone: the same weights drop others of their units.
     head.set_weights(weights)
     assert not np.allclose(head(rows, training=True), first)
@@ -195,12 +196,12 @@ def test_resetting_a_head_begins_its_dropout_again():
 
 def test_a_head_without_dropout_can_be_reset():
     head = build_heads(build("float32"), "float32", dropout=0.0).trained
-    vgg16.reset_head(head, 3)
+    reset_head(head, 3)
     first = head.get_weights()
     grow(head, ["head", "last"])
-    vgg16.reset_head(head, 4)
+    reset_head(head, 4)
     assert not np.array_equal(first[0], head.get_weights()[0])
-    vgg16.reset_head(head, 3)
+    reset_head(head, 3)
     for weights, before in zip(head.get_weights(), first, strict=True):
         np.testing.assert_array_equal(weights, before)
 

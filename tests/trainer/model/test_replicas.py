@@ -28,6 +28,7 @@ TRAINED = {
     "batch_size": 13, "epochs": 6, "fine_tune_from": "block5", "fine_tune_epochs": 3,
     "fine_tune_learning_rate": 1e-4, "label_smoothing": 0.1, "l2": 0.01, "weight_decay": 0.1,
     "class_weights": "balanced", "augmentation": "radiograph", "views": 2,
+    "fine_tune_schedule": "cosine", "fine_tune_warmup": 2, "fine_tune_head_learning_rate": 3e-4,
 }  # fmt: skip
 
 
@@ -79,16 +80,16 @@ def steps_of(distribute, batch_size, optimizer="adam", dropout=0.0, policy="floa
     return model.get_weights(), steps.means(), [each.numpy() for each in steps.variables]
 
 
-def whole(data_dir, cache_dir, distribute):
+def whole(data_dir, cache_dir, distribute, members):
     """A training of two phases: its rows, its weights and what it gives of images."""
-    config = trainings.quick(data_dir, cache_dir, distribute=distribute, **TRAINED)
+    settings = {**TRAINED, "distribute": distribute, "ensemble": members}
+    config = trainings.quick(data_dir, cache_dir, **settings)
     with trainings.training(config) as training:
         before = training.networks.trained.get_weights()
         done = 0
         for plan in training.plan.phases:
-            steps = training.steps(plan)
-            steps.reset(training.class_weights)
-            count = len(plan.phase.epochs) * training.steps_per_epoch
+            steps, count = training.steps(plan), len(plan.phase.epochs) * training.steps_per_epoch
+            steps.reset(training.class_weights, count)
             steps.run(iter(training.batches(plan, plan.phase.epochs, config.seed)), count)
             done += count
         training.networks.serve()
@@ -101,15 +102,16 @@ def whole(data_dir, cache_dir, distribute):
             "rows": [training.rows(plan.train, "train", plan.views).read(1, at)
                      for plan in (head, tuned)],
             "weights": training.networks.trained.get_weights(),
-            "logits": training.logits_of_view(0, "train", at),
+            "logits": [] if members > 1 else training.logits_of_view(0, "train", at),
             "scores": [training.probabilities(head, "validation"),
                        training.probabilities(tuned, "validation"),
                        training.probabilities(tuned, "validation", np.array([5, 0, 5]))],
         }  # fmt: skip
 
 
-def test_fifty_steps_on_two_devices_are_those_of_one(on_two, data_dir, tmp_path):
-    one, two = (on_two(whole, data_dir, tmp_path / way, way) for way in WAYS)
+@pytest.mark.parametrize("members", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_fifty_steps_on_two_devices_are_those_of_one(members, on_two, data_dir, tmp_path):
+    one, two = (on_two(whole, data_dir, tmp_path / way, way, members) for way in WAYS)
     assert (one["devices"], two["devices"]) == (1, 2)
     assert one["steps"] == two["steps"] == 54
     for name, within in {"weights": 1e-6, "rows": 1e-5, "logits": 1e-4, "scores": 1e-5}.items():
@@ -117,7 +119,8 @@ def test_fifty_steps_on_two_devices_are_those_of_one(on_two, data_dir, tmp_path)
             scale = 1 if name == "weights" else np.abs(a).max()
             np.testing.assert_allclose(a, b, atol=within * scale, rtol=0, err_msg=name)
     moved = [np.abs(a - b).max() for a, b in zip(one["before"], one["weights"], strict=True)]
-    assert sum(each > 1e-4 for each in moved) == 10  # kernels and biases of block 5 and the head
+    # Kernels and biases of block 5 and the head.
+    assert sum(each > 1e-4 for each in moved) == 10 * members
     every, _, some = two["scores"]
     np.testing.assert_allclose(some, two["scores"][1][[5, 0, 5]], atol=1e-6)
     assert len(every) == len(one["scores"][0])

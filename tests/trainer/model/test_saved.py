@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from trainer.input_pipeline.alignment import aligned
 from trainer.input_pipeline.resize import squared
 from trainer.model.saved import class_names_of, save
 from trainer.run.errors import RunError
@@ -16,10 +17,11 @@ NAMES = ("healthy", "covid19", "bacterial", "viral")
 SIZE = 32
 
 
-def _model(classes: int = 4) -> keras.Model:
+def _model(classes: int = 4, align: bool = False) -> keras.Model:
     """Every kind of layer that the trainer's networks have, few of each."""
     images = keras.Input((None, None, 1), name="image")
-    x = keras.layers.Rescaling(1 / 255, offset=-0.5, dtype="float32")(squared(images, SIZE))
+    squares = aligned(images, SIZE)[0] if align else squared(images, SIZE)
+    x = keras.layers.Rescaling(1 / 255, offset=-0.5, dtype="float32")(squares)
     x = keras.layers.Reshape((SIZE * SIZE,), dtype="float32")(x)
     for units in (8, SIZE * SIZE):
         x = keras.layers.Dense(units, use_bias=False, trainable=False, dtype="float32")(x)
@@ -86,9 +88,9 @@ def _loaded_elsewhere(folder, images, python=sys.executable, backend="tensorflow
     return np.load(folder / "probabilities.npy"), done.stdout.split()
 
 
-@pytest.mark.parametrize("classes", [2, 4])
-def test_keras_alone_loads_it_and_gives_the_same_probabilities(classes, images, tmp_path):
-    model = _model(classes)
+@pytest.mark.parametrize(("classes", "align"), [(2, False), (4, True)])
+def test_keras_alone_loads_it_and_gives_the_same_probabilities(classes, align, images, tmp_path):
+    model = _model(classes, align)
     save(model, tmp_path / "model.keras", NAMES[:classes])
     probabilities, printed = _loaded_elsewhere(tmp_path, images)
     assert np.abs(probabilities - model.predict(images, verbose=0)).max() < 1e-6
@@ -96,12 +98,12 @@ def test_keras_alone_loads_it_and_gives_the_same_probabilities(classes, images, 
     assert printed == ["tensorflow", keras.__version__, name, name]
 
 
-@pytest.mark.parametrize("classes", [2, 4])
-def test_an_older_keras_loads_it(classes, images, tmp_path):
+@pytest.mark.parametrize(("classes", "align"), [(2, False), (4, True)])
+def test_an_older_keras_loads_it(classes, align, images, tmp_path):
     python = os.environ.get("COVID_TFDS_OLD_KERAS")
     if not python:
         pytest.skip("COVID_TFDS_OLD_KERAS names no python that has an older Keras")
-    model = _model(classes)
+    model = _model(classes, align)
     save(model, tmp_path / "model.keras", NAMES[:classes])
     probabilities, printed = _loaded_elsewhere(tmp_path, images, python)
     assert printed[1] != keras.__version__
@@ -111,8 +113,8 @@ def test_an_older_keras_loads_it(classes, images, tmp_path):
 
 def test_the_jax_backend_loads_it(images, tmp_path):
     pytest.importorskip("jax")
-    model = _model(2)
-    save(model, tmp_path / "model.keras", NAMES[:2])
+    model = _model(align=True)
+    save(model, tmp_path / "model.keras", NAMES)
     probabilities, printed = _loaded_elsewhere(tmp_path, images, backend="jax")
     assert printed[0] == "jax"
     assert np.abs(probabilities - model.predict(images, verbose=0)).max() < 1e-4

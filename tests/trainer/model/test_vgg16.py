@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers.images import radiographs
 from trainer.augmentation import layer as augmentation
-from trainer.input_pipeline import resize
+from trainer.input_pipeline import alignment, resize
 from trainer.model import networks, vgg16
 from trainer.model.vgg16 import BLOCKS, SQUARE, build_model, part, set_trainable
 from trainer.model.weights import VGG16_LAYERS, Weights
@@ -154,6 +154,24 @@ def test_an_image_of_any_size_becomes_the_square_that_is_cached(shape, model):
     (image,) = radiographs(1, shape)
     squares = layer_output(model, SQUARE, image[None])
     np.testing.assert_array_equal(squares[0, :, :, 0], resize.square(image[:, :, 0], 32))
+
+
+def test_an_aligned_model_gives_the_squares_that_are_cached_and_their_poses():
+    aligned, aligner = lively(align="chest"), alignment.Aligner([32])
+    assert aligned.output_shape == (None, 2)
+    for shape in ((97, 64), (64, 64)):
+        images = radiographs(3, shape)
+        squares, poses = (layer_output(aligned, name, images) for name in (SQUARE, "pose"))
+        for image, square, pose in zip(images, squares, poses, strict=True):
+            wanted, wanted_pose = aligner(image[..., 0])
+            np.testing.assert_array_equal(square[..., 0], wanted[32])
+            np.testing.assert_allclose(pose, wanted_pose, atol=1e-5)
+
+
+@pytest.mark.parametrize("from_block", [None, "block1"])
+def test_what_aligns_images_is_never_trained(from_block):
+    counts = [set_trainable(small(align=align), from_block) for align in ("none", "chest")]
+    assert counts[0] == counts[1]
 
 
 def test_uint8_and_float_images_give_the_same(model):

@@ -2,6 +2,7 @@
 
 from trainer.run.text import (
     counted,
+    difference,
     estimate,
     listed,
     number,
@@ -28,8 +29,31 @@ def test_a_score_has_one_format():
     assert score(E, 1, 1).endswith("n = 1 image of 1 patient group")
     assert estimate({"value": 0.01, "low": -0.02, "high": 0.04}, "+") == "+0.010 [-0.020, +0.040]"
     assert estimate(dict.fromkeys(E)) == "not defined"
-    assert estimate({**E, "low": None, "high": None}) == "0.838 [no interval]"
+    assert estimate(E, decimals=2) == "0.84 [0.80, 0.87]"
     assert number(None) == "-"
+
+
+def test_few_patient_groups_have_two_decimals_rounded_outwards():
+    assert estimate({**E, "groups": 5}) == "0.838 [0.802, 0.872]"
+    assert estimate({**E, "groups": 4}) == "0.84 [0.80, 0.88]"
+    assert estimate({**E, "groups": 1}) == "not estimable"
+
+
+def test_where_all_is_right_or_wrong_there_is_one_limit():
+    right = {"value": 1.0, "low": 0.1684, "high": 1.0}
+    assert estimate(right) == "at least 0.168"
+    assert estimate({**right, "groups": 2}) == "at least 0.16"
+    wrong = {"value": 0.0, "low": 0.0, "high": 0.8316, "groups": 2}
+    assert estimate(wrong) == "at most 0.84"
+    assert estimate(right, "+") == "+1.000 [+0.168, +1.000]"
+
+
+def test_a_difference_whose_interval_holds_0_is_not_distinguishable():
+    shown = {"value": 0.01, "low": -0.02, "high": 0.04, "discordant": {"ours": 7, "peers": 5}}
+    assert difference(shown) == (
+        "+0.010 [-0.020, +0.040], not distinguishable (7 : 5 patient groups differ)"
+    )
+    assert difference({**shown, "low": 0.004}) == "+0.010 [+0.004, +0.040]"
 
 
 def test_names_and_paragraphs_are_brought_to_the_width_of_a_terminal():

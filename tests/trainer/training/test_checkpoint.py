@@ -169,6 +169,19 @@ def test_epochs_of_a_phase_that_ended_can_not_change(ready, tmp_path):
         require_phases(state, dataclasses.replace(config, epochs=3).phases)
 
 
+def test_a_phase_whose_rate_falls_to_0_can_not_be_longer_once_it_has_begun(ready, tmp_path):
+    changes = {**trainings.TUNED, "epochs": 1, "fine_tune_schedule": "cosine"}
+    config = dataclasses.replace(trainings.QUICK, **changes)
+    longer = dataclasses.replace(config, fine_tune_epochs=3).phases
+    state = saved(ready, tmp_path / "state", **changes)
+    require_phases(state, config.phases)
+    message = r"--fine_tune_epochs=3 comes too late: .* over the 1 epoch that .*_epochs=1, "
+    with pytest.raises(ConfigError, match=message):
+        require_phases(state, longer)
+    state.values["phase"] = 0  # as it is while the head is trained
+    require_phases(state, longer)
+
+
 def test_tensorboard_files_are_cut_where_the_state_is(ready, tmp_path):
     events, path = tmp_path / "tensorboard", tmp_path / "state"
 

@@ -12,6 +12,7 @@ from tests.helpers import trainings
 from trainer.input_pipeline import fill
 from trainer.run import saved_state
 from trainer.run.errors import DivergedError
+from trainer.training import divergence
 from trainer.training.callbacks import History
 from trainer.training.checkpoint import Checkpoints
 from trainer.training.loop import train_phases
@@ -82,6 +83,13 @@ def test_a_weight_that_no_loss_shows_ends_it(ready):
     )
     assert 4 <= len(named(message)) <= 5
     assert ". Lower --learning_rate=0.001, or look at these images." in message
+
+
+def test_both_rates_of_fine_tuning_are_named(ready):
+    training = ready(**trainings.TUNED, fine_tune_head_learning_rate=0.5)
+    head, tuned = (divergence.lower_rate(training, plan) for plan in training.plan.phases)
+    assert head == "Lower --learning_rate=0.001"
+    assert tuned == "Lower --fine_tune_learning_rate=0.001 or --fine_tune_head_learning_rate=0.5"
 
 
 def test_an_image_whose_rows_are_not_finite_is_the_one_that_is_named(ready, monkeypatch):

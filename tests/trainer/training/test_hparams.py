@@ -10,7 +10,7 @@ from tensorboard.plugins.hparams import metadata
 import trainer
 import tuning
 from tests.helpers import trainings
-from trainer.config import Config
+from trainer.config import BELONGING, Config
 from trainer.training import hparams
 from tuning.settings import Settings
 
@@ -19,7 +19,7 @@ LEFT_OUT = {
     "data_dir": "of the machine", "cache_dir": "of the machine", "cache_gib": "of the machine",
     "checkpoint_every": "of the machine", "distribute": "of the machine",
     "autotune": "the precision says what came of it", "deterministic": "the result is no other",
-    "as_published": "of what is printed",
+    "as_published": "of what is printed", "test": "of what is scored",
 }  # fmt: skip
 QUICK = {"epochs": 1, "learning_rate": 1e-3}
 
@@ -79,14 +79,15 @@ def test_folders_of_one_name_are_rows_of_their_own(tmp_path):
 
 def test_runs_and_trials_share_their_settings_and_their_metrics(rows, events):
     kinds = {frozenset(values) for values, _ in rows.values()}
-    idle = {"views", "shift", "zoom", "contrast", "fine_tune_epochs", "fine_tune_learning_rate"}
-    tuned = {"fine_tune_epochs", "fine_tune_learning_rate"}
+    tuned = set(BELONGING["fine_tune_from"])
+    idle = {"views", "shift", "zoom", "contrast"} | tuned
     columns = set(hparams.COLUMNS)
     assert kinds == {frozenset(columns - idle), frozenset(columns - tuned)}
     common = set.intersection(*(scalars for _, scalars in rows.values()))
     assert common == {f"hparams/{n}" for n in ("val_balanced_accuracy", "val_accuracy", "val_loss",
                                                "epoch")}  # fmt: skip
     every = set.union(*(scalars for _, scalars in rows.values()))
+    assert "hparams/val_stressed_balanced_accuracy" in every  # of a run
     assert every <= {f"hparams/{name}" for name in hparams.METRICS}
     tables, first = set(), set()
     for run in events.PluginRunToTagToContent(metadata.PLUGIN_NAME):
@@ -110,4 +111,4 @@ def test_what_matters_comes_first_and_what_is_of_the_machine_has_no_column():
     fields = {field.name for field in dataclasses.fields(Config)}
     assert fields == set(hparams.COLUMNS) | set(LEFT_OUT)
     assert not set(hparams.COLUMNS) & set(LEFT_OUT)
-    assert hparams.COLUMNS[:4] == ("classes", "dataset", "image_size", "learning_rate")
+    assert hparams.COLUMNS[:4] == ("classes", "dataset", "image_size", "align")

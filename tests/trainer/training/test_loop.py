@@ -98,6 +98,18 @@ def test_each_phase_trains_its_own_layers_at_its_own_rate(ready):
     assert moved(seen.epochs[1], seen.epochs[2]) == tuned
 
 
+def test_the_head_is_fine_tuned_at_a_rate_of_its_own(ready):
+    ends = {}
+    for rate in (0.0, 1e-3, 5e-3):  # 0: that of the blocks, 1e-3
+        training = ready(**{**trainings.TUNED, "fine_tune_head_learning_rate": rate}, epochs=1,
+                         batch_size=68)  # fmt: skip
+        train_phases(training, seed=1)  # fine-tuning is one step
+        ends[rate] = {w.path: w.numpy() for w in training.networks.trained.weights}
+    assert same(ends[0.0].values(), ends[1e-3].values())
+    changed = {path for path in ends[0.0] if not np.array_equal(ends[0.0][path], ends[5e-3][path])}
+    assert changed == {"head/kernel", "head/bias", "last/kernel", "last/bias"}
+
+
 def test_the_logs_are_the_means_of_the_epoch(ready):
     """At a rate that moves hardly anything they are those of the network as it was."""
     training, seen = ready(epochs=1, learning_rate=1e-9), Weights()

@@ -48,6 +48,18 @@ def test_weights_count_with_their_gradients_and_the_optimizer(sized):
     memory.require_parameters(Config(**settings))
 
 
+def test_each_member_counts(sized):
+    settings = {"image_size": 128, "head_units": 2**16, "classes": 2, "ensemble": 5}
+    sized(39.9)
+    with pytest.raises(RunError, match=r"at --image_size=128 and --ensemble=5 makes .* 40\.0 GiB "
+                       r".* Lower --head_units or --ensemble, or give --pooling"):  # fmt: skip
+        memory.require_parameters(Config(**settings))
+    tuned = {"fine_tune_from": "block3", "image_size": 1024, "batch_size": 100}
+    memory.require_batch(Config(**tuned), 100)
+    with pytest.raises(RunError, match=r"fewer blocks \(--fine_tune_from\)"):
+        memory.require_batch(Config(**tuned, ensemble=5), 100)
+
+
 def test_a_batch_counts_no_more_images_than_there_are(sized):
     config = Config(fine_tune_from="block1", image_size=1024, batch_size=4096)
     sized(8.0)

@@ -20,14 +20,17 @@ CONFIGS = {
     "larger": dataclasses.replace(QUICK, image_size=97, head_units=16),
     "average": dataclasses.replace(QUICK, image_size=64, pooling="average"),
     "whole width": dataclasses.replace(QUICK, width=1.0),
+    "ensemble": dataclasses.replace(QUICK, ensemble=3),
+    "fine-tuned ensemble": dataclasses.replace(QUICK, ensemble=3, fine_tune_from="block4"),
 }
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_parameters_are_those_of_the_network_that_is_built(name):
     config = CONFIGS[name]
-    fields = ("classes", "image_size", "head_units", "dropout", "pooling", "width")
+    fields = ("classes", "image_size", "head_units", "dropout", "pooling", "width", "ensemble")
     values = {field: getattr(config, field) for field in fields}
+    values["trained_from"] = None if config.fine_tune_from == "none" else config.fine_tune_from
     model = vgg16.build_model(weights=Weights(None, "", "random"), **values)
     counts = dict.fromkeys((*BLOCKS, "head"), 0)
     for layer in model.layers:
@@ -39,8 +42,14 @@ def test_parameters_are_those_of_the_network_that_is_built(name):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"optimizer": "sgd"}, TUNED, {**TUNED, "fine_tune_from": "block1", "optimizer": "sgd"}],
-    ids=["adam", "sgd", "tuned", "whole"],
+    [
+        {},
+        {"optimizer": "sgd"},
+        TUNED,
+        {**TUNED, "fine_tune_from": "block1", "optimizer": "sgd"},
+        {**TUNED, "ensemble": 3},
+    ],
+    ids=["adam", "sgd", "tuned", "whole", "ensemble"],
 )
 def test_a_run_takes_what_was_estimated(changes, data_dir, tmp_path):
     config = quick(data_dir, width=0.5, epochs=1, **changes)

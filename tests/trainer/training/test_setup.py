@@ -11,7 +11,7 @@ import pytest
 from tests.helpers.trainings import quick
 from trainer.config import Config
 from trainer.evaluation import baselines
-from trainer.input_pipeline import decode, resize
+from trainer.input_pipeline import alignment, decode, resize, stages
 from trainer.run import run_dir
 from trainer.run.errors import RunError
 from trainer.training import setup as setup_lib
@@ -47,6 +47,28 @@ def test_squares_of_the_network_and_of_the_baseline_are_cached(made, tiny):
         for index, encoded in list(tiny.encoded(images))[:3]:
             wanted = resize.square(decode.pixels(encoded, ""), size)
             np.testing.assert_array_equal(squares[index, ..., 0], wanted)
+
+
+def test_squares_of_aligned_images_are_aligned_and_their_poses_are_cached(made, tiny):
+    setup = made(image_size=40, align="chest")
+    images = setup.dataset.splits["test"]
+    aligner, poses = alignment.Aligner([40, baselines.SIZE]), setup.poses(images)
+    for index, encoded in list(tiny.encoded(images))[:3]:
+        squares, pose = aligner(decode.pixels(encoded, ""))
+        np.testing.assert_array_equal(poses[index], pose)
+        for size, square in squares.items():
+            np.testing.assert_array_equal(setup.squares(images, size)[index, ..., 0], square)
+    assert setup.origin["alignment"] == alignment.FORMULA
+    assert "alignment" not in made().origin
+
+
+def test_further_kinds_of_squares_bring_those_of_the_baseline_beside_them(made):
+    setup = made({"further": [decode.Kind(48, "chest")]}, image_size=40)
+    images = setup.dataset.splits["validation"]
+    for align in ("none", "chest"):
+        assert setup.opened.missing(stages.square_stage(32, align), images, (0,)) == 0
+    assert setup.opened.missing(stages.square_stage(48, "chest"), images, (0,)) == 0
+    assert len(setup.poses(images)) == len(images)
 
 
 def test_only_the_splits_that_are_read_are_decoded(made):

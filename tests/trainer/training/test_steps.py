@@ -155,6 +155,63 @@ def test_reset_gives_the_same_training_again():
     assert trained(steps, 4) != ends[0][0]  # the class weights are those of the last reset
 
 
+def rates(steps: Steps, count: int) -> list[float]:
+    """The learning rate of each step of a phase, and that behind the last."""
+    steps.reset([1.0] * 4, count)
+    batches, seen = epochs(4, -(-count // STEPS)), []
+    for _ in range(count):
+        seen.append(float(steps.optimizer.learning_rate))
+        steps.run(batches, 1)
+    return [*seen, float(steps.optimizer.learning_rate)]
+
+
+@pytest.mark.parametrize("optimizer", PEERS)
+def test_a_cosine_rises_in_a_line_and_falls_to_0_with_the_last_step(optimizer):
+    steps = Steps(network(4), RATE, classes=4, optimizer=optimizer, warmup=4)
+    wanted = {0: 0.0, 1: 0.25, 2: 0.5, 4: 1.0, 8: 0.75, 10: 0.5, 12: 0.25, 16: 0.0}
+    seen = rates(steps, 16)
+    assert [seen[at] / RATE for at in wanted] == pytest.approx(list(wanted.values()), abs=1e-6)
+    assert max(seen) == seen[4] == pytest.approx(RATE)
+
+
+def test_a_warm_up_takes_at_most_half_of_the_steps_and_none_may_be_given():
+    steps = Steps(network(4), RATE, classes=4, warmup=100)
+    assert np.argmax(rates(steps, 10)) == 5
+    assert np.argmax(rates(steps, 6)) == 3  # of another fold: the same traced steps
+    assert np.argmax(rates(Steps(network(4), RATE, classes=4, warmup=0), 6)) == 0
+
+
+def test_a_step_moves_by_the_rate_that_it_has():
+    model = network(4)
+    steps, moved = Steps(model, RATE, classes=4, warmup=5), []
+    steps.reset([1.0] * 4, 10)
+    batches = epochs(4)
+    for _ in range(10):
+        before = model.get_weights()
+        steps.run(batches, 1)
+        after = model.get_weights()
+        moved.append(max(np.abs(a - b).max() for a, b in zip(after, before, strict=True)))
+    assert moved[0] == 0 < moved[1] < moved[3] < moved[5]
+    assert moved[9] < 0.2 * moved[5]
+
+
+@pytest.mark.parametrize("optimizer", PEERS)
+def test_variables_of_another_rate_train_as_under_that_rate(optimizer):
+    """One step, so that the layers do not depend on each other's; kernels decay by it, too."""
+    ends = {}
+    for name, rate, factors in (("slow", RATE, ()), ("fast", 3 * RATE, ()),
+                                ("both", RATE, [1, 1, 3, 3])):  # fmt: skip
+        model = network(4)
+        steps = Steps(model, rate, classes=4, optimizer=optimizer, weight_decay=0.5,
+                      factors=factors)  # fmt: skip
+        steps.reset([1.0] * 4)
+        steps.run(epochs(4), 1)
+        ends[name] = model.get_weights()
+    for one, other in zip(ends["both"], [*ends["slow"][:2], *ends["fast"][2:]], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-7, rtol=0)
+    assert not np.allclose(ends["slow"][2], ends["fast"][2])
+
+
 def test_steps_are_traced_once_whatever_the_number_of_images():
     inputs = keras.Input((6,))
     model = keras.Model(inputs, keras.layers.Dense(4)(Counted()(inputs)))
@@ -226,6 +283,12 @@ def test_a_rate_that_is_lowered_counts_in_float16_too(float16):
     steps.run(epochs(4), STEPS)
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_schedule_counts_in_float16_too(float16):
+    seen = rates(Steps(network(4), RATE, classes=4, warmup=4), 8)
+    assert (seen[0], seen[4]) == (0, pytest.approx(RATE))
+    assert seen[8] == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
