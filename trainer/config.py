@@ -248,7 +248,7 @@ class Config:
     test: bool = _option(
         "output", True, "Score the test split; --notest: not yet",
         more="--notest reads no image of test and control, so that settings can be chosen without "
-        "them. The same command with --test then scores the run that has ended.",
+        "them. The same command on the same --run_dir with --test then scores the run that ended.",
     )  # fmt: skip
     as_published: bool = _option(
         "output", False, "Beside each number the 2020 article's",

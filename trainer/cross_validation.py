@@ -112,7 +112,7 @@ def cross_validate(
         cluster: Of `execution.ray.connected`, where folds are trained; None: in this process.
 
     Returns:
-        What crossval.json holds (see `metrics.cross_validation_metrics`), and `dataset`.
+        For crossval.json: `dataset`, `metrics.cross_validation_metrics`, `aligned.write_poses`.
 
     Raises:
         RunError: As for `train.train_and_evaluate`, or there are too few groups, or a fold failed.

@@ -38,9 +38,10 @@ def train_seeds(
         origin: What else their config.json is to hold.
 
     Returns:
-        What seeds.json holds: `seeds`, `best_epochs`, and of each scored split of `SPLITS` the
-        `balanced_accuracy` (`mean`, `sd` and by seed `values`, `low` and `high`), `n` and `groups`;
-        of validation the same of its re-framed images, `stressed`.
+        What seeds.json holds: `dataset` (`name`, `synthetic`), `seeds`, `best_epochs`, and in
+        `splits` of each scored one of `SPLITS` the `balanced_accuracy` (`mean`, `sd` and by seed
+        `values`, `low` and `high`), `n` and `groups`; of validation the same of its re-framed
+        images, `stressed`.
 
     Raises:
         RunError: As for `train.train_and_evaluate`.

@@ -81,6 +81,7 @@ class Record:
         self._setup = setup
         folds, images = self._settings.folds, trainings.scored_images(setup, self._settings.folds)
         how = f"{folds} patient-grouped folds" if folds else "the validation split"
+        how += ", re-framed at random" * self._settings.stressed
         groups = counted(len(set(images.groups)), "patient group")
         n = f"n = {counted(len(images), 'image')} of {groups}"
         advice = f" {_NO_GAIN}" if _PUBLIC & set(images.sources.tolist()) else ""

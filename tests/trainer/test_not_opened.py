@@ -12,7 +12,7 @@ import trainer
 import tuning
 from tests.helpers import commands, trainings
 from trainer import scoring, seeds
-from trainer.evaluation import images_used, plots, predictions
+from trainer.evaluation import images_used, plots, predictions, summary
 from trainer.execution import caching
 from trainer.input_pipeline.dataset import Dataset
 from trainer.run import saved_state
@@ -138,9 +138,9 @@ def test_validation_has_the_numbers_of_a_run_that_scores_test(closed, whole):
 
 def test_the_summary_shows_validation_and_says_what_scores_test(closed):
     lines = closed[1].out.splitlines()
-    assert any(line.startswith("validation, by class") for line in lines)
-    assert "test: not opened. The same command with --test scores it." in lines
-    assert not [line for line in lines if line.startswith(("test, ", "  test "))]
+    assert any(line.split()[:3] == ["validation", "n", "sensitivity"] for line in lines)
+    assert f"  {summary._NOT_OPENED}" in lines
+    assert not [line for line in lines if line.startswith(("test ", "  test "))]
     first = next(i for i, line in enumerate(lines) if line.startswith("covid_tfds/tiny"))
     last = next(i for i, line in enumerate(lines) if line.startswith("run folder:"))
     assert all(len(line) <= 80 for line in lines[first:last])
@@ -206,7 +206,7 @@ def test_a_second_call_gives_what_one_call_gives(command, copy, whole):
         ended = command(copy)
     assert ended.status == 0, ended.err
     assert result_of(copy) == result_of(whole)
-    assert "test, by class" in ended.out and "not opened" not in ended.out
+    assert "\ntest " in ended.out and "not opened" not in ended.out
     assert trainer.load(copy).config.test
     assert command(copy, "--test").out.startswith(f"{copy} holds this run, and it has ended.")
 
@@ -272,7 +272,7 @@ def test_seeds_are_scored_together_in_the_second_call(command, tmp_path):
     ended = command(folder, *flags, "--notest")
     assert ended.status == 0, ended.err
     assert list(json.loads((folder / "seeds.json").read_text())["splits"]) == ["validation"]
-    assert "test: not opened. The same command with --test scores it." in ended.out
+    assert ended.out.count(summary._NOT_OPENED) == 3  # two runs and the table of both
     with killed_at(scoring, "draw"), pytest.raises(Killed):
         command(folder, *flags, "--test")
     with killed_at(Steps, "run"):

@@ -21,7 +21,7 @@ from tests.helpers.ended_trials import (
 from trainer import config_flags
 from trainer.config import Config
 from tuning import results
-from tuning.settings import Settings
+from tuning.settings import STRESSED, Settings
 
 ABOUT = {"dataset_fingerprint": "f" * 64, "search_dir": "runs/search"}
 CURVE = [
@@ -223,8 +223,23 @@ def test_the_shortcut_baseline_stands_below_the_trials_and_a_best_that_is_not_ab
     rows = table_of(searched([(0.9, 0.1)], val_balanced_accuracy=value))
     text = results.leaderboard(rows, SPACE, SETTINGS, SHORTCUTS)
     assert "  full image    0.700 [0.612, 0.800]\n  lungs masked  0.300 [0.200, 0.412]" in text
+    assert f"  trial 0000    {value:.3f}\n  full image" in text  # which is not what ranks
     assert ("balanced accuracy 0.700 against 0.700" in text) == (value == 0.7)
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_baselines_of_a_stressed_search_are_beside_the_score_of_the_same_images():
+    settings = Settings("random", 9, STRESSED)
+    scored = {"val_balanced_accuracy": 0.81, "val_balanced_accuracy_low": 0.712,
+              "val_balanced_accuracy_high": 0.9}  # fmt: skip
+    trials = searched([(0.9, 0.1)], **{STRESSED: 0.402}, **scored)
+    text = results.leaderboard(table_of(trials, settings=settings), SPACE, settings, SHORTCUTS)
+    assert "scores: validation split, re-framed at random, n = 54 images" in text
+    words = "shortcut baseline, balanced accuracy on the same images, as they are stored\n"
+    assert f"{words}  trial 0000    0.810 [0.712, 0.900]\n  full image    0.700 [" in text
+    plain = Settings("random", 9, "val_balanced_accuracy")
+    text = results.leaderboard(table_of(trials, settings=plain), SPACE, plain, SHORTCUTS)
+    assert "on the same images\n  full image" in text and "re-framed" not in text
 
 
 def test_the_score_of_the_best_values_has_its_interval_n_and_baseline(tmp_path):

@@ -80,7 +80,7 @@ def sheet(
         after: uint8 [m, side, side].
         table: Of all images.
         path: Of the PNG.
-        title: Names the dataset, for the footer.
+        title: Names the dataset and the splits, for the footer.
     """
     rows = math.ceil((1 + len(choices)) / _ACROSS)
     numbers = table.counts()

@@ -47,13 +47,15 @@ def score(predictions: Predictions) -> dict[str, Any]:
             value is a mean over repeats, and every n counts images.
 
     Returns:
-        n (images), patients, groups, accuracy E, balanced_accuracy E (mean sensitivity of the
-        classes present), loss E (cross-entropy in nats), confusion [[int]] (rows are the truth; of
-        several repeats, their sum), classes {name: n, patients, groups, sensitivity E, specificity
-        E, ppv E, roc_auc E, pr_auc E, ppv_at_prevalence {"0.01", "0.05", "0.2": {"value", "low",
-        "high"}}}, calibration {ece, bins}, patients_for_5_points. Areas are of one class against
-        the rest. ppv_at_prevalence is Bayes' rule on sensitivity and specificity, with the interval
-        of both. A class of fewer than `FEW` groups has its counts as `by_group`, [[right images,
+        `n` (images), `patients`, `groups`, `accuracy` E, `balanced_accuracy` E (mean sensitivity of
+        the classes present), `loss` E (cross-entropy in nats), `confusion` [[int]] (rows are the
+        truth; of several repeats, their sum), `classes` {name: `n`, `patients`, `groups`,
+        `sensitivity` E, `specificity` E, `ppv` E, `roc_auc` E, `pr_auc` E, `ppv_at_prevalence`
+        {"0.01", "0.05", "0.2": {"value", "low", "high"}}}, `calibration` {`ece` (expected
+        calibration error, 0..1), `bins` (of it)}, `patients_for_5_points` (the fewest whose
+        interval of this accuracy would be +-.05). Areas are of one class against the rest.
+        `ppv_at_prevalence` is Bayes' rule on sensitivity and specificity, with the interval of
+        both. A class of fewer than `FEW` groups has its counts as `by_group`, [[right images,
         images]] of each. What the images cannot define (a class that is absent, ppv with no
         positive call) has the value None, never NaN.
     """
@@ -86,8 +88,9 @@ def stressed_score(predictions: Predictions) -> dict[str, Any]:
         predictions: A repeat a draw; every draw has all images.
 
     Returns:
-        n (images), patients, groups, draws (their number), and accuracy E, balanced_accuracy E and
-        loss E as in `score`. An image counts once: as right in the share of its draws that are.
+        `n` (images), `patients`, `groups`, `draws` (their number), and `accuracy` E,
+        `balanced_accuracy` E and `loss` E as in `score`. An image counts once: as right in the
+        share of its draws that are.
     """
     images = _images(predictions)
     measured = estimates(images.labels, images.probabilities, images.groups, areas=False)
@@ -206,16 +209,16 @@ def run_metrics(run_dir: pathlib.Path, baselines: Mapping[str, Any]) -> dict[str
         baselines: Of `baselines.shortcut_baseline`, for validation and, if it was scored, test.
 
     Returns:
-        What metrics.json holds: `dataset` (name, fingerprint, synthetic, planted_shortcut,
-        train_images, train_patients, train_groups, train_classes {class: images},
-        groups_in_more_than_one_split), `best_epoch` and `epochs`, `splits` {split: `score` and
-        its `shortcut_baseline`; of validation also `stressed`, see `stressed_score`}, `opened`
-        {"test": bool, "control": bool} (whether images of these splits were scored; test is one of
-        `splits` only then), `confounding` of train, `control` (the score of images that are never
-        trained on: of the COVID-19 source without COVID-19, or, where a shortcut was planted, with
-        the marker of another class) where the dataset has such images and they were scored,
-        `as_published` where the flag of that name is on, `alignment` (`template`, which it was, and
-        `Poses.counts`) where images are aligned, and `notice`.
+        What metrics.json holds: `dataset` (`name`, `fingerprint`, `synthetic`, `planted_shortcut`,
+        `train_images`, `train_patients`, `train_groups`, `train_classes` {class: images},
+        `groups_in_more_than_one_split` {group: splits}), `best_epoch` and `epochs`, `splits`
+        {split: `score` and its `shortcut_baseline`; of validation also `stressed`, see
+        `stressed_score`}, `opened` {"test": bool, "control": bool} (whether images of these splits
+        were scored; test is one of `splits` only then), `confounding` of train, `control` (the
+        score of images that are never trained on: of the COVID-19 source without COVID-19, or,
+        where a shortcut was planted, with the marker of another class) where the dataset has such
+        images and they were scored, `as_published` where the flag of that name is on, `alignment`
+        (`template`, which it was, and `Poses.counts`) where images are aligned, and `notice`.
     """
     setup = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
     epochs = history.read(run_dir / "history.csv")

@@ -29,12 +29,14 @@ _EXPLAINED = (
     "Shortcut baseline: the balanced accuracy of a linear model of 32 x 32 pixels{}, which hardly "
     "sees the lungs. A network has to be far above it."
 )
+_OF_FOLDS = "The baseline has the folds of the first repeat."
 _REFRAMED = "re-framed"
 _REFRAMED_ARE = (
     "Re-framed: the images of validation in other frames, larger, smaller and shifted at random. A "
     "network that goes by the frame of an image is lower here."
 )
-_NOT_OPENED = "test: not opened. The same command with --test scores it."
+_NOT_OPENED = "test: not opened; the same command on the same --run_dir with --test scores it"
+_ONE_LIMIT = "(at least, at most: the value is 1 or 0; the one limit is of 97.5 %)"
 _FILES = "metrics.json, predictions.csv, model.keras, plots/"
 _LISTED = 5  # groups in more than one split that are named
 _MOST_OF_IT = 0.7  # of a squared width that is of one class
@@ -51,7 +53,10 @@ def run_summary(metrics: Mapping[str, Any], run_dir: pathlib.Path) -> str:
     Returns:
         Some 35 lines of at most 80 columns (a path may be longer).
     """
-    parts = [_trained(metrics), _scores(metrics), _classes(metrics)]
+    scores, classes = _scores(metrics), _classes(metrics)
+    if "at least" in scores + classes or "at most" in scores + classes:
+        classes += f"\n  {_ONE_LIMIT}"
+    parts = [_trained(metrics), scores, classes]
     if "as_published" in metrics:
         parts.append("\n".join(article.lines(metrics)))
     parts += ["\n".join(_warnings(metrics)), _places(run_dir, _FILES, curves=True)]
@@ -97,6 +102,7 @@ def _scores(metrics: Mapping[str, Any]) -> str:
         [
             "balanced accuracy, with its 95 % interval over patient groups",
             table(first, align="<<", indent=2),
+            *([] if "test" in splits else [f"  {_NOT_OPENED}"]),
             *_widths(splits),
             wrapped(f"  {_REFRAMED_ARE}", indent=2),
             "",
@@ -136,8 +142,8 @@ def _widths(splits: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         name = max(parts, key=parts.__getitem__)
         if len(parts) > 1 and parts[name] ** 2 > _MOST_OF_IT * sum(p * p for p in parts.values()):
             groups = counted(scores["classes"][name]["groups"], "patient group")
-            whole = f"  {split}: +-{abs(balanced[end] - value):.2f}"
-            yield wrapped(f"{whole}, of it {parts[name]:.2f} from {name}, {groups}", indent=4)
+            whole = f"  {split}: {abs(balanced[end] - value):.2f} to the {end} limit"
+            yield wrapped(f"{whole}, {parts[name]:.2f} by {name} alone, {groups}", indent=4)
         if high - low > _TOO_WIDE:
             yield f"  {split}: too few patients to rank models"
 
@@ -151,7 +157,7 @@ def _with_reframed(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping
 def _classes(metrics: Mapping[str, Any]) -> str:
     shown = shown_split(metrics)
     classes = metrics["splits"][shown]["classes"]
-    rows = [[f"{shown}, by class", "n", "sensitivity", "specificity", "ROC AUC"]]
+    rows = [[shown, "n", "sensitivity", "specificity", "ROC AUC"]]
     names, few = short_names(list(classes), 14), []
     for name, each in zip(names, classes.values(), strict=True):
         numbers = [estimate(each[key], decimals=2) for key in _COLUMNS]
@@ -159,7 +165,7 @@ def _classes(metrics: Mapping[str, Any]) -> str:
         if each.get("by_group"):
             few.append(_group_by_group(name, each["by_group"]))
     text = "\n".join([table(rows, align="<><<<"), *few])
-    return text if metrics["opened"]["test"] else f"{text}\n{_NOT_OPENED}"
+    return text
 
 
 def _group_by_group(name: str, by_group: Sequence[Sequence[float]]) -> str:
@@ -252,13 +258,19 @@ def seeds_summary(result: Mapping[str, Any], run_dir: pathlib.Path) -> str:
     for key, label in (("n", "images"), ("groups", "groups")):
         rows.append([label, "", *(str(each[key]) for each in splits.values())])
     explained = (
-        f"  {_REFRAMED_ARE} The deviation is that of chance in training. What the choice of "
-        "patients adds is in the interval of each run."
+        f"  {_REFRAMED_ARE} sd is the deviation by chance in training; what the choice of "
+        "patients adds is in the intervals."
     )
     parts = [
         _heading(result["dataset"], f"{len(result['seeds'])} seeds"),
-        f"balanced accuracy\n{table(rows, indent=2)}\n{wrapped(explained, indent=2)}",
-        "" if "test" in splits else _NOT_OPENED,
+        "\n".join(
+            [
+                "balanced accuracy by seed, with its 95 % interval over patient groups",
+                table(rows, align="<><<<", indent=2),
+                *([] if "test" in splits else [f"  {_NOT_OPENED}"]),
+                wrapped(explained, indent=2),
+            ]
+        ),
         _places(run_dir, "seeds.json, seed_*/", curves=True),
     ]
     return "\n" + "\n\n".join(filter(None, parts))
@@ -307,7 +319,7 @@ def cross_validation_summary(metrics: Mapping[str, Any], run_dir: pathlib.Path) 
         shown = map(number, (of["mean"], of["sd"]))
         rows.append([f"  {label}", estimate(of["balanced_accuracy"]), *shown])
     warnings = not_above_baseline(pooled, shortcuts)
-    explained = wrapped(f"  {_explained(metrics)} It has the folds of the first repeat.", indent=2)
+    explained = wrapped(f"  {_explained(metrics)} {_OF_FOLDS}", indent=2)
     parts = [
         "\n".join([_heading(metrics["dataset"], how), *_alignment(metrics)]),
         "balanced accuracy out of fold, with its 95 % interval over patient groups\n"

@@ -134,8 +134,8 @@ def _at_best(
     warp = at - whole * _WARPS
     step = ops.floor((warp + 0.5) * 0.5)
     scale, shift = step + LEAST_SCALE, whole * 2 + warp - step * 2 - resize.MOST_SHIFT
-    cost = ops.square(ops.log(scale * (1 / IDENTITY))) * _SCALE_COST
-    return scale, shift, top + cost + shift * shift * (_SHIFT_COST / 4)
+    far = ops.log(scale * (1 / IDENTITY))
+    return scale, shift, top + far * far * _SCALE_COST + shift * shift * (_SHIFT_COST / 4)
 
 
 def _costs() -> np.ndarray:

@@ -24,8 +24,7 @@ full precision (17 of Pillow's, which rounds to whole numbers twice). All this h
 A frame chooses the part of an image that becomes the square, by whole numbers too (see `Frame`):
 the triangles move and widen, in units in which all of them are whole. Where the frame reaches
 beyond an edge, the image is mirrored there: a row whose centre lies outside looks at the reflected
-place. With a frame the sums are larger: sides up to 16,000 pixels at sizes from 128, and up to
-8,000 pixels at sizes from 32.
+place.
 """
 
 import functools
@@ -228,10 +227,12 @@ def _steps(triangle: keras.KerasTensor) -> keras.KerasTensor:
     """2048 times the weights that go by triangles int32 [batch, size, length], as float32."""
     until = ops.cumsum(triangle, axis=2)
     total = ops.sum(triangle, axis=2, keepdims=True)
-    # Long division, 5 bits and then 6, because 2048 times a sum may take more than 32.
+    # Long division, 5, 3 and 3 bits, because 2048 times a sum may take more than 32.
     high = ops.floor_divide(until * 32, total)
     rest = until * 32 - high * total
+    middle = ops.floor_divide(rest * 8, total)
+    rest = rest * 8 - middle * total
     # The sum begins with `total`: Keras may take what ends a sum for a bias, of another axis.
-    share = high * 64 + ops.floor_divide(total + rest * 128, total * 2)
+    share = high * 64 + middle * 8 + ops.floor_divide(total + rest * 16, total * 2)
     before = ops.pad(share[:, :, :-1], ((0, 0), (0, 0), (1, 0)))
     return ops.cast(share - before, "float32")

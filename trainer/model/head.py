@@ -57,7 +57,7 @@ def head_layers(
     """
     end, penalty = suffix(member), keras.regularizers.L2(l2) if l2 else None
     x = keras.layers.Rescaling(FEATURE_SCALE, name=f"unit_scale{end}")(x)
-    x = POOLINGS[pooling](name=f"{pooling}{end}")(x)
+    x = POOLINGS[pooling](name=f"{pooling}_pooling{end}")(x)
     x = keras.layers.Dense(
         head_units, activation="relu", kernel_regularizer=penalty, name=f"head{end}"
     )(x)

@@ -11,7 +11,8 @@ of which names a layer or an argument:
   regularizers and constraints go; optimizer and loss are not there in the first place.
 * What is computed is float32, and it says so, whatever precision the training had and whatever the
   global policy is where the file is read.
-* What is no layer has no name: before 3.11, operations took none.
+* What is no layer has no name: before 3.11, operations took none. Keras calls them by their kind
+  when it reads the file ("square", "square_1"), so no layer may be called like one.
 * No date is in it, so that equal models are equal files.
 """
 
@@ -20,6 +21,7 @@ import inspect
 import io
 import json
 import os
+import re
 import shutil
 import urllib.parse
 import zipfile
@@ -35,6 +37,7 @@ from trainer.run.files import written_whole
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _DATE = (1980, 1, 1, 0, 0, 0)  # of all that is in it
 _PREFIX = "classes"  # of the name of the last layer
+_NUMBER = re.compile(r"_\d+$")  # of the second operation of a kind, and so on
 _FLOAT32 = ("float32", "mixed_bfloat16", "mixed_float16")  # policies of float32 weights
 
 
@@ -56,7 +59,8 @@ def save(model: keras.Model, path: str | os.PathLike, class_names: Sequence[str]
 
     Raises:
         ValueError: The names are not as many as the outputs, or one is empty or stands twice; or
-            something in the model is not Keras' own, or has weights that are not float32.
+            something in the model is not Keras' own, or has weights that are not float32; or a
+            layer is called as Keras will call an operation.
         OSError: The file can't be written.
     """
     names = tuple(class_names)
@@ -65,9 +69,23 @@ def save(model: keras.Model, path: str | os.PathLike, class_names: Sequence[str]
             f"The class names {', '.join(names)} were given for a model of "
             f"{model.output.shape[-1]} outputs. Give another name for each."
         )
+    _require_other_names(model)
     complete = _archive(_named(model, names))
     with written_whole(path) as beside:
         _rewrite(complete, beside)
+
+
+def _require_other_names(model: keras.Model) -> None:
+    """Refuses what a process that has named no operation yet could not load."""
+    layers = {layer.name for layer in model.layers}
+    names = {each.name for each in model.operations if each.name not in layers}
+    kinds = {_NUMBER.sub("", name) for name in names}
+    for name in sorted(layers):
+        if _NUMBER.sub("", name) in kinds:
+            raise ValueError(
+                f"A layer is called {name}, and so will Keras call an operation when it reads the "
+                "file. Give the layer another name."
+            )
 
 
 def weights_of(model: keras.Model) -> bytes:

@@ -93,8 +93,9 @@ def estimate(value: Mapping[str, Any], sign: str = "", decimals: int = 3) -> str
         decimals: At most.
 
     Returns:
-        Where all is right or wrong the one limit, `at least 0.982`; `not estimable` for one patient
-        group, whose images show nothing of others; `not defined` without a value.
+        Where all is right or wrong the one limit, `at least 0.982`, rounded outwards; `not
+        estimable` for one patient group, whose images show nothing of others; `not defined` without
+        a value.
     """
     if value["value"] is None:
         return "not defined"
@@ -102,14 +103,16 @@ def estimate(value: Mapping[str, Any], sign: str = "", decimals: int = 3) -> str
     if groups == 1:
         return "not estimable"
     low, high = value["low"], value["high"]
+    all_right = not sign and value["value"] == high == 1
+    all_wrong = not sign and value["value"] == low == 0
     if groups < FEW:
         decimals = min(decimals, 2)
+    if groups < FEW or all_right or all_wrong:
         low, high = (f(end * 10**decimals) / 10**decimals
                      for f, end in ((math.floor, low), (math.ceil, high)))  # fmt: skip
-    if not sign and value["value"] == value["high"] == 1:
-        return f"at least {number(low, decimals=decimals)}"
-    if not sign and value["value"] == value["low"] == 0:
-        return f"at most {number(high, decimals=decimals)}"
+    if all_right or all_wrong:
+        words, limit = ("at least", low) if all_right else ("at most", high)
+        return f"{words} {number(limit, decimals=decimals)}"
     shown, low, high = (number(each, sign, decimals) for each in (value["value"], low, high))
     return f"{shown} [{low}, {high}]"
 

@@ -9,6 +9,7 @@ from trainer.evaluation import alignment_plots, plots, poses
 from trainer.evaluation.poses import Poses
 from trainer.input_pipeline import alignment, decode
 from trainer.input_pipeline.dataset import Images, joined
+from trainer.run.text import listed
 from trainer.training.setup import Setup
 
 
@@ -66,5 +67,5 @@ def draw_sheet(setup: Setup, path: pathlib.Path) -> None:
     before, after = stored_squares(setup, few), setup.squares(few, config.image_size)
     alignment_plots.sheet(
         alignment.template(), choices, before[..., 0], after[..., 0], table, path,
-        title=plots.title_of(setup.origin["dataset"]),
+        title=f"{plots.title_of(setup.origin['dataset'])}, {listed([*setup.dataset.splits])}",
     )  # fmt: skip

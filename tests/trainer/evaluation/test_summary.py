@@ -52,7 +52,7 @@ def test_the_summary_of_a_run_holds_what_a_reader_has_to_know(tmp_path):
         line = next(line for line in text.split("\n") if label in line)
         assert line.split("  ")[-2:] == ["0.500 [0.400, 0.600]"] * 2
     assert "linear model of 32 x 32 pixels" in text
-    by_class = text[text.index("test, by class") :].split("\n")
+    by_class = text[text.index("\ntest ") :].split("\n")
     for name, scores in metrics["splits"]["test"]["classes"].items():
         line = next(line for line in by_class if line.startswith(f"  {name} "))
         assert line.split()[1] == str(scores["n"])
@@ -127,12 +127,38 @@ def test_a_class_that_makes_the_interval_is_named_and_counted_by_group(tmp_path)
     balanced = metrics["splits"]["test"]["balanced_accuracy"]
     low = metrics["splits"]["test"]["classes"]["covid19"]["sensitivity"]["low"]
     half, part = balanced["value"] - balanced["low"], (1 - low) / 2
-    assert f"  test: +-{half:.2f}, of it {part:.2f} from covid19, 2 patient groups\n" in text
-    assert "  validation: +-" not in text
+    line = f"  test: {half:.2f} to the low limit, {part:.2f} by covid19 alone, 2 patient groups\n"
+    assert line in text
+    assert "  validation: " not in text
     (row,) = [line for line in text.split("\n") if line.startswith("  covid19 ")]
     assert f"at least {np.floor(low * 100) / 100:.2f}" in row
     assert "  covid19: 2 patient groups, 3 of 3 images right (2 of 2 and 1 of 1)\n" in text
     assert "too few patients" not in text
+
+
+def test_one_limit_is_explained_where_it_stands(tmp_path):
+    metrics, text = shown(tmp_path)
+    assert "at least" not in text
+    for value, low, high, words in ((1.0, 0.6, 1.0, "at least 0.60"), (0.0, 0.0, 0.3, "at most")):
+        area = {"value": value, "low": low, "high": high}
+        metrics["splits"]["test"]["classes"]["viral"]["roc_auc"] = area
+        text = run_summary(metrics, RUN)
+        assert words in text and "the value is 1 or 0; the one limit is of 97.5 %)\n" in text
+
+
+def test_validation_by_class_fits_where_test_is_not_opened(tmp_path):
+    metrics, _ = shown(tmp_path)
+    metrics["opened"]["test"] = False
+    del metrics["splits"]["test"]
+    classes = metrics["splits"]["validation"]["classes"]
+    classes["a name that is cut"] = classes.pop("viral")
+    for each in classes.values():
+        area = {"value": 0.5, "low": 0.4, "high": 0.6}
+        each |= {"n": 12345, **dict.fromkeys(("sensitivity", "specificity", "roc_auc"), area)}
+    text = run_summary(metrics, RUN)
+    assert max(map(len, text.split("\n"))) <= 80
+    assert "\nvalidation            n  sensitivity" in text
+    assert "  test: not opened; the same command" in text
 
 
 def test_an_interval_that_ranks_nothing_is_called_so(tmp_path):
@@ -240,19 +266,19 @@ def test_the_summary_of_a_cross_validation(tmp_path):
 SEEDS = """
 full (synthetic images), 3 seeds
 
-balanced accuracy
-  seed    best epoch         validation          re-framed               test
+balanced accuracy by seed, with its 95 % interval over patient groups
+  seed    best epoch  validation         re-framed          test
   8               30  0.80 [0.74, 0.86]  0.60 [0.54, 0.66]  0.75 [0.69, 0.81]
   9                7  0.90 [0.84, 0.96]  0.70 [0.64, 0.76]  0.77 [0.71, 0.83]
   10             100  0.70 [0.64, 0.76]  0.50 [0.44, 0.56]  0.73 [0.67, 0.79]
-  mean                            0.800              0.600              0.750
-  sd                              0.100              0.100              0.020
-  images                            270                270                632
-  groups                            210                210                446
+  mean                0.800              0.600              0.750
+  sd                  0.100              0.100              0.020
+  images              270                270                632
+  groups              210                210                446
   Re-framed: the images of validation in other frames, larger, smaller and
   shifted at random. A network that goes by the frame of an image is lower here.
-  The deviation is that of chance in training. What the choice of patients adds
-  is in the interval of each run.
+  sd is the deviation by chance in training; what the choice of patients adds is
+  in the intervals.
 
 run folder: runs/a
             seeds.json, seed_*/

@@ -248,7 +248,7 @@ def test_both_forms_show_the_same_in_each_frame_of_a_batch(size):
         assert (_framed_by_model(model, image, *FRAMES) == expected).all(), (height, width)
 
 
-@pytest.mark.parametrize(("length", "size"), [(16_000, 128), (8_000, 32)])
+@pytest.mark.parametrize(("length", "size"), [(16_000, 1024), (16_000, 128), (16_000, 32)])
 def test_frames_of_the_largest_images_do_not_overflow(length, size):
     image = np.tile(_noise(length, 1), (1, 2))
     frames = [Frame(28, 56, 20, -20), Frame(28, 56, -20, 20), Frame(28, 28, 0, 20)]
