@@ -259,7 +259,7 @@ def _beside_baselines(
 ) -> Iterator[str]:
     """The shortcut baselines, and the best trial's balanced accuracy where another score ranks."""
     shown = [[name.replace("_", " "), text.estimate(of)] for name, of in shortcuts.items()]
-    where = ", as they are stored" * settings.stressed
+    where = ", in their own frames" * settings.stressed
     if settings.objective != "val_balanced_accuracy":
         shown.insert(0, [f"trial {best['trial']}", _estimate(best, "val_balanced_accuracy")])
     yield f"shortcut baseline, balanced accuracy on the same images{where}"

@@ -298,6 +298,21 @@ def test_what_never_scores_test_has_no_flag_of_it(module, tmp_path):
     assert "Unknown command line flag 'notest'" in " ".join(ended.err.split())
 
 
+@pytest.mark.parametrize(
+    ("module", "then"), [("trainer.crossval", "--folds is 1"), ("tuning.main", "nothing to search")]
+)
+def test_a_flagfile_of_a_run_is_read_by_them_once_it_is_skipped(module, then, tmp_path):
+    path = tmp_path / "flags.txt"
+    path.write_text(trainer.Config(test=False, dataset="phantom").to_flags())
+    folds = ["--folds=1"] * (module == "trainer.crossval")
+    ended = commands.run(module, f"--flagfile={path}", *folds)
+    assert ended.status == 2
+    assert "of another command, --undefok=test skips it" in " ".join(ended.err.split())
+    ended = commands.run(module, f"--flagfile={path}", "--undefok=test", *folds)
+    assert ended.status == 2
+    assert then in ended.err
+
+
 @pytest.mark.parametrize("test", [True, False])
 def test_a_flagfile_of_a_run_names_it_only_where_it_is_off(test):
     names = {line.partition("=")[0] for line in trainer.Config(test=test).to_flags().split()}

@@ -235,7 +235,7 @@ def test_baselines_of_a_stressed_search_are_beside_the_score_of_the_same_images(
     trials = searched([(0.9, 0.1)], **{STRESSED: 0.402}, **scored)
     text = results.leaderboard(table_of(trials, settings=settings), SPACE, settings, SHORTCUTS)
     assert "scores: validation split, re-framed at random, n = 54 images" in text
-    words = "shortcut baseline, balanced accuracy on the same images, as they are stored\n"
+    words = "shortcut baseline, balanced accuracy on the same images, in their own frames\n"
     assert f"{words}  trial 0000    0.810 [0.712, 0.900]\n  full image    0.700 [" in text
     plain = Settings("random", 9, "val_balanced_accuracy")
     text = results.leaderboard(table_of(trials, settings=plain), SPACE, plain, SHORTCUTS)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
 from trainer.evaluation import plots
 from trainer.evaluation.poses import Poses
@@ -16,6 +17,7 @@ from trainer.run.text import counted, short_names
 _PER_CLASS, _LOWEST, _AT_BOUNDS = 2, 4, 3  # images of the sheet; with four classes, four rows
 _ACROSS = 4  # tiles of a row
 _GAP = 0.04  # between an image before and after, as a share of its side
+_EDGE = -0.3  # of the template, where lungs begin
 
 
 class Choice(NamedTuple):
@@ -24,10 +26,12 @@ class Choice(NamedTuple):
     Attributes:
         at: Its index.
         why: Why it is shown, in words.
+        name: Of its class.
     """
 
     at: int
     why: str
+    name: str
 
 
 def choose(table: Poses, labels: np.ndarray, class_names: Sequence[str], seed: int) -> list[Choice]:
@@ -43,9 +47,10 @@ def choose(table: Poses, labels: np.ndarray, class_names: Sequence[str], seed: i
         Distinct ones: at most two a class, four of the lowest correlation, three at the bounds.
     """
     order = np.random.default_rng(seed).permutation(len(labels))
+    names = short_names(class_names)
     chosen = [
-        Choice(int(at), name)
-        for label, name in enumerate(short_names(class_names))
+        Choice(int(at), "at random", name)
+        for label, name in enumerate(names)
         for at in order[labels[order] == label][:_PER_CLASS]
     ]
     lowest = np.argsort(table.poses[:, -1], kind="stable")
@@ -56,7 +61,7 @@ def choose(table: Poses, labels: np.ndarray, class_names: Sequence[str], seed: i
     ):
         shown = {choice.at for choice in chosen}
         new = [int(at) for at in doubtful if at not in shown][:most]
-        chosen += [Choice(at, why) for at in new]
+        chosen += [Choice(at, why, names[labels[at]]) for at in new]
     return chosen
 
 
@@ -66,6 +71,7 @@ def sheet(
     choices: Sequence[Choice],
     before: np.ndarray,
     after: np.ndarray,
+    parts: np.ndarray,
     table: Poses,
     path: str | os.PathLike,
     *,
@@ -73,14 +79,20 @@ def sheet(
 ) -> None:
     """Draws the template, then each image as it is stored and as it was aligned, side by side.
 
+    A box in an image as it is stored marks the part that the network gets; an outline in that part
+    is where the template has its lungs. Poses in doubt are named, in red.
+
     Args:
-        template: float32 [height, width].
+        template: float32 [height, width], the part that the network gets of one: dense is
+            large, about -1 in the lungs, about 0 around the body.
         choices: Of `choose`, m.
         before: uint8 [m, side, side], 0..255.
         after: uint8 [m, side, side].
+        parts: float [m, 4]: left, top, right and bottom of the part, as shares of the image; what
+            lies outside 0..1 is mirrored.
         table: Of all images.
         path: Of the PNG.
-        title: Names the dataset and the splits, for the footer.
+        title: Names the dataset, for the footer.
     """
     rows = math.ceil((1 + len(choices)) / _ACROSS)
     numbers = table.counts()
@@ -88,20 +100,54 @@ def sheet(
         f"n = {counted(numbers['images'], 'image')}, {len(choices)} shown, "
         f"{numbers['at_bounds']} at the bounds of the pose, {numbers['weak']} of weak correlation"
     )
-    heading = "Alignment: each image as it is stored, and as the network gets it"
-    figure = plots.new_figure(2.9 * _ACROSS, 1.85 * rows + 0.9, heading, title, count)
+    heading = (
+        "Alignment: each image as it is stored, and the part in the box as the network gets it"
+    )
+    figure = plots.new_figure(2.9 * _ACROSS, 2.0 * rows + 0.9, heading, title, count)
     tiles = figure.subplots(rows, _ACROSS, squeeze=False).ravel()
     for tile in tiles:
         tile.set_axis_off()
-    _draw(tiles[0], template, "template")
-    gap = np.full((len(before), before.shape[1], max(1, round(_GAP * before.shape[2]))), 255)
-    pairs = np.concatenate([before, gap.astype(np.uint8), after], axis=2)
-    for tile, choice, pair in zip(tiles[1:], choices, pairs, strict=False):
-        text = f"{choice.why}, r = {table.poses[choice.at, -1]:.2f}"
-        _draw(tile, pair, text, vmin=0, vmax=255)
+        tile.set(xlim=(0, 2 + _GAP), ylim=(1, 0), aspect=1)
+    middle = (1 + _GAP) / 2
+    _image(tiles[0], template, middle)
+    _outline(tiles[0], template, middle)
+    tiles[0].set_title("template, with the outline\nthat is drawn on each image", fontsize=9)
+    for tile, choice, *pair in zip(tiles[1:], choices, before, after, parts, strict=False):
+        _pair(tile, template, *pair)
+        doubts = _doubts(table, choice)
+        text = f"{choice.why}: {choice.name}\nr = {table.poses[choice.at, -1]:.2f}"
+        colour = plots.VERMILLION if doubts else plots.BLACK
+        tile.set_title(", ".join([text, *doubts]), fontsize=9, color=colour)
     plots.save(figure, path)
 
 
-def _draw(tile: Axes, image: np.ndarray, text: str, **levels: float) -> None:
-    tile.imshow(image, cmap="gray", **levels)
-    tile.set_title(text, fontsize=9)
+def _doubts(table: Poses, choice: Choice) -> list[str]:
+    """What makes a pose doubtful."""
+    marks = {"at bounds": table.at_bounds, "weak": table.weak}
+    return [mark for mark, doubtful in marks.items() if doubtful[choice.at]]
+
+
+def _pair(
+    tile: Axes, template: np.ndarray, before: np.ndarray, after: np.ndarray, part: np.ndarray
+) -> None:
+    """An image before, with its box, and after, with the outline."""
+    _image(tile, before, 0, vmin=0, vmax=255)
+    _image(tile, after, 1 + _GAP, vmin=0, vmax=255)
+    left, top, right, bottom = np.clip(part, 0, 1)
+    box = Rectangle((left, top), right - left, bottom - top)
+    box.set(fill=False, edgecolor=plots.SKY, linewidth=1.2)
+    tile.add_patch(box)
+    _outline(tile, template, 1 + _GAP)
+
+
+def _image(tile: Axes, image: np.ndarray, left: float, **levels: float) -> None:
+    """An image of width and height 1."""
+    tile.imshow(image, cmap="gray", extent=(left, left + 1, 1, 0), **levels)
+    tile.set(xlim=(0, 2 + _GAP), ylim=(1, 0))  # again: an image sets them to its own
+
+
+def _outline(tile: Axes, template: np.ndarray, left: float) -> None:
+    """The lungs of the template, in an image of width and height 1."""
+    y, x = ((np.arange(n) + 0.5) / n for n in template.shape)
+    options = {"colors": plots.ORANGE, "linewidths": 0.8, "linestyles": "solid"}
+    tile.contour(left + x, y, template, levels=[_EDGE], **options)

@@ -121,10 +121,10 @@ def _areas(
     below = 1 - curves.placements(others, own).mean(axis=0)
     area = curves.roc_area(above, below, groups[positive], groups[~positive])
     precision = curves.precision(own, others).mean(axis=0)
-    more = len(positive), min(held)
-    yield ("roc_auc", c), estimate("Newcombe 95 %", area.limits, more[0], area.n, more[1])
-    limits = shares.jeffreys(precision, area.positives)
-    yield ("pr_auc", c), estimate("Jeffreys 95 %", limits, more[0], area.positives, held[0])
+    n, side = len(positive), "on the scarcer side"
+    yield ("roc_auc", c), estimate("Newcombe 95 %", area.limits, n, area.n, min(held), side)
+    limits, own = shares.jeffreys(precision, area.positives), counted(own.shape[1], "positive")
+    yield ("pr_auc", c), estimate("Jeffreys 95 %", limits, n, area.positives, held[0], f"of {own}")
 
 
 def _undefined(n: int) -> dict[str, Any]:
@@ -132,7 +132,9 @@ def _undefined(n: int) -> dict[str, Any]:
     return {**numbers, "interval": "undefined"}
 
 
-def estimate(method: str, limits: Limits, n: int, n_effective: float, groups: int) -> dict:
+def estimate(
+    method: str, limits: Limits, n: int, n_effective: float, groups: int, of: str = ""
+) -> dict[str, Any]:
     """An E of `metrics.score`.
 
     Args:
@@ -141,14 +143,15 @@ def estimate(method: str, limits: Limits, n: int, n_effective: float, groups: in
         n: Images.
         n_effective: Of them.
         groups: Of them.
+        of: What the effective number is of, in words, where it is not all of them.
     """
     if math.isnan(limits.value):
         return _undefined(int(n))
-    images, held = counted(int(n), "image"), counted(int(groups), "patient group")
+    of, held = of or f"of {counted(int(n), 'image')}", counted(int(groups), "patient group")
     return {
         **{name: float(each) for name, each in limits._asdict().items()},
         "n": int(n),
         "n_effective": float(n_effective),
         "groups": int(groups),
-        "interval": f"{method}, n* = {n_effective:.1f} of {images}, {held}",
+        "interval": f"{method}, n* = {n_effective:.1f} {of}, {held}",
     }

@@ -46,10 +46,20 @@ class Poses:
 
 
 def write(path: str | os.PathLike, table: Poses) -> None:
-    """Writes alignment.csv, whole or not at all; numbers bring the same float32 back."""
+    """Writes alignment.csv, whole or not at all.
+
+    Numbers have six decimals: a scale of 1 is 1.0 however its last bit was rounded, and steps of
+    the grid of poses are more than 1000 times as far apart.
+    """
     columns = (getattr(table, field.name) for field in dataclasses.fields(Poses))
     rows = zip(*columns, strict=True)
-    write_table(path, COLUMNS, ([*ids, *map(str, pose), at, weak] for *ids, pose, at, weak in rows))
+    write_table(
+        path, COLUMNS, ([*ids, *_decimals(pose), at, weak] for *ids, pose, at, weak in rows)
+    )
+
+
+def _decimals(pose: np.ndarray) -> list[float]:
+    return [round(number, 6) + 0.0 for number in pose.tolist()]  # 0.0, and not -0.0
 
 
 def read(path: str | os.PathLike) -> Poses:

@@ -22,6 +22,7 @@ from trainer.input_pipeline import pose, resize
 SIDE = pose.SIDE  # of the thumbnails that poses are fitted on
 POSE = ("scale_x", "scale_y", "shift_x", "shift_y", "correlation")
 WEAK = 0.5  # correlation below which a pose is not to be relied on
+_SHOWN = pose.IDENTITY / resize.SCALE_STEPS  # of the template's sides that a square shows
 _STEPS = np.array([1 / pose.IDENTITY] * 2 + [1 / resize.SHIFT_STEPS] * 2, "float32")
 
 
@@ -48,6 +49,30 @@ def template() -> np.ndarray:
     drawn = drawn.astype("float32")
     drawn.flags.writeable = False
     return drawn
+
+
+def shown() -> np.ndarray:
+    """The part of the template that a square shows, float32 [64, 64]."""
+    middle = (SIDE - 1) / 2
+    at = middle + _SHOWN * (np.arange(SIDE) - middle)
+    part = template()
+    for _ in range(2):
+        part = np.stack([np.interp(at, np.arange(SIDE), line) for line in part]).T
+    return part.astype("float32")
+
+
+def parts(poses: np.ndarray) -> np.ndarray:
+    """The parts of images that squares show.
+
+    Args:
+        poses: float32 [n, 5], with the columns `POSE`.
+
+    Returns:
+        float [n, 4]: left, top, right and bottom, as shares of the image's sides; what lies outside
+        0..1 is mirrored.
+    """
+    half, middle = poses[:, :2] * (_SHOWN / 2), 0.5 + poses[:, 2:4]
+    return np.concatenate([middle - half, middle + half], axis=1)
 
 
 def _soft(distance: np.ndarray, width: float) -> np.ndarray:

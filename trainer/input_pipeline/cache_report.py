@@ -42,8 +42,10 @@ def stage(key: Mapping[str, Any]) -> str:
     depends_on = key.get("depends_on", {})
     ranges = [name for name, reach in depends_on.get("augmentation", {}).items() if reach]
     views = f"views of seed {depends_on.get('seed')}: {', '.join(ranges)}" if ranges else ""
-    parts = (key.get("name", "?"), f"{depends_on.get('image_size', '?')} px", key.get("dtype", "?"))
-    return ", ".join(filter(None, (*parts, views)))
+    side = depends_on.get("image_size")  # which a pose does not have
+    aligned = "aligned" if side and depends_on.get("align") else ""
+    parts = (key.get("name", "?"), side and f"{side} px", key.get("dtype", "?"), aligned, views)
+    return ", ".join(filter(None, parts))
 
 
 def verification(cache_dir: Path) -> tuple[str, bool]:

@@ -29,6 +29,7 @@ LEAST_SCALE = 28
 _MOST = 31  # of a prepared thumbnail's steps
 _BLUR, _LOCAL = 1.5, 14.0  # pixels: deviations of the two Gaussians
 _FAINT = 8.0  # grey levels: contrast that is noise
+_LEAST = 2.0**20  # variance, times 64: that of rows that `_axes` rounds to nothing, and more
 _FIRST, _LAST = 6, 58  # the middle, where chests are compared
 _ROUNDS = 3
 _SCALES = resize.MOST_SCALE - LEAST_SCALE + 1
@@ -109,7 +110,7 @@ def _axes(template: np.ndarray) -> tuple:
             )
             total = sums(_rounded(ops.sum(lines, axis=2, keepdims=True), 8))
             variance = powers(_rounded(power, 512)) * 512.0 - total * total * (64 / template.size)
-            scores = correlate(products) / ops.sqrt(ops.maximum(variance, 1.0)) * (32 / norm)
+            scores = correlate(products) / ops.sqrt(ops.maximum(variance, _LEAST)) * (32 / norm)
             return _at_best(scores - _COSTS)
 
         return best

@@ -106,7 +106,10 @@ def _unknown(name: str, values: flags.FlagValues) -> str:
     ours = [each for each in values if hasattr(values[each], "group")]
     known = (*ours, *_OF_ABSL)
     meant = names.nearest(name, known) or names.nearest(name.removeprefix("no"), known)
-    text = f"Unknown command line flag '{shortened(name, _LONGEST)}'. "
+    name = shortened(name, _LONGEST)
+    text = f"Unknown command line flag '{name}'. "
     if meant:
         text += f"Did you mean {' or '.join(f'--{each}' for each in meant)}? "
+    elif any(word.lstrip("-").startswith("flagfile") for word in sys.argv):
+        text += f"Where it is of a --flagfile of another command, --undefok={name} skips it. "
     return text + "--helpshort lists all flags."

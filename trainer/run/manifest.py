@@ -47,6 +47,7 @@ OF_THE_MACHINE = ("data_dir", "cache_dir", "cache_gib", "checkpoint_every", "dis
 NO_FLAGS = ("trial",)  # what identifies the run of a search's best values, and no command takes
 # Those of a training that may be higher; a run that did not score test may do so.
 GROWING = ("epochs", "fine_tune_epochs", "seeds", "test")
+OPTIONAL = ("seeds",)  # a run of one seed has no such flag; all others are in every manifest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,8 +223,15 @@ def require_same(there: str, before: Mapping[str, Any], now: Mapping[str, Any], 
         flag: What names the folder.
 
     Raises:
-        ConfigError: They differ.
+        ConfigError: They differ, or there were fewer flags then: it is of an earlier release.
     """
+    later = now.keys() - before.keys() - set(OPTIONAL)
+    if later:
+        names = ", ".join(f"--{name}" for name in sorted(later))
+        raise ConfigError(
+            f"{there} of an earlier release (it knows no {names}), which this one does not go on "
+            f"with. Give another --{flag}, or --overwrite to begin again."
+        )
     changed = [
         f"--{name} is {_shown(now.get(name))}, and was {_shown(before.get(name))}"
         for name in sorted(before.keys() | now.keys())

@@ -66,6 +66,7 @@ def draw_sheet(setup: Setup, path: pathlib.Path) -> None:
     few = images.take([choice.at for choice in choices])
     before, after = stored_squares(setup, few), setup.squares(few, config.image_size)
     alignment_plots.sheet(
-        alignment.template(), choices, before[..., 0], after[..., 0], table, path,
+        alignment.shown(), choices, before[..., 0], after[..., 0],
+        alignment.parts(table.poses[[choice.at for choice in choices]]), table, path,
         title=f"{plots.title_of(setup.origin['dataset'])}, {listed([*setup.dataset.splits])}",
     )  # fmt: skip

@@ -26,7 +26,7 @@ def require_parameters(config: Config) -> None:
         RunError: They do not.
     """
     counts = vgg16.parameters(config)
-    members = f" and --ensemble={config.ensemble}" if config.ensemble > 1 else ""
+    members = _members(config)
     trained = sum(counts[name] for name in (*vgg16.trained_blocks(config), "head"))
     _require(
         trained * (2 + _MOMENTS[config.optimizer]) * _FLOAT32,
@@ -47,15 +47,16 @@ def require_batch(config: Config, images: int) -> None:
     Raises:
         RunError: They do not.
     """
-    count, of_one = min(config.batch_size, images), 0
+    count, of_one, members = min(config.batch_size, images), 0, _members(config)
     for block in vgg16.trained_blocks(config):  # all that the gradient needs is kept
         convolutions, numbers = vgg16.activations(config, block)
         of_one += convolutions * numbers
     _require(
         count * of_one * config.ensemble * _SMALLEST,
         f"A batch of {counted(count, 'image')} (--batch_size={config.batch_size}) takes",
-        f" of activations at --image_size={config.image_size}",
-        "Lower --batch_size or --image_size, or train fewer blocks (--fine_tune_from).",
+        f" of activations at --image_size={config.image_size}{members}",
+        f"Lower --batch_size{', --ensemble' if members else ''} or --image_size, or train fewer "
+        "blocks (--fine_tune_from).",
     )
 
 
@@ -76,6 +77,10 @@ def require_pass(config: Config, missing: int) -> None:
         "",
         "Lower --image_size.",
     )
+
+
+def _members(config: Config) -> str:
+    return f" and --ensemble={config.ensemble}" if config.ensemble > 1 else ""
 
 
 def _require(needed: int, what: str, of: str, mend: str) -> None:

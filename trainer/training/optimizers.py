@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from trainer.run.errors import RunError
+
 
 class _ForSteps:
     """Keras' optimizer as `Steps` uses it, mixed into a class of its.
@@ -15,6 +17,21 @@ class _ForSteps:
     """
 
     factors: Sequence[float] = ()
+
+    @property
+    def learning_rate(self) -> tf.Tensor | keras.Variable:
+        """That of the next step; callbacks may set it where no schedule does."""
+        return super().learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        if isinstance(self._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+            raise RunError(
+                "A callback sets the learning rate of fine-tuning, which follows a schedule "
+                "(--fine_tune_schedule=cosine). Leave the callback out, or give "
+                "--fine_tune_schedule=constant."
+            )
+        keras.optimizers.Optimizer.learning_rate.fset(self, rate)
 
     def _all_reduce_sum_gradients(self, grads_and_vars: list) -> list:
         """Leaves gradients as they are, since `Steps` sums them.

@@ -8,7 +8,10 @@ import pytest
 from tests.helpers.pictures import TITLE, check_picture, saved
 from tests.helpers.predictions import NAMES, poses_of
 from trainer.evaluation import plots
-from trainer.evaluation.alignment_plots import choose, sheet
+from trainer.evaluation.alignment_plots import Choice, choose, sheet
+
+TEMPLATE = np.zeros((64, 64), np.float32)
+TEMPLATE[20:44, 16:24] = TEMPLATE[20:44, 40:48] = -1
 
 
 @pytest.fixture
@@ -21,8 +24,9 @@ def test_the_sheet_has_images_of_each_class_and_those_most_in_doubt():
     choices = choose(table, labels, NAMES, seed=1)
     assert len({choice.at for choice in choices}) == len(choices)
     for label, name in enumerate(NAMES):
-        drawn_ = [choice.at for choice in choices if choice.why == name]
+        drawn_ = [each.at for each in choices if (each.why, each.name) == ("at random", name)]
         assert len(drawn_) == 2 and (labels[drawn_] == label).all()
+    assert all(choice.name == NAMES[labels[choice.at]] for choice in choices)
     lowest = [choice.at for choice in choices if choice.why == "lowest correlation"]
     others = np.setdiff1d(np.arange(80), [choice.at for choice in choices])
     assert len(lowest) == 4
@@ -40,20 +44,51 @@ def test_the_sheet_shows_the_template_and_each_image_before_and_after(
     rng = np.random.default_rng(0)
     before, after = rng.integers(0, 256, (2, len(choices), 50, 50), dtype=np.uint8)
     path = tmp_path / "alignment.png"
-    sheet(np.eye(64, dtype=np.float32), choices, before, after, table, path, title=TITLE)
+    parts = rng.uniform(-0.2, 1.2, (len(choices), 4))
+    sheet(TEMPLATE, choices, before, after, parts, table, path, title=TITLE)
     weak = min(n, 2)
     check_picture(
         path, drawn[0], f"n = {n} image{'s' * (n > 1)}, {len(choices)} shown, {at_bounds} at the "
         f"bounds of the pose, {weak} of weak correlation",
     )  # fmt: skip
     template, *tiles = [axes for axes in drawn[0].axes if axes.images]
-    np.testing.assert_array_equal(template.images[0].get_array(), np.eye(64))
+    np.testing.assert_array_equal(template.images[0].get_array(), TEMPLATE)
     assert len(tiles) == len(choices)
-    for tile, choice, one, other in zip(tiles, choices, before, after, strict=True):
-        shown = tile.images[0].get_array()
-        np.testing.assert_array_equal(shown[:, :50], one)
-        np.testing.assert_array_equal(shown[:, -50:], other)
-        assert tile.get_title() == f"{choice.why}, r = {table.poses[choice.at, -1]:.2f}"
+    for tile, *pair, part in zip(tiles, before, after, parts, strict=True):
+        shown = [each.get_array() for each in tile.images]
+        np.testing.assert_array_equal(shown, pair)
+        np.testing.assert_allclose(tile.patches[0].get_bbox().extents, np.clip(part, 0, 1))
+
+
+def test_the_outline_of_the_lungs_is_at_one_place_of_each_aligned_image(drawn, tmp_path):
+    table, squares = poses_of(3), np.zeros((3, 32, 32), np.uint8)
+    choices = choose(table, np.arange(3), NAMES, seed=1)
+    path, parts = tmp_path / "alignment.png", np.zeros((3, 4))
+    sheet(TEMPLATE, choices, squares, squares, parts, table, path, title=TITLE)
+    template, *tiles = [axes for axes in drawn[0].axes if axes.images]
+    outlines = []
+    for tile, image in [(template, 0), *((tile, 1) for tile in tiles)]:
+        left, right, bottom, top = tile.images[image].get_extent()
+        assert (right - left, bottom - top) == pytest.approx((1, 1))
+        outlines.append(tile.collections[0].get_paths()[0].vertices - (left, top))
+    x, y = outlines[0].T  # of both lungs of the template, which are at its middle rows
+    assert 0.2 < x.min() < x.max() < 0.8 and 0.3 < y.min() < y.max() < 0.7
+    for other in outlines[1:]:
+        np.testing.assert_allclose(other, outlines[0])
+
+
+def test_poses_in_doubt_are_marked(drawn, tmp_path):
+    table, squares = poses_of(4), np.zeros((4, 32, 32), np.uint8)
+    choices = [Choice(at, "at random", "viral") for at in range(4)]
+    path, parts = tmp_path / "alignment.png", np.zeros((4, 4))
+    sheet(TEMPLATE, choices, squares, squares, parts, table, path, title=TITLE)
+    titles = [axes.title for axes in drawn[0].axes if axes.images][1:]
+    correlations = [f"at random: viral\nr = {r:.2f}" for r in table.poses[:, -1]]
+    assert [title.get_text() for title in titles] == [
+        f"{correlations[0]}, at bounds", correlations[1],
+        f"{correlations[2]}, weak", f"{correlations[3]}, weak",
+    ]  # fmt: skip
+    assert [title.get_color() == plots.VERMILLION for title in titles] == [True, False, True, True]
 
 
 def test_long_names_of_classes_do_not_meet(drawn, tmp_path):
@@ -62,7 +97,8 @@ def test_long_names_of_classes_do_not_meet(drawn, tmp_path):
     choices = choose(table, np.arange(60) % 7, names, seed=1)
     squares = np.zeros((len(choices), 32, 32), np.uint8)
     path = tmp_path / "alignment.png"
-    sheet(np.eye(64), choices, squares, squares, table, path, title=TITLE)
+    parts = np.zeros((len(choices), 4))
+    sheet(TEMPLATE, choices, squares, squares, parts, table, path, title=TITLE)
     check_picture(
         path, drawn[0], f"n = 60 images, {len(choices)} shown, 1 at the bounds of the pose, 2 of "
         "weak correlation",

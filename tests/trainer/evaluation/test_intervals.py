@@ -142,3 +142,14 @@ def test_areas_are_left_out_where_they_are_not_wanted():
     assert {key[0] for key in of(random_predictions(40), areas=False) if len(key) == 2} == {
         "sensitivity", "specificity", "ppv"
     }  # fmt: skip
+
+
+def test_the_interval_of_an_area_names_the_images_that_it_stands_on():
+    labels, groups = np.repeat([0, 1], (30, 4)), np.arange(34)
+    positive = np.linspace(0.1, 0.9, 34)
+    of = estimates(labels, np.stack((1 - positive, positive), axis=1), groups)
+    area, precision = of["roc_auc", 1], of["pr_auc", 1]
+    n = f"n* = {area['n_effective']:.1f}"
+    assert area["interval"] == f"Newcombe 95 %, {n} on the scarcer side, 4 patient groups"
+    assert area["n_effective"] <= 4 and area["n"] == 34
+    assert precision["interval"].endswith("n* = 4.0 of 4 positives, 4 patient groups")

@@ -129,6 +129,27 @@ def test_a_shown_template_has_the_identity_as_its_pose():
     assert fitted[4] > 0.9
 
 
+def test_the_part_of_an_image_is_what_the_square_shows():
+    image = np.add.outer(np.arange(192), np.zeros(128)).astype("uint8")
+    for turned in (image, image.T):
+        squares, fitted = _aligner()(turned)
+        left, top, right, bottom = alignment.parts(fitted[None])[0]
+        first, last = (left, right) if turned is not image else (top, bottom)
+        middle = np.median(squares[SIZE], axis=0 if turned is not image else 1).astype(int)
+        assert (
+            np.abs(
+                middle[[8, -9]] - 192 * (first + (last - first) * np.array([8.5, 39.5]) / 48)
+            ).max()
+            < 2
+        )
+
+
+def test_the_template_is_shown_as_a_square_shows_it():
+    shown = np.clip(128 + 40 * alignment.template(), 0, 255).astype("uint8")
+    part = resize.square(shown, 64, Frame(41, 41, 0, 0))
+    assert np.abs(part - (128 + 40 * alignment.shown())).max() < 2
+
+
 def test_poses_on_the_bounds_and_weak_ones_are_known():
     least, most = 28 / 41, 56 / 41
     poses = np.array(
@@ -146,6 +167,30 @@ def test_noise_is_weak():
     noise = np.random.default_rng(0).integers(0, 256, (90, 90), dtype="uint8")
     assert alignment.weak(_aligner()(noise)[1][None]).all()
     assert not alignment.weak(_aligner()(_images()[0])[1][None]).any()
+
+
+def _odd() -> dict[str, np.ndarray]:
+    """Images of no chest, by name."""
+    noise = np.random.default_rng(0).integers(0, 256, (1, 3000), dtype="uint8")
+    board = (np.indices((128, 128)) // 4).sum(axis=0) % 2 * 255
+    return {
+        "black": np.zeros((90, 70), "uint8"), "white": np.full((70, 90), 255, "uint8"),
+        "one pixel": noise[:, :1], "one row": noise, "one column": noise.T,
+        "long": np.tile(noise, (33, 2)), "board": board.astype("uint8"),
+        "fine noise": np.resize(noise, (1501, 1501)),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _odd())
+def test_of_an_image_of_no_chest_the_pose_is_weak_and_the_pixels_are_those_of_the_model(name):
+    image = _odd()[name]
+    squares, fitted = _aligner()(image)
+    square, by_model = _by_model(_model(), image)
+    assert np.isfinite(fitted).all() and np.abs(fitted[:4] - (1, 1, 0, 0)).max() < 0.4
+    assert abs(fitted[4]) <= 1
+    assert alignment.weak(fitted[None]).all() or name == "one row"  # .52, by chance
+    assert (squares[SIZE] == square).all()
+    assert np.abs(fitted - by_model).max() < 1e-6
 
 
 def test_what_aligns_stays_frozen_when_the_network_is_trained():

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from trainer.input_pipeline import alignment, cache_folders, decode, resize
+from trainer.input_pipeline import alignment, cache_folders, cache_report, decode, resize
 from trainer.input_pipeline.stages import OpenStages, fill_squares, pose_stage, square_stage
 
 SIZES = (32, 40)
@@ -136,3 +136,15 @@ def test_a_cache_that_can_not_be_written_is_a_sentence(tiny, tmp_path):
     opened = OpenStages(tmp_path / "file")
     with pytest.raises(RunError, match=r"can't be used .* give another --cache_dir"):
         fill_squares(tiny, tiny.splits["test"], STAGES, opened)
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        (square_stage(32), "square, 32 px, uint8"),
+        (square_stage(32, "chest"), "square, 32 px, uint8, aligned"),
+        (pose_stage(), "pose, float32"),
+    ],
+)
+def test_the_list_of_the_cache_names_what_is_aligned(stage, words):
+    assert cache_report.stage(vars(stage.spec)) == words

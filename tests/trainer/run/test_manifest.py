@@ -142,7 +142,7 @@ OTHER = {
     "--epochs is 4, and was 5. ": {"epochs": 4},
     "--dataset is article, and was full. ": {"dataset": "article"},
     "--classes is 2, and was 4; --seed is 2, and was 1. ": {"seed": 2, "classes": 2},
-    "--folds is 5, and was not given. ": {"folds": 5},
+    "--seeds is 5, and was not given. ": {"seeds": 5},
     "--seed is not given, and was 1. ": {"seed": None},
 }
 
@@ -155,6 +155,17 @@ def test_other_flags_are_refused_by_name(message, begun, tmp_path):
     assert str(refused.value) == (
         f"--run_dir {tmp_path} holds a run with other flags: {message}Give the same flags to go "
         "on, another --run_dir, or --overwrite to begin again."
+    )
+
+
+def test_a_run_of_a_release_with_fewer_flags_is_named_as_such(begun, tmp_path):
+    """There, no command line gives the same flags."""
+    now = Identity("trainer.main", {**FLAGS, "seed": 2, "later": 1, "align": "none"})
+    with pytest.raises(ConfigError) as refused:
+        manifest.grown(tmp_path, begun, now)
+    assert str(refused.value) == (
+        f"--run_dir {tmp_path} holds a run of an earlier release (it knows no --align, --later), "
+        "which this one does not go on with. Give another --run_dir, or --overwrite to begin again."
     )
 
 

@@ -33,7 +33,7 @@ def test_alignment_csv_has_the_pose_of_every_image(run, tiny):
     for name, images in tiny.splits.items():
         for index, encoded in tiny.encoded(images):
             _, pose = aligner(decode.pixels(encoded, ""))
-            np.testing.assert_array_equal(rows[name, images.image_ids[index]], pose)
+            np.testing.assert_allclose(rows[name, images.image_ids[index]], pose, atol=1e-6)
     np.testing.assert_array_equal(table.at_bounds, alignment.at_bounds(table.poses))
     np.testing.assert_array_equal(table.weak, alignment.weak(table.poses))
 

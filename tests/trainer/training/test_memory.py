@@ -56,7 +56,8 @@ def test_each_member_counts(sized):
         memory.require_parameters(Config(**settings))
     tuned = {"fine_tune_from": "block3", "image_size": 1024, "batch_size": 100}
     memory.require_batch(Config(**tuned), 100)
-    with pytest.raises(RunError, match=r"fewer blocks \(--fine_tune_from\)"):
+    with pytest.raises(RunError, match=r"at --image_size=1024 and --ensemble=5, .* Lower "
+                       r"--batch_size, --ensemble or --image_size, or train fewer"):  # fmt: skip
         memory.require_batch(Config(**tuned, ensemble=5), 100)
 
 

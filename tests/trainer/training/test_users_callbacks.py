@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import trainings
+from trainer.run.errors import RunError
 from trainer.training.loop import train_phases
 
 STEPS = 5  # of an epoch: 68 images by 16
@@ -110,6 +111,20 @@ def test_a_learning_rate_scheduler_sets_the_rate_of_each_epoch(ready):
     schedule = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 1e-3 / (epoch + 1))
     train_phases(training, [schedule, watch], seed=1)
     assert watch.rates == pytest.approx([1e-3, 5e-4, 1e-3 / 3])
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        keras.callbacks.ReduceLROnPlateau(monitor="val_loss", patience=1),
+        keras.callbacks.LearningRateScheduler(lambda epoch, rate: 1e-3),
+    ],
+)
+def test_one_that_sets_a_scheduled_rate_is_refused_in_a_sentence(callback, ready):
+    changes = {**trainings.TUNED, "fine_tune_epochs": 2, "fine_tune_schedule": "cosine"}
+    training = ready(epochs=1, **changes)
+    with pytest.raises(RunError, match="which follows a schedule"):
+        train_phases(training, [callback], seed=1, evaluate=losses(1.0, 1.0, 1.0))
 
 
 def test_model_checkpoint_writes_files_that_keras_loads(ready, tmp_path, data_dir):
