@@ -22,6 +22,7 @@ RUNS = {
     },
     "aligned, standardised, augmented, fine-tuned": {
         "align": "chest", "normalization": "featurewise", **AUGMENTED, **trainings.TUNED,
+        "fine_tune_learning_rate": 1e-6,  # more, and random weights give one answer to all images
     },
     "ensemble in bfloat16, augmented, fine-tuned": {
         "ensemble": 2, "precision": "mixed_bfloat16", **AUGMENTED, **trainings.TUNED,
