@@ -12,7 +12,7 @@ import trainer
 import tuning
 from tests.helpers import commands, trainings
 from tests.trainer.input_pipeline.test_prepared import place
-from trainer import inputs
+from trainer import config_flags, inputs
 from trainer.config import Config
 from trainer.input_pipeline import prepared
 from trainer.run.errors import ConfigError, RunError
@@ -181,7 +181,8 @@ def test_a_search_of_auto_is_not_taken_for_one_of_a_dataset_built_meanwhile(
     auto, tmp_path, monkeypatch
 ):
     config = dataclasses.asdict(auto)
-    given = [f"--{name}={value}" for name, value in config.items() if name != "head_units"]
+    left_out = {"head_units", *config_flags.OF_RUNS}
+    given = [f"--{name}={value}" for name, value in config.items() if name not in left_out]
     given += ["--head_units=4,8", "--max_trials=1", "--final_folds=0"]
     ended = commands.run("tuning.main", *given)
     assert ended.status == 0, ended.err

@@ -22,6 +22,7 @@ CHANGES = {
     "ensemble": 2,
     "l2": 1e-2,
     "label_smoothing": 0.1,
+    "align": "chest",
     "augmentation": "radiograph",
     "normalization": "zca",
     "width": 0.15,
