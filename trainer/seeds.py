@@ -3,13 +3,14 @@
 import contextlib
 import dataclasses
 import json
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from trainer.config import Config
-from trainer.evaluation import metrics, summary
+from trainer.evaluation import metrics, predictions, summary
 from trainer.run import command, files, run_dir
 from trainer.run.manifest import GROWING, Identity
 from trainer.run.run_folder import RunFolder
@@ -40,21 +41,21 @@ def train_seeds(
     Returns:
         What seeds.json holds: `dataset` (`name`, `synthetic`), `seeds`, `best_epochs`, and in
         `splits` of each scored one of `SPLITS` the `balanced_accuracy` (`mean`, `sd` and by seed
-        `values`, `low` and `high`), `n` and `groups`; of validation the same of its re-framed
-        images, `stressed`.
+        `values`, `low` and `high`), `n`, `groups` and `pooled`, the `metrics.score` of all seeds,
+        whose values are means over them and whose intervals are over patient groups; of validation
+        the same of its re-framed images, `stressed` (`pooled` is a `metrics.stressed_score`).
 
     Raises:
         RunError: As for `train.train_and_evaluate`.
     """
-    paths = [folder.path / SEED.replace("*", str(seed)) for seed in seeds_of(config, count)]
-    left = [path for path in paths if overwrite or not (path / "metrics.json").exists()]
+    paths = {seed: folder.path / SEED.replace("*", str(seed)) for seed in seeds_of(config, count)}
+    left = [path for path in paths.values() if overwrite or not (path / "metrics.json").exists()]
     memory.require_parameters(config)
     room.require_for_runs(config, folder.path, len(left))
     results, begun = [], False
-    for seed in seeds_of(config, count):
+    for seed, path in paths.items():
         each = dataclasses.replace(config, seed=seed)
         identity = Identity("trainer.main", each.to_json(), GROWING)
-        path = folder.path / SEED.replace("*", str(seed))
         with run_dir.create(path, "", identity, overwrite=overwrite) as run:
             print(f"\nSeed {seed}: {path}", flush=True)
             if not run_dir.nothing_left(run):
@@ -68,7 +69,8 @@ def train_seeds(
             results.append(json.loads((path / "metrics.json").read_text(encoding="utf-8")))
     if not begun:  # all runs had ended, and the table was not written
         folder.begin(json.loads((path / "config.json").read_text(encoding="utf-8")))
-    result = table_of(seeds_of(config, count), results)
+    result = table_of(list(paths), results)
+    _pool(result["splits"], list(paths.values()))
     files.write_json(folder.path / "seeds.json", result)
     folder.finish()
     print(summary.seeds_summary(result, folder.path))
@@ -81,7 +83,7 @@ def seeds_of(config: Config, count: int) -> list[int]:
 
 
 def table_of(seeds: list[int], results: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """What seeds.json holds; see `train_seeds`.
+    """What seeds.json holds, but for `pooled`; see `train_seeds`.
 
     Args:
         seeds: Of the runs.
@@ -95,6 +97,18 @@ def table_of(seeds: list[int], results: list[Mapping[str, Any]]) -> dict[str, An
     data = {name: results[0]["dataset"][name] for name in ("name", "synthetic")}
     best = [each["best_epoch"] for each in results]
     return {"dataset": data, "seeds": seeds, "best_epochs": best, "splits": splits}
+
+
+def _pool(splits: Mapping[str, dict[str, Any]], folders: list[pathlib.Path]) -> None:
+    """Adds to each split of `table_of` the numbers of all seeds together, `pooled`."""
+    tables = [predictions.read(folder / "predictions.csv") for folder in folders]
+    for name, of_split in splits.items():
+        together = predictions.repeated([table.of_split(name) for table in tables])
+        of_split["pooled"] = metrics.score(together)
+    stressed = predictions.repeated(
+        [predictions.read(folder / "stressed.csv") for folder in folders]
+    )
+    splits["validation"]["stressed"]["pooled"] = metrics.stressed_score(stressed)
 
 
 def _over_seeds(scores: list[Mapping[str, Any]]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 from tests.helpers import commands, run_folders, trainings
 from trainer import seeds
 from trainer.config import Config
+from trainer.input_pipeline import stress
 from trainer.run import run_dir, saved_state
 from trainer.run.run_dir import Identity
 
@@ -178,10 +179,20 @@ def test_every_seed_has_a_run_of_its_own_and_the_table_holds_them_all(two):
     table = json.loads((folder / "seeds.json").read_text())
     for name in seeds.SPLITS:
         values = [run["splits"][name]["balanced_accuracy"]["value"] for run in runs]
-        assert table["splits"][name]["balanced_accuracy"]["values"] == values
+        of_split = table["splits"][name]
+        assert of_split["balanced_accuracy"]["values"] == values
+        pooled = of_split["pooled"]["balanced_accuracy"]
+        assert pooled["value"] == pytest.approx(np.mean(values))
+        assert (pooled["n"], of_split["pooled"]["groups"]) == (of_split["n"], of_split["groups"])
+    stressed = table["splits"]["validation"]["stressed"]
+    assert stressed["pooled"]["draws"] == 2 * stress.DRAWS
+    mean = stressed["balanced_accuracy"]["mean"]
+    assert stressed["pooled"]["balanced_accuracy"]["value"] == pytest.approx(mean)
     printed = ended.out[ended.out.rindex("(synthetic images), 2 seeds") :]
     assert f"run folder: {folder}\n            seeds.json, seed_*/" in printed
-    assert [line.split()[0] for line in printed.splitlines()[4:8]] == ["7", "8", "mean", "sd"]
+    shown = [line.split()[0] for line in printed.splitlines() if line.startswith("  ")]
+    shown = shown[: shown.index("sd") + 1]
+    assert [*shown[:3], *shown[-3:]] == ["validation", "re-framed", "test", "7", "8", "sd"]
 
 
 def test_the_runs_share_their_cached_rows(two):

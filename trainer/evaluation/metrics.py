@@ -86,10 +86,10 @@ def stressed_score(predictions: Predictions) -> dict[str, Any]:
     """The numbers of images that were scored in several frames each.
 
     Args:
-        predictions: A repeat a draw; every draw has all images.
+        predictions: A repeat a draw, by one network or by several; every draw has all images.
 
     Returns:
-        `n` (images), `patients`, `groups`, `draws` (their number), and `accuracy` E,
+        `n` (images), `patients`, `groups`, `draws` (of all networks together), and `accuracy` E,
         `balanced_accuracy` E and `loss` E as in `score`. An image counts once: as right in the
         share of its draws that are.
     """

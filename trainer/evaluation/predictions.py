@@ -95,6 +95,25 @@ class Predictions:
         return Predictions(**columns, class_names=self.class_names)
 
 
+def repeated(tables: Sequence[Predictions]) -> Predictions:
+    """The same images by several networks, one table below the other, as so many repeats.
+
+    Args:
+        tables: Of the same images in the same order, each of one repeat or of several.
+    """
+    columns = {name: [each for table in tables for each in getattr(table, name)] for name in _TEXTS}
+    for name in ("labels", "probabilities"):
+        columns[name] = np.concatenate([getattr(table, name) for table in tables])
+    repeats, first = [], 0
+    for table in tables:
+        own = np.zeros(len(table.labels), np.int64) if table.repeats is None else table.repeats
+        repeats.append(first + own)
+        first += int(own.max()) + 1
+    return Predictions(
+        **columns, class_names=tables[0].class_names, repeats=np.concatenate(repeats)
+    )
+
+
 def _integers(name: str, values: Sequence[int]) -> np.ndarray:
     values = np.asarray(values)
     if not np.issubdtype(values.dtype, np.integer):

@@ -235,13 +235,17 @@ def seeds_summary(result: Mapping[str, Any], run_dir: pathlib.Path) -> str:
     """The scores of a run with several seeds, and how far they differ.
 
     Args:
-        result: Of `seeds.table_of`.
+        result: What seeds.json holds; see `seeds.train_seeds`.
         run_dir: The folder of all of them.
 
     Returns:
         Some 15 lines of at most 80 columns (a path may be longer).
     """
     splits = _with_reframed(result["splits"])
+    means = [
+        [name, score(each["pooled"]["balanced_accuracy"], each["n"], each["groups"])]
+        for name, each in splits.items()
+    ]
     rows = [["seed", "best epoch", *splits]]
     scores = {name: each["balanced_accuracy"] for name, each in splits.items()}
     for i, (seed, epoch) in enumerate(zip(result["seeds"], result["best_epochs"], strict=True)):
@@ -253,21 +257,20 @@ def seeds_summary(result: Mapping[str, Any], run_dir: pathlib.Path) -> str:
             for each in scores.values()
         ]
         rows.append([str(seed), str(epoch), *values])
-    for key in ("mean", "sd"):
-        rows.append([key, "", *(number(each[key]) for each in scores.values())])
-    for key, label in (("n", "images"), ("groups", "groups")):
-        rows.append([label, "", *(str(each[key]) for each in splits.values())])
+    rows.append(["sd", "", *(number(each["sd"]) for each in scores.values())])
     explained = (
-        f"  {_REFRAMED_ARE} sd is the deviation by chance in training; what the choice of "
-        "patients adds is in the intervals."
+        f"  {_REFRAMED_ARE} sd is the deviation over seeds, by chance in training; what "
+        "the choice of patients adds is in the intervals."
     )
     parts = [
         _heading(result["dataset"], f"{len(result['seeds'])} seeds"),
         "\n".join(
             [
-                "balanced accuracy by seed, with its 95 % interval over patient groups",
-                table(rows, align="<><<<", indent=2),
+                "balanced accuracy, mean of the seeds, with its 95 % interval over patient groups",
+                table(means, align="<<", indent=2),
                 *([] if "test" in splits else [f"  {_NOT_OPENED}"]),
+                "",
+                table(rows, align="<><<<", indent=2),
                 wrapped(explained, indent=2),
             ]
         ),

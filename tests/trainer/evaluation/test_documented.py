@@ -79,7 +79,7 @@ def test_a_cross_validation_has_the_documented_numbers():
 
 def test_several_seeds_have_the_documented_numbers(run):
     result = seeds.table_of([1, 2], [run, run])
-    names = {*result} | {"balanced_accuracy", "n", "groups", "stressed"}
+    names = {*result} | {"balanced_accuracy", "n", "groups", "stressed", "pooled"}
     names |= {*result["splits"]["test"]["balanced_accuracy"]}
     assert {*result["splits"]["validation"]} == {"balanced_accuracy", "n", "groups", "stressed"}
     assert listed(seeds.train_seeds) == names | {*result["dataset"]}

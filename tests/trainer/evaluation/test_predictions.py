@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.predictions import NAMES, joined, make, random_predictions
-from trainer.evaluation.predictions import COLUMNS, Predictions, read, write
+from trainer.evaluation.predictions import COLUMNS, Predictions, read, repeated, write
 
 SOUND = {
     "image_ids": ["a", "b"],
@@ -145,3 +145,12 @@ def test_other_files_are_refused(tmp_path):
     path.write_text(path.read_text().replace(",healthy,", ",ill,"))
     with pytest.raises(ValueError, match=r"labels \['ill'\].*healthy, covid19"):
         read(path)
+
+
+def test_tables_of_the_same_images_become_repeats_one_after_the_other():
+    one, other = (random_predictions(6, 2, seed=seed) for seed in (0, 1))
+    twice = repeated([one, one])
+    assert repeated([twice, other]).repeats.tolist() == [0] * 6 + [1] * 6 + [2] * 6
+    together = repeated([one, other])
+    assert together.image_ids == one.image_ids * 2
+    assert (together.probabilities[6:] == other.probabilities).all()

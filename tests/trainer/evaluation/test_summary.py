@@ -266,19 +266,20 @@ def test_the_summary_of_a_cross_validation(tmp_path):
 SEEDS = """
 full (synthetic images), 3 seeds
 
-balanced accuracy by seed, with its 95 % interval over patient groups
-  seed    best epoch  validation         re-framed          test
-  8               30  0.80 [0.74, 0.86]  0.60 [0.54, 0.66]  0.75 [0.69, 0.81]
-  9                7  0.90 [0.84, 0.96]  0.70 [0.64, 0.76]  0.77 [0.71, 0.83]
-  10             100  0.70 [0.64, 0.76]  0.50 [0.44, 0.56]  0.73 [0.67, 0.79]
-  mean                0.800              0.600              0.750
-  sd                  0.100              0.100              0.020
-  images              270                270                632
-  groups              210                210                446
+balanced accuracy, mean of the seeds, with its 95 % interval over patient groups
+  validation  0.800 [0.457, 0.988], n = 270 images of 210 patient groups
+  re-framed   0.600 [0.457, 0.988], n = 270 images of 210 patient groups
+  test        0.750 [0.457, 0.988], n = 632 images of 446 patient groups
+
+  seed  best epoch  validation         re-framed          test
+  8             30  0.80 [0.74, 0.86]  0.60 [0.54, 0.66]  0.75 [0.69, 0.81]
+  9              7  0.90 [0.84, 0.96]  0.70 [0.64, 0.76]  0.77 [0.71, 0.83]
+  10           100  0.70 [0.64, 0.76]  0.50 [0.44, 0.56]  0.73 [0.67, 0.79]
+  sd                0.100              0.100              0.020
   Re-framed: the images of validation in other frames, larger, smaller and
   shifted at random. A network that goes by the frame of an image is lower here.
-  sd is the deviation by chance in training; what the choice of patients adds is
-  in the intervals.
+  sd is the deviation over seeds, by chance in training; what the choice of
+  patients adds is in the intervals.
 
 run folder: runs/a
             seeds.json, seed_*/
@@ -290,7 +291,9 @@ def test_the_summary_of_several_seeds():
     def of(*values, n, groups):
         score = {"values": values, "mean": np.mean(values), "sd": np.std(values, ddof=1)}
         score |= {"low": np.subtract(values, 0.06), "high": np.add(values, 0.06)}
-        return {"balanced_accuracy": score, "n": n, "groups": groups}
+        mean = {"value": np.mean(values), "low": 0.4567, "high": 0.9876}
+        pooled = {"balanced_accuracy": mean}
+        return {"balanced_accuracy": score, "n": n, "groups": groups, "pooled": pooled}
 
     stressed = {"stressed": of(0.6, 0.7, 0.5, n=270, groups=210)}
     text = seeds_summary(
