@@ -14,7 +14,7 @@ import numpy as np
 
 from trainer.evaluation import linear_model
 from trainer.evaluation.intervals import estimates
-from trainer.evaluation.metrics import loss_and_accuracy, mean_and_sd
+from trainer.evaluation.metrics import mean_and_sd
 
 SIZE = 32  # pixels of a side
 MASKED_SHARE = 0.7
@@ -127,7 +127,8 @@ def cross_validated(
 
     Returns:
         `full_image` and `lungs_masked`: `balanced_accuracy` E over all images as in
-        `metrics.score`, `mean` and `sd` over the folds, and their `values`.
+        `metrics.score`, `mean` and `sd` over the folds, and `values`, `low` and `high`, one a
+        fold.
 
     Raises:
         ValueError: As for `shortcut_baseline`.
@@ -148,7 +149,8 @@ def _of_folds(
     folder: pathlib.Path | None,
 ) -> dict[str, Any]:
     """One baseline of `cross_validated`, of the squares as it sees them."""
-    values, predicted = [], np.zeros((len(labels), classes), np.float32)
+    of_folds, predicted = [], np.zeros((len(labels), classes), np.float32)
+    groups = np.asarray(groups)
     for number in range(fold.max() + 1):
         out = fold == number
         _check_train(seen[~out], labels[~out], classes)
@@ -156,9 +158,13 @@ def _of_folds(
         what = f"the shortcut baseline of fold {number + 1}, {name.replace('_', ' ')}"
         model = linear_model.fitted(seen[at], labels[at], what, folder)
         predicted[out] = linear_model.probabilities(model, seen[out], classes)
-        values.append(loss_and_accuracy(labels[out], predicted[out])["balanced_accuracy"])
+        of_folds.append(_scored(predicted[out], labels[out], groups[out]))
+    by_fold = {
+        name: [each[key] for each in of_folds]
+        for name, key in (("values", "value"), ("low", "low"), ("high", "high"))
+    }
     pooled = _scored(predicted, labels, groups)
-    return {"balanced_accuracy": pooled, **mean_and_sd(values), "values": values}
+    return {"balanced_accuracy": pooled, **mean_and_sd(by_fold["values"]), **by_fold}
 
 
 def _check_squares(squares: np.ndarray) -> None:

@@ -103,17 +103,20 @@ def test_each_fold_is_scored_by_models_of_the_other_folds():
     groups = [str(i // 2) for i in range(150)]
     results = cross_validated(squares, labels, fold, groups, 3)
     for name in ("full_image", "lungs_masked"):
-        values = []
+        alone = []
         for number in range(4):
             out = fold == number
-            split = (squares[out], labels[out], [str(i) for i in range(out.sum())])
+            split = (squares[out], labels[out], [groups[i] for i in np.flatnonzero(out)])
             apart = shortcut_baseline(squares[~out], labels[~out], {"fold": split}, 3)
-            values.append(apart["fold"][name]["balanced_accuracy"]["value"])
+            alone.append(apart["fold"][name]["balanced_accuracy"])
+        values = [each["value"] for each in alone]
         pooled = results[name].pop("balanced_accuracy")
         assert pooled["n"] == 150 and pooled["low"] < pooled["value"] < pooled["high"]
         assert pooled["value"] == pytest.approx(np.mean(values), abs=0.05)
         assert results[name] == {
             "values": pytest.approx(values),
+            "low": pytest.approx([each["low"] for each in alone]),
+            "high": pytest.approx([each["high"] for each in alone]),
             "mean": pytest.approx(np.mean(values)),
             "sd": pytest.approx(np.std(values, ddof=1)),
         }
