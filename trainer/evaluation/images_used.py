@@ -31,11 +31,25 @@ def read(path: str | os.PathLike) -> dict[str, list[str]]:
     Raises:
         ValueError: The file has other columns.
     """
+    rows = read_rows(path, COLUMNS)
+    return {name: [row[i] for row in rows] for i, name in enumerate(COLUMNS)}
+
+
+def read_rows(path: str | os.PathLike, columns: Sequence[str]) -> list[list[str]]:
+    """The rows of a table that a run wrote, without its header.
+
+    Args:
+        path: Of the file.
+        columns: Names of all its columns, in their order.
+
+    Raises:
+        ValueError: The file has other columns.
+    """
     with open(path, newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
-    if tuple(header) != COLUMNS:
+    if header != list(columns):
         raise ValueError(
-            f"{path} has the columns {header}, expected {', '.join(COLUMNS)}. "
+            f"{path} has the columns {header}, expected {', '.join(columns)}. "
             "Restore the file as the run wrote it."
         )
-    return {name: [row[i] for row in rows] for i, name in enumerate(COLUMNS)}
+    return rows

@@ -1,12 +1,12 @@
 """Alignment.csv: how each image was aligned, and which poses are in doubt."""
 
-import csv
 import dataclasses
 import os
 from collections.abc import Sequence
 
 import numpy as np
 
+from trainer.evaluation import images_used
 from trainer.run.files import write_table
 
 COLUMNS = (
@@ -68,13 +68,7 @@ def read(path: str | os.PathLike) -> Poses:
     Raises:
         ValueError: The file has other columns.
     """
-    with open(path, newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    if tuple(header) != COLUMNS:
-        raise ValueError(
-            f"{path} has the columns {header}, expected {', '.join(COLUMNS)}. "
-            "Restore the file as the run wrote it."
-        )
+    rows = images_used.read_rows(path, COLUMNS)
     doubts = np.array([row[_POSE.stop :] for row in rows]).reshape(-1, 2) == str(True)
     poses = np.array([row[_POSE] for row in rows], np.float32).reshape(-1, 5)
     return Poses([row[0] for row in rows], [row[1] for row in rows], poses, *doubts.T)
