@@ -113,10 +113,7 @@ def _pool(splits: Mapping[str, dict[str, Any]], folders: list[pathlib.Path]) -> 
 
 def _over_seeds(scores: list[Mapping[str, Any]]) -> dict[str, Any]:
     """The same images scored with each seed."""
-    names = {"values": "value", "low": "low", "high": "high"}
-    by_seed = {
-        name: [each["balanced_accuracy"][key] for each in scores] for name, key in names.items()
-    }
+    by_seed = metrics.in_columns([each["balanced_accuracy"] for each in scores])
     return {
         "balanced_accuracy": {**metrics.mean_and_sd(by_seed["values"]), **by_seed},
         "n": scores[0]["n"],

@@ -14,7 +14,7 @@ import numpy as np
 
 from trainer.evaluation import linear_model
 from trainer.evaluation.intervals import estimates
-from trainer.evaluation.metrics import mean_and_sd
+from trainer.evaluation.metrics import in_columns, mean_and_sd
 
 SIZE = 32  # pixels of a side
 MASKED_SHARE = 0.7
@@ -159,10 +159,7 @@ def _of_folds(
         model = linear_model.fitted(seen[at], labels[at], what, folder)
         predicted[out] = linear_model.probabilities(model, seen[out], classes)
         of_folds.append(_scored(predicted[out], labels[out], groups[out]))
-    by_fold = {
-        name: [each[key] for each in of_folds]
-        for name, key in (("values", "value"), ("low", "low"), ("high", "high"))
-    }
+    by_fold = in_columns(of_folds)
     pooled = _scored(predicted, labels, groups)
     return {"balanced_accuracy": pooled, **mean_and_sd(by_fold["values"]), **by_fold}
 

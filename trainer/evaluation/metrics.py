@@ -311,8 +311,7 @@ def cross_validation_metrics(
 def _by_fold(predictions: Predictions, repeats: np.ndarray) -> dict[str, list[list]]:
     """Balanced accuracy of each fold's images, with its limits and counts; [repeats][folds]."""
     groups = np.unique(np.asarray(predictions.groups), return_inverse=True)[1]
-    names = {"values": "value", **{name: name for name in ("low", "high", "n", "groups")}}
-    result: dict[str, list[list]] = {name: [] for name in names}
+    result: dict[str, list[list]] = {}
     for repeat in repeats:
         folds = np.unique(predictions.folds[predictions.repeats == repeat])
         rows = [(predictions.repeats == repeat) & (predictions.folds == k) for k in folds]
@@ -325,8 +324,9 @@ def _by_fold(predictions: Predictions, repeats: np.ndarray) -> dict[str, list[li
             )["balanced_accuracy"]
             for at in rows
         ]
-        for name, key in names.items():
-            result[name].append([each[key] for each in scored])
+        counts = {name: [each[name] for each in scored] for name in ("n", "groups")}
+        for name, values in (in_columns(scored) | counts).items():
+            result.setdefault(name, []).append(values)
     return result
 
 
@@ -344,6 +344,12 @@ def scores_by_fold(
         [loss_and_accuracy(labels[at == k], shares[at == k]) for k in range(at.max() + 1)]
         for at, shares in zip(fold, probabilities, strict=True)
     ]
+
+
+def in_columns(estimates_of: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """`values`, `low` and `high` of several E, as lists."""
+    keys = {"values": "value", "low": "low", "high": "high"}
+    return {name: [each[key] for each in estimates_of] for name, key in keys.items()}
 
 
 def mean_and_sd(values: Sequence) -> dict[str, float]:
