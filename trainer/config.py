@@ -25,6 +25,7 @@ ALIGNMENTS = ("none", "chest")
 MIN_IMAGE_SIZE = 32  # pixels; VGG16 halves an image five times
 PATHS = ("data_dir", "cache_dir", "weights")
 HPARAMS_FILE = "best_hparams.json"
+BEFORE = {"align": "none"}  # what was done before there was such a setting, and was its default
 SCHEDULES = ("constant", "cosine")
 # Settings that have no effect where a choice is one of `OFF`, and what to choose in its place.
 OFF = ("none", "constant")
@@ -148,7 +149,7 @@ class Config:
     )  # fmt: skip
     image_size: int = _option("data", 150, "Side of the square images, in pixels", _SIZE)
     align: str = _option(
-        "data", "none", "how images are framed", choices=ALIGNMENTS,
+        "data", "chest", "how images are framed", choices=ALIGNMENTS,
         more="chest: each image is scaled and shifted until its lungs lie as those of a fixed "
         "template, inside the saved network, too; none: the whole image.",
     )  # fmt: skip
@@ -337,7 +338,7 @@ class Config:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Config":
-        """The config of a run's config.json.
+        """The config of a run's config.json, of an earlier revision's, too.
 
         Raises:
             ConfigError: A key that is no field, or a value out of bounds.
@@ -350,7 +351,7 @@ class Config:
         unknown = values.keys() - {field.name for field in dataclasses.fields(cls)}
         if unknown:
             raise ConfigError(f"Unknown settings {sorted(unknown)}. Was the file written by hand?")
-        return cls(**values)
+        return cls(**{**BEFORE, **values})
 
     @classmethod
     def read(cls, run_dir: pathlib.Path) -> "Config":

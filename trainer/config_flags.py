@@ -82,7 +82,7 @@ def _read_hparams(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         origin = _table(json.loads(path.read_text(encoding="utf-8")), "the file")
         best, values = (_table(origin[name], f"`{name}`") for name in ("config", "values"))
-        Config.from_json(best)
+        best = Config.from_json(best).to_json()
     except OSError as error:
         raise ConfigError(f"--hparams={path} can't be read ({error.strerror}). {give}") from None
     except (ValueError, KeyError, RecursionError) as error:

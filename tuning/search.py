@@ -210,7 +210,7 @@ def _retrain(search: Spec, cluster: Cluster | None) -> None:
     """Trains and tests with the best values, in a folder of the search."""
     best = read_result(search.folder.best)
     here = {name: search.space.fixed[name] for name in ("data_dir", "cache_dir")}
-    config = Config(**{**best.pop("config"), **here})
+    config = Config.from_json({**best.pop("config"), **here})
     origin = {"file": str(search.folder.best), **best}
     retraining.retrain(config, search.folder.retrained, origin, cluster)
 

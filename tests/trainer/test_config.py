@@ -106,7 +106,7 @@ OTHER = {
     "weights": "none", "precision": "mixed_bfloat16", "autotune": True, "fine_tune_from": "block4",
     "fine_tune_epochs": 3, "fine_tune_learning_rate": 1e-6, "class_weights": "balanced",
     "early_stopping": 2, "seed": 0, "deterministic": True, "as_published": True,
-    "checkpoint_every": 5.0, "distribute": "none", "align": "chest",
+    "checkpoint_every": 5.0, "distribute": "none", "align": "none",
     "fine_tune_head_learning_rate": 1e-5, "fine_tune_schedule": "cosine", "fine_tune_warmup": 9,
 }  # fmt: skip
 
@@ -236,6 +236,16 @@ def test_json_goes_both_ways():
         assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
+def test_a_file_without_align_is_of_a_training_that_did_not_align(best):
+    assert Config().align == "chest"
+    values = Config().to_json()
+    del values["align"]
+    assert Config.from_json(values).align == "none"
+    best.write_text(json.dumps({**BEST, "config": values}))
+    config, _ = config_flags.from_flags_and_hparams(parsed(f"--hparams={best}"))
+    assert config.align == "none"
+
+
 def test_every_field_comes_back_from_a_flagfile(tmp_path):
     default = Config()
     # --notest and --ensemble do not go with --as_published.
@@ -344,7 +354,7 @@ def test_without_hparams_a_config_is_that_of_the_flags():
 
 def test_with_hparams_and_no_flag_the_best_trial_is_trained(best):
     config, origin = config_flags.from_flags_and_hparams(parsed(f"--hparams={best}"))
-    assert config == Config(**BEST["config"])
+    assert config == Config.from_json(BEST["config"])
     rest = {name: value for name, value in BEST.items() if name != "config"}
     assert origin == {"file": str(best), **rest, "changed": {}}
 
@@ -353,7 +363,7 @@ def test_flags_win_and_those_of_searched_values_are_recorded(best):
     given = ["--head_units=8", "--learning_rate=0.004", "--data_dir=here", "--dropout=0.5"]
     config, origin = config_flags.from_flags_and_hparams(parsed(f"--hparams={best}", *given))
     changes = {"head_units": 8, "data_dir": "here", "dropout": 0.5}
-    assert config == Config(**{**BEST["config"], **changes})
+    assert config == Config.from_json({**BEST["config"], **changes})
     # The learning rate is the search's, and dropout was not searched.
     assert origin["changed"] == {"head_units": {"search": 12, "flag": 8}}
 

@@ -16,7 +16,9 @@ from trainer.model.chains import Chains
 from trainer.model.precision import Precision
 from trainer.model.weights import Weights
 
-QUICK = Config(image_size=32, width=0.05, weights="none", head_units=4, precision="float32")
+QUICK = Config(
+    image_size=32, align="none", width=0.05, weights="none", head_units=4, precision="float32"
+)
 PLAIN = {"precision": "float32"}
 MIXED = {"precision": "mixed_bfloat16"}
 AUGMENTED = {"augmentation": "article"}

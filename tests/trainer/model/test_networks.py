@@ -18,7 +18,7 @@ from trainer.model.networks import Networks
 from trainer.model.precision import Precision
 from trainer.model.weights import Weights
 
-QUICK = Config(image_size=32, width=0.05, weights="none", head_units=6, dropout=0.5)
+QUICK = Config(image_size=32, align="none", width=0.05, weights="none", head_units=6, dropout=0.5)
 RANDOM = Weights(None, "", "random numbers")
 POLICIES = [policy for policy in PRECISIONS if policy != "auto"]
 MIXED = POLICIES[1:]
