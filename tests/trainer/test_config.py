@@ -273,11 +273,13 @@ def test_flags_can_be_left_out():
     assert set(values) == names - {"views", "seed"}
 
 
-@pytest.mark.parametrize("recipe", ["article_2", "article_3", "article_4", "full_4"])
+@pytest.mark.parametrize(
+    "recipe", ["article_2", "article_3", "article_4", "article_4_aligned", "full_4"]
+)
 def test_a_recipe_is_a_command_line_in_order(recipe):
     path = pathlib.Path(config_lib.__file__).parent / "recipes" / f"{recipe}.flags"
     config = config_flags.from_flags(parsed(f"--flagfile={path}"))
-    assert config.classes == int(recipe[-1])
+    assert config.classes == int(recipe.split("_")[1])
     assert config.dataset == ("full" if "full" in recipe else "article_grouped")
 
 

@@ -165,5 +165,13 @@ def test_every_recipe_is_a_valid_command_line(path):
     assert f"python -m trainer.main --flagfile=trainer/recipes/{path.name}" in path.read_text()
 
 
-def test_there_are_four_recipes():
-    assert [path.stem for path in RECIPES] == ["article_2", "article_3", "article_4", "full_4"]
+def test_the_recipes_of_the_article_stay_unaligned_with_an_aligned_one_beside():
+    lines = {path.stem: set(path.read_text().splitlines()) for path in RECIPES}
+    aligned = {name for name, flags in lines.items() if "--align=chest" in flags}
+    assert aligned == {"article_4_aligned", "full_4"}
+    assert lines.keys() - aligned == {"article_2", "article_3", "article_4"}
+    plain, beside = lines["article_4"], lines["article_4_aligned"]
+    assert {line for line in plain ^ beside if line.startswith("--")} == {
+        "--align=none",
+        "--align=chest",
+    }
