@@ -96,14 +96,8 @@ def collect_own(
         DatasetError: A class yields nothing, one image has two labels, or the user's splits tear
             a group apart.
     """
-    storages = {"own": found.storage}
-    readings = _read(found.records, storages, spool, patient_key)
-    readings, by_headers = header_patients.settled(readings)
+    readings, names, notes = read_own(found, spool, patient_key)
     exclusions = [*found.exclusions, *readings.unusable]
-    near_equal = _near_equal(readings)
-    names = _groups(readings, near_equal)
-    notes = [*found.notes, *by_headers, *checks.require_one_label(readings, near_equal)]
-    notes += checks.unstated_modality(readings)
     placed = splits.by_group(readings.records, names)
     reasons = [""] * len(placed)
     placed, reasons = _filter_licenses(readings.records, placed, reasons, wanted_licenses)
@@ -112,8 +106,32 @@ def collect_own(
     checks.require_every_class(found.class_names, found.records, readings, placed, exclusions)
     notes += [note] if (note := own.patient_note(readings.records)) else []
     notes += checks.empty_classes(readings.records, placed, found.class_names)
-    origins = _origins(storages)
+    origins = _origins({"own": found.storage})
     return Collection(title, found.class_names, origins, readings, names, placed, exclusions, notes)
+
+
+def read_own(
+    found: own.Own, spool: Spool, patient_key: PatientKey
+) -> tuple[Readings, list[str], list[str]]:
+    """A user's own images before they have splits.
+
+    Args:
+        found: What lies in the folder.
+        spool: Takes the pixels.
+        patient_key: The key of a person whom a header names.
+
+    Returns:
+        (the images that can be used, the group of each, notes).
+
+    Raises:
+        DatasetError: One image has two labels.
+    """
+    readings = _read(found.records, {"own": found.storage}, spool, patient_key)
+    readings, by_headers = header_patients.settled(readings)
+    near_equal = _near_equal(readings)
+    notes = [*found.notes, *by_headers, *checks.require_one_label(readings, near_equal)]
+    notes += checks.unstated_modality(readings)
+    return readings, _groups(readings, near_equal), notes
 
 
 def _read(

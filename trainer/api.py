@@ -19,6 +19,7 @@ from trainer.evaluation import predictions as predictions_lib
 from trainer.evaluation.predictions import Predictions
 from trainer.execution import ray
 from trainer.execution.options import Options
+from trainer.model import about
 from trainer.run import manifest, saved_state
 from trainer.run import run_dir as run_dirs
 from trainer.run.errors import RunError
@@ -28,6 +29,11 @@ from trainer.run.manifest import GROWING, Identity, Manifest
 
 if TYPE_CHECKING:
     import keras
+
+    from trainer.inference.answers import Answer
+    from trainer.inference.exports import Exported
+    from trainer.inference.external_validation import Evaluated
+    from trainer.inference.file_explanations import Explained
 
 _METRICS = ("metrics.json", "crossval.json")
 
@@ -39,7 +45,8 @@ class Run:
     A file that is not what the run wrote is refused with a RunError that names it.
 
     Attributes:
-        path: The folder.
+        path: The folder, or a network alone: a file .keras, which has nothing but `model`,
+            `predict`, `explain`, `evaluate` and `export`.
         finished: Whether the run has ended. One that has not has a config, a history and a model:
             that of its best epoch so far.
         best_epoch: The epoch whose weights the model has, from 1; None of a cross-validation.
@@ -59,7 +66,8 @@ class Run:
     def metrics(self) -> dict[str, Any]:
         """All numbers: see `evaluation.metrics.run_metrics` and `cross_validation_metrics`."""
         self._require_finished("metrics")
-        name = next(name for name in _METRICS if (self.path / name).exists())
+        there = (name for name in _METRICS if (self.path / name).exists())
+        name = next(there, _METRICS[0])
         return json.loads(self._whole(name).read_text(encoding="utf-8"))
 
     @functools.cached_property
@@ -88,16 +96,144 @@ class Run:
         Raises:
             RunError: It is a cross-validation, or a file is damaged.
         """
-        if self.best_epoch is None:
+        if self.best_epoch is None and not self._bare:
             raise RunError(f"{self.path} holds a cross-validation, which keeps no network.")
         with keras_settings():
             with heavy_imports():
                 from trainer import train
+            if self._bare:
+                return train.saved_network(self.path)
             if self.finished:
                 return train.saved_network(self._whole("model.keras"))
             return train.best_network_so_far(self.path)
 
+    def predict(self, paths: str | Path | Sequence[str | Path]) -> "list[Answer]":
+        """The network's answers for files, as `python -m trainer.predict` gives them.
+
+            >>> trainer.load("runs/a").predict(["a.png"])
+            [Answer(file='a.png', probabilities={'healthy': 0.83, ...}, error='')]
+
+        Args:
+            paths: A file of any kind that the dataset reads, a folder, a zip or a pattern; or
+                several of them.
+
+        Returns:
+            An answer for each file, in the files' order: `file`, `class_name`, `probabilities` (by
+            class name; None where there is an `error`) and `notes`, what the answer is worth.
+            Files in folders and zips that are no images, by content and by name, have none.
+
+        Raises:
+            RunError: There is no network, or it is damaged.
+        """
+        given = [paths] if isinstance(paths, str | Path) else list(paths)
+        with keras_settings():
+            with heavy_imports():
+                from trainer.inference import answers, image_files, network
+            return list(answers.answers(network.load(self.path), image_files.ImageFiles(given)))
+
+    def explain(
+        self,
+        paths: str | Path | Sequence[str | Path],
+        *,
+        class_name: str = "",
+        masks: str | Path = "",
+        output: str | Path = "",
+    ) -> "Explained":
+        """Where in images the network looks, as `python -m trainer.explain` shows it.
+
+            >>> explained = trainer.load("runs/a").explain("a.png", output="explained")
+            >>> explained.explanations[0].gradcam.shape, explained.check
+
+        Args:
+            paths: As for `predict`.
+            class_name: The class that maps are of; "": of each image the most probable.
+            masks: A folder of masks of the lungs.
+            output: A folder for a picture of each; "": none are drawn.
+
+        Raises:
+            ConfigError: The network has no such class.
+            RunError: There is no network, no file, or no folder of masks; or a mask is none.
+        """
+        given = [paths] if isinstance(paths, str | Path) else list(paths)
+        with keras_settings():
+            with heavy_imports():
+                from trainer.inference import file_explanations
+            return file_explanations.explain(
+                self.path, given, class_name=class_name, masks=masks, output=output
+            )
+
+    def evaluate(
+        self,
+        dataset: str = "",
+        *,
+        split: str = "test",
+        images: str | Path = "",
+        data_dir: str | Path = "",
+        output: str | Path | None = None,
+    ) -> "Evaluated":
+        """Scores the network on other images, as `python -m trainer.evaluate` does.
+
+            >>> evaluated = trainer.load("runs/a").evaluate("article", split="all")
+            >>> evaluated.metrics["splits"]["all"]["balanced_accuracy"]["value"]
+
+        Args:
+            dataset: Name of a prepared dataset; "" is the one that the network was trained on.
+            split: One of its splits, or "all".
+            images: A folder of labelled images in place of a dataset.
+            data_dir: Folder of datasets; "" is that of the run, or TFDS' own.
+            output: A folder for what is written; "" is evaluations/RUN-DATASET-SPLIT, None writes
+                nothing.
+
+        Returns:
+            `metrics` (see docs/evaluating.md), `predictions` and `path`.
+
+        Raises:
+            ConfigError: There is no such split, or the folder holds something else.
+            RunError: There is no network, no such images, or the network has seen them all.
+        """
+        with keras_settings():
+            with heavy_imports():
+                from trainer.inference import external_validation
+            return external_validation.evaluate(
+                self.path, dataset=dataset, split=split, images=images, data_dir=str(data_dir),
+                output=output,
+            )  # fmt: skip
+
+    def export(
+        self, formats: str | Sequence[str], output: str | Path, *, quantize: str = "none"
+    ) -> "list[Exported]":
+        """Writes the network for other runtimes, as `python -m trainer.export` does.
+
+            >>> trainer.load("runs/a").export(["savedmodel", "onnx"], "exported")
+
+        Args:
+            formats: "savedmodel", "onnx" or "litert", or several of them.
+            output: A folder.
+            quantize: "none" or "float16".
+
+        Returns:
+            Of each format its path, size, time of an image, and difference to Keras.
+
+        Raises:
+            ConfigError: There is no such format, or it can't be quantized.
+            RunError: A package or the network is missing, or a format gives other probabilities.
+        """
+        with keras_settings():
+            with heavy_imports():
+                from trainer.inference import exports
+            kinds = [formats] if isinstance(formats, str) else list(formats)
+            return exports.export(self.path, kinds, output, quantize).made
+
+    @property
+    def _bare(self) -> bool:
+        """Whether it is a network without a run."""
+        return self.path.suffix == about.SUFFIX
+
     def _whole(self, name: str) -> Path:
+        if self._bare:
+            raise RunError(
+                f"{self.path} is a network alone and has no {name}. Give the folder of its run."
+            )
         manifest.require_whole(self.path, name)
         return self.path / name
 
@@ -197,13 +333,16 @@ def load(run_dir: str | Path) -> Run:
         Run(path=PosixPath('runs/a'), finished=False, best_epoch=31)
 
     Args:
-        run_dir: Its folder.
+        run_dir: Its folder; or a network alone, a file whose name ends in ".keras".
 
     Raises:
-        RunError: The folder holds no run of which an epoch was saved, or one of release 1.0.0, or
-            its state or manifest is damaged.
+        RunError: There is no such file, or it is damaged; or the folder holds no run of which an
+            epoch was saved, or one of release 1.0.0, or its state or manifest is damaged.
     """
     path = Path(expanded(run_dir))
+    if path.suffix == about.SUFFIX:
+        about.read(path)
+        return Run(path)
     there = Manifest.read(path)
     if there is None and any((path / name).exists() for name in _METRICS):
         raise RunError(

@@ -37,10 +37,54 @@ def define_hparams_flag(values: flags.FlagValues = flags.FLAGS) -> None:
     )  # fmt: skip
 
 
+def define_network_flag(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines `--run`, with which a command takes a trained network; see `network_of`."""
+    define("run", "", "Folder of a run, or a model.keras", "network", values=values)
+
+
+def network_of(values: flags.FlagValues) -> str:
+    """What `--run` names, unseen.
+
+    Raises:
+        ConfigError: It was not given.
+    """
+    if not values["run"].value:
+        raise ConfigError("--run is missing. Give the folder of a run, or a model.keras.")
+    return values["run"].value
+
+
 def define_run_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the two flags that say where a run goes."""
     define("run_dir", "", "Its folder; else runs/DATASET-CLASSES-TIME", "output", values=values)
     define("overwrite", False, "Replace a run that is in the folder", "output", values=values)
+
+
+def define_profile_flag(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines `--profile`, which traces steps of a training."""
+    define(
+        "profile", "", "Steps START,STOP to trace, for TensorBoard", "output",
+        bounds="two whole numbers, 1 or more, the second not below the first",
+        more="Steps are counted from 1 where the command begins, and traced in whole calls (32 "
+        "steps where only the head is trained). pip install covid-tfds[profile] shows the trace.",
+        values=values,
+    )  # fmt: skip
+
+
+def steps_of(profile: str) -> range | None:
+    """The steps that `--profile` names; None where it is empty.
+
+    Raises:
+        ConfigError: It is no pair of steps.
+    """
+    if not profile:
+        return None
+    first, comma, last = profile.partition(",")
+    if comma and first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last):
+        return range(int(first), int(last) + 1)
+    raise ConfigError(
+        f"--profile={profile} is no pair of steps. Give START,STOP, two whole numbers from 1 on, "
+        "the second not below the first."
+    )
 
 
 def from_flags(values: flags.FlagValues) -> Config:

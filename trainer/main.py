@@ -5,6 +5,7 @@ from absl import flags
 from trainer import config_flags, inputs
 from trainer.run import command, run_dir, saved_state
 from trainer.run.definitions import define
+from trainer.run.errors import ConfigError
 from trainer.run.manifest import GROWING, Identity
 from trainer.run.progress import fitted
 
@@ -15,6 +16,12 @@ def main(argv: list[str]) -> None:
     """Flags -> Config -> one call."""
     command.refuse_words(argv)
     config, searched = config_flags.from_flags_and_hparams(FLAGS)
+    profile = config_flags.steps_of(FLAGS.profile)
+    if profile and FLAGS.seeds > 1:
+        raise ConfigError(
+            f"--profile={FLAGS.profile} traces one training, and --seeds={FLAGS.seeds} are "
+            "several. Give one of the two."
+        )
     for name, values in (searched or {}).get("changed", {}).items():
         line = f"--{name}={values['flag']} takes the place of the search's {values['search']}."
         print(fitted(line))
@@ -34,7 +41,7 @@ def main(argv: list[str]) -> None:
             again = FLAGS.overwrite
             seeds.train_seeds(config, FLAGS.seeds, folder, overwrite=again, hparams=searched)
         else:
-            train.train_and_evaluate(config, folder, hparams=searched)
+            train.train_and_evaluate(config, folder, profile=profile, hparams=searched)
 
 
 if __name__ == "__main__":
@@ -45,4 +52,5 @@ if __name__ == "__main__":
         "seeds", 1, "Trainings, with --seed and those after it", "training",
         bounds="1 to 1000", lower_bound=1, upper_bound=1000,
     )  # fmt: skip
+    config_flags.define_profile_flag()
     command.run(main)

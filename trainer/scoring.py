@@ -1,10 +1,10 @@
-"""What is said of a trained network: the tables of a run, its numbers, its plots.
+"""What is said of a trained network: the tables of a run, its numbers, its file, its plots.
 
 Test and control are in all of them or in none: a run with `--notest` has a setup without them.
 """
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,16 +12,20 @@ import numpy as np
 from trainer.config import Config
 from trainer.evaluation import (
     baselines,
+    heatmaps,
     images_used,
     linear_model,
     metrics,
+    notes,
     plots,
     predictions,
 )
+from trainer.inference import gradcam
 from trainer.input_pipeline import stress
 from trainer.input_pipeline.dataset import Dataset, joined
+from trainer.model import about, saved
 from trainer.run import machine
-from trainer.run.manifest import ALIGNED, PLOTS
+from trainer.run.manifest import ALIGNED, HEATMAPS, PLOTS
 from trainer.run.progress import progress, working
 from trainer.training import aligned
 from trainer.training.setup import Setup
@@ -41,15 +45,7 @@ def scored_splits(setup: Setup) -> list[str]:
 
 def write_used(dataset: Dataset, folder: pathlib.Path) -> None:
     """Writes images_used.csv, of the splits that the run reads."""
-    columns: dict[str, list[str]] = {name: [] for name in images_used.COLUMNS}
-    for images in dataset.splits.values():
-        columns["image_id"] += images.image_ids.tolist()
-        columns["patient"] += images.patients.tolist()
-        columns["group"] += images.groups.tolist()
-        columns["source"] += images.sources.tolist()
-        columns["split"] += images.splits.tolist()
-        columns["label"] += [dataset.class_names[label] for label in images.labels]
-        columns["image_sha256"] += [each.tobytes().hex() for each in images.sha256]
+    columns = images_used.columns_of(dataset.splits.values())
     images_used.write(folder / "images_used.csv", columns)
 
 
@@ -98,6 +94,32 @@ def write_metrics(setup: Setup, folder: pathlib.Path) -> dict[str, Any]:
         return metrics.run_metrics(folder, baseline)
 
 
+def write_model(
+    setup: Setup, training: Training, result: Mapping[str, Any], folder: pathlib.Path
+) -> None:
+    """Writes model.keras, the network with what its answers are worth.
+
+    Args:
+        setup: Of the run.
+        training: Whose networks have the best epoch's weights.
+        result: Of `write_metrics`.
+        folder: Of the run.
+    """
+    data, names = result["dataset"], setup.dataset.class_names
+    says = about.About(
+        class_names=tuple(names),
+        image_size=setup.config.image_size,
+        align=setup.config.align,
+        dataset=data["name"],
+        fingerprint=data["fingerprint"],
+        synthetic=data["synthetic"],
+        version=about.release(),
+        notes=notes.notes_of(result),
+        scores=notes.scores_of(result),
+    )
+    saved.save(training.networks.served, folder / "model.keras", names, says)
+
+
 def shortcut_baselines(setup: Setup, scored: Sequence[str]) -> dict[str, Any]:
     """What linear models of 32 x 32 pixels get on splits; see `baselines.shortcut_baseline`.
 
@@ -120,25 +142,36 @@ def shortcut_baselines(setup: Setup, scored: Sequence[str]) -> dict[str, Any]:
 
 
 def draw(
-    setup: Setup, table: predictions.Predictions, result: dict[str, Any], folder: pathlib.Path
+    setup: Setup,
+    training: Training,
+    table: predictions.Predictions,
+    result: dict[str, Any],
+    folder: pathlib.Path,
 ) -> bool:
-    """Draws the plots of a run, and returns whether the machine let it.
+    """Draws the plots of a run and its heatmaps, and returns whether the machine let it.
 
     Args:
         setup: Of the run.
+        training: Whose networks have the best epoch's weights.
         table: Of `write_tables`.
         result: Of `write_metrics`.
         folder: Of the run.
     """
     with working("drawing plots"):
-        return machine.attempted("The plots", _PLOTS_LATER, _draw, setup, table, result, folder)
+        arguments = setup, training, table, result, folder
+        return machine.attempted("The plots", _PLOTS_LATER, _draw, *arguments)
 
 
 def _draw(
-    setup: Setup, table: predictions.Predictions, result: dict[str, Any], folder: pathlib.Path
+    setup: Setup,
+    training: Training,
+    table: predictions.Predictions,
+    result: dict[str, Any],
+    folder: pathlib.Path,
 ) -> None:
     of_split = table.of_split(metrics.shown_split(result))
     plots.draw_run(folder, result, _gallery(setup, of_split))
+    heatmaps.write(folder / HEATMAPS, _heatmaps(setup, training, of_split))
     if setup.config.align != "none":
         aligned.draw_sheet(setup, folder / ALIGNED)
 
@@ -146,6 +179,23 @@ def _draw(
 def plots_of(config: Config) -> tuple[str, ...]:
     """The files that `draw` writes, relative to the folder of the run."""
     return PLOTS if config.align == "none" else (*PLOTS, ALIGNED)
+
+
+def _heatmaps(
+    setup: Setup, training: Training, table: predictions.Predictions
+) -> heatmaps.Heatmaps:
+    """Where the network saw the class that it called, in some images of a table's split."""
+    split, chosen = table.splits[0], heatmaps.select(table)
+    rows = np.concatenate(list(chosen.values()))
+    images = setup.dataset.splits[split].take(rows)
+    squares = setup.squares(images, setup.config.image_size)
+    return heatmaps.Heatmaps(
+        split=split,
+        image_ids=images.image_ids.tolist(),
+        kinds=[kind for kind, of_kind in chosen.items() for _ in of_kind],
+        squares=squares[..., 0],
+        maps=gradcam.heatmaps(training.networks.served, squares, table.predicted[rows]),
+    )
 
 
 def _gallery(setup: Setup, table: predictions.Predictions) -> plots.Gallery:

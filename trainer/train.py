@@ -1,7 +1,6 @@
 """A run: from a config to a trained and evaluated network in a folder."""
 
 import contextlib
-import os
 import pathlib
 import tempfile
 from collections.abc import Sequence
@@ -10,29 +9,32 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer import scoring
-from trainer.augmentation.layer import Augmentation
-from trainer.augmentation.random import uniform_draws
+from trainer import board, scoring
 from trainer.config import Config
 from trainer.evaluation import summary
 from trainer.input_pipeline import stress
 from trainer.model import saved as saved_model
 from trainer.model.networks import build
-from trainer.run import command, machine, saved_state
+from trainer.reporting import run_report
+from trainer.reporting.results import Results
+from trainer.run import command, files, machine, saved_state
 from trainer.run.errors import RunError
-from trainer.run.manifest import EVENTS, Manifest
+from trainer.run.laps import Laps
+from trainer.run.manifest import REPORT, TIMES, Manifest
+from trainer.run.progress import working
 from trainer.run.run_dir import RunFolder
-from trainer.training import aligned, hparams, memory, room
 from trainer.training import callbacks as callbacks_lib
-from trainer.training.callbacks import CURVES, WITHOUT_CURVES
+from trainer.training import memory, room
 from trainer.training.checkpoint import Checkpoints, require_phases
+from trainer.training.curves import CURVES, WITHOUT_CURVES, TensorBoard
 from trainer.training.loop import train_phases
+from trainer.training.profiling import Profile
 from trainer.training.setup import Setup, set_up
 from trainer.training.training import Training
 from trainer.training.validation import Validation
 
-_COMPARED = ("balanced_accuracy", "accuracy", "loss")  # runs, in HPARAMS
-_SAMPLES = 8  # images shown in TensorBoard as they are and augmented
+_REPORT = "The report"
+_WITHOUT_REPORT = "The run has all else; python -m trainer.report writes it again."
 
 
 @command.deferred()  # TensorFlow can crash where an exception strikes inside of it
@@ -42,6 +44,7 @@ def train_and_evaluate(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
     setup: Setup | None = None,
+    profile: range | None = None,
     **origin: Any,
 ) -> dict[str, Any]:
     """Trains in phases, keeps the best validation epoch, and scores each split once.
@@ -55,6 +58,7 @@ def train_and_evaluate(
         callbacks: Further Keras callbacks, see `loop.train_phases`.
         setup: Of `set_up`, with `stressed`; it stays open. One is opened, and closed, here unless
             given.
+        profile: Steps that are traced, see `Profile`; None: none.
         origin: What else config.json is to hold.
 
     Returns:
@@ -65,7 +69,7 @@ def train_and_evaluate(
         RunError: The dataset or the weights are missing, the training failed, or the network that
             was kept is not there any more.
     """
-    path = folder.path
+    path, laps = folder.path, Laps()
     with contextlib.ExitStack() as closed:
         saved = None if folder.origin is None else saved_state.read(path / saved_state.FILE)
         if saved:
@@ -80,17 +84,40 @@ def train_and_evaluate(
         command.raise_if_interrupted()
         folder.begin(setup.origin)
         scoring.write_used(setup.dataset, path)
+        laps.end("opening")
         training = training_of(setup)
         command.raise_if_interrupted()
-        _fit(setup, training, path, callbacks)
-        saved_model.save(training.networks.served, path / "model.keras", setup.dataset.class_names)
-        table = scoring.write_tables(setup, training, path)
-        result = scoring.write_metrics(setup, path)
-        command.raise_if_interrupted()
-        machine.attempted(CURVES, WITHOUT_CURVES, _write_hparams, config, result, path)
-        drawn = scoring.draw(setup, table, result, path)
-        folder.finish(missing=() if drawn else scoring.plots_of(config))
+        laps.end("frozen_part")
+        traced = [Profile(profile, path)] if profile else []
+        pictured = _fit(setup, training, path, [*callbacks, *traced])
+        laps.end("training")
+        result = _evaluate(setup, training, folder, pictured, laps)
     print(summary.run_summary(result, path))
+    return result
+
+
+def _evaluate(
+    setup: Setup, training: Training, folder: RunFolder, pictured: int, laps: Laps
+) -> dict[str, Any]:
+    """Writes all that is said of a trained network, and ends the run; returns its numbers."""
+    config, path = setup.config, folder.path
+    table = scoring.write_tables(setup, training, path)
+    laps.end("scoring")
+    result = scoring.write_metrics(setup, path)
+    scoring.write_model(setup, training, result, path)
+    laps.end("numbers")
+    command.raise_if_interrupted()
+    shown = setup, training, result, table, path, pictured
+    machine.attempted(CURVES, WITHOUT_CURVES, board.write_end, *shown)
+    drawn = scoring.draw(setup, training, table, result, path)
+    laps.end("pictures")
+    if not config.deterministic:  # of which a second run has the same files
+        files.write_json(path / TIMES, laps.seconds)
+    missing = [] if drawn else list(scoring.plots_of(config))
+    with working("writing the report"):
+        if not machine.attempted(_REPORT, _WITHOUT_REPORT, run_report.write, Results(path)):
+            missing.append(REPORT)
+    folder.finish(missing)
     return result
 
 
@@ -117,8 +144,12 @@ def _fit(
     training: Training,
     folder: pathlib.Path,
     callbacks: Sequence[keras.callbacks.Callback],
-) -> None:
-    """Runs the phases; the networks have the best epoch's weights afterwards."""
+) -> int:
+    """Runs the phases; the networks have the best epoch's weights afterwards.
+
+    Returns:
+        The epoch, from 1, whose pictures TensorBoard shows last; 0 if there are none.
+    """
     config = training.config
     checkpoints = Checkpoints(
         folder / saved_state.FILE,
@@ -126,7 +157,7 @@ def _fit(
         events=folder / "tensorboard",
     )
     checkpoints.rewind()
-    writer = _writer(folder)
+    writer = board.writer_of(folder)
     shown = callbacks_lib.Progress(
         training.plan,
         len(training.train_at),
@@ -141,11 +172,12 @@ def _fit(
     history = callbacks_lib.History(
         folder / "history.csv", training.plan, timed=not config.deterministic
     )
+    curves = TensorBoard(writer, training, validation, board.Pictures(setup, training))
     with contextlib.closing(shown):
         if checkpoints.saved:
             print(f"The run goes on at {checkpoints.saved.text()}.", flush=True)
         else:
-            machine.attempted(CURVES, WITHOUT_CURVES, _write_samples, writer, setup)
+            machine.attempted(CURVES, WITHOUT_CURVES, board.write_begin, writer, setup, training)
         train_phases(
             training,
             [
@@ -153,7 +185,7 @@ def _fit(
                 *callbacks,
                 shown,
                 history,  # before TensorBoard: it refuses to write where the folder was lost
-                callbacks_lib.TensorBoard(writer, validation, setup.dataset.class_names),
+                curves,
             ],
             seed=config.seed,
             evaluate=validation,
@@ -161,15 +193,7 @@ def _fit(
         )
     with contextlib.suppress(tf.errors.OpError):  # a line said so before
         writer.close()
-
-
-def _writer(folder: pathlib.Path) -> tf.summary.SummaryWriter:
-    path = os.fsencode(folder / "tensorboard")  # whose letters may be none
-    try:
-        return tf.summary.create_file_writer(path, filename_suffix=EVENTS)
-    except tf.errors.OpError as error:
-        machine.print_failed(CURVES, error, WITHOUT_CURVES)
-        return tf.summary.create_noop_writer()
+    return curves.pictured
 
 
 def saved_network(path: pathlib.Path) -> keras.Model:
@@ -201,28 +225,3 @@ def best_network_so_far(folder: pathlib.Path) -> keras.Model:
         path = pathlib.Path(temporary, "model.keras")
         saved_model.save(nets.served, path, setup.dataset.class_names)
         return saved_network(path)
-
-
-def _write_samples(writer: tf.summary.SummaryWriter, setup: Setup) -> None:
-    """Shows in TensorBoard what the network gets: the first images and their first view."""
-    config, first = setup.config, setup.dataset.splits["train"].take(range(_SAMPLES))
-    squares = setup.squares(first, config.image_size)
-    shown = {"stored": squares}
-    if config.align != "none":
-        shown = {"stored": aligned.stored_squares(setup, first), "aligned": squares}
-    with writer.as_default(step=0):
-        for name, each in shown.items():
-            tf.summary.image(f"images/{name}", each / 255, max_outputs=_SAMPLES)
-        if config.augmentation_ranges is not None:
-            draws = uniform_draws(first.image_ids, 0, config.seed)
-            views = Augmentation(config.augmentation_ranges)(squares, draws)
-            tf.summary.image("images/augmented", views / 255, max_outputs=_SAMPLES)
-
-
-def _write_hparams(config: Config, result: dict, folder: pathlib.Path) -> None:
-    """The run's row of TensorBoard's HPARAMS table."""
-    scores = result["splits"]["validation"]
-    measured = {f"val_{name}": scores[name]["value"] for name in _COMPARED}
-    measured["val_stressed_balanced_accuracy"] = scores["stressed"]["balanced_accuracy"]["value"]
-    with _writer(folder).as_default(step=0):
-        hparams.write_row(config, {**measured, "epoch": result["best_epoch"]}, folder)

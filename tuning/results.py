@@ -17,7 +17,7 @@ from trainer.evaluation.metrics import NOTICE
 from trainer.evaluation.summary import not_above_baseline
 from trainer.run import files, text
 from trainer.training import hparams
-from trainer.training.callbacks import write_logs
+from trainer.training.curves import write_logs
 from tuning.folder import read_result
 from tuning.settings import Settings
 from tuning.space import Space

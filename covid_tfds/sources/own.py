@@ -69,9 +69,16 @@ def images(manual_dir: str | os.PathLike) -> Own:
     records, from_names = known_names.with_patients(records)
     records = patient_names.unified(records)
     notes = [*notes, *from_names, *patient_names.notes(records)]
-    if len(classes) == 1:
-        notes.append(f"There is one class only, {classes[0]}: a classifier needs two.")
+    if note := one_class_note(classes):
+        notes.append(note)
     return Own(files, records, exclusions, classes, notes)
+
+
+def one_class_note(classes: Sequence[str]) -> str:
+    """A sentence on a dataset of one class, or ""."""
+    if len(classes) > 1:
+        return ""
+    return f"There is one class only, {classes[0]}: a classifier needs two."
 
 
 def patient_note(records: Sequence[ImageRecord]) -> str:

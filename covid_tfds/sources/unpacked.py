@@ -1,4 +1,4 @@
-"""A source's files in a folder."""
+"""A source's files in a folder, and single files."""
 
 import os
 import pathlib
@@ -46,6 +46,33 @@ def is_a_file(root: str | os.PathLike) -> str:
     return ""
 
 
+def read_file(path: str | os.PathLike) -> bytes:
+    """The bytes of a file. Thread-safe.
+
+    Args:
+        path: Of the file.
+
+    Raises:
+        Unreadable: It can't be read; the message is the reason.
+    """
+    try:
+        # What was a file when it was listed may be a pipe now: never wait for its writer.
+        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(number, "rb") as file:
+            status = os.fstat(number)
+            if not stat.S_ISREG(status.st_mode):
+                raise listing.Unreadable(listing.NOT_REGULAR)
+            if status.st_size > listing.LIMIT:
+                raise listing.Unreadable(listing.TOO_LARGE)
+            return file.read()
+    except FileNotFoundError:
+        raise listing.Unreadable(listing.VANISHED) from None
+    except IsADirectoryError:
+        raise listing.Unreadable(listing.NOT_REGULAR) from None
+    except (OSError, ValueError):  # ValueError: a name that no file can have
+        raise listing.Unreadable(listing.CANT_OPEN) from None
+
+
 class _Folder(listing.Storage):
     def __init__(self, root: pathlib.Path, where: str, twice: bool) -> None:
         self._root = root
@@ -54,19 +81,4 @@ class _Folder(listing.Storage):
         self.aliases = {listing.nfc(name): first for name, first in walk.aliases.items()}
 
     def read(self, name: str) -> bytes:
-        try:
-            # What was a file when it was listed may be a pipe now: never wait for its writer.
-            number = os.open(self._root / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            with open(number, "rb") as file:
-                status = os.fstat(number)
-                if not stat.S_ISREG(status.st_mode):
-                    raise listing.Unreadable(listing.NOT_REGULAR)
-                if status.st_size > listing.LIMIT:
-                    raise listing.Unreadable(listing.TOO_LARGE)
-                return file.read()
-        except FileNotFoundError:
-            raise listing.Unreadable(listing.VANISHED) from None
-        except IsADirectoryError:
-            raise listing.Unreadable(listing.NOT_REGULAR) from None
-        except (OSError, ValueError):  # ValueError: a name that no file can have
-            raise listing.Unreadable(listing.CANT_OPEN) from None
+        return read_file(self._root / name)

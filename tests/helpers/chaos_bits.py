@@ -297,6 +297,7 @@ KINDS: dict[str, tuple[str, str, Callable[..., str]]] = {
     "flags.txt": (FINISHED, "flags.txt", _ENDED),
     "images_used.csv": (FINISHED, "images_used.csv", _ENDED),
     "plots": (FINISHED, "plots/*", _ENDED),
+    "report.html": (FINISHED, "report.html", _ENDED),
     "search, log.jsonl": (SEARCH, "log.jsonl", _in_search),
     "TensorBoard": (FINISHED, _EVENTS, _ENDED),
 }

@@ -77,6 +77,7 @@ def test_a_wrong_value_is_a_sentence_with_what_to_give(folder, wrong):
     [
         ("trainer.main", "--seeds=0", "--seeds=0 can't be read. Give a whole number, 1 to 1000."),
         ("trainer.main", "--seeds=1000000000", "Give a whole number, 1 to 1000."),
+        ("trainer.main", "--profile=10", "--profile=10 is no pair of steps. Give START,STOP,"),
         ("trainer.crossval", "--folds=1", "--folds is 1. Give 2 to 1000."),
         ("trainer.crossval", f"--repeats={10**12}", "Give 1 to 1000."),
         ("trainer.crossval", "--task_gpus=nan", "--task_gpus=nan has to be a fraction of one GPU"),

@@ -2,21 +2,23 @@
 
 import contextlib
 import json
+import types
 from collections.abc import Callable
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.helpers import commands
 from tests.helpers.machines import largest_file, small_disk
 from tests.helpers.trainings import epochs, quick, run
-from trainer import train
+from trainer import scoring, train
 from trainer.evaluation import history
 from trainer.run import run_dir, saved_state
-from trainer.run.manifest import PLOTS
+from trainer.run.manifest import PLOTS, REPORT
 from trainer.run.run_dir import Identity
-from trainer.training.callbacks import TensorBoard
+from trainer.training.curves import TensorBoard
 
 TINY = ("--dataset=tiny", "--classes=4", "--image_size=32", "--width=0.1", "--weights=none",
         "--head_units=8", "--epochs=1", "--precision=float32")  # fmt: skip
@@ -91,7 +93,7 @@ def test_plots_that_fail_cost_no_result_and_the_same_command_draws_them(data_dir
     assert not (path / "plots").is_dir()
     (path / "plots").unlink()
     with run_dir.create(path, "", identity, overwrite=False) as folder:
-        assert folder.damaged() == list(PLOTS)
+        assert folder.damaged() == list(scoring.plots_of(config))
         assert not run_dir.nothing_left(folder)
         again = train.train_and_evaluate(config, folder)
     assert "done again" in capsys.readouterr().out
@@ -101,10 +103,33 @@ def test_plots_that_fail_cost_no_result_and_the_same_command_draws_them(data_dir
         assert run_dir.nothing_left(folder)
 
 
+def test_a_report_that_fails_costs_no_result_and_the_same_command_writes_it(
+    data_dir, tmp_path, capsys
+):
+    config, identity = quick(data_dir), Identity("trainer.main", {})
+    path = tmp_path / "a"
+    broken = Once(lambda: (path / REPORT).mkdir(), at_end=True)
+    with run_dir.create(path, "", identity, overwrite=False) as folder:
+        result = train.train_and_evaluate(config, folder, [broken])
+    printed = capsys.readouterr()
+    assert whole(path) and json.loads((path / "metrics.json").read_text()) == result
+    assert "The report could not be written" in printed.err
+    assert "python -m trainer.report writes it again." in printed.err.replace("\n", " ")
+    (path / REPORT).rmdir()
+    with run_dir.create(path, "", identity, overwrite=False) as folder:
+        assert folder.damaged() == [REPORT]
+        assert not run_dir.nothing_left(folder)
+    assert commands.run("trainer.report", f"--run={path}").status == 0
+    with run_dir.create(path, "", identity, overwrite=False) as folder:
+        assert run_dir.nothing_left(folder)
+
+
 def test_curves_that_fail_cost_a_line_and_no_result(tmp_path, capsys):
     """TensorFlow's writer, whose disk is full from its third epoch on."""
     writer = tf.summary.create_file_writer(str(tmp_path))
-    board = TensorBoard(writer, None, ())
+    images = types.SimpleNamespace(labels=np.array([0]), class_names=("healthy",))
+    training = types.SimpleNamespace(images={"validation": images})
+    board = TensorBoard(writer, training, types.SimpleNamespace(probabilities=np.ones((1, 1))))
     board.set_model(type("Model", (), {"optimizer": type("O", (), {"learning_rate": 0.1})}))
     logs = {"loss": 1.0, "best": False}
     for epoch in range(2):

@@ -8,8 +8,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HOUSE = ROOT / "trainer"
-COMMANDS = {"main", "crossval", "features"}
-ROOMS = ("augmentation", "run", "input_pipeline", "model", "evaluation", "training", "execution")
+COMMANDS = {"main", "crossval", "features", "compare", "report", "predict", "explain", "export",
+            "evaluate", "serve"}  # fmt: skip
+ROOMS = ("augmentation", "run", "input_pipeline", "model", "evaluation", "training", "execution",
+         "inference", "reporting")  # fmt: skip
 GROUND = {"augmentation", "run", "config"}
 # What each room, or file beside the rooms, may import of the others.
 MAY_IMPORT = {
@@ -23,14 +25,18 @@ MAY_IMPORT = {
     "evaluation": {"run", "config"},
     "training": GROUND | {"input_pipeline", "model", "evaluation"},
     "execution": GROUND | {"input_pipeline", "model", "training"},
-    "scoring": GROUND | {"input_pipeline", "evaluation", "training"},
-    "train": GROUND | set(ROOMS) | {"scoring"},
+    "inference": GROUND | {"input_pipeline", "model", "evaluation"},
+    "reporting": {"run", "config", "evaluation"},
+    "scoring": GROUND | {"input_pipeline", "model", "evaluation", "inference", "training"},
+    "board": GROUND | {"input_pipeline", "model", "evaluation", "inference", "training"},
+    "train": GROUND | set(ROOMS) | {"scoring", "board"},
     "cross_validation": GROUND | set(ROOMS),
     "seeds": {"config", "run", "evaluation", "training", "train"},
-    "api": {"config", "inputs", "run", "evaluation", "execution", "train", "cross_validation"},
+    "api": {"config", "inputs", "run", "model", "evaluation", "inference", "execution"}
+    | {"train", "cross_validation"},
 }
 OF_COMMANDS = {"config", "config_flags", "inputs", "run", "train", "seeds", "cross_validation",
-               "input_pipeline", "execution"}  # fmt: skip
+               "input_pipeline", "execution", "model", "inference", "reporting"}  # fmt: skip
 # Config is below all else: of the rooms it may know these files alone.
 OF_CONFIG = {"trainer.augmentation.presets", "trainer.run.files", "trainer.run.errors",
              "trainer.run.records"}  # fmt: skip

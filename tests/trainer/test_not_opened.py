@@ -4,6 +4,7 @@ import contextlib
 import json
 import pathlib
 import shutil
+import zipfile
 
 import keras
 import pytest
@@ -12,9 +13,10 @@ import trainer
 import tuning
 from tests.helpers import commands, trainings
 from trainer import scoring, seeds
-from trainer.evaluation import images_used, plots, predictions, summary
+from trainer.evaluation import heatmaps, images_used, plots, predictions, summary
 from trainer.execution import caching
 from trainer.input_pipeline.dataset import Dataset
+from trainer.model import about
 from trainer.run import saved_state
 from trainer.run.errors import ConfigError
 from trainer.training.setup import set_up
@@ -22,7 +24,7 @@ from trainer.training.steps import Steps
 
 CHANGES = {"deterministic": True, "dropout": 0.3, "seed": 7, "checkpoint_every": 0.0}
 # What depends on whether test was scored.
-RESULTS = ("metrics.json", "predictions.csv", "images_used.csv", "plots/*.png")
+RESULTS = ("metrics.json", "predictions.csv", "images_used.csv", "plots/*.png", "heatmaps.npz")
 
 
 class Killed(BaseException):
@@ -98,7 +100,10 @@ def contents(folder, names=("**/*",)) -> dict[str, bytes]:
 
 
 def result_of(folder) -> dict[str, bytes]:
-    return contents(folder, RESULTS)
+    """Of model.keras its weights and what it says: Keras numbers operations by the process."""
+    members = ("model.weights.h5", about.MEMBER)
+    with zipfile.ZipFile(folder / "model.keras") as archive:
+        return contents(folder, RESULTS) | {name: archive.read(name) for name in members}
 
 
 def opened(folder) -> dict[str, bool]:
@@ -121,6 +126,7 @@ def test_the_tables_are_of_train_and_validation(closed):
     used = images_used.read(closed[0] / "images_used.csv")
     assert set(used["split"]) == {"train", "validation"}
     assert predictions.read(closed[0] / "predictions.csv").split_names == ["validation"]
+    assert heatmaps.read(closed[0] / "heatmaps.npz").split == "validation"
     metrics = json.loads((closed[0] / "metrics.json").read_text())
     assert list(metrics["splits"]) == ["validation"]
     assert metrics["opened"] == {"test": False, "control": False}
@@ -134,6 +140,8 @@ def test_validation_has_the_numbers_of_a_run_that_scores_test(closed, whole):
     ]
     assert scores[0] == scores[1]
     assert opened(whole) == {"test": True, "control": False}
+    for folder, split in ((closed[0], "validation"), (whole, "test")):
+        assert about.read(folder / "model.keras").scores["split"] == split
 
 
 def test_the_summary_shows_validation_and_says_what_scores_test(closed):
@@ -280,7 +288,9 @@ def test_seeds_are_scored_together_in_the_second_call(command, tmp_path):
     assert ended.status == 0, ended.err
     table = json.loads((folder / "seeds.json").read_text())
     assert list(table["splits"]) == list(seeds.SPLITS)
-    runs = [json.loads((folder / f"seed_{i}" / "metrics.json").read_text()) for i in (7, 8)]
+    paths = [folder / f"seed_{i}" for i in (7, 8)]
+    runs = [json.loads((path / "metrics.json").read_text()) for path in paths]
+    assert {about.read(path / "model.keras").scores["split"] for path in paths} == {"test"}
     for name in seeds.SPLITS:
         values = [run["splits"][name]["balanced_accuracy"]["value"] for run in runs]
         assert table["splits"][name]["balanced_accuracy"]["values"] == values

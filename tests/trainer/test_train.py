@@ -16,10 +16,12 @@ from tests.covid_tfds import made_sources as sources
 from tests.helpers import commands, trainings
 from tests.helpers.trainings import epochs, quick, run
 from trainer.config import Config
-from trainer.evaluation import images_used, predictions
+from trainer.evaluation import heatmaps, images_used, notes, predictions
 from trainer.input_pipeline.dataset import open_dataset
-from trainer.model import precision, saved
+from trainer.model import about, precision, saved
 from trainer.run.errors import RunError
+from trainer.run.manifest import Manifest
+from trainer.run.text import estimate
 
 # A run that has something of everything.
 FULL = {"augmentation": "radiograph", "views": 2, "dropout": 0.25, **trainings.TUNED}
@@ -37,11 +39,24 @@ def test_the_run_folder_is_complete(base):
     plots = {f"plots/{name}.png" for name in ("curves", "confusion", "roc", "gallery")}
     wanted = {"config.json", "flags.txt", "history.csv", "metrics.json", "predictions.csv",
               "stressed.csv", "images_used.csv", "model.keras", "checkpoints/state",
-              "manifest.json"}  # fmt: skip
+              "manifest.json", "report.html", "times.json", "heatmaps.npz"}  # fmt: skip
     assert wanted | plots <= names
     assert any(name.startswith("tensorboard/events") for name in names)
     assert not [name for name in names if "/." in name or name.startswith(".")]
     assert json.loads((folder / "metrics.json").read_text()) == json.loads(json.dumps(result))
+
+
+def test_the_report_is_of_this_run(base, tiny):
+    folder, result = base
+    text = (folder / "report.html").read_text()
+    assert estimate(result["splits"]["test"]["balanced_accuracy"]) in text
+    images = sum(map(len, tiny.splits.values()))
+    for name in ("found by the build of the dataset", "in the dataset", "read by the run"):
+        assert f'>{name}</th><td class="number">{images}</td>' in text
+    drawn = heatmaps.read(folder / "heatmaps.npz")
+    assert text.count("with its heatmap of the class") == len(drawn.image_ids)
+    assert "opening the dataset, decoding" in text
+    assert "report.html" in Manifest.read(folder).files
 
 
 def test_config_json_says_what_was_run(base):
@@ -111,6 +126,17 @@ def test_the_history_has_a_row_an_epoch_of_each_phase(base):
 def test_the_saved_model_carries_its_class_names(base):
     model = keras.saving.load_model(base[0] / "model.keras")
     assert saved.class_names_of(model) == LABELS
+
+
+def test_the_saved_model_says_what_its_answers_are_worth(base):
+    folder, result = base
+    says = about.read(folder / "model.keras")
+    assert (says.class_names, says.image_size) == (LABELS, 32)
+    assert says.align == Config.read(folder).align
+    assert (says.dataset, says.synthetic) == ("covid_tfds/tiny/2.0.0", True)
+    assert says.fingerprint == result["dataset"]["fingerprint"]
+    assert says.notes == notes.notes_of(result)
+    assert says.scores == notes.scores_of(json.loads(json.dumps(result)))
 
 
 def test_the_last_lines_say_synthetic_not_for_diagnosis_and_how_fast(data_dir, tmp_path, capsys):

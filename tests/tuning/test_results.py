@@ -143,7 +143,8 @@ def test_curves_of_a_trial_have_the_tags_of_a_run(tmp_path, tags_of_a_run):
     [row] = table_of(searched([(0.5, 0.9)]))
     results.write_curves(tmp_path, row, [CURVE], SPACE, SETTINGS)
     shown = tags(tmp_path / "tensorboard" / "trial_0000", "train", "validation")
-    assert shown == tags_of_a_run - {"validation/confusion"}
+    pictures = {f"validation/{name}" for name in ("confusion", "misclassified", "gradcam")}
+    assert shown == tags_of_a_run - pictures
     events = EventAccumulator(str(tmp_path / "tensorboard" / "trial_0000"))
     events.Reload()
     assert [event.step for event in events.Tensors("train/loss")] == [1, 2]

@@ -11,6 +11,8 @@ from tensorflow.python.framework import config as tf_config
 
 from tests.helpers import run_folders, trainings
 from trainer import train
+from trainer.evaluation import notes
+from trainer.model import about
 from trainer.run import lease, run_dir, saved_state
 from trainer.run.errors import RunError
 from trainer.run.manifest import Manifest
@@ -82,6 +84,8 @@ def test_it_is_a_finished_run_that_names_its_trial(whole):
     assert (there.command, there.flags["trial"]) == ("tuning.main", "0003")
     assert there.files and there.damaged(folder) == []
     assert json.loads((folder / "config.json").read_text())["hparams"] == ORIGIN
+    says, metrics = about.read(folder / "model.keras"), (folder / "metrics.json").read_text()
+    assert says.notes == notes.notes_of(json.loads(metrics))
 
 
 @pytest.mark.parametrize("at", [pytest.param(2, marks=pytest.mark.slow), 7])

@@ -10,7 +10,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from trainer.evaluation import plots
+from trainer.evaluation import drawing
 from trainer.evaluation.poses import Poses
 from trainer.run.text import counted, short_names
 
@@ -103,7 +103,7 @@ def sheet(
     heading = (
         "Alignment: each image as it is stored, and the part in the box as the network gets it"
     )
-    figure = plots.new_figure(2.9 * _ACROSS, 2.0 * rows + 0.9, heading, title, count)
+    figure = drawing.new_figure(2.9 * _ACROSS, 2.0 * rows + 0.9, heading, title, count)
     tiles = figure.subplots(rows, _ACROSS, squeeze=False).ravel()
     for tile in tiles:
         tile.set_axis_off()
@@ -116,9 +116,9 @@ def sheet(
         _pair(tile, template, *pair)
         doubts = _doubts(table, choice)
         text = f"{choice.why}: {choice.name}\nr = {table.poses[choice.at, -1]:.2f}"
-        colour = plots.VERMILLION if doubts else plots.BLACK
+        colour = drawing.VERMILLION if doubts else drawing.BLACK
         tile.set_title(", ".join([text, *doubts]), fontsize=9, color=colour)
-    plots.save(figure, path)
+    drawing.save(figure, path)
 
 
 def _doubts(table: Poses, choice: Choice) -> list[str]:
@@ -135,7 +135,7 @@ def _pair(
     _image(tile, after, 1 + _GAP, vmin=0, vmax=255)
     left, top, right, bottom = np.clip(part, 0, 1)
     box = Rectangle((left, top), right - left, bottom - top)
-    box.set(fill=False, edgecolor=plots.SKY, linewidth=1.2)
+    box.set(fill=False, edgecolor=drawing.SKY, linewidth=1.2)
     tile.add_patch(box)
     _outline(tile, template, 1 + _GAP)
 
@@ -149,5 +149,5 @@ def _image(tile: Axes, image: np.ndarray, left: float, **levels: float) -> None:
 def _outline(tile: Axes, template: np.ndarray, left: float) -> None:
     """The lungs of the template, in an image of width and height 1."""
     y, x = ((np.arange(n) + 0.5) / n for n in template.shape)
-    options = {"colors": plots.ORANGE, "linewidths": 0.8, "linestyles": "solid"}
+    options = {"colors": drawing.ORANGE, "linewidths": 0.8, "linestyles": "solid"}
     tile.contour(left + x, y, template, levels=[_EDGE], **options)

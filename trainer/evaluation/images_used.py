@@ -2,7 +2,8 @@
 
 import csv
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from trainer.run.files import write_table
 
@@ -23,6 +24,24 @@ def write(path: str | os.PathLike, columns: Mapping[str, Sequence[str]]) -> None
     if set(columns) != set(COLUMNS):
         raise ValueError(f"The columns are {sorted(columns)}. Pass exactly {', '.join(COLUMNS)}.")
     write_table(path, COLUMNS, zip(*(columns[name] for name in COLUMNS), strict=True))
+
+
+def columns_of(parts: Iterable[Any]) -> dict[str, list[str]]:
+    """The columns of some images.
+
+    Args:
+        parts: `Images`, one after the other; `class_names` name their labels.
+    """
+    columns: dict[str, list[str]] = {name: [] for name in COLUMNS}
+    for images in parts:
+        columns["image_id"] += images.image_ids.tolist()
+        columns["patient"] += images.patients.tolist()
+        columns["group"] += images.groups.tolist()
+        columns["source"] += images.sources.tolist()
+        columns["split"] += images.splits.tolist()
+        columns["label"] += [images.class_names[label] for label in images.labels]
+        columns["image_sha256"] += [each.tobytes().hex() for each in images.sha256]
+    return columns
 
 
 def read(path: str | os.PathLike) -> dict[str, list[str]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from scipy.special import betaincinv
+from scipy.stats import binomtest
 
 from trainer.evaluation import effective, intervals, shares
 from trainer.evaluation.effective import TINY, Sums, by_correlation
@@ -53,6 +54,25 @@ def paired_difference(
         **intervals.estimate(method, limits, len(labels), effective.of_mean(n), held),
         "discordant": discordant,
     }
+
+
+def exact_mcnemar(groups: np.ndarray, ours: np.ndarray, peers: np.ndarray) -> dict[str, Any]:
+    """McNemar's exact test, with patient groups in the place of images, which are not independent.
+
+    Args:
+        groups: As for `paired_difference`.
+        ours: float [n], 0..1, share of the repeats in which an image was called right.
+        peers: The same of the other classifier.
+
+    Returns:
+        {"ours", "peers"}, the number of groups of which each has more images right than the other,
+        and "p", of the hypothesis that a group is as likely to be of one kind as of the other,
+        two-sided; 1 where there is none. Where each group has one image, it is McNemar's own.
+    """
+    more = np.bincount(groups, weights=ours - peers)
+    counts = {"ours": int((more > TINY).sum()), "peers": int((more < -TINY).sum())}
+    total = sum(counts.values())
+    return {**counts, "p": float(binomtest(counts["ours"], total).pvalue) if total else 1.0}
 
 
 def effective_number(signed: Sums, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:

@@ -1,16 +1,14 @@
 """Plots of a run: learning curves, confusion matrix, ROC curves and a gallery of images.
 
-Each function draws one PNG, whole or not at all, with a footer that names what was measured on how
-many images, and that it is for research use. `title` names the dataset, and has the word
-"synthetic" where the images are phantoms. Colours are those of Okabe and Ito (2008), which
-colour-blind readers can distinguish; line styles, marks and words repeat what a colour shows.
+Each function writes one PNG, whole or not at all, with a footer that names what was measured on how
+many images, and that it is for research use; `draw_...` has the figure of it. `title` names the
+dataset, and has the word "synthetic" where the images are phantoms.
 """
 
 import itertools
 import math
 import os
 import pathlib
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,17 +21,24 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay, roc_curve
 
 from trainer.evaluation import history as history_lib
+from trainer.evaluation.drawing import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    VERMILLION,
+    draw_legend,
+    line_of_class,
+    new_figure,
+    operating_point,
+    panels_and_legend,
+    save,
+    title_of,
+)
 from trainer.evaluation.metrics import shown_split
 from trainer.evaluation.predictions import Predictions, read
-from trainer.run.files import written_whole
 from trainer.run.text import counted, estimate, short_names
 
-NOTICE = "research use, not for diagnosis"
-BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-SKY, ORANGE, BLACK, GREY = "#56B4E9", "#E69F00", "#000000", "#666666"
-CLASS_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE, BLACK)
-LINE_STYLES = ("-", "--", "-.", ":")
-DOTS_PER_INCH = 120
 GALLERY_IMAGES = 16
 
 Gallery = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -70,7 +75,8 @@ def draw_run(run_dir: pathlib.Path, metrics: Mapping[str, Any], images: Gallery 
     title = title_of(data)
     table = read(run_dir / "predictions.csv").of_split(shown)
     names = table.class_names
-    curves(history_lib.read(run_dir / "history.csv"), folder / "curves.png", title=title)
+    history = history_lib.read(run_dir / "history.csv")
+    curves(history, folder / "curves.png", title=title, baseline=validation_baseline(metrics))
     of_split = f"{title}, {shown}"
     confusion_matrix(scores["confusion"], names, folder / "confusion.png", title=of_split)
     roc(table, scores, folder / "roc.png", title=of_split)
@@ -79,58 +85,47 @@ def draw_run(run_dir: pathlib.Path, metrics: Mapping[str, Any], images: Gallery 
                 title=f"{of_split}, images drawn at random")  # fmt: skip
 
 
-def title_of(dataset: Mapping[str, Any]) -> str:
-    """The name of a dataset in a footer; `dataset` has its `name` and whether it is `synthetic`."""
-    return dataset["name"] + (" (synthetic images)" if dataset["synthetic"] else "")
+def validation_baseline(metrics: Mapping[str, Any]) -> float:
+    """The higher one of the two shortcut baselines of validation, a balanced accuracy.
+
+    Args:
+        metrics: Of `metrics.run_metrics`.
+    """
+    of = metrics["splits"]["validation"]["shortcut_baseline"].values()
+    return max(each["balanced_accuracy"]["value"] for each in of)
 
 
-def new_figure(width: float, height: float, heading: str, title: str, count: str) -> Figure:
-    """A figure of width x height inches: heading above, below title, count and notice."""
-    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
-    FigureCanvasAgg(figure)
-    figure.suptitle(heading, fontsize=12, fontweight="bold")
-    # The constrained layout keeps room for a supxlabel, so the footer never meets the axes.
-    letters = int(width * 13)  # that fit on a line at 8 points
-    footer = f"{textwrap.fill(title, letters)}\n{count} · {NOTICE}"
-    figure.supxlabel(footer, fontsize=8, color=GREY)
-    return figure
+def curves(
+    history: Sequence[dict],
+    path: str | os.PathLike,
+    *,
+    title: str,
+    baseline: float | None = None,
+) -> None:
+    """Draws accuracy and loss over the epochs, train beside validation, as a PNG.
+
+    Args:
+        history: As for `draw_curves`.
+        path: Of the PNG.
+        title: Names the dataset, for the footer.
+        baseline: As for `draw_curves`.
+
+    Raises:
+        ValueError: No row, or epochs that do not rise.
+    """
+    save(draw_curves(history, title, baseline), path)
 
 
-def panels_and_legend(figure: Figure, number: int, across: int | None = None) -> list[Axes]:
-    """Axes in rows of `across` (by default all in one), then a blank one below for the legend."""
-    across = across or number
-    cells = [str(i) for i in range(number)] + ["."] * (-number % across)
-    rows = [cells[start : start + across] for start in range(0, len(cells), across)]
-    ratios = [1] * len(rows) + [0.05]
-    axes = figure.subplot_mosaic([*rows, ["legend"] * across], height_ratios=ratios)
-    axes["legend"].set_axis_off()
-    return list(axes.values())
-
-
-def draw_legend(blank: Axes, axes: Axes, columns: int) -> None:
-    """Draws the legend of `axes`, each label once, in the `blank` ones, where it hides no curve."""
-    handles, labels = axes.get_legend_handles_labels()
-    once = dict(zip(labels, handles, strict=True))
-    blank.legend(once.values(), once.keys(), loc="center", ncols=columns, frameon=False)
-
-
-def save(figure: Figure, path: str | os.PathLike) -> None:
-    """Writes the figure as a PNG that appears whole."""
-    with written_whole(path) as beside:
-        figure.savefig(beside, format="png")
-
-
-def curves(history: Sequence[dict], path: str | os.PathLike, *, title: str) -> None:
-    """Draws accuracy and loss over the epochs, train beside validation.
+def draw_curves(history: Sequence[dict], title: str, baseline: float | None = None) -> Figure:
+    """The figure of `curves`.
 
     Args:
         history: One row per epoch with epoch (int, rising through both phases), phase ("head" or
             "fine_tune"), loss and val_loss (at least 0), accuracy, val_accuracy and
             val_balanced_accuracy (0..1), and best (True at the epoch whose weights the run ended
             with). A number that is missing or not finite leaves a gap.
-        path: Of the PNG.
         title: Names the dataset, for the footer.
+        baseline: Balanced accuracy of the shortcut baseline on validation, for a line.
 
     Raises:
         ValueError: No row, or epochs that do not rise.
@@ -155,8 +150,11 @@ def curves(history: Sequence[dict], path: str | os.PathLike, *, title: str) -> N
     # The best epoch has the highest balanced accuracy, so that is the curve the ring belongs on.
     for axes, key in ((accuracy, "val_balanced_accuracy"), (loss, "val_loss")):
         _mark_epochs(axes, history, key)
-    draw_legend(legend, accuracy, columns=5)
-    save(figure, path)
+    if baseline is not None:
+        line = {"color": BLACK, "linewidth": 1, "linestyle": (0, (6, 3))}
+        accuracy.axhline(baseline, label="shortcut baseline, balanced", **line)
+    draw_legend(legend, accuracy, columns=3 if baseline is not None else 5)
+    return figure
 
 
 def _curve(
@@ -209,7 +207,7 @@ def confusion_matrix(
     Raises:
         ValueError: The matrix does not fit the names.
     """
-    save(_draw_confusion(confusion, class_names, title), path)
+    save(draw_confusion(confusion, class_names, title), path)
 
 
 @style.context("default")
@@ -221,14 +219,15 @@ def confusion_figure(
     Raises:
         ValueError: The matrix does not fit the names.
     """
-    canvas = FigureCanvasAgg(_draw_confusion(confusion, class_names, title))
+    canvas = FigureCanvasAgg(draw_confusion(confusion, class_names, title))
     canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3]
 
 
-def _draw_confusion(
+def draw_confusion(
     confusion: Sequence[Sequence[int]], class_names: Sequence[str], title: str
 ) -> Figure:
+    """The figure of `confusion_matrix`."""
     counts = np.asarray(confusion)
     classes = len(class_names)
     if counts.shape != (classes, classes):
@@ -264,12 +263,19 @@ def roc(
 ) -> None:
     """Draws one ROC curve per class against the rest, with areas and intervals.
 
+    A ring is where the most probable class is called: each class' sensitivity and specificity.
+
     Args:
         predictions: The rows of one split.
         scores: Of `metrics.score`, for these predictions.
         path: Of the PNG.
         title: Names the dataset and the split, for the footer.
     """
+    save(draw_roc(predictions, scores, title), path)
+
+
+def draw_roc(predictions: Predictions, scores: Mapping[str, Any], title: str) -> Figure:
+    """The figure of `roc`."""
     names = predictions.class_names
     count = f"n = {counted(scores['n'], 'image')} of {counted(scores['groups'], 'patient group')}"
     height = 6.8 + 0.22 * len(names)
@@ -284,23 +290,24 @@ def roc(
         points = np.empty((2, 0))  # an area that is undefined still gets its line in the legend
         if area["value"] is not None:
             points = roc_curve(predictions.labels == c, predictions.probabilities[:, c])[:2]
-        # Thinner and thinner, so that curves that coincide all show.
-        width = 4 - 2 * c / len(names)
-        style = {"linestyle": LINE_STYLES[c % 4], "color": CLASS_COLOURS[c % 7], "linewidth": width}
         RocCurveDisplay(fpr=points[0], tpr=points[1]).plot(
             ax=axes,
             name=f"{shown[c]} ({held}): {_area(area)}",
-            curve_kwargs={**style, "clip_on": False},
+            curve_kwargs=line_of_class(c, len(names)),
             plot_chance_level=c == len(names) - 1,
             chance_level_kw={"color": GREY, "linestyle": "-", "linewidth": 1,
                              "label": "chance: AUC 0.5"},
         )  # fmt: skip
+    for c, of_class in enumerate(scores["classes"].values()):
+        specificity, sensitivity = (of_class[k]["value"] for k in ("specificity", "sensitivity"))
+        if None not in (specificity, sensitivity):
+            operating_point(axes, 1 - specificity, sensitivity, c)
     axes.get_legend().remove()  # it would hide curves
     axes.set(xlabel="1 - specificity (false-positive rate)", ylabel="sensitivity")
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.grid(alpha=0.3)
     draw_legend(legend, axes, columns=1)
-    save(figure, path)
+    return figure
 
 
 def _area(area: Mapping[str, Any]) -> str:

@@ -88,6 +88,10 @@ class Predictions:
                 f"There is no split {name!r} among the predictions. "
                 f"Choose one of: {', '.join(self.split_names)}."
             )
+        return self.take(rows)
+
+    def take(self, rows: Sequence[int]) -> "Predictions":
+        """Some rows, one or more, in the order of their indices."""
         columns = {key: [getattr(self, key)[i] for i in rows] for key in _TEXTS}
         for key in ("labels", "probabilities", "repeats", "folds"):
             values = getattr(self, key)

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from trainer.evaluation import article
+from trainer.evaluation import article, notes
 from trainer.evaluation.metrics import NOTICE, shown_split
 from trainer.run.text import (
     counted,
@@ -24,7 +24,6 @@ _BASELINES = {
     "lungs_masked": "shortcut baseline, lungs masked",
 }
 _COLUMNS = ("sensitivity", "specificity", "roc_auc")
-_SEES = {"lungs_masked": "cannot see", "full_image": "hardly sees"}
 _EXPLAINED = (
     "Shortcut baseline: the balanced accuracy of a linear model of 32 x 32 pixels{}, which hardly "
     "sees the lungs. A network has to be far above it."
@@ -37,7 +36,9 @@ _REFRAMED_ARE = (
 )
 _NOT_OPENED = "test: not opened; the same command on the same --run_dir with --test scores it"
 _ONE_LIMIT = "(at least, at most: the value is 1 or 0; the one limit is of 97.5 %)"
-_FILES = "metrics.json, predictions.csv, model.keras, plots/"
+_FILES = "report.html, metrics.json, predictions.csv, model.keras, plots/"
+_FILES_OF_EVALUATION = "metrics.json, predictions.csv, images_used.csv, left_out.csv"
+_OWN_RUN = "of the network's own run:"
 _LISTED = 5  # groups in more than one split that are named
 _MOST_OF_IT = 0.7  # of a squared width that is of one class
 _TOO_WIDE = 0.5  # an interval that nothing can be ranked by
@@ -53,14 +54,45 @@ def run_summary(metrics: Mapping[str, Any], run_dir: pathlib.Path) -> str:
     Returns:
         Some 35 lines of at most 80 columns (a path may be longer).
     """
-    scores, classes = _scores(metrics), _classes(metrics)
-    if "at least" in scores + classes or "at most" in scores + classes:
-        classes += f"\n  {_ONE_LIMIT}"
-    parts = [_trained(metrics), scores, classes]
+    parts = [_trained(metrics), *_scored(metrics, shown_split(metrics))]
     if "as_published" in metrics:
         parts.append("\n".join(article.lines(metrics)))
     parts += ["\n".join(_warnings(metrics)), _places(run_dir, _FILES, curves=True)]
     return "\n" + "\n\n".join(filter(None, parts))
+
+
+def evaluation_summary(metrics: Mapping[str, Any], folder: pathlib.Path) -> str:
+    """How well a network does on images that its run did not have.
+
+    Args:
+        metrics: Of `trainer.evaluate`, which docs/evaluating.md describes.
+        folder: Where they are.
+
+    Returns:
+        Some 30 lines of at most 80 columns (a path may be longer).
+    """
+    (split,) = metrics["splits"]
+    network, data = metrics["network"], metrics["dataset"]
+    heading = [_heading(data, split), f"network: {network['path']}"]
+    heading += [wrapped(each, indent=2) for each in metrics["images"]]
+    parts = [
+        "\n".join([*heading, *_alignment(metrics)]),
+        *_scored(metrics, split),
+        "\n".join(wrapped(each, indent=2) for each in metrics["notes"]),
+        "\n".join([_OWN_RUN, *(wrapped(f"  {each}", indent=4) for each in network["notes"])])
+        if network["notes"]
+        else "",
+        f"folder: {folder}\n        {_FILES_OF_EVALUATION}\n{NOTICE}",
+    ]
+    return "\n" + "\n\n".join(filter(None, parts))
+
+
+def _scored(metrics: Mapping[str, Any], shown: str) -> tuple[str, str]:
+    """The scores of all splits, and of each class in one of them."""
+    scores, classes = _scores(metrics), _classes(metrics, shown)
+    if "at least" in scores + classes or "at most" in scores + classes:
+        classes += f"\n  {_ONE_LIMIT}"
+    return scores, classes
 
 
 def _trained(metrics: Mapping[str, Any]) -> str:
@@ -88,23 +120,28 @@ def _heading(data: Mapping[str, Any], what: str) -> str:
 def _scores(metrics: Mapping[str, Any]) -> str:
     """Balanced accuracy with its n, then everything that is compared with it, split by split."""
     splits = metrics["splits"]
+    named = _with_reframed(splits)
     first = [
         [name, score(each["balanced_accuracy"], each["n"], each["groups"])]
-        for name, each in _with_reframed(splits).items()
+        for name, each in named.items()
     ]
     rows = [["", *splits]]
     for key in ("accuracy", "loss"):
         rows.append([key, *(estimate(each[key]) for each in splits.values())])
     for key, label in _BASELINES.items():
-        baselines = [each["shortcut_baseline"][key] for each in splits.values()]
-        rows.append([label, *(estimate(each["balanced_accuracy"]) for each in baselines)])
+        baselines = [each["shortcut_baseline"] for each in splits.values()]
+        shown = [
+            estimate(each[key]["balanced_accuracy"]) if each else "not computed"
+            for each in baselines
+        ]
+        rows.append([label, *shown])
     return "\n".join(
         [
             "balanced accuracy, with its 95 % interval over patient groups",
             table(first, align="<<", indent=2),
-            *([] if "test" in splits else [f"  {_NOT_OPENED}"]),
+            *([] if metrics.get("opened", {}).get("test", True) else [f"  {_NOT_OPENED}"]),
             *_widths(splits),
-            wrapped(f"  {_REFRAMED_ARE}", indent=2),
+            *([wrapped(f"  {_REFRAMED_ARE}", indent=2)] if _REFRAMED in named else []),
             "",
             table(rows, align="<<<", indent=2),
             wrapped(f"  {_explained(metrics)}", indent=2),
@@ -134,11 +171,8 @@ def _widths(splits: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         low, value, high = (balanced[key] for key in ("low", "value", "high"))
         end = "low" if value - low > high - value else "high"
         of_class = {name: each["sensitivity"] for name, each in scores["classes"].items()}
-        parts = {
-            name: abs(each["value"] - each[end]) / len(of_class)
-            for name, each in of_class.items()
-            if each["value"] is not None
-        }
+        there = {name: each for name, each in of_class.items() if each["value"] is not None}
+        parts = {name: abs(each["value"] - each[end]) / len(there) for name, each in there.items()}
         name = max(parts, key=parts.__getitem__)
         if len(parts) > 1 and parts[name] ** 2 > _MOST_OF_IT * sum(p * p for p in parts.values()):
             groups = counted(scores["classes"][name]["groups"], "patient group")
@@ -150,12 +184,15 @@ def _widths(splits: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 def _with_reframed(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """What is scored by its name on the screen: behind validation, its images re-framed."""
-    named = {"validation": splits["validation"], _REFRAMED: splits["validation"]["stressed"]}
-    return {**named, **splits}
+    named = {}
+    for name, each in splits.items():
+        named[name] = each
+        if "stressed" in each:
+            named[_REFRAMED] = each["stressed"]
+    return named
 
 
-def _classes(metrics: Mapping[str, Any]) -> str:
-    shown = shown_split(metrics)
+def _classes(metrics: Mapping[str, Any], shown: str) -> str:
     classes = metrics["splits"][shown]["classes"]
     rows = [[shown, "n", "sensitivity", "specificity", "ROC AUC"]]
     names, few = short_names(list(classes), 14), []
@@ -177,51 +214,36 @@ def _group_by_group(name: str, by_group: Sequence[Sequence[float]]) -> str:
 
 
 def _warnings(metrics: Mapping[str, Any]) -> Iterator[str]:
-    for split, each in metrics["splits"].items():
-        yield from not_above_baseline(
-            each["balanced_accuracy"], each["shortcut_baseline"], where=split
-        )
-    if metrics["dataset"]["planted_shortcut"]:
-        yield from _planted(metrics)
-    if metrics["confounding"]["confounded"]:
-        yield wrapped(
-            "CONFOUNDED: in train, class and source go together (Cramer's V "
-            f"{metrics['confounding']['cramers_v']:.2f}). A network may recognize the source "
-            "instead of the disease: compare with the shortcut baselines.",
-            indent=2,
-        )
-    control = None if metrics["dataset"]["planted_shortcut"] else metrics.get("control")
-    if control and "covid19" in control["classes"]:
+    for sentence in notes.warnings_of(metrics):
+        yield wrapped(sentence, indent=2)
+    if shared := metrics["dataset"]["groups_in_more_than_one_split"]:
+        yield wrapped(f"  {_shared(shared)}", indent=2)
+    control = metrics.get("control")
+    if control and metrics["dataset"]["planted_shortcut"]:
+        yield from _of_planted(control)
+    elif control and "covid19" in control["classes"]:
         share = control["classes"]["covid19"]["specificity"]
         yield "control: other pneumonias of the COVID-19 source, the share not called covid19"
         yield f"  {score(share, control['n'], control['groups'])}"
         yield "  (1 if the network reads the lungs, low if it recognizes the source)"
-    if shared := metrics["dataset"]["groups_in_more_than_one_split"]:
-        listed = [f"{group} in {' and '.join(splits)}" for group, splits in shared.items()]
-        more = f"; and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
-        yield wrapped(
-            "LEAK: the dataset has patient groups in more than one split, as it was published: "
-            f"{'; '.join(listed[:_LISTED])}{more}. The scores are too high.",
-            indent=2,
-        )
     test = metrics["splits"].get("test")
     if test and (needed := test["patients_for_5_points"]) > test["groups"]:
         yield f"For an interval of +-5 points at this accuracy a test needs {needed} patients."
 
 
-def _planted(metrics: Mapping[str, Any]) -> Iterator[str]:
+def _shared(groups: Mapping[str, Sequence[str]]) -> str:
+    """The names of some groups that are in more than one split."""
+    names = [f"{group} in {' and '.join(splits)}" for group, splits in groups.items()]
+    more = f"; and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"{'; '.join(names[:_LISTED])}{more}"
+
+
+def _of_planted(control: Mapping[str, Any]) -> Iterator[str]:
     """What the control split of images with a planted shortcut shows."""
-    yield wrapped(
-        "PLANTED SHORTCUT: in these synthetic images a marker in the corner goes with the class, "
-        "which is all that a network has to see.",
-        indent=2,
-    )
-    if "control" in metrics:
-        control = metrics["control"]
-        shown = score(control["balanced_accuracy"], control["n"], control["groups"])
-        yield "control: the balanced accuracy on images with the marker of another class"
-        yield f"  {shown}"
-        yield "  (that of test if the network reads the lungs, far lower if the marker)"
+    shown = score(control["balanced_accuracy"], control["n"], control["groups"])
+    yield "control: the balanced accuracy on images with the marker of another class"
+    yield f"  {shown}"
+    yield "  (that of test if the network reads the lungs, far lower if the marker)"
 
 
 def _places(run_dir: pathlib.Path, files: str, *, curves: bool) -> str:
@@ -280,25 +302,16 @@ def seeds_summary(result: Mapping[str, Any], run_dir: pathlib.Path) -> str:
 
 
 def not_above_baseline(
-    network: Mapping[str, Any], shortcuts: Mapping[str, Mapping[str, Any]], where: str = ""
+    network: Mapping[str, Any], shortcuts: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[str]:
-    """A line if a network is at or below a shortcut baseline, the one without lungs first.
+    """The sentence of `notes.against_baseline`, if there is one, as lines.
 
     Args:
         network: Its balanced accuracy, an estimate with "value".
         shortcuts: By name, each with its `balanced_accuracy` on the same images.
-        where: The images, for the line, if it does not stand below their name.
     """
-    for key, words in _SEES.items():
-        value = shortcuts[key]["balanced_accuracy"]["value"]
-        if network["value"] <= value:
-            yield wrapped(
-                f"NOT ABOVE THE SHORTCUT BASELINE{where and f' on {where}'}: balanced accuracy "
-                f"{number(network['value'])} against {number(value)} for a "
-                f"linear model that {words} the lungs.",
-                indent=2,
-            )
-            return
+    for sentence in notes.against_baseline(network, shortcuts):
+        yield wrapped(sentence, indent=2)
 
 
 def cross_validation_summary(metrics: Mapping[str, Any], run_dir: pathlib.Path) -> str:

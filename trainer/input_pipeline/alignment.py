@@ -61,6 +61,15 @@ def shown() -> np.ndarray:
     return part.astype("float32")
 
 
+def frame_of(pose: np.ndarray) -> resize.Frame:
+    """The frame of an image in which its square is made: the one that its pose was made of.
+
+    Args:
+        pose: float32 [5], with the columns `POSE`.
+    """
+    return resize.Frame(*np.round(pose[:4] / _STEPS).astype(int).tolist())
+
+
 def parts(poses: np.ndarray) -> np.ndarray:
     """The parts of images that squares show.
 

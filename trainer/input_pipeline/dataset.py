@@ -123,6 +123,12 @@ class Dataset:
     leaks: dict[str, list[str]]
     builder: tfds.core.DatasetBuilder
 
+    def counts(self) -> dict[str, dict[str, int] | None]:
+        """Images `stored` by split, of all classes, and those `left_out` by the build's reasons."""
+        stored = {name: each.num_examples for name, each in self.builder.info.splits.items()}
+        folder = pathlib.Path(self.builder.data_path)
+        return {"stored": stored, "left_out": prepared_lib.left_out(folder)}
+
     def encoded(self, images: Images) -> Iterator[tuple[int, bytes]]:
         """Reads images from the disk, one after the other.
 
@@ -157,13 +163,14 @@ class Dataset:
                 yield index, encoded
 
 
-def open_dataset(choice: str, data_dir: str, classes: int) -> Dataset:
+def open_dataset(choice: str, data_dir: str, classes: int | None) -> Dataset:
     """Opens a prepared dataset; the synthetic one is built when it is chosen and not there.
 
     Args:
         choice: Name of a config, or `auto`.
         data_dir: Folder of datasets, or "" for TFDS' own.
-        classes: Images of the first so many labels are kept.
+        classes: Images of the first so many labels are kept, for a run. None keeps all, and then
+            a split may lack some.
 
     Raises:
         RunError: It isn't there, is damaged, can't be streamed, lacks a class, or has a group in
@@ -175,10 +182,12 @@ def open_dataset(choice: str, data_dir: str, classes: int) -> Dataset:
         covid_tfds.Builder(config=prepared.name, data_dir=prepared.root).download_and_prepare()
         prepared = prepared_lib.find(prepared.name, data_dir)
     builder = _builder(prepared, data_dir)
-    prepared_lib.require_classes(prepared, classes)
+    if classes is not None:
+        prepared_lib.require_classes(prepared, classes)
     names = tuple(builder.info.features["label"].names)[:classes]
     splits = {split: _images(builder, split, names) for split in sorted(builder.info.splits)}
-    _check(builder.info.full_name, splits, names)
+    if classes is not None:
+        _check(builder.info.full_name, splits, names)
     leaks = _leaks(splits)
     if leaks and prepared.name != _AS_PUBLISHED:
         shown = "\n".join(f"  {group}: {', '.join(where)}" for group, where in leaks.items())
@@ -188,7 +197,7 @@ def open_dataset(choice: str, data_dir: str, classes: int) -> Dataset:
         )
     return Dataset(
         name=builder.info.full_name,
-        synthetic="phantom" in splits["train"].sources,
+        synthetic=any("phantom" in images.sources for images in splits.values()),
         planted_shortcut=bool((builder.info.metadata or {}).get("config", {}).get("shortcut")),
         splits=splits,
         fingerprint=_fingerprint(builder, names),
@@ -303,7 +312,8 @@ def _check(name: str, splits: dict[str, Images], class_names: tuple[str, ...]) -
 
 
 def _leaks(splits: dict[str, Images]) -> dict[str, list[str]]:
-    scored = [(group, split) for split in _SCORED for group in splits[split].groups]
+    there = [split for split in _SCORED if split in splits]
+    scored = [(group, split) for split in there for group in splits[split].groups]
     return shared_between([group for group, _ in scored], [split for _, split in scored])
 
 

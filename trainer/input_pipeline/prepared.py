@@ -3,6 +3,8 @@
 So a wrong name, or too many classes, is answered before anything heavy is imported.
 """
 
+import collections
+import csv
 import dataclasses
 import os
 import pathlib
@@ -111,6 +113,19 @@ def require_classes(prepared: Prepared, classes: int) -> None:
             f"--classes={classes}, and {DATASET}/{prepared.name}{version} has {len(held)}: "
             f"{', '.join(held)}. {mend}."
         )
+
+
+def left_out(folder: pathlib.Path) -> dict[str, int] | None:
+    """How many images a dataset's build left out, by its reasons; None where no file has them.
+
+    Args:
+        folder: Of the dataset's version.
+    """
+    try:
+        with open(folder / "exclusions.csv", newline="", encoding="utf-8") as file:
+            return dict(collections.Counter(row["reason"] for row in csv.DictReader(file)))
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def how_to_build(name: str, data_dir: str, more: str = "") -> str:

@@ -30,6 +30,7 @@ from typing import Any
 
 import keras
 
+from trainer.model.about import MEMBER, About
 from trainer.run.errors import RunError
 from trainer.run.files import written_whole
 
@@ -41,7 +42,12 @@ _NUMBER = re.compile(r"_\d+$")  # of the second operation of a kind, and so on
 _FLOAT32 = ("float32", "mixed_bfloat16", "mixed_float16")  # policies of float32 weights
 
 
-def save(model: keras.Model, path: str | os.PathLike, class_names: Sequence[str]) -> None:
+def save(
+    model: keras.Model,
+    path: str | os.PathLike,
+    class_names: Sequence[str],
+    about: About | None = None,
+) -> None:
     """Writes a model for inference, with its class names. The file appears whole.
 
     A layer that changes nothing is put behind the model. Its name is the class names, separated by
@@ -56,6 +62,7 @@ def save(model: keras.Model, path: str | os.PathLike, class_names: Sequence[str]
             not changed.
         path: The file; its name ends in ".keras".
         class_names: What the outputs stand for, in their order.
+        about: What else the file is to say, in a member that Keras ignores; see `about`.
 
     Raises:
         ValueError: The names are not as many as the outputs, or one is empty or stands twice; or
@@ -72,7 +79,7 @@ def save(model: keras.Model, path: str | os.PathLike, class_names: Sequence[str]
     _require_other_names(model)
     complete = _archive(_named(model, names))
     with written_whole(path) as beside:
-        _rewrite(complete, beside)
+        _rewrite(complete, beside, about)
 
 
 def _require_other_names(model: keras.Model) -> None:
@@ -145,8 +152,8 @@ def _named(model: keras.Model, names: Sequence[str]) -> keras.Model:
     return keras.Model(model.input, named, name=model.name)
 
 
-def _rewrite(complete: Any, path: os.PathLike) -> None:
-    """Copies an archive of Keras with the description cut down."""
+def _rewrite(complete: Any, path: os.PathLike, about: About | None) -> None:
+    """Copies an archive of Keras with the description cut down, and adds what is said of it."""
     with zipfile.ZipFile(complete) as source, zipfile.ZipFile(path, "w") as target:
         for member in source.infolist():
             member.date_time = _DATE
@@ -160,6 +167,8 @@ def _rewrite(complete: Any, path: os.PathLike) -> None:
                 continue
             with source.open(member) as read, target.open(member, "w", force_zip64=True) as written:
                 shutil.copyfileobj(read, written)
+        if about is not None:
+            target.writestr(zipfile.ZipInfo(MEMBER, _DATE), about.to_json())
 
 
 def _for_inference(value: Any) -> Any:

@@ -2,5 +2,5 @@
 
 Read `command` with `definitions` and `help` (flags), `names`, `process`, `libraries`, `files`,
 `machine`, `saved_state`, `saved_folds`, `lease`, `manifest`, `run_folder`, `run_dir`, `progress`,
-`text`, `records`, `errors`.
+`text`, `laps`, `records`, `errors`.
 """

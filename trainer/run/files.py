@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import secrets
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
@@ -91,6 +92,40 @@ def written_whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     finally:
         with contextlib.suppress(OSError):  # where nothing can be written, nothing is to be removed
             beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_written_whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Yields a folder beside `path` to write into; it takes the place of `path` when all went well.
+
+    A folder that was there is put aside first, and is back where the new one can't be named.
+
+    Args:
+        path: Of the folder; the one above it exists.
+
+    Raises:
+        OSError: It can't be written; one that was there stays.
+    """
+    path = pathlib.Path(path)
+    end = f"{os.getpid()}.{secrets.token_hex(4)}.{path.name}"
+    beside, before = path.with_name(f".{end}"), path.with_name(f".before.{end}")
+    beside.mkdir()
+    try:
+        yield beside
+        for each in (*beside.rglob("*"), beside):
+            flush(each)
+        if path.exists():
+            path.rename(before)
+        try:
+            beside.rename(path)
+        except OSError:
+            if before.exists():
+                before.rename(path)
+            raise
+        flush(path.parent)
+    finally:
+        for each in (beside, before):
+            shutil.rmtree(each, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -48,8 +48,9 @@ def overview(values: flags.FlagValues, *, full: bool) -> str:
         full: Whether each is explained in full; else it has one line of `WIDTH` columns.
     """
     listed = [values[name] for name in values if hasattr(values[name], "group")]
-    about = (sys.modules["__main__"].__doc__ or "").partition("\n")[0]
-    parts = [textwrap.fill(about, WIDTH, break_on_hyphens=False)] if about else []
+    about = [part for part in (sys.modules["__main__"].__doc__ or "").split("\n\n") if part.strip()]
+    shown = about if full else about[:1]
+    parts = [textwrap.fill(part, WIDTH, break_on_hyphens=False) for part in shown]
     for group in GROUPS:
         lines = [_paragraph(each) if full else _line(each) for each in listed
                  if each.group == group]  # fmt: skip

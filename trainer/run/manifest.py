@@ -19,9 +19,17 @@ NAME = "manifest.json"
 CONFIG, FLAGS = "config.json", "flags.txt"
 FOLDS = f"{saved_folds.FOLDER}/{saved_folds.NAMES}"  # of a cross-validation under way
 EVENTS = ".covid_tfds"  # how the names of a run's own TensorBoard files end
-PLOTS = tuple(f"plots/{name}.png" for name in ("curves", "confusion", "roc", "gallery"))
+HEATMAPS = "heatmaps.npz"
+REPORT = "report.html"
+TIMES = "times.json"
+_PICTURES = ("curves", "confusion", "roc", "gallery")
+PLOTS = (*(f"plots/{name}.png" for name in _PICTURES), HEATMAPS)
 ALIGNED = "plots/alignment.png"  # of a run with aligned images alone
 FOLDERS = ("plots", "tensorboard", "checkpoints")
+# Of --profile, where TensorBoard's plugin looks; what it makes of a trace it puts beside it.
+TRACE = "tensorboard/plugins/profile/run/steps.xplane.pb"
+TRACE_FOLDERS = tuple(str(each) for each in list(pathlib.PurePosixPath(TRACE).parents)[:3])
+_OF_TRACE = f"{TRACE_FOLDERS[0]}/*"
 # All that a run may write, relative to its folder; patterns where no name is known ahead.
 CONTENTS = (
     NAME,
@@ -36,9 +44,12 @@ CONTENTS = (
     "seeds.json",
     "model.keras",
     "alignment.csv",
+    TIMES,
+    REPORT,
     *PLOTS,
     ALIGNED,
     f"tensorboard/events.out.tfevents.*{EVENTS}",
+    _OF_TRACE,
     saved_state.FILE,
     FOLDS,
 )
@@ -138,10 +149,20 @@ class Manifest:
         """
         content = {}
         for path in self.files_of(folder):
-            if path != folder / NAME and not path.match(FOLDS):
+            if path != folder / NAME and not (path.match(FOLDS) or path.match(_OF_TRACE)):
                 files.flush(path)  # TensorBoard's are written by TensorFlow
                 content[path.relative_to(folder).as_posix()] = _content(path)
         return dataclasses.replace(self, files=content | {name: {} for name in missing})
+
+    def with_file(self, folder: pathlib.Path, name: str) -> Self:
+        """The manifest of a finished run, one of whose files was written again.
+
+        Args:
+            folder: Of the run.
+            name: Of the file, relative to the folder.
+        """
+        content = {**self.files, name: _content(folder / name)}
+        return dataclasses.replace(self.with_contents([name]), files=content)
 
     def with_contents(self, more: Iterable[str]) -> Self:
         """The manifest with more names and patterns of files."""
@@ -250,7 +271,7 @@ def _shown(value: Any) -> str:
 
 def _entries(folder: pathlib.Path) -> Iterable[pathlib.Path]:
     """What is in a run's folder and its own folders; no link is followed, and no folder listed."""
-    for place in (folder, *(folder / name for name in FOLDERS)):
+    for place in (folder, *(folder / name for name in (*FOLDERS, *TRACE_FOLDERS))):
         if place == folder or (place.is_dir() and not place.is_symlink()):
             for path in sorted(place.iterdir()):
                 if path.is_symlink() or not path.is_dir():

@@ -12,7 +12,7 @@ from typing import Any
 from trainer.run import files, lease, saved_state
 from trainer.run.errors import ConfigError, RunError
 from trainer.run.lease import Lease
-from trainer.run.manifest import CONFIG, FOLDERS, NAME, Identity, Manifest, grown
+from trainer.run.manifest import CONFIG, FOLDERS, NAME, TRACE_FOLDERS, Identity, Manifest, grown
 from trainer.run.progress import fitted
 from trainer.run.run_folder import RunFolder
 
@@ -171,7 +171,8 @@ def _opened(path: pathlib.Path, identity: Identity, *, overwrite: bool) -> RunFo
     before = Manifest.read(path)
     if before is None:
         _require_empty(path)
-    links = [path / name for name in FOLDERS if (path / name).is_symlink()]
+    folders = [path / name for name in (*FOLDERS, *TRACE_FOLDERS)]
+    links = [each for each in folders if each.is_symlink()]
     if links:
         raise ConfigError(
             f"--run_dir {path} holds a link in place of a folder ({_names(links)}), and a run "

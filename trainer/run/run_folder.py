@@ -21,6 +21,7 @@ from trainer.run.manifest import (
     FOLDERS,
     NAME,
     NO_FLAGS,
+    TRACE_FOLDERS,
     Identity,
     Manifest,
 )
@@ -130,7 +131,7 @@ class RunFolder:
         """Removes files, and folders of a run that are empty; a power cut brings none back."""
         for path in paths:
             path.unlink(missing_ok=True)
-        for path in (self.path / name for name in FOLDERS):
+        for path in (self.path / name for name in (*TRACE_FOLDERS, *FOLDERS)):
             if path.is_dir():
                 files.flush(path)
                 with contextlib.suppress(OSError):  # something is in it

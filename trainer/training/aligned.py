@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.evaluation import alignment_plots, plots, poses
+from trainer.evaluation import alignment_plots, drawing, poses
 from trainer.evaluation.poses import Poses
 from trainer.input_pipeline import alignment, decode
 from trainer.input_pipeline.dataset import Images, joined
@@ -68,5 +68,5 @@ def draw_sheet(setup: Setup, path: pathlib.Path) -> None:
     alignment_plots.sheet(
         alignment.shown(), choices, before[..., 0], after[..., 0],
         alignment.parts(table.poses[[choice.at for choice in choices]]), table, path,
-        title=f"{plots.title_of(setup.origin['dataset'])}, {listed([*setup.dataset.splits])}",
+        title=f"{drawing.title_of(setup.origin['dataset'])}, {listed([*setup.dataset.splits])}",
     )  # fmt: skip

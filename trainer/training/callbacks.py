@@ -2,25 +2,20 @@
 
 import contextlib
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from trainer.evaluation import article, plots
+from trainer.evaluation import article
 from trainer.input_pipeline.plan import Plan
-from trainer.run import machine
 from trainer.run.files import write_csv
 from trainer.run.progress import fitted, progress
 from trainer.training.training import Training
-from trainer.training.validation import Validation
 
 # Advice to change a setting, and with it the result, is worth its while above both.
 _MUCH_WAITING, _LONG_WAITING = 0.2, 30.0  # share of the time, seconds of a phase
-CURVES = "What TensorBoard shows"
-WITHOUT_CURVES = "The run goes on without it; history.csv has the same numbers."
 _TIMES = ("images_per_second", "input_wait")  # of the logs
 
 
@@ -187,52 +182,3 @@ class History(keras.callbacks.Callback):
         """Writes the table of a training that ended in an earlier process."""
         if self.rows:
             write_csv(self._path, self.rows)
-
-
-class TensorBoard(keras.callbacks.Callback):
-    """Every number of the logs, the learning rate, and the confusion of each best epoch."""
-
-    def __init__(
-        self,
-        writer: tf.summary.SummaryWriter,
-        validation: Validation,
-        class_names: Sequence[str],
-    ) -> None:
-        """Writes nothing yet.
-
-        Args:
-            writer: Where to.
-            validation: Has scored the epoch before.
-            class_names: Names of the classes.
-        """
-        super().__init__()
-        self._writer, self._validation, self._names = writer, validation, class_names
-        self._writes = True
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
-        """Writes the epoch, until that fails."""
-        if self._writes:
-            self._writes = machine.attempted(CURVES, WITHOUT_CURVES, self._write, epoch, logs)
-
-    def _write(self, epoch: int, logs: dict[str, Any]) -> None:
-        with self._writer.as_default(step=epoch + 1):
-            write_logs(epoch + 1, {**logs, "learning_rate": self.model.optimizer.learning_rate})
-            if logs["best"]:  # a figure costs as much as many steps
-                drawn = plots.confusion_figure(
-                    self._validation.confusion, self._names, title=f"validation, epoch {epoch + 1}"
-                )
-                tf.summary.image("validation/confusion", drawn[None])
-        self._writer.flush()
-
-
-def write_logs(epoch: int, logs: Mapping[str, Any]) -> None:
-    """Writes every number of an epoch to the default writer of TensorBoard's summaries.
-
-    Args:
-        epoch: Its number, from 1.
-        logs: By name; what begins with `val_` is shown under `validation/`, all else under
-            `train/`.
-    """
-    for name, value in logs.items():
-        group = "validation" if name.startswith("val_") else "train"
-        tf.summary.scalar(f"{group}/{name.removeprefix('val_')}", float(value), step=epoch)

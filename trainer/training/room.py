@@ -11,7 +11,7 @@ _FLOAT32 = 4  # bytes
 # Values that are saved of a trained parameter: of the optimizers, and its own.
 _SAVED = {"adam": 3, "sgd": 2}
 _REST = 5 * 2**20  # plots, tables, and what TensorBoard shows at the beginning
-_REST_OF_EPOCH = 64 * 2**10  # TensorBoard's, of an epoch that is the best so far
+_REST_OF_EPOCH = 256 * 2**10  # TensorBoard's: some epochs have pictures, of twice that
 
 
 def network_bytes(config: Config) -> int:

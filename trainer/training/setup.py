@@ -225,6 +225,7 @@ def _origin(
             "planted_shortcut": dataset.planted_shortcut,
             "class_names": list(dataset.class_names),
             "groups_in_more_than_one_split": dataset.leaks,
+            "images": dataset.counts(),
         },
         "weights": {"source": weights.source, "sha256": weights.sha256},
         "precision": chosen.policy,

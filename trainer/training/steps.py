@@ -158,8 +158,13 @@ class Steps:
         Of an ensemble, the mean of the members' losses, and the accuracy of their mean
         probabilities.
         """
-        loss, right, images = self._sums.numpy().tolist()
+        loss, right, images = self.sums.tolist()
         return {"loss": loss / images, "accuracy": right / images}
+
+    @property
+    def sums(self) -> np.ndarray:
+        """float32 [3] over the images of the epoch so far: losses, right ones, and their number."""
+        return self._sums.numpy()
 
     @property
     def waited(self) -> float:

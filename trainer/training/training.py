@@ -202,6 +202,10 @@ class Training:
             )  # fmt: skip
         return self._steps[phase.name]
 
+    def begun_steps(self, plan: PhasePlan) -> Steps:
+        """The steps of a phase that is under way, whose layers stay as they are."""
+        return self._steps[plan.phase.name]
+
     def logits_of_view(self, epoch: int, name: str, at: np.ndarray) -> np.ndarray:
         """What the network that is trained gives of the view that an epoch trains on.
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import confusion_matrix
 
 from trainer.evaluation import metrics
 from trainer.evaluation.predictions import Predictions
@@ -17,7 +16,7 @@ class Validation:
     """Scores images after an epoch, for `loop.train_phases`.
 
     Attributes:
-        confusion: int [classes, classes] of the last epoch, rows are the truth.
+        probabilities: float32 [n, classes] of the last epoch.
     """
 
     def __init__(
@@ -34,7 +33,7 @@ class Validation:
             on_progress: Called with the number of images of each batch that was scored.
         """
         self._training, self._name, self._on_progress = training, name, on_progress
-        self.confusion = np.zeros((0, 0), int)
+        self.probabilities = np.zeros((0, training.config.classes), np.float32)
 
     def __call__(self, plan: PhasePlan) -> dict[str, Any]:
         """`val_loss` (nats), `val_accuracy` and `val_balanced_accuracy` of all images.
@@ -43,12 +42,10 @@ class Validation:
             plan: Of the phase under way.
         """
         labels = self._training.images[self._name].labels
-        probabilities = self._training.probabilities(
+        self.probabilities = self._training.probabilities(
             plan, self._name, on_progress=self._on_progress
         )
-        classes = range(self._training.config.classes)
-        self.confusion = confusion_matrix(labels, probabilities.argmax(axis=1), labels=classes)
-        scores = metrics.loss_and_accuracy(labels, probabilities)
+        scores = metrics.loss_and_accuracy(labels, self.probabilities)
         return {f"val_{name}": value for name, value in scores.items()}
 
 

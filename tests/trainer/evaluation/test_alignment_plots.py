@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers.pictures import TITLE, check_picture, saved
 from tests.helpers.predictions import NAMES, poses_of
-from trainer.evaluation import plots
+from trainer.evaluation import drawing
 from trainer.evaluation.alignment_plots import Choice, choose, sheet
 
 TEMPLATE = np.zeros((64, 64), np.float32)
@@ -16,7 +16,7 @@ TEMPLATE[20:44, 16:24] = TEMPLATE[20:44, 40:48] = -1
 
 @pytest.fixture
 def drawn(monkeypatch):
-    return saved(monkeypatch, plots)
+    return saved(monkeypatch, drawing)
 
 
 def test_the_sheet_has_images_of_each_class_and_those_most_in_doubt():
@@ -88,7 +88,8 @@ def test_poses_in_doubt_are_marked(drawn, tmp_path):
         f"{correlations[0]}, at bounds", correlations[1],
         f"{correlations[2]}, weak", f"{correlations[3]}, weak",
     ]  # fmt: skip
-    assert [title.get_color() == plots.VERMILLION for title in titles] == [True, False, True, True]
+    marked = [title.get_color() == drawing.VERMILLION for title in titles]
+    assert marked == [True, False, True, True]
 
 
 def test_long_names_of_classes_do_not_meet(drawn, tmp_path):

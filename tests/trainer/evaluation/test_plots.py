@@ -66,6 +66,16 @@ def test_curves(drawn, tmp_path, epochs, fine):
         assert set(lines["fine-tuning starts"].get_xdata()) == {fine - 0.5}
 
 
+def test_curves_have_the_shortcut_baseline_in_them(drawn, tmp_path):
+    path = tmp_path / "curves.png"
+    plots.curves(history(12, 9), path, title=TITLE, baseline=0.7)
+    check_picture(path, drawn[0], "12 epochs")
+    accuracy, _, legend = drawn[0].axes
+    line = next(x for x in accuracy.lines if x.get_label() == "shortcut baseline, balanced")
+    assert set(line.get_ydata()) == {0.7}
+    assert "shortcut baseline, balanced" in [t.get_text() for t in legend.get_legend().get_texts()]
+
+
 def test_curves_leave_a_gap_for_what_is_missing(drawn, tmp_path):
     rows = history(5)
     rows[2] |= {"val_balanced_accuracy": None, "val_loss": float("nan"), "loss": float("inf")}
@@ -130,7 +140,15 @@ def test_roc(drawn, tmp_path, n, classes):
             assert text.endswith(f"AUC {estimate(area)}")
             under = np.trapezoid(line.get_ydata(), line.get_xdata())
             assert under == pytest.approx(area["value"])
-    assert len({(x.get_linestyle(), x.get_color()) for x in axes.lines}) == classes + 1
+    curves = [line for line in axes.lines if line.get_linestyle() != "None"]
+    assert len({(line.get_linestyle(), line.get_color()) for line in curves}) == classes + 1
+    rings = [line.get_xydata()[0] for line in axes.lines if line.get_linestyle() == "None"]
+    points = [
+        (1 - own["specificity"]["value"], own["sensitivity"]["value"])
+        for own in scores["classes"].values()
+        if own["sensitivity"]["value"] is not None
+    ]
+    np.testing.assert_allclose(rings, points)  # where the most probable class is called
 
 
 @pytest.mark.parametrize(("n", "classes"), [(1, 2), (2, 4), (5, 2), (16, 4), (40, 4)])

@@ -182,7 +182,7 @@ def test_warnings_come_where_there_is_something_to_warn_of(tmp_path):
     metrics, text = shown(tmp_path, control=True, shared={"g7": ["train", "test"]})
     assert "CONFOUNDED" in text and "(Cramer's V 1.00)" in text
     assert "n = 6 images of 6 patient groups" in text
-    assert "g7 in train and test. The scores" in text.replace("\n  ", " ")
+    assert "The scores are too high.\n  g7 in train and test\n" in text
     needed = metrics["splits"]["test"]["patients_for_5_points"]
     assert f"a test needs {needed} patients" in text
     metrics["confounding"]["confounded"] = False

@@ -272,3 +272,9 @@ def test_group_numbers_are_equal_where_groups_are():
     images = datasets.made([0, 1, 0, 1], groups=["b", "a", "b", "c"])
     assert images.group_numbers.tolist() == [1, 0, 1, 2]
     assert dataset.class_counts(images.labels, 3) == [2, 2, 0]
+
+
+def test_all_stored_images_are_counted_whatever_classes_a_run_has(data_dir, tiny):
+    stored = {name: len(images) for name, images in tiny.splits.items()}
+    of_two = dataset.open_dataset("tiny", str(data_dir), 2)
+    assert of_two.counts() == {"stored": stored, "left_out": {}}

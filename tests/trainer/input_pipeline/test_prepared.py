@@ -158,3 +158,12 @@ def test_a_folder_that_can_not_be_read_is_a_sentence(tmp_path):
     assert prepared.find("phantom", str(tmp_path / "file")).folder is None
     with pytest.raises(RunError, match=r"can't be read \(File name too long\)\. Give another"):
         prepared.find("full", str(tmp_path / ("a" * 300)))
+
+
+def test_images_that_a_build_left_out_are_counted_by_reason(tmp_path):
+    (tmp_path / "exclusions.csv").write_text('file,reason\na,"CT, not an X-ray"\nb,x\nc,x\n')
+    assert prepared.left_out(tmp_path) == {"CT, not an X-ray": 1, "x": 2}
+    (tmp_path / "exclusions.csv").write_text("file,reason\n")
+    assert prepared.left_out(tmp_path) == {}
+    (tmp_path / "exclusions.csv").unlink()
+    assert prepared.left_out(tmp_path) is None

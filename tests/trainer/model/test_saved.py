@@ -8,9 +8,10 @@ import keras
 import numpy as np
 import pytest
 
+from tests.trainer.model.test_about import SAYS
 from trainer.input_pipeline.alignment import aligned
 from trainer.input_pipeline.resize import squared
-from trainer.model import vgg16
+from trainer.model import about, vgg16
 from trainer.model.saved import class_names_of, save
 from trainer.model.weights import Weights
 from trainer.run.errors import RunError
@@ -92,7 +93,7 @@ def _loaded_elsewhere(folder, images, python=sys.executable, backend="tensorflow
 
 def test_keras_alone_loads_it_and_gives_the_same_probabilities(images, tmp_path):
     model = _model(2)
-    save(model, tmp_path / "model.keras", NAMES[:2])
+    save(model, tmp_path / "model.keras", NAMES[:2], SAYS)
     probabilities, printed = _loaded_elsewhere(tmp_path, images)
     assert np.abs(probabilities - model.predict(images, verbose=0)).max() < 1e-6
     name = ".".join(["classes", *NAMES[:2]])
@@ -126,7 +127,7 @@ def test_an_older_keras_loads_it(classes, align, images, tmp_path):
     if not python:
         pytest.skip("COVID_TFDS_OLD_KERAS names no python that has an older Keras")
     model = _model(classes, align)
-    save(model, tmp_path / "model.keras", NAMES[:classes])
+    save(model, tmp_path / "model.keras", NAMES[:classes], SAYS)
     probabilities, printed = _loaded_elsewhere(tmp_path, images, python)
     assert printed[1] != keras.__version__
     assert printed[2] == ".".join(["classes", *NAMES[:classes]])
@@ -136,7 +137,7 @@ def test_an_older_keras_loads_it(classes, align, images, tmp_path):
 def test_the_jax_backend_loads_it(images, tmp_path):
     pytest.importorskip("jax")
     model = _model(align=True)
-    save(model, tmp_path / "model.keras", NAMES)
+    save(model, tmp_path / "model.keras", NAMES, SAYS)
     probabilities, printed = _loaded_elsewhere(tmp_path, images, backend="jax")
     assert printed[0] == "jax"
     assert np.abs(probabilities - model.predict(images, verbose=0)).max() < 1e-4
@@ -193,11 +194,18 @@ def test_nothing_that_is_for_training_alone_is_in_the_file(tmp_path):
         assert b"adam" not in archive.read("model.weights.h5")
 
 
+def test_what_a_file_says_of_itself_is_read_without_keras(tmp_path):
+    save(_model(), tmp_path / "model.keras", NAMES, SAYS)
+    assert about.read(tmp_path / "model.keras") == SAYS
+    save(_model(), tmp_path / "model.keras", NAMES)
+    assert about.read(tmp_path / "model.keras") is None
+
+
 def test_equal_models_are_equal_files(tmp_path, monkeypatch):
     model = _model()
-    save(model, tmp_path / "one.keras", NAMES)
+    save(model, tmp_path / "one.keras", NAMES, SAYS)
     monkeypatch.setattr(zipfile.time, "time", lambda: 2e9)  # years later
-    save(model, tmp_path / "other.keras", NAMES)
+    save(model, tmp_path / "other.keras", NAMES, SAYS)
     assert (tmp_path / "one.keras").read_bytes() == (tmp_path / "other.keras").read_bytes()
     with zipfile.ZipFile(tmp_path / "other.keras") as archive:
         assert json.loads(archive.read("metadata.json")).keys() == {"keras_version"}

@@ -56,6 +56,21 @@ def test_the_file_before_stays_where_the_new_one_is_not_finished(program, tmp_pa
     assert [files.unfinished(each) for each in left] == ["state.json"] * (program == KILLED)
 
 
+def test_a_folder_appears_whole_or_the_one_before_stays(tmp_path):
+    path = tmp_path / "made"
+    for content in ("first", "second"):
+        with files.folder_written_whole(path) as beside:
+            (beside / "inside").mkdir()
+            (beside / "inside" / content).write_text(content)
+            assert beside.parent == tmp_path
+        assert [each.name for each in (path / "inside").iterdir()] == [content]
+    with pytest.raises(ZeroDivisionError), files.folder_written_whole(path) as beside:
+        (beside / "third").write_text("half")
+        _ = 1 / 0
+    assert [each.name for each in (path / "inside").iterdir()] == ["second"]
+    assert os.listdir(tmp_path) == ["made"]
+
+
 def test_only_what_was_being_written_is_taken_for_unfinished():
     for name in ("state.json", ".12.state.json", ".a.12345678.b", "1.12345678.x", ".1.12345678."):
         assert files.unfinished(pathlib.Path(name)) is None, name

@@ -15,7 +15,7 @@ OURS = ("history.csv", "model.keras", "plots/roc.png", "checkpoints/state", "che
         "tensorboard/events.out.tfevents.1.host.7.0.covid_tfds")  # fmt: skip
 FOREIGN = ("thesis.svg", "plots/thesis.svg", "plots/roc.png.bak", "photos/roc.png", "roc.png",
            "tensorboard/events.out.tfevents.1.host.7.0.v2", "plots/history.csv",
-           "checkpoints/deep/state", "report.html")  # fmt: skip
+           "checkpoints/deep/state", "notes.html")  # fmt: skip
 
 
 @pytest.fixture
@@ -121,6 +121,14 @@ def test_what_a_finished_run_does_not_list_may_change(finished, tmp_path):
         os.remove(tmp_path / name)
         manifest.require_whole(tmp_path, name)
     assert finished.damaged(tmp_path) == []
+
+
+def test_a_file_that_is_written_again_is_whole_and_the_others_are_as_they_were(finished, tmp_path):
+    (tmp_path / "notes.html").write_text("not known before")
+    (tmp_path / "history.csv").write_text("damaged")
+    now = finished.with_file(tmp_path, "notes.html")
+    assert now.damaged(tmp_path) == ["history.csv"]
+    assert tmp_path / "notes.html" in now.files_of(tmp_path)
 
 
 SAME = [{}, {"data_dir": "/b"}]

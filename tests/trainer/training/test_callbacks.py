@@ -4,7 +4,6 @@ import types
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from trainer.config import Phase
 from trainer.evaluation import article, history
@@ -111,26 +110,6 @@ def test_the_first_epoch_counts_only_where_it_is_alone(capsys):
     shown.on_train_end()
     out = capsys.readouterr().out
     assert "head: 100 images/s" in out and "fine_tune: 7 images/s" in out
-
-
-def test_tensorboard_has_the_numbers_the_rate_and_each_best_epochs_confusion(tmp_path):
-    writer = tf.summary.create_file_writer(str(tmp_path))
-    scored = types.SimpleNamespace(confusion=np.eye(2, dtype=int))
-    board = callbacks.TensorBoard(writer, scored, ("healthy", "covid19"))
-    board.set_model(model(0.25))
-    board.on_epoch_end(0, logs(True))
-    board.on_epoch_end(1, logs(False))
-    writer.close()
-    values = {}
-    for path in tmp_path.glob("events*"):
-        for event in tf.compat.v1.train.summary_iterator(str(path)):
-            for value in event.summary.value:
-                values[value.tag, event.step] = value
-    assert ("validation/confusion", 1) in values and ("validation/confusion", 2) not in values
-    for step in (1, 2):
-        assert tf.make_ndarray(values["train/learning_rate", step].tensor) == 0.25
-        assert tf.make_ndarray(values["validation/loss", step].tensor) == pytest.approx(0.7)
-        assert tf.make_ndarray(values["train/loss", step].tensor) == pytest.approx(0.5)
 
 
 def test_published_validation_reads_the_view_of_the_epoch_without_the_last_batch():

@@ -1,0 +1,107 @@
+"""The claims of the list of files that paths stand for."""
+
+import os
+import zipfile
+
+import pytest
+
+from covid_tfds.sources.listing import Unreadable
+from trainer.inference.image_files import ImageFiles
+from trainer.run.errors import RunError
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """A folder of files that hold their names, a zip of it, and the way there."""
+    for name in ("b/2.png", "b/1.png", "a.dcm", ".hidden/x.png", "1.2.840.113619", "notes.txt"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    with zipfile.ZipFile(tmp_path / "all.ZIP", "w") as archive:
+        for name in ("b/2.png", "a.dcm", "../out.png", "__MACOSX/._a.dcm"):
+            archive.writestr(name, name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+IN = ["in/1.2.840.113619", "in/a.dcm", "in/b/1.png", "in/b/2.png", "in/notes.txt"]
+
+
+def read(*paths) -> dict[str, str]:
+    """What is in each file, or why it can't be read."""
+    result = {}
+    for file in ImageFiles(paths):
+        try:
+            result[file.name] = file.read().decode()
+        except Unreadable as reason:
+            result[file.name] = f"ERROR {reason}"
+    return result
+
+
+def test_a_folder_is_all_below_it_by_name(folder):
+    assert read("in") == {name: name.removeprefix("in/") for name in IN}
+    assert list(read(folder / "in")) == [str(folder / name) for name in IN]
+
+
+def test_a_zip_is_read_in_place_and_what_leads_out_of_it_is_not():
+    assert read("all.ZIP") == {
+        "all.ZIP/a.dcm": "a.dcm",
+        "all.ZIP/b/2.png": "b/2.png",
+        "all.ZIP/../out.png": "ERROR path leaves the archive",
+    }
+
+
+def test_patterns_stand_for_what_is_there():
+    assert list(read("in/b/[12].png", "in/?.dcm")) == ["in/b/1.png", "in/b/2.png", "in/a.dcm"]
+    assert list(read("in/**/*.png")) == ["in/b/1.png", "in/b/2.png"]
+    assert list(read("*")) == [*read("all.ZIP"), *IN]  # a folder and a zip, too
+    assert read("in/*.gif") == {"in/*.gif": "ERROR nothing matches"}
+    os.rename("in/a.dcm", "in/[a].dcm")
+    assert list(read("in/[a].dcm")) == ["in/[a].dcm"]  # the name of a file
+
+
+def test_a_file_that_can_not_be_read_is_one_of_them(folder):
+    os.mkfifo("in/pipe.png")
+    os.symlink("nowhere", "in/link.png")
+    (folder / "no.zip").write_text("PK")
+    wrong = {
+        "gone.png": "no such file",
+        "in/pipe.png": "not a regular file",
+        "in/link.png": "file has vanished",
+        "no.zip": "no readable zip",
+    }
+    assert read(*wrong) == {name: f"ERROR {reason}" for name, reason in wrong.items()}
+    there = read("in")
+    assert there["in/pipe.png"] == "ERROR not a regular file"
+    assert there["in/link.png"] == "ERROR broken link"
+    os.remove("in/a.dcm")
+    assert read("in").keys() == there.keys() - {"in/a.dcm"}
+
+
+def test_a_name_is_shown_on_one_line(folder):
+    for name in (b"x\n1.png", b"\xff.png"):
+        (folder / os.fsdecode(name)).write_bytes(b"x")
+    assert list(read(os.fsdecode(b"\xff.png"), "x\n1.png")) == ["\\xff.png", "x\\n1.png"]
+
+
+def test_home_and_variables_are_known(folder, monkeypatch):
+    monkeypatch.setenv("HERE", str(folder / "in"))
+    assert list(read("$HERE/a.dcm")) == [str(folder / "in/a.dcm")]
+    with pytest.raises(RunError, match="names the variable NOWHERE"):
+        ImageFiles(["$NOWHERE/a.dcm"])
+
+
+def test_it_is_a_sequence():
+    files = ImageFiles(["in", "gone.png", "all.ZIP"])
+    names = [file.name for file in files]
+    assert len(files) == len(names) == 9
+    assert [files[i].name for i in range(9)] == names
+    with pytest.raises(IndexError, match="There are 9 files"):
+        files[9]
+    assert len(ImageFiles([])) == 0
+
+
+def test_what_lies_among_images_is_of_another_kind_by_its_name():
+    other = [file.name for file in ImageFiles(["in"]) if file.of_another_kind]
+    assert other == ["in/notes.txt"]
+    assert not ImageFiles(["in/notes.txt"])[0].of_another_kind  # it was meant

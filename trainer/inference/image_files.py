@@ -1,0 +1,146 @@
+"""What paths stand for: files, folders, patterns and zips, as one list of files to read."""
+
+import dataclasses
+import functools
+import glob
+import os
+import pathlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from covid_tfds.errors import DatasetError
+from covid_tfds.sources import listing, walk, zipped
+from covid_tfds.sources.stray_quotes import IMAGE_FILE
+from covid_tfds.sources.unpacked import folder, read_file
+from trainer.run import files
+
+_ZIP = ".zip"
+_SUFFIX = re.compile(r"\.[a-z]\w{0,9}$", re.IGNORECASE)  # and not the end of 1.2.840.113619
+# What lies in a folder and is no image that anybody would miss.
+_NO_MATTER = {listing.HIDDEN, walk.LOOP, walk.HERE, walk.ALREADY, walk.OF_TFDS, walk.EMPTY}
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFile:
+    """A file that is to be read, or what can't be read.
+
+    Attributes:
+        name: As it is shown, on one line.
+        read: Gives its bytes, or raises `listing.Unreadable`. Thread-safe.
+        named: Whether it was given by its own name, not as a part of something.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+    named: bool = True
+
+    @property
+    def of_another_kind(self) -> bool:
+        """Whether it lies among images and has a name that no image has, as a README does."""
+        has_suffix = _SUFFIX.search(self.name) and not IMAGE_FILE.search(self.name)
+        return not self.named and bool(has_suffix)
+
+
+class ImageFiles(Sequence[ImageFile]):
+    """The files that paths stand for, in the paths' order; those of a folder or a zip by name."""
+
+    def __init__(self, paths: Iterable[str | os.PathLike]) -> None:
+        """Lists folders, patterns and zips; reads no image.
+
+        Args:
+            paths: Of files, of folders (with all below them), of zips (read in place), and
+                patterns with `*`, `?` and `[]`; `**` stands for any folders. What is not there, or
+                can't be opened, becomes a file that can't be read.
+
+        Raises:
+            RunError: A path names a variable or a user that is not known.
+        """
+        # Names alone: a folder of a million images has a million of them.
+        self._parts = [part for path in paths for part in _parts(path)]
+        self._starts = [0]
+        for part in self._parts:
+            self._starts.append(self._starts[-1] + len(part.names))
+
+    def __len__(self) -> int:
+        """How many files there are."""
+        return self._starts[-1]
+
+    def __getitem__(self, index: int) -> ImageFile:
+        """The file of an index, from 0."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"There are {len(self)} files. Give an index from 0.")
+        part = next(i for i, end in enumerate(self._starts[1:]) if index < end)
+        return self._parts[part].file(index - self._starts[part])
+
+    def __iter__(self) -> Iterator[ImageFile]:
+        """All files."""
+        for part in self._parts:
+            yield from map(part.file, range(len(part.names)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """Some files with one way to read them."""
+
+    names: Sequence[str]
+    read: Callable[[str], bytes]
+    above: str = ""
+    named: bool = True
+
+    def file(self, index: int) -> ImageFile:
+        name = self.names[index]
+        shown = listing.shown(os.path.join(self.above, name))
+        return ImageFile(shown, functools.partial(self.read, name), self.named)
+
+
+def _parts(path: str | os.PathLike) -> Iterator[_Part]:
+    given = files.expanded(path)
+    if os.path.isdir(given):
+        yield from _folder(given)
+    elif given.lower().endswith(_ZIP) and os.path.isfile(given):
+        yield from _zip(given)
+    elif glob.has_magic(given) and not os.path.lexists(given):
+        matches = sorted(glob.glob(given, recursive=True))
+        if not matches:
+            yield _unreadable([(given, "nothing matches")])
+        for match in matches:
+            yield from _parts(match)
+    elif not os.path.lexists(given):
+        yield _unreadable([(given, "no such file")])
+    else:
+        yield _Part([given], read_file)
+
+
+def _folder(path: str) -> Iterator[_Part]:
+    try:
+        there = folder(path)
+    except DatasetError:
+        yield _unreadable([(path, "folder can't be opened")])
+    else:
+        yield from _stored(there, path)
+
+
+def _zip(path: str) -> Iterator[_Part]:
+    try:
+        there = zipped.Archive(pathlib.Path(path), "")
+    except zipped.BROKEN:
+        yield _unreadable([(path, "no readable zip")])
+    else:
+        yield from _stored(there, path)
+
+
+def _stored(there: listing.Storage, above: str) -> Iterator[_Part]:
+    yield _Part(there.names, there.read, above, named=False)
+    reasons = [each for each in there.exclusions if each[1] not in _NO_MATTER]
+    if reasons:
+        yield _unreadable(reasons, above)
+
+
+def _unreadable(reasons: Iterable[tuple[str, str]], above: str = "") -> _Part:
+    """Names that can't be read, each with its reason."""
+    reason_of = dict(reasons)
+
+    def read(name: str) -> bytes:
+        raise listing.Unreadable(reason_of[name])
+
+    return _Part(list(reason_of), read, above)

@@ -1,0 +1,74 @@
+"""The dataset that a run's network was trained on, for what is compared with it later."""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from trainer.config import Config, cache_folder
+from trainer.evaluation import baselines, linear_model
+from trainer.inference.network import Network
+from trainer.input_pipeline import stages
+from trainer.input_pipeline.dataset import Dataset, open_dataset
+from trainer.run import files
+from trainer.run.errors import RunError
+from trainer.run.manifest import CONFIG
+
+
+def opened(network: Network) -> Dataset:
+    """The dataset that a network was trained on.
+
+    Args:
+        network: Of a run folder.
+
+    Raises:
+        RunError: It is not known or not there, or holds other images now.
+    """
+    if network.run is None:
+        raise RunError(
+            "A model.keras alone does not say where the images of its run are: give the run folder."
+        )
+    config = Config.read(network.run)
+    dataset = open_dataset(config.dataset, config.data_dir, config.classes)
+    mend = "Put back a copy of it, or give the model.keras alone."
+    origin = files.read_json(network.run / CONFIG, "dataset", mend=mend)
+    if dataset.fingerprint != origin["dataset"]["fingerprint"]:
+        raise RunError(
+            f"{dataset.name} holds other images than those that the network was trained on. Bring "
+            "these back: build it from the sources of that day."
+        )
+    return dataset
+
+
+def shortcut_baseline(
+    network: Network, squares: np.ndarray, labels: np.ndarray, groups: Sequence[str]
+) -> dict[str, Any]:
+    """What the shortcut baselines of a run get on other images.
+
+    They are the run's own linear models, which follow from its train images alone.
+
+    Args:
+        network: Of a run folder.
+        squares: uint8 [n, 32, 32], 0..255, aligned as the network's are.
+        labels: int64 [n], 0..classes-1.
+        groups: n patient groups.
+
+    Returns:
+        As for a split of `baselines.shortcut_baseline`.
+
+    Raises:
+        RunError: As for `opened`, or the cache can't be used.
+    """
+    dataset = opened(network)
+    cache_dir = cache_folder(Config.read(network.run).cache_dir)
+    train = dataset.splits["train"]
+    train = train.take(baselines.fitted_images(len(train)))
+    stage = stages.square_stage(baselines.SIZE, network.align)
+    with contextlib.closing(stages.OpenStages(cache_dir)) as cached:
+        stages.fill_squares(dataset, train, [stage], cached)
+        fitted = cached.rows(stage).read(train.digests, 0)[..., 0]
+    return baselines.shortcut_baseline(
+        fitted, train.labels, {"": (squares, labels, groups)}, len(network.class_names),
+        cache_dir / linear_model.FOLDER,
+    )[""]  # fmt: skip

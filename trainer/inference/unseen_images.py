@@ -1,0 +1,154 @@
+"""The images that can score a network: of its classes, and not of its own training."""
+
+import collections
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from trainer.evaluation import images_used, overlap
+from trainer.inference import labelled_images
+from trainer.inference.labelled_images import Labelled
+from trainer.inference.network import Network
+from trainer.input_pipeline.dataset import Images
+from trainer.run import manifest
+from trainer.run.errors import RunError
+from trainer.run.text import counted, listed
+
+USED = "images_used.csv"
+_UNKNOWN_CLASS = "unknown_class"
+_WORDS = {**overlap.REASONS, _UNKNOWN_CLASS: "of classes that it does not have"}
+_NOT_CHECKED = (
+    "Not checked: a model.keras alone does not say on which images it was trained. If some of "
+    "these were among them, the scores are too high. Give the run folder."
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Unseen:
+    """The images that can score a network, and the others.
+
+    Attributes:
+        images: Labels and class names are those of the network.
+        left_out: Of each other image its id, its split and the reason; and of each file of a folder
+            that can't be used, without a split.
+        counts: Images by reason, keys of `overlap.REASONS`.
+        classes: Images by class that the network does not have.
+        checked: Whether it is known which images the network has seen.
+    """
+
+    images: Images
+    left_out: Sequence[tuple[str, str, str]]
+    counts: dict[str, int]
+    classes: dict[str, int]
+    checked: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """How many were left out, for metrics.json."""
+        files = collections.Counter(reason for _, split, reason in self.left_out if not split)
+        return {
+            "checked": self.checked,
+            **self.counts,
+            "unknown_classes": self.classes,
+            "unusable": dict(files),
+        }
+
+    def sentences(self) -> Iterator[str]:
+        """What was left out, and which classes have no image."""
+        if not self.checked:
+            yield _NOT_CHECKED
+        if any(self.counts.values()):
+            yield f"left out: {_in_words(self.counts)}"
+        elif self.checked:
+            yield "left out: none; the network has seen no image and no patient of these"
+        if self.classes:
+            names = listed([f"{name} ({n})" for name, n in self.classes.items()])
+            images = counted(sum(self.classes.values()), "image")
+            yield f"left out: {images} of classes that the network does not have, {names}"
+        if unusable := sum(not split for _, split, _ in self.left_out):
+            yield f"{counted(unusable, 'file')} can't be used: left_out.csv has the reasons"
+        names = self.images.class_names
+        held = [name for i, name in enumerate(names) if (self.images.labels == i).any()]
+        missing = [name for name in names if name not in held]
+        if missing:
+            yield (
+                f"no image of {listed(missing)}: no sensitivity there, and balanced accuracy is "
+                f"the mean over {listed(held)} alone"
+            )
+
+
+def unseen(network: Network, labelled: Labelled) -> Unseen:
+    """The images that can score a network.
+
+    Args:
+        network: Of a run folder that `require_origin` accepts, or a bare one: then nothing is left
+            out for what it has seen.
+        labelled: The images.
+
+    Raises:
+        RunError: There is none.
+    """
+    images, ours = labelled.images, {name: i for i, name in enumerate(network.class_names)}
+    labels = np.array([ours.get(name, -1) for name in images.class_names])[images.labels]
+    reasons = np.full(len(images), "", np.dtypes.StringDType())
+    if network.run is not None:
+        reasons = overlap.reasons(
+            images_used.read(network.run / USED),
+            [each.tobytes().hex() for each in images.sha256],
+            list(zip(images.sources.tolist(), images.patients.tolist(), strict=True)),
+            images.groups,
+        )
+    reasons[labels < 0] = _UNKNOWN_CLASS
+    counts = collections.Counter(reasons.tolist())
+    if not counts[""]:
+        raise RunError(_nothing_left(network, labelled, counts))
+    unknown = [images.class_names[label] for label in images.labels[labels < 0]]
+    rows = zip(images.image_ids.tolist(), images.splits.tolist(), reasons.tolist(), strict=True)
+    mine = dataclasses.replace(images, labels=labels, class_names=network.class_names)
+    return Unseen(
+        images=mine.take(np.flatnonzero(reasons == "")),
+        left_out=[
+            *(row for row in rows if row[2]),
+            *((each.file, "", each.reason) for each in labelled.unusable),
+        ],
+        counts={reason: counts[reason] for reason in overlap.REASONS},
+        classes=dict(sorted(collections.Counter(unknown).items())),
+        checked=network.run is not None,
+    )
+
+
+def require_origin(network: Network) -> None:
+    """Refuses a run folder that does not say on what the network was trained.
+
+    Raises:
+        RunError: A file is missing, or is not what the run wrote.
+    """
+    for name in (manifest.CONFIG, USED) if network.run else ():
+        if not (network.run / name).is_file():
+            raise RunError(
+                f"{network.run} has no {name}, which says on what the network was trained. Put "
+                "back a copy of it, or give the model.keras alone: then that is not checked."
+            )
+        manifest.require_whole(network.run, name)
+
+
+def _nothing_left(network: Network, labelled: Labelled, counts: collections.Counter) -> str:
+    if counts[_UNKNOWN_CLASS] == counts.total():
+        mend = (
+            f"They are of {listed(labelled.images.class_names)}, and it has "
+            f"{listed(network.class_names)}: name the classes as it does."
+        )
+    elif labelled.split == labelled_images.OF_FOLDER:
+        mend = "If these are other persons of the same names, give a source in images.csv."
+    else:
+        mend = "Give another split or another dataset."
+    return (
+        f"No image of {labelled.name}, {labelled.split}, can score the network: there are "
+        f"{_in_words(counts)}. {mend}"
+    )
+
+
+def _in_words(counts: Mapping[str, int]) -> str:
+    return listed([f"{counted(counts[key], 'image')} {of}" for key, of in _WORDS.items()
+                   if counts.get(key)])  # fmt: skip

@@ -1,0 +1,127 @@
+"""What a `model.keras` says of itself, in a member of its own that Keras ignores.
+
+It is JSON, so that whoever has the file can read it with `unzip -p model.keras covid_tfds.json`.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import pathlib
+import zipfile
+import zlib
+from collections.abc import Mapping
+from typing import Any, Self
+
+from trainer.run import files, manifest
+from trainer.run.errors import RunError
+
+FILE = "model.keras"  # in the folder of a run
+MEMBER = "covid_tfds.json"
+SUFFIX = ".keras"  # of a network alone
+_CONFIG = "config.json"  # in every file of Keras
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+    """Where a network comes from, and what its answers are worth.
+
+    Attributes:
+        class_names: What the outputs stand for, in their order.
+        image_size: Pixels of a side of the squares that it sees.
+        align: How images are framed before, of `Config.align`.
+        dataset: Name of the dataset that it was trained on, "covid_tfds/full/2.0.0".
+        fingerprint: Of that dataset.
+        synthetic: Whether its images are drawn.
+        version: Release of this package that wrote the file.
+        notes: Sentences that go with every answer, of `notes.notes_of`.
+        scores: Of what was scored last, of `notes.scores_of`; None where nothing was.
+    """
+
+    class_names: tuple[str, ...]
+    image_size: int
+    align: str
+    dataset: str
+    fingerprint: str
+    synthetic: bool
+    version: str
+    notes: tuple[str, ...]
+    scores: Mapping[str, Any] | None = None
+
+    def to_json(self) -> str:
+        """What `from_json` reads."""
+        return json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: bytes | str) -> Self:
+        """What `to_json` gave; what a later release has besides is left out.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        values = json.loads(text)
+        names = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(values, dict) or not values.keys() >= names:
+            raise ValueError(f"its {MEMBER} has not all of {', '.join(sorted(names))}")
+        tuples = {name: tuple(values[name]) for name in ("class_names", "notes")}
+        return cls(**{name: values[name] for name in names} | tuples)
+
+
+def release() -> str:
+    """The release of this package; "" where it was not installed."""
+    try:
+        return importlib.metadata.version("covid_tfds")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def located(run: str | os.PathLike) -> tuple[pathlib.Path, pathlib.Path | None]:
+    """Where a network is.
+
+    Args:
+        run: The folder of a run that has ended, or a file whose name ends in ".keras".
+
+    Returns:
+        Its model.keras, and the folder if that was given.
+
+    Raises:
+        RunError: There is none, or it is not what the run left there.
+    """
+    given = pathlib.Path(files.expanded(run))
+    if given.suffix == SUFFIX:
+        return given, None
+    if not (given / FILE).is_file():
+        raise RunError(
+            f"{given} has no {FILE}: it is no folder of a run that has ended. Give one, or a "
+            f"{FILE}; of several seeds, and of a search, each run has a folder of its own."
+        )
+    manifest.require_whole(given, FILE)
+    return given / FILE, given
+
+
+def read(path: str | os.PathLike) -> About | None:
+    """What a `model.keras` says of itself.
+
+    Args:
+        path: Of the file.
+
+    Returns:
+        None where it says nothing: an earlier release wrote it, or Keras alone did.
+
+    Raises:
+        RunError: There is no such file, or it is damaged or none of Keras'.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise RunError(f"There is no file {path}. Give a run folder, or a model.keras of one.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if _CONFIG not in names:
+                raise ValueError(f"it has no {_CONFIG}")
+            return About.from_json(archive.read(MEMBER)) if MEMBER in names else None
+    except (zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError, EOFError) as error:
+        raise RunError(
+            f"{path} is damaged, or no file that Keras wrote ({error}). Put back a copy of it, or "
+            "give another."
+        ) from None
