@@ -15,7 +15,7 @@ def main(argv: list[str]) -> None:
     """The folder of a run -> its report.html."""
     command.refuse_words(argv)
     if not FLAGS.run:
-        raise ConfigError("--run is not given. Give the folder of a run.")
+        raise ConfigError("--run is missing. Give the folder of a run.")
     with working("writing the report"):
         from trainer.reporting import results, run_report, several_report  # takes a second
 

@@ -50,7 +50,7 @@ def test_folds_have_a_report_too(tmp_path):
 
 
 REFUSED = {
-    "--run is not given. Give the folder of a run.": (2, ()),
+    "--run is missing. Give the folder of a run.": (2, ()),
     "nothing is no folder. Give that of a run.": (1, ("--run=nothing",)),
     "a.keras is a network, and its scores": (1, ("--run=a.keras",)),
     "['word'] are no flags.": (2, ("word",)),
