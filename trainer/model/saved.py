@@ -13,9 +13,11 @@ of which names a layer or an argument:
   global policy is where the file is read.
 * What is no layer has no name: before 3.11, operations took none. Keras calls them by their kind
   when it reads the file ("square", "square_1"), so no layer may be called like one.
-* No date is in it, so that equal models are equal files.
+* No date is in it, and operations are numbered by their order in the file, not by what else the
+  process has built, so that equal models are equal files.
 """
 
+import collections
 import importlib
 import inspect
 import io
@@ -159,7 +161,7 @@ def _rewrite(complete: Any, path: os.PathLike, about: About | None) -> None:
             member.date_time = _DATE
             if member.filename == _CONFIG:
                 config = json.loads(source.read(member))
-                target.writestr(member, json.dumps(_for_inference(config)))
+                target.writestr(member, json.dumps(_numbered(_for_inference(config))))
                 continue
             if member.filename == _METADATA:
                 values = json.loads(source.read(member))
@@ -169,6 +171,32 @@ def _rewrite(complete: Any, path: os.PathLike, about: About | None) -> None:
                 shutil.copyfileobj(read, written)
         if about is not None:
             target.writestr(zipfile.ZipInfo(MEMBER, _DATE), about.to_json())
+
+
+def _numbered(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A functional model's description with operations numbered by kind, in its own order."""
+    counts, names = collections.Counter(), {}
+    for each in config["config"]["layers"]:
+        if not issubclass(_class_of(each), keras.Layer):
+            kind = _NUMBER.sub("", each["name"])
+            names[each["name"]] = f"{kind}_{counts[kind]}" if counts[kind] else kind
+            counts[kind] += 1
+    return _renamed(config, names)
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """A description in which operations, and where tensors come from, have other names."""
+    if isinstance(value, list):
+        return [_renamed(item, names) for item in value]
+    if not isinstance(value, dict):
+        return value
+    result = {key: _renamed(item, names) for key, item in value.items()}
+    if "inbound_nodes" in result:
+        result["name"] = names.get(result["name"], result["name"])
+    if "keras_history" in result:
+        name, *place = result["keras_history"]
+        result["keras_history"] = [names.get(name, name), *place]
+    return result
 
 
 def _for_inference(value: Any) -> Any:

@@ -11,7 +11,8 @@ _FLOAT32 = 4  # bytes
 # Values that are saved of a trained parameter: of the optimizers, and its own.
 _SAVED = {"adam": 3, "sgd": 2}
 _REST = 5 * 2**20  # plots, tables, and what TensorBoard shows at the beginning
-_REST_OF_EPOCH = 256 * 2**10  # TensorBoard's: some epochs have pictures, of twice that
+_REST_OF_EPOCH = 64 * 2**10  # numbers of TensorBoard, also of its steps
+_PICTURES, _MOST_PICTURES = 512 * 2**10, 100  # bytes of an epoch's, and epochs that have some
 
 
 def network_bytes(config: Config) -> int:
@@ -102,4 +103,5 @@ def _require(path: Path, needed: int, config: Config, runs: int = 1) -> None:
 
 
 def _rest(config: Config) -> int:
-    return _REST + config.phases[-1].epochs.stop * _REST_OF_EPOCH
+    epochs = config.phases[-1].epochs.stop
+    return _REST + epochs * _REST_OF_EPOCH + min(epochs, _MOST_PICTURES) * _PICTURES

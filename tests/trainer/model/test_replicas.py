@@ -224,7 +224,9 @@ def test_each_row_is_predicted_once(on_two):
 
 
 def built(distribute, policy):
-    config = Config(image_size=32, width=0.05, weights="none", head_units=6, distribute=distribute)
+    config = Config(
+        image_size=32, align="none", width=0.05, weights="none", head_units=6, distribute=distribute
+    )
     return networks.build(config, Precision(policy, False, ""), Weights(None, "", "random"), None)
 
 

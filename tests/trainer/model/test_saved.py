@@ -211,6 +211,16 @@ def test_equal_models_are_equal_files(tmp_path, monkeypatch):
         assert json.loads(archive.read("metadata.json")).keys() == {"keras_version"}
 
 
+def test_what_else_the_process_has_built_does_not_show_in_the_file(tmp_path):
+    for name in ("one", "other"):
+        images = keras.Input((None, None, 1), name="image")
+        x = keras.layers.Flatten(name="flat")(aligned(images, SIZE)[0])
+        x = keras.layers.Dense(4, "softmax", kernel_initializer="ones", name="last")(x)
+        save(keras.Model(images, x, name="network"), tmp_path / f"{name}.keras", NAMES)
+    assert (tmp_path / "one.keras").read_bytes() == (tmp_path / "other.keras").read_bytes()
+    assert keras.saving.load_model(tmp_path / "other.keras").output.shape == (None, 4)
+
+
 def test_what_keras_added_since_and_nobody_uses_is_not_in_the_file(tmp_path):
     save(_model(), tmp_path / "model.keras", NAMES)
     config = json.loads(_config(tmp_path / "model.keras"))["config"]
