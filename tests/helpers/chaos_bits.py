@@ -12,6 +12,7 @@ import numpy as np
 from tests.helpers import chaos_runs
 from tests.helpers.chaos_runs import CROSSVAL, RESULTS, TRAIN, Place, Whole
 from tests.helpers.flips import one_bit
+from trainer.run.manifest import REPORT, Manifest
 
 # Templates: a folder of each, which flips have a copy of.
 DATASET, CACHE, FINISHED, BEGUN, FOLDS_FINISHED, FOLDS_BEGUN, WEIGHTS, SEARCH = (
@@ -205,6 +206,9 @@ def _made_again(kind: str, template: str, *, named: bool) -> Callable[..., str]:
         miss = miss or _unless_equal(kind, place, life, of)
         if miss or path.match(_EVENTS):  # these are not made again
             return miss
+        if name == REPORT:  # it has the folder's name in it
+            damaged = Manifest.read(copy).damaged(copy)
+            return f"{', '.join(damaged)} stay damaged" if damaged else ""
         before = of.whole[kind].result.get(name) or (of.folders[template] / name).read_bytes()
         return "" if path.read_bytes() == before else f"{name} is not what it was"
 
