@@ -23,7 +23,7 @@ def main(argv: list[str]) -> None:
         raise ConfigError(
             "--images is given with --dataset or --split, which are of datasets. Give one kind."
         )
-    about.read(about.located(run)[0])  # before TensorFlow is loaded
+    about.require(run)
     with command.stopped("nothing of it is used until metrics.json is there"):
         with command.heavy_imports():
             from trainer.inference import external_validation

@@ -25,7 +25,7 @@ def main(argv: list[str]) -> None:
         raise ConfigError("There is no PATH. Give files, folders or zips of images.")
     if not FLAGS.output:
         raise ConfigError("--output is empty. Give a folder for the pictures.")
-    about.read(about.located(run)[0])  # before TensorFlow is loaded
+    about.require(run)
     with command.stopped(f"pictures that are in {FLAGS.output} are whole"):
         with command.heavy_imports():
             from trainer.inference import file_explanations

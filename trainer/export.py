@@ -22,7 +22,7 @@ def main(argv: list[str]) -> None:
     run = config_flags.network_of(FLAGS)
     if not FLAGS.output:
         raise ConfigError("--output is empty. Give a folder.")
-    about.read(about.located(run)[0])  # before TensorFlow is loaded
+    about.require(run)
     formats = [each.strip() for each in FLAGS.format.split(",") if each.strip()]
     with command.stopped(f"what is in {FLAGS.output} is whole"):
         with command.heavy_imports():

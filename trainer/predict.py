@@ -30,7 +30,7 @@ def main(argv: list[str]) -> None:
         raise ConfigError(f"--format is {FLAGS.format!r}. Choose one of: {choices}.")
     if FLAGS.format == "parquet" and not FLAGS.output:
         raise ConfigError("--format=parquet is no text for a screen. Give a file with --output.")
-    about.read(about.located(run)[0])  # before TensorFlow is loaded
+    about.require(run)
     with command.stopped("rows that are printed are right; files are not written"):
         paths = [path for word in argv[1:] for path in (_listed() if word == _STDIN else [word])]
         with command.heavy_imports():

@@ -19,7 +19,7 @@ def main(argv: list[str]) -> None:
     """Flags -> one call, which ends with a signal."""
     command.refuse_words(argv)
     run = config_flags.network_of(FLAGS)
-    about.read(about.located(run)[0])  # before TensorFlow is loaded
+    about.require(run)
     page_door.require_gradio()
     left = "the page is closed, and nothing that was dropped is kept"
     with page_door.listening(FLAGS.port) as listener, command.stopped(left):

@@ -273,9 +273,8 @@ def test_flags_can_be_left_out():
     assert set(values) == names - {"views", "seed"}
 
 
-@pytest.mark.parametrize(
-    "recipe", ["article_2", "article_3", "article_4", "article_4_aligned", "full_4"]
-)
+@pytest.mark.parametrize("recipe", ["article_2", "article_3", "article_4", "article_4_aligned",
+                                    "full_4"])  # fmt: skip
 def test_a_recipe_is_a_command_line_in_order(recipe):
     path = pathlib.Path(config_lib.__file__).parent / "recipes" / f"{recipe}.flags"
     config = config_flags.from_flags(parsed(f"--flagfile={path}"))

@@ -19,7 +19,7 @@ from trainer.run.text import (
     wrapped,
 )
 
-_BASELINES = {
+BASELINES = {
     "full_image": "shortcut baseline, full image",
     "lungs_masked": "shortcut baseline, lungs masked",
 }
@@ -128,7 +128,7 @@ def _scores(metrics: Mapping[str, Any]) -> str:
     rows = [["", *splits]]
     for key in ("accuracy", "loss"):
         rows.append([key, *(estimate(each[key]) for each in splits.values())])
-    for key, label in _BASELINES.items():
+    for key, label in BASELINES.items():
         baselines = [each["shortcut_baseline"] for each in splits.values()]
         shown = [
             estimate(each[key]["balanced_accuracy"]) if each else "not computed"
@@ -330,7 +330,7 @@ def cross_validation_summary(metrics: Mapping[str, Any], run_dir: pathlib.Path) 
     rows = [["(mean and sd: over folds)", "out of fold", "mean", "sd"]]
     spread = (number(by_fold[key]) for key in ("mean", "sd"))
     rows.append(["  network", estimate(pooled), *spread])
-    for key, label in _BASELINES.items():
+    for key, label in BASELINES.items():
         of = shortcuts[key]
         shown = map(number, (of["mean"], of["sd"]))
         rows.append([f"  {label}", estimate(of["balanced_accuracy"]), *shown])

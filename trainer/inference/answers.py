@@ -6,12 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequen
 
 import numpy as np
 
-from covid_tfds import parallel, reading
-from covid_tfds.sources.listing import Unreadable
+from trainer.inference import image_files
 from trainer.inference.image_files import ImageFile
 from trainer.inference.network import BATCH, Network
-
-_NO_IMAGE = "not an image"  # of `reading.read_image`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,16 +54,10 @@ def answers(
             by its content and by its name; they have no answer.
     """
 
-    def seen(file: ImageFile) -> tuple[ImageFile, np.ndarray | str]:
-        try:
-            return file, network.square(reading.read_image(file.read()).pixels)
-        except (Unreadable, reading.Unusable) as reason:
-            return file, str(reason)
-
-    results = parallel.in_order(seen, files)
+    results = image_files.read(files, network.square)
     while batch := list(itertools.islice(results, BATCH)):
         for file, answer in zip(*_answered(network, batch), strict=True):
-            if file.of_another_kind and answer.error == _NO_IMAGE:
+            if file.is_left_out(answer.error):
                 if left_out is not None:
                     left_out.append(file.name)
             else:

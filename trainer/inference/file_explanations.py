@@ -7,11 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from covid_tfds import parallel, reading
-from covid_tfds.sources.listing import Unreadable
-from trainer.inference import explanation_plots, randomized
+from trainer.inference import explanation_plots, image_files, randomized
 from trainer.inference.explanations import Explanation, explained
-from trainer.inference.image_files import ImageFile, ImageFiles
+from trainer.inference.image_files import ImageFiles
 from trainer.inference.lungs import Masks
 from trainer.inference.network import Network, load
 from trainer.run import files
@@ -20,7 +18,6 @@ from trainer.run.progress import columns, fitted, note, progress, working
 from trainer.run.text import counted, listed, number, shortened, table
 
 _END = ".explained.png"  # behind the name of a file, so that no picture takes an image's place
-_NO_IMAGE = "not an image"  # of `reading.read_image`
 _NAMED = 3  # paths of a message
 _LONG = 34  # letters of a name on the screen
 
@@ -98,18 +95,11 @@ def _read(
     there: ImageFiles, paths: Sequence[str | os.PathLike]
 ) -> tuple[list[tuple[str, np.ndarray]], dict[str, str]]:
     """Names and pixels of the files that can be used, and of the others the reasons."""
-
-    def pixels(file: ImageFile) -> tuple[ImageFile, np.ndarray | str]:
-        try:
-            return file, reading.read_image(file.read()).pixels
-        except (Unreadable, reading.Unusable) as reason:
-            return file, str(reason)
-
     images, errors = [], {}
-    for file, each in parallel.in_order(pixels, there):
+    for file, each in image_files.read(there, lambda pixels: pixels):
         if not isinstance(each, str):
             images.append((file.name, each))
-        elif not (file.of_another_kind and each == _NO_IMAGE):
+        elif not file.is_left_out(each):
             errors[file.name] = each
     if not images and not errors:
         raise RunError(f"There is no image in {listed(list(map(str, paths[:_NAMED])))}.")

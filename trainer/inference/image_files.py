@@ -7,7 +7,11 @@ import os
 import pathlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
+import numpy as np
+
+from covid_tfds import parallel, reading
 from covid_tfds.errors import DatasetError
 from covid_tfds.sources import listing, walk, zipped
 from covid_tfds.sources.stray_quotes import IMAGE_FILE
@@ -15,6 +19,7 @@ from covid_tfds.sources.unpacked import folder, read_file
 from trainer.run import files
 
 _ZIP = ".zip"
+_NO_IMAGE = "not an image"  # of `reading.read_image`
 _SUFFIX = re.compile(r"\.[a-z]\w{0,9}$", re.IGNORECASE)  # and not the end of 1.2.840.113619
 # What lies in a folder and is no image that anybody would miss.
 _NO_MATTER = {listing.HIDDEN, walk.LOOP, walk.HERE, walk.ALREADY, walk.OF_TFDS, walk.EMPTY}
@@ -39,6 +44,10 @@ class ImageFile:
         """Whether it lies among images and has a name that no image has, as a README does."""
         has_suffix = _SUFFIX.search(self.name) and not IMAGE_FILE.search(self.name)
         return not self.named and bool(has_suffix)
+
+    def is_left_out(self, reason: str) -> bool:
+        """Whether nobody misses it: no image by its name, nor by its content for this reason."""
+        return self.of_another_kind and reason == _NO_IMAGE
 
 
 class ImageFiles(Sequence[ImageFile]):
@@ -76,6 +85,31 @@ class ImageFiles(Sequence[ImageFile]):
         """All files."""
         for part in self._parts:
             yield from map(part.file, range(len(part.names)))
+
+
+_Made = TypeVar("_Made")
+
+
+def read(
+    files: Iterable[ImageFile], make: Callable[[np.ndarray], _Made]
+) -> Iterator[tuple[ImageFile, _Made | str]]:
+    """What is made of the pixels of files, in their order, read ahead on all cores.
+
+    Args:
+        files: What is to be read.
+        make: Of uint8 [height, width], 0..255; called from several threads.
+
+    Yields:
+        Each file with what was made of it, or with the reason why it can't be used.
+    """
+
+    def made(file: ImageFile) -> tuple[ImageFile, _Made | str]:
+        try:
+            return file, make(reading.read_image(file.read()).pixels)
+        except (listing.Unreadable, reading.Unusable) as reason:
+            return file, str(reason)
+
+    return parallel.in_order(made, files)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -99,6 +99,18 @@ def located(run: str | os.PathLike) -> tuple[pathlib.Path, pathlib.Path | None]:
     return given / FILE, given
 
 
+def require(run: str | os.PathLike) -> None:
+    """Refuses what `located` or `read` refuses: in a moment, before TensorFlow is loaded.
+
+    Args:
+        run: As for `located`.
+
+    Raises:
+        RunError: There is no network, or it is damaged.
+    """
+    read(located(run)[0])
+
+
 def read(path: str | os.PathLike) -> About | None:
     """What a `model.keras` says of itself.
 

@@ -5,15 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from trainer.evaluation.metrics import NOTICE
+from trainer.evaluation.summary import BASELINES
 from trainer.reporting import comparison_text, figures, pages
 from trainer.reporting.comparison import Comparison
 from trainer.run.text import estimate, listed
 
 _SCORES = {"balanced_accuracy": "balanced accuracy", "accuracy": "accuracy", "loss": "loss"}
-_BASELINES = {
-    "full_image": "shortcut baseline, full image",
-    "lungs_masked": "shortcut baseline, lungs masked",
-}
 
 Row = tuple[str, Sequence[Mapping[str, Any] | None]]
 
@@ -56,7 +53,7 @@ def _rows(comparison: Comparison) -> Iterator[Row]:
     scores = comparison.scores.values()
     for key, name in _SCORES.items():
         yield name, [of[key] for of in scores]
-    for key, name in _BASELINES.items():
+    for key, name in BASELINES.items():
         of_runs = comparison.baselines.values()
         yield name, [of and of[key]["balanced_accuracy"] for of in of_runs]
     if any(comparison.controls.values()):
