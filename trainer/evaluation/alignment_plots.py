@@ -65,7 +65,7 @@ def choose(table: Poses, labels: np.ndarray, class_names: Sequence[str], seed: i
     return chosen
 
 
-@style.context("default")
+@style.context(drawing.STYLE)
 def sheet(
     template: np.ndarray,
     choices: Sequence[Choice],

@@ -21,6 +21,9 @@ SKY, ORANGE, BLACK, GREY = "#56B4E9", "#E69F00", "#000000", "#666666"
 CLASS_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE, BLACK)
 LINE_STYLES = ("-", "--", "-.", ":")
 DOTS_PER_INCH = 120
+# Of every plot: the settings of a user are for other plots and may need LaTeX, and a class name may
+# have dollar signs.
+STYLE = ["default", {"text.parse_math": False}]
 
 
 def title_of(dataset: Mapping[str, Any]) -> str:

@@ -26,6 +26,7 @@ from trainer.evaluation.drawing import (
     BLUE,
     GREEN,
     GREY,
+    STYLE,
     VERMILLION,
     draw_legend,
     line_of_class,
@@ -57,7 +58,7 @@ def gallery_sample(n: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(n)[:GALLERY_IMAGES]
 
 
-@style.context("default")  # the user's settings are for other plots, and may need LaTeX
+@style.context(STYLE)
 def draw_run(run_dir: pathlib.Path, metrics: Mapping[str, Any], images: Gallery | None) -> None:
     """Draws all plots of a run into its folder plots/.
 
@@ -210,7 +211,7 @@ def confusion_matrix(
     save(draw_confusion(confusion, class_names, title), path)
 
 
-@style.context("default")
+@style.context(STYLE)
 def confusion_figure(
     confusion: Sequence[Sequence[int]], class_names: Sequence[str], *, title: str
 ) -> np.ndarray:

@@ -21,7 +21,7 @@ _OPACITY = 0.7
 _LONG, _LINE = 60, 100  # letters of a name, and of a line of the heading
 
 
-@style.context("default")
+@style.context(drawing.STYLE)
 def panels(explanation: Explanation, notes: Sequence[str], path: str | os.PathLike) -> None:
     """Draws the image as it is stored, its square, the Grad-CAM map and the occlusion map.
 

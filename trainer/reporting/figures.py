@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context, style
+from matplotlib import style
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve
 
 from trainer.evaluation.drawing import (
     BLUE,
     GREY,
+    STYLE,
     draw_legend,
     line_of_class,
     new_figure,
@@ -31,7 +32,6 @@ _SETTINGS = {
     "svg.hashsalt": "covid_tfds",
     "font.size": 12,
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
-    "text.parse_math": False,  # a class may have a $ in its name
 }
 
 
@@ -44,7 +44,7 @@ def svg(draw: Callable[..., Figure], *args: Any, **named: Any) -> bytes:
         named: Of `draw`.
     """
     file = io.BytesIO()
-    with style.context("default"), rc_context(_SETTINGS):
+    with style.context([*STYLE, _SETTINGS]):
         figure = draw(*args, **named)
         figure.suptitle("")
         figure.supxlabel("")

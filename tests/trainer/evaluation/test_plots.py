@@ -217,3 +217,8 @@ def test_settings_of_the_user_change_no_plot():
     with matplotlib.rc_context({"text.usetex": True, "font.size": 40, "savefig.dpi": 90_000}):
         again = plots.confusion_figure([[1, 0], [0, 1]], NAMES[:2], title=TITLE)
     np.testing.assert_array_equal(again, wanted)
+
+
+def test_a_name_with_dollars_is_no_formula():
+    formula = plots.confusion_figure([[1, 0], [0, 1]], ("a $\\frac$ b", "ill"), title=TITLE)
+    assert formula.shape[-1] == 3  # as a formula that is an error
