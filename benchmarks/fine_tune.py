@@ -20,7 +20,7 @@ from trainer.config import Config
 from trainer.training.training import Training
 
 _BATCH = 32
-_CLAIM = "images/s of block 5 and head, times Keras' fit"
+_CLAIM = "images/s of block 5 and head, times the fastest way of Keras' fit"
 
 
 def peer(images: np.ndarray, labels: np.ndarray, policy: str) -> keras.Model:
@@ -70,24 +70,25 @@ def measure(config: Config, *, rounds: int, images: int, peer_images: int) -> di
         rgb = np.repeat(grey, 3, axis=-1).astype(np.float32) - 117.0
         sides = {"ours": _epoch(training)}
         for name in ("float32", "mixed_bfloat16"):
-            sides[f"keras_fit_{name}"] = _fit(peer(rgb, some.labels, name), rgb, some.labels)
+            sides[f"Keras' fit in {name}"] = _fit(peer(rgb, some.labels, name), rgb, some.labels)
         for run in sides.values():
             run()  # compiles
         figures = harness.alternate(sides, rounds)
-    against = {
-        name: harness.ratios(figures["ours"], values)
-        for name, values in figures.items()
-        if name != "ours"
-    }
+    peers = {name: values for name, values in figures.items() if name != "ours"}
+    best = [max(values) for values in zip(*peers.values(), strict=True)]
+    against = harness.ratios(figures["ours"], best)
     return harness.report(
         "fine_tune",
         figures={f"{name}, images/s": harness.spread(v) for name, v in figures.items()},
-        ratios=against,
-        targets={_CLAIM: (8.0, against["keras_fit_float32"]["median"])},
-        spreads={_CLAIM: against["keras_fit_float32"]},
+        ratios={
+            f"images/s, times {name}": harness.ratios(figures["ours"], values)
+            for name, values in peers.items()
+        },
+        targets={_CLAIM: (8.0, against["median"])},
+        spreads={_CLAIM: against},
         bound=(
             "arithmetic: block 5 forward and backward is about a fifth of what Keras computes "
-            "per image; the rest of the ratio is bfloat16"
+            "per image"
         ),
         images=len(training.labels),
         image_size=config.image_size,

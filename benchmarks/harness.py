@@ -62,6 +62,7 @@ def report(
     figures: Mapping[str, Any],
     targets: Mapping[str, tuple[float, float]],
     bound: str,
+    ratios: Mapping[str, Mapping[str, float]] | None = None,
     packages: Sequence[str] = (),
     **more: Any,
 ) -> dict[str, Any]:
@@ -72,14 +73,16 @@ def report(
         figures: By side, its `spread`, unit in the side's name or in `more`.
         targets: By claim, (what is wanted at least, what was measured).
         bound: What limits the figure now, in one sentence.
+        ratios: By name, the `spread` of every other ratio that was taken: without a target, but
+            shown in the table as the claims are.
         packages: Peers whose versions belong into the line.
         more: Anything else that a reader needs: images, sizes. `spreads` by claim, where there
             are several rounds: a target is met when the low end of the spread meets it.
 
     Returns:
         `benchmark`, `figures`, `claims` (each `target`, `measured`, `met`), `met` (all of them),
-        `bound`, `versions`, `cores`, `processor`, `load` (of the machine, over the last minute),
-        `revision` (of the code), `date`, `command`, and `more`.
+        `bound`, `ratios`, `versions`, `cores`, `processor`, `load` (of the machine, over the last
+        minute), `revision` (of the code), `date`, `command`, and `more`.
     """
     spreads = more.get("spreads", {})
     claims = {
@@ -96,6 +99,7 @@ def report(
         "claims": claims,
         "met": all(claim["met"] for claim in claims.values()),
         "bound": bound,
+        "ratios": ratios or {},
         "versions": _versions((*_ALWAYS, *packages)),
         "cores": len(os.sched_getaffinity(0)),
         "processor": _processor(),

@@ -80,7 +80,7 @@ def measure(*, images: int, units: int, epochs: int, rounds: int) -> dict[str, A
         "head",
         figures={f"{name}, steps/s": harness.spread(values) for name, values in speeds.items()},
         ratios={
-            name: harness.ratios(speeds["ours"], values)
+            f"steps/s, times {name}": harness.ratios(speeds["ours"], values)
             for name, values in speeds.items()
             if name != "ours"
         },

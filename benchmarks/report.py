@@ -69,24 +69,21 @@ def _parsed(text: str, where: str) -> dict[str, Any]:
 
 
 def table(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: a row for each claim, and under it the machines and versions.
+    """Markdown: a row for each claim and each other ratio, and under it the machines and versions.
 
     Args:
         lines: As `read` returns them.
     """
     rows = [_HEAD, ("---",) * len(_HEAD)]
     for line in lines:
-        for number, (claim, result) in enumerate(line["claims"].items()):
-            rows.append(
-                (
-                    "" if number else f"`{line['benchmark']}`",
-                    _in_todays_words(claim),
-                    f"{result['target']:g}",
-                    _measured(line, claim),
-                    "yes" if _met(line, claim) else "**no**",
-                    "" if number else _in_todays_words(line["bound"]),
-                )
-            )
+        measured = [
+            (claim, f"{result['target']:g}", _measured(line, claim), _met(line, claim))
+            for claim, result in line["claims"].items()
+        ] + [(name, "", _spread(ratio), "") for name, ratio in _others(line).items()]
+        for number, (what, *cells) in enumerate(measured):
+            name = "" if number else f"`{line['benchmark']}`"
+            bound = "" if number else _in_todays_words(line["bound"])
+            rows.append((name, _in_todays_words(what), *cells, bound))
     drawn = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join([*drawn, "", *_machines(lines)])
 
@@ -97,19 +94,30 @@ def _in_todays_words(text: str) -> str:
     return text
 
 
-def _met(line: Mapping[str, Any], claim: str) -> bool:
+def _met(line: Mapping[str, Any], claim: str) -> str:
     """Whether the low end of the spread meets the target; earlier lines went by the median."""
     result, spread = line["claims"][claim], line.get("spreads", {}).get(claim, {})
-    return result["met"] and spread.get("min", result["measured"]) >= result["target"]
+    met = result["met"] and spread.get("min", result["measured"]) >= result["target"]
+    return "yes" if met else "**no**"
 
 
 def _measured(line: Mapping[str, Any], claim: str) -> str:
     """What was measured, with its rounds where the benchmark gave their `spreads` by claim."""
-    measured = f"{line['claims'][claim]['measured']:g}"
+    measured = line["claims"][claim]["measured"]
     spread = line.get("spreads", {}).get(claim)
-    if not spread:
-        return measured
-    return f"{measured} [{spread['min']:g}, {spread['max']:g}], {spread['rounds']} rounds"
+    return _spread({"median": measured} | spread) if spread else f"{measured:g}"
+
+
+def _others(line: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+    """The ratios that were taken beside those of the claims, which a line may hold twice."""
+    of_claims = line.get("spreads", {}).values()
+    return {name: ratio for name, ratio in line.get("ratios", {}).items() if ratio not in of_claims}
+
+
+def _spread(ratio: Mapping[str, float]) -> str:
+    rounds = ratio["rounds"]
+    of = f"{rounds} round{'s' if rounds != 1 else ''}"
+    return f"{ratio['median']:g} [{ratio['min']:g}, {ratio['max']:g}], {of}"
 
 
 def _machines(lines: Sequence[Mapping[str, Any]]) -> list[str]:

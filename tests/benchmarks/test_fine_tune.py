@@ -10,9 +10,9 @@ def test_ours_is_compared_with_keras_in_both_precisions(data_dir, tmp_path):
                     weights="none", width=0.05)  # fmt: skip
     with keras_settings():
         line = fine_tune.measure(config, rounds=1, images=40, peer_images=8)
-    peers = ["keras_fit_float32", "keras_fit_mixed_bfloat16"]
+    peers = ["Keras' fit in float32", "Keras' fit in mixed_bfloat16"]
     assert list(line["figures"]) == [f"{side}, images/s" for side in ("ours", *peers)]
-    assert list(line["ratios"]) == peers
+    assert list(line["ratios"]) == [f"images/s, times {peer}" for peer in peers]
     assert line["images"] == 32  # whole batches
     (claim,) = line["claims"].values()
-    assert claim["measured"] == line["ratios"]["keras_fit_float32"]["median"]
+    assert claim["measured"] == min(ratio["median"] for ratio in line["ratios"].values())

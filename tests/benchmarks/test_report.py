@@ -71,6 +71,14 @@ def test_a_missed_target_is_bold():
     assert "| **no** |" in report.table([low]) and "| yes |" in report.table([line()])
 
 
+def test_every_ratio_that_was_taken_is_shown_once():
+    ours = {"median": 2.0, "min": 1.5, "max": 3.0, "rounds": 1}
+    more = line() | {"ratios": {"against b": ours, "a|b": line()["spreads"]["speed of a|b"]}}
+    rows = report.table([more]).splitlines()[2:4]
+    assert rows[1] == "|  | against b |  | 2 [1.5, 3], 1 round |  |  |"
+    assert "a\\|b |" in rows[0] and not report.table([more]).count("| a\\|b")
+
+
 def test_lines_of_release_1_are_shown_in_todays_words():
     old = line() | {"bound": "films/s: a film takes 3 ms, and films wait; filming does not"}
     old["claims"] = {"films/s of a head": {"target": 1.0, "measured": 2.0, "met": True}}
