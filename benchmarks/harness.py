@@ -7,10 +7,13 @@ round.
 
 import contextlib
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import os
+import pathlib
 import platform
+import re
 import shlex
 import statistics
 import sys
@@ -19,6 +22,8 @@ from typing import Any
 
 from trainer.run import run_dir
 
+_ROOT = pathlib.Path(__file__).parents[1]
+_PROGRAMS = ("benchmarks", "covid_tfds", "trainer", "tuning")
 _ALWAYS = ("tensorflow", "keras", "numpy")
 
 
@@ -82,7 +87,10 @@ def report(
     Returns:
         `benchmark`, `figures`, `claims` (each `target`, `measured`, `met`), `met` (all of them),
         `bound`, `ratios`, `versions`, `cores`, `processor`, `load` (of the machine, over the last
-        minute), `revision` (of the code), `date`, `command`, and `more`.
+        minute), `machine_start` (its identifier; "" where the system gives none), `revision`,
+        `code` (a digest of the programs, which no commit of anything else changes), `date`,
+        `command` (PATH for what holds a slash, so that it is the same wherever files lie), and
+        `more`.
     """
     spreads = more.get("spreads", {})
     claims = {
@@ -104,9 +112,13 @@ def report(
         "cores": len(os.sched_getaffinity(0)),
         "processor": _processor(),
         "load": rounded(os.getloadavg()[0]),
+        "machine_start": _machine_start(),
         "revision": run_dir.provenance()["git_revision"],
+        "code": _code(),
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "command": shlex.join(sys.orig_argv[1:]),
+        "command": shlex.join(
+            re.sub("(^|=)[^=]*/.*", r"\1PATH", each) for each in sys.orig_argv[1:]
+        ),
         **more,
     }
     print(json.dumps(line), flush=True)
@@ -120,6 +132,18 @@ def _versions(packages: Sequence[str]) -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     return versions
+
+
+def _machine_start() -> str:
+    try:
+        return pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _code() -> str:
+    paths = sorted(path for name in _PROGRAMS for path in (_ROOT / name).rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:12]
 
 
 def _processor() -> str:

@@ -1,7 +1,9 @@
 """Rewrites the table of docs/benchmarks.md from their recorded lines.
 
 `python -m benchmarks.report benchmarks/results.jsonl` takes the last line of each benchmark, so a
-benchmark that ran again is appended to the file and replaces its earlier line.
+benchmark that ran again is appended to the file and replaces its earlier line. Earlier lines of the
+same code and command count beside it where they are of other starts of the machine, the last of
+each: the lowest median is shown, and the ends of all of them.
 """
 
 import json
@@ -27,7 +29,7 @@ class ReportError(Exception):
 
 
 def read(paths: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
-    """The last line of each benchmark.
+    """The last line of each benchmark, with those of other starts of the machine in it.
 
     Args:
         paths: Files of JSON lines, as the benchmarks print them; later ones win.
@@ -38,7 +40,7 @@ def read(paths: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
     Raises:
         ReportError: A file is missing or empty, or a line is not a benchmark's.
     """
-    lines = {}
+    lines: dict[str, list[dict[str, Any]]] = {}
     for path in paths:
         try:
             texts = [text for text in path.read_text().splitlines() if text.strip()]
@@ -50,8 +52,56 @@ def read(paths: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
             raise ReportError(f"{path} is empty. Run a benchmark and append its line to it.")
         for number, text in enumerate(texts, 1):
             line = _parsed(text, f"{path}, line {number}")
-            lines[line["benchmark"]] = line
-    return [lines[name] for name in sorted(lines)]
+            lines.setdefault(line["benchmark"], []).append(line)
+    return [merged(lines[name]) for name in sorted(lines)]
+
+
+def merged(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One line of those of a benchmark that have the last one's code and command.
+
+    Args:
+        lines: In the order in which they were recorded. Of one start of the machine the last
+            counts; those of earlier releases, which have no `code` or `machine_start`, stand alone.
+
+    Returns:
+        The last line, with `starts`, of how many starts of the machine it is; its claims and ratios
+        are those of the lowest median, their spreads of all rounds.
+    """
+    last = lines[-1]
+    same = [each for each in lines if _series(each) == _series(last) and "code" in each]
+    series = [*{each["machine_start"]: each for each in same}.values()]
+    if len(series) < 2:
+        return {**last, "starts": 1}
+    claims = {
+        claim: min((each["claims"][claim] for each in series), key=lambda one: one["measured"])
+        | {"met": all(each["claims"][claim]["met"] for each in series)}
+        for claim in last["claims"]
+    }
+    spreads = {
+        claim: _together([_of_claim(each, claim) for each in series]) for claim in last["claims"]
+    }
+    ratios = {name: _together([each["ratios"][name] for each in series]) for name in last["ratios"]}
+    more = {"claims": claims, "spreads": spreads, "ratios": ratios}
+    return {**last, **more, "starts": len(series)}
+
+
+def _series(line: Mapping[str, Any]) -> tuple[str | None, ...]:
+    return tuple(line.get(name) for name in ("code", "command"))
+
+
+def _of_claim(line: Mapping[str, Any], claim: str) -> Mapping[str, float]:
+    measured = line["claims"][claim]["measured"]
+    alone = {"median": measured, "min": measured, "max": measured, "rounds": 1}
+    return line.get("spreads", {}).get(claim, alone)
+
+
+def _together(spreads: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {
+        "median": min(each["median"] for each in spreads),
+        "min": min(each["min"] for each in spreads),
+        "max": max(each["max"] for each in spreads),
+        "rounds": sum(each["rounds"] for each in spreads),
+    }
 
 
 def _parsed(text: str, where: str) -> dict[str, Any]:
@@ -81,11 +131,16 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
             for claim, result in line["claims"].items()
         ] + [(name, "", _spread(ratio), "") for name, ratio in _others(line).items()]
         for number, (what, *cells) in enumerate(measured):
-            name = "" if number else f"`{line['benchmark']}`"
+            name = "" if number else _name(line)
             bound = "" if number else _in_todays_words(line["bound"])
             rows.append((name, _in_todays_words(what), *cells, bound))
     drawn = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join([*drawn, "", *_machines(lines)])
+
+
+def _name(line: Mapping[str, Any]) -> str:
+    starts = line.get("starts", 1)
+    return f"`{line['benchmark']}`" + (f", {starts} starts" if starts > 1 else "")
 
 
 def _in_todays_words(text: str) -> str:

@@ -1,11 +1,13 @@
 """The article's code trains on a folder of images; no time is judged."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from benchmarks import article_code
 
 
+@pytest.mark.slow
 def test_it_trains_on_a_folder(tmp_path):
     rng = np.random.default_rng(0)
     for label in range(3):

@@ -1,6 +1,7 @@
 """Both sides of the race get the same images and folds; no time is judged."""
 
 import numpy as np
+import pytest
 from absl import flags
 
 from benchmarks import article_race
@@ -31,6 +32,7 @@ def test_the_peer_gets_the_stored_images_by_class(data_dir, tmp_path):
     np.testing.assert_array_equal(decode.resize.square(stored, 32), square[..., 0])
 
 
+@pytest.mark.slow
 def test_our_folds_are_read_from_the_predictions(data_dir, tmp_path, monkeypatch):
     dataset = dataset_lib.open_dataset("tiny", str(data_dir), 2)
     images = dataset_lib.joined([dataset.splits[name] for name in ("train", "validation")])

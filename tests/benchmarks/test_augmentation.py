@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from benchmarks import augmentation
 
 
+@pytest.mark.slow
 def test_the_line_names_every_side_and_what_bounds_it(capsys):
     line = augmentation.measure(size=32, batch=2, rounds=1, seconds=0.0)
     assert json.loads(capsys.readouterr().out) == line

@@ -2,6 +2,7 @@
 
 import functools
 
+import pytest
 from PIL import Image
 
 from benchmarks import build
@@ -15,12 +16,14 @@ def test_the_limit_encodes_the_very_picture_that_the_build_stores():
     assert build._bare(data) == reading.encode(reading.read_image(data).pixels)
 
 
+@pytest.mark.slow
 def test_every_image_of_both_sources_is_read(tmp_path):
     made_sources.write_article(tmp_path)
     reads = build._reads(tmp_path)
     assert len(reads) >= 306 and all(read() for read in reads[:3])
 
 
+@pytest.mark.slow
 def test_enlarged_images_have_the_size_and_keep_their_places(tmp_path):
     made_sources.write_article(tmp_path / "manual")
     into = build._enlarged(tmp_path / "manual", 400, tmp_path / "large")

@@ -1,10 +1,13 @@
 """The benchmark runs to its line on a few small images; no time is judged."""
 
+import pytest
+
 from benchmarks import checkpoint
 from trainer.config import Config
 from trainer.run.libraries import keras_settings
 
 
+@pytest.mark.slow
 def test_each_way_has_two_sides_the_size_of_a_state_and_a_claim(data_dir, tmp_path, monkeypatch):
     tuned = {"epochs": 1, "fine_tune_from": "block5", "fine_tune_epochs": 1}
     ways = {"head": {"epochs": 2}, "block 5 and head": tuned}

@@ -39,6 +39,7 @@ def test_images_of_a_patient_share_an_effect():
         assert together == pytest.approx(0.8, abs=0.1)
 
 
+@pytest.mark.slow
 def test_it_runs_to_its_line(capsys):
     line = coverage.measure(sets=20, every=97, parts=list(coverage.PARTS), processes=1)
     assert line["sets"] == 20

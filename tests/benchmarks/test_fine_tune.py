@@ -1,10 +1,13 @@
 """The benchmark runs to its line on a few small images; no time is judged."""
 
+import pytest
+
 from benchmarks import fine_tune
 from trainer.config import Config
 from trainer.run.libraries import keras_settings
 
 
+@pytest.mark.slow
 def test_ours_is_compared_with_keras_in_both_precisions(data_dir, tmp_path):
     config = Config(dataset="tiny", data_dir=data_dir, cache_dir=tmp_path, image_size=32,
                     weights="none", width=0.05)  # fmt: skip

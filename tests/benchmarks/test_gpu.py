@@ -1,5 +1,7 @@
 """The count of operations is right, and the benchmark runs to its line; no time is judged."""
 
+import pytest
+
 from benchmarks import gpu
 from trainer.run.libraries import keras_settings
 
@@ -11,6 +13,7 @@ def test_operations_are_those_of_vgg16():
     assert gpu.operations(224, "block5") == gpu.operations(224, None) + 2 * block5
 
 
+@pytest.mark.slow
 def test_shares_are_of_the_matrix_rate():
     with keras_settings():
         line = gpu.measure(size=32, batch=2, matrix=16, rounds=1, seconds=0.0)

@@ -1,6 +1,7 @@
 """The order of rounds, the figures, and the line that is printed."""
 
 import json
+import sys
 
 import pytest
 
@@ -54,7 +55,14 @@ def test_the_line_is_json_and_says_whether_each_claim_is_met(capsys):
     assert {"tensorflow", "keras", "numpy", "pillow"} == line["versions"].keys()
     assert line["images"] == 7 and line["cores"] >= 1 and line["processor"]
     assert line["load"] >= 0 and line["command"] and line["date"][:2] == "20"
-    assert line.keys() >= {"revision"}
+    assert line.keys() >= {"revision", "machine_start"} and len(line["code"]) == 12
+
+
+def test_the_command_is_the_same_wherever_its_files_lie(monkeypatch, capsys):
+    given = ["python", "-m", "benchmarks.some", "--data_dir=/my data/1", "~/images", "--rounds=3"]
+    monkeypatch.setattr(sys, "orig_argv", given)
+    line = harness.report("some", figures={}, targets={}, bound="the disk")
+    assert line["command"] == "-m benchmarks.some --data_dir=PATH PATH --rounds=3"
 
 
 def test_a_target_is_met_by_the_low_end_of_the_spread(capsys):

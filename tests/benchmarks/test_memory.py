@@ -20,6 +20,7 @@ def test_a_peak_is_of_what_follows_its_beginning():
     assert memory_run.peak() < with_large - 50
 
 
+@pytest.mark.slow
 def test_a_run_has_a_peak_of_its_training_and_of_its_evaluation(data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(batches, "MEMORY", batches.MEMORY)
     config = Config(dataset="tiny", data_dir=data_dir, cache_dir=tmp_path, image_size=32,

@@ -1,10 +1,13 @@
 """The benchmark runs to its line on few images and a narrow network; no time is judged."""
 
+import pytest
+
 from benchmarks import predict
 from covid_tfds.reading import encode
 from tests.helpers.images import radiograph
 
 
+@pytest.mark.slow
 def test_files_are_timed_against_squares_that_are_ready(tmp_path):
     for i in range(5):
         (tmp_path / f"{i}.png").write_bytes(encode(radiograph(i, (80, 90))))

@@ -1,10 +1,13 @@
 """The benchmark runs to its line on a few small images; no time is judged."""
 
+import pytest
+
 from benchmarks import replicas
 from trainer.config import Config
 from trainer.run.libraries import keras_settings
 
 
+@pytest.mark.slow
 def test_each_way_is_trained_on_one_device_and_on_all_and_nothing_is_claimed(data_dir, tmp_path):
     config = Config(dataset="tiny", data_dir=data_dir, cache_dir=tmp_path, image_size=32,
                     weights="none", width=0.05)  # fmt: skip

@@ -3,12 +3,11 @@
 import json
 import pathlib
 import re
-import subprocess
-import sys
 
 import pytest
 
 from benchmarks import report
+from tests.helpers import commands
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGE = "# Title\n\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\n\ntail\n"
@@ -34,25 +33,20 @@ def written(path, *lines):
 
 
 def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks.report", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+    return commands.run("benchmarks.report", *map(str, arguments))
 
 
 def test_the_command_rewrites_what_is_between_the_markers_and_nothing_else(tmp_path):
     lines, page = written(tmp_path / "a.jsonl", line()), tmp_path / "benchmarks.md"
     page.write_text(PAGE)
-    assert command(lines, f"--page={page}").returncode == 0
+    assert command(lines, f"--page={page}").status == 0
     once = page.read_text()
     assert once.startswith("# Title\n\n<!-- benchmarks -->\n| benchmark |")
     assert once.endswith("\n<!-- /benchmarks -->\n\ntail\n") and "old" not in once
     row = "| `one` | speed of a\\|b | 8 | 9 [8.5, 9.5], 5 rounds | yes | reads |"
     assert row in once.splitlines()
     assert "EPYC, 2 cores (one); numpy 2.4.6." in once
-    assert command(lines, f"--page={page}").returncode == 0
+    assert command(lines, f"--page={page}").status == 0
     assert page.read_text() == once
 
 
@@ -62,6 +56,43 @@ def test_a_later_line_of_a_benchmark_replaces_the_earlier(tmp_path):
     read = report.read([first, second])
     assert [each["benchmark"] for each in read] == ["one", "zwei"]
     assert [each["claims"]["speed of a|b"]["measured"] for each in read] == [2.0, 3.0]
+
+
+def started(machine, median, low, high, **more):
+    spread = {"median": median, "min": low, "max": high, "rounds": 5}
+    return line(measured=median) | {
+        "spreads": {"speed of a|b": spread}, "ratios": {"against c": spread | {"max": 20.0}},
+        "code": "c0de", "command": "-m benchmarks.one", "machine_start": machine,
+    } | more  # fmt: skip
+
+
+def test_of_several_starts_of_the_machine_the_lowest_median_and_all_ends_are_shown():
+    lines = [
+        started("first", 1.0, 0.5, 2.0),  # again below, on the same start
+        started("first", 9.0, 8.5, 9.9),
+        started("second", 8.6, 8.1, 9.0),
+        started("other code", 3.0, 2.0, 4.0, code="01d"),
+        started("other command", 3.0, 2.0, 4.0, command="-m benchmarks.one --rounds=1"),
+        started("third", 9.5, 8.9, 12.0),
+    ]
+    rows = report.table([report.merged(lines)]).splitlines()[2:4]
+    assert rows[0].startswith(
+        "| `one`, 3 starts | speed of a\\|b | 8 | 8.6 [8.1, 12], 15 rounds | yes"
+    )
+    assert rows[1] == "|  | against c |  | 8.6 [8.1, 20], 15 rounds |  |  |"
+
+
+def test_one_start_that_misses_the_target_is_enough():
+    missed = started("second", 9.1, 7.9, 9.2)
+    missed["claims"]["speed of a|b"]["met"] = False
+    both = [missed, started("first", 9.0, 8.5, 9.9)]
+    assert "| 8 | 9 [7.9, 9.9], 10 rounds | **no** |" in report.table([report.merged(both)])
+
+
+def test_lines_that_say_nothing_of_their_code_stand_alone():
+    assert report.merged([line(measured=1.0), line(measured=2.0)]) == line(measured=2.0) | {
+        "starts": 1
+    }
 
 
 def test_a_missed_target_is_bold():
@@ -137,9 +168,9 @@ def test_the_command_ends_with_a_message_and_no_traceback(tmp_path):
     lines, page = written(tmp_path / "a.jsonl", line()), tmp_path / "benchmarks.md"
     page.write_text("no markers")
     ended = command(lines, f"--page={page}")
-    assert ended.returncode == 1 and "It needs <!-- benchmarks --> once" in ended.stderr
-    assert "Traceback" not in ended.stderr and page.read_text() == "no markers"
-    assert command(f"--page={page}").returncode != 0
+    assert ended.status == 1 and "It needs <!-- benchmarks --> once" in ended.err
+    assert "Traceback" not in ended.err and page.read_text() == "no markers"
+    assert command(f"--page={page}").status != 0
 
 
 def test_the_recorded_lines_are_shown_without_old_words():

@@ -11,7 +11,6 @@ from PIL import Image
 
 from benchmarks import (
     article_race,
-    harness,
     search,
     search_cached,
     search_overhead,
@@ -90,14 +89,6 @@ def test_few_epochs_are_scaled_to_all_epochs_of_all_trials():
     assert search_peers.scaled(timed, ROWS, 5) == pytest.approx(expected)
 
 
-def test_memory_is_read_while_the_named_trials_run():
-    assert search.phases(200) == [(1, 20), (21, 100), (101, 200)]
-    samples = [Sample(0, 0, 0, 99)]  # before the first trial
-    samples += [Sample(1, 1, ended, 10 + 2 * ended) for ended in range(9)]
-    assert search.peak(samples, 1, 3) == 10 + 2 * 2  # the third runs while two have ended
-    assert search.peak(samples, 4, 8) == 10 + 2 * 7
-
-
 def test_growth_is_of_the_process_that_ran_most_trials():
     samples = [Sample(0, 0, 0, 99)]  # before the first trial
     samples += [Sample(1, 1, ended, 1000 + 20 * ended) for ended in range(4)]
@@ -135,6 +126,7 @@ def test_the_end_of_a_failed_command_s_output_is_shown(tmp_path, monkeypatch):
         search_watch.watch(["broken"], tmp_path / "log.jsonl", 0.05)
 
 
+@pytest.mark.slow
 def test_the_plain_way_trains_on_a_folder_and_the_line_is_made_of_it(folder):
     values = parsed(search_plain, f"--folder={folder}", "--classes=3", "--epochs=2",
                     "--trials=4:1e-3,8:1e-4", "--weights=none", "--image_size=32")  # fmt: skip
@@ -144,6 +136,7 @@ def test_the_plain_way_trains_on_a_folder_and_the_line_is_made_of_it(folder):
     assert plain["images"] == {"train": 9, "validation": 9}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("views", [0, 2])
 def test_the_peer_that_caches_runs_the_given_trials_in_their_order(folder, views):
     values = parsed(search_cached, f"--folder={folder}", "--classes=3", "--epochs=1",
@@ -216,6 +209,7 @@ def test_two_workers_are_compared_with_one(monkeypatch, capsys):
     assert "a trial trains for 2 s in one process, and 16 s of the command" in line["bound"]
 
 
+@pytest.mark.slow
 def test_trials_that_train_nothing_are_counted_with_what_they_write(data_dir, capsys):
     values = parsed(search, "--part=overhead", f"--data_dir={data_dir}", "--dataset=tiny",
                     "--trials=12", "--epochs=2")  # fmt: skip
@@ -248,19 +242,26 @@ def test_the_overhead_s_line_holds_a_search_to_its_seconds(monkeypatch, capsys):
     assert line["bound"].startswith("the driver, 5 ms of the processor a trial at the end")
 
 
-def test_memory_is_compared_between_the_later_half_and_the_one_before(monkeypatch, capsys):
+def test_no_replacement_of_the_process_hides_what_trials_add(monkeypatch, capsys):
+    def mib(ended):  # 8 MiB a trial, and a new process after every sixth of them
+        return 100 + 8 * (ended % 6)
+
     samples = [Sample(0.0, 0, 0, 1)]
-    samples += [Sample(ended + 1.0, 1, ended, 1024 * (100 + ended)) for ended in range(10)]
+    for ended in range(18):
+        if ended and ended % 6 == 0:
+            samples.append(Sample(ended + 0.5, ended + 1, ended, 10))
+        samples.append(Sample(ended + 1.0, ended + 1, ended, 1024 * mib(ended)))
     monkeypatch.setattr(search, "search", lambda values, every: Watched(9.0, ROWS, samples, {}))
     monkeypatch.setattr(search, "fill", lambda values: None)
-    search.memory(Values({**VALUES, "trials": 10, "rounds": 1}))
+    search.memory(Values({**VALUES, "trials": 18, "rounds": 1}))
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert line["benchmark"] == "search --part=memory"
-    (claim,) = line["claims"].values()
-    assert claim["measured"] == harness.rounded(104 / 109)
-    assert line["figures"]["growth between two replacements, KiB a trial"]["median"] == 1024
-    assert line["figures"]["replacements"]["median"] == 0
-    assert line["figures"]["whole command, MiB"]["median"] == 109
+    assert line["claims"] == {
+        "trials of one process that 4 MiB hold": {"target": 1.0, "measured": 0.5, "met": False}
+    }
+    assert line["figures"]["growth between two replacements, KiB a trial"]["median"] == 8192
+    assert line["figures"]["replacements"]["median"] == 2
+    assert line["figures"]["whole command, MiB"]["median"] == 140
 
 
 def test_a_search_is_watched_from_its_command_to_its_trials(data_dir, tmp_path):

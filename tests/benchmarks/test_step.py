@@ -1,10 +1,13 @@
 """The benchmark runs to its line on a few small images; no time is judged."""
 
+import pytest
+
 from benchmarks import step
 from trainer.config import Config
 from trainer.run.libraries import keras_settings
 
 
+@pytest.mark.slow
 def test_each_way_has_a_real_and_a_resident_side_and_a_claim(data_dir, tmp_path):
     config = Config(dataset="tiny", data_dir=data_dir, cache_dir=tmp_path, image_size=32,
                     weights="none", width=0.05)  # fmt: skip

@@ -1,0 +1,80 @@
+"""Runs benchmarks one after the other and appends their lines to a file.
+
+`python -m benchmarks.record [NAME...] --data_dir=DATA [--manual_dir=DIR]` runs each NAME in a
+process of its own, and goes on after one that fails. A NAME may bring flags of its own, in quotes:
+`"memory --images=10000,40000"`. Without NAME all run that need no accelerator, those that read the
+original images only with `--manual_dir`. Datasets: `full`, `article` and `article_grouped`.
+"""
+
+import pathlib
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+from absl import app, flags
+
+from trainer.run import files
+
+# The argument that says where the images of a benchmark are; and what its bare name stands for.
+_DATA, _MANUAL = "--data_dir={data_dir}", "--manual_dir={manual_dir}"
+READS = {
+    "alignment": "", "article_race": _DATA, "augmentation": "", "build": _MANUAL,
+    "build_memory": "", "checkpoint": _DATA, "coverage": "", "fine_tune": _DATA, "gpu": "",
+    "head": "", "input_pipeline": _DATA, "memory": "", "optimizer": "", "step": _DATA,
+    "predict": "{manual_dir}/chest_xray/train", "replicas": _DATA, "scale": "", "search": _DATA,
+}  # fmt: skip
+_ALONE = {"search": [f"search --part={n}" for n in ("plain", "workers", "overhead", "memory")]}
+_ALONE |= {n: [f"{n} --dataset=article_grouped"]
+           for n in ("checkpoint", "fine_tune", "replicas", "step")}  # fmt: skip
+
+
+def record(names: Sequence[str], folders: Mapping[str, str], results: pathlib.Path) -> list[str]:
+    """Runs benchmarks and appends the line of each as soon as it is there.
+
+    Args:
+        names: Of benchmarks, each with flags of its own or without.
+        folders: By flag, where images are; "" where it is not given.
+        results: The file of lines; it need not be there.
+
+    Returns:
+        The names of those that failed or printed no line.
+    """
+    failed = []
+    for name in [part for given in names for part in _ALONE.get(given, [given])]:
+        benchmark, *given = shlex.split(name)
+        for flag, folder in folders.items():
+            if folder and f"{{{flag}}}" in READS[benchmark]:
+                given.append(READS[benchmark].format(**folders))
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        command = [sys.executable, "-m", f"benchmarks.{benchmark}", *given]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        last = (done.stdout.splitlines() or [""])[-1]
+        if done.returncode or not last.startswith('{"benchmark": '):
+            failed.append(name)
+            continue
+        with files.written_whole(results) as beside:
+            beside.write_text((results.read_text() if results.exists() else "") + f"{last}\n")
+    return failed
+
+
+def main(argv: list[str]) -> None:
+    """Names and flags -> one call."""
+    folders = {name: flags.FLAGS[name].value for name in ("data_dir", "manual_dir")}
+    results = pathlib.Path(flags.FLAGS.results)
+    if not results.parent.is_dir():
+        raise app.UsageError(f"--results={results}: there is no folder {results.parent}. Make it.")
+    readable = [each for each in READS if folders["manual_dir"] or "manual_dir" not in READS[each]]
+    names = argv[1:] or [each for each in readable if each != "gpu"]
+    for name in names:
+        if (name.split() or [""])[0] not in READS:
+            raise app.UsageError(f"{name!r} is no benchmark. Give one of {', '.join(READS)}.")
+    if failed := record(names, folders, results):
+        sys.exit(f"No line of {', '.join(failed)}: see above.")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("data_dir", "", "Where datasets are. Default: TFDS' own.")
+    flags.DEFINE_string("manual_dir", "", "Where the original images are, unpacked.")
+    flags.DEFINE_string("results", "benchmarks/results.jsonl", "The file of lines.")
+    app.run(main)
