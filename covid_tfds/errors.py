@@ -32,8 +32,8 @@ def message_for_command() -> Iterator[None]:
         sys.exit(shown(error))
 
 
-def shown(error: Exception) -> str:
-    """The message of an error as a terminal can show it, whatever names are in it."""
+def shown(message: object) -> str:
+    """An error or its message as a terminal can show it, whatever names are in it."""
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    text = wording.wrapped(f"\n{error}")
+    text = wording.wrapped(f"\n{message}")
     return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -7,6 +7,7 @@ Pixels and thumbnails go to a spool on the disk; a row of digests and sizes stay
 import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -136,7 +137,7 @@ def _with_header(
 
     Who a person is by the table and by the header stands side by side: see `header_patients`.
     """
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     if patient_key and header.patient_id:
         key = HEADER_KEY + patient_key(header.patient_id)
         if record.patient_known:

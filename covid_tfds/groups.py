@@ -35,7 +35,7 @@ def group(
 
 def equal_pairs(digests: Sequence[np.ndarray]) -> list[tuple[int, int]]:
     """Places (first, later) of images with an equal digest."""
-    pairs = []
+    pairs: list[tuple[int, int]] = []
     for values in digests:
         _, first, which = np.unique(values, return_index=True, return_inverse=True)
         places = np.flatnonzero(first[which] != np.arange(len(values)))

@@ -21,7 +21,8 @@ from covid_tfds.errors import DatasetError
 _BUILDING, _REPLACED = "incomplete.", "replaced."
 
 
-class KeptPath(type(epath.Path())):
+# Of which class a local path is depends on the system.
+class KeptPath(type(epath.Path())):  # type: ignore[misc]
     """The folder of a dataset that is replaced when the new one is whole, and not before.
 
     `tfds build --overwrite` removes the folder before it asks the builder anything, and

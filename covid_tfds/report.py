@@ -72,7 +72,7 @@ class Report:
         found = self.collection
         present = [split for split in _SPLITS if split in found.splits]
         cells: collections.Counter = collections.Counter()
-        held = {split: set() for split in present}
+        held: dict[str, set[str]] = {split: set() for split in present}
         for i in self._places:
             record, split = found.record(i), found.splits[i]
             cells[record.label, record.source, split] += 1

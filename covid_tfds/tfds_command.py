@@ -15,22 +15,23 @@ from types import TracebackType
 
 from covid_tfds.errors import shown, under_tfds_command
 
+_MARK = "of_covid_tfds"  # on the hook that is set here
 _OF_COMMAND = ("tensorflow_datasets", "scripts", "cli", "build.py")
 
 
 def explain_errors() -> None:
     """Has this process print one sentence for what TFDS' command refuses; else does nothing."""
-    if not under_tfds_command() or getattr(sys.excepthook, "of_covid_tfds", False):
+    if not under_tfds_command() or getattr(sys.excepthook, _MARK, False):
         return
     before = sys.excepthook
 
-    def hook(kind: type, error: BaseException, trace: TracebackType | None) -> None:
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if raised_by_command(error):
             print(shown(error_message(error)), file=sys.stderr)
         else:
             before(kind, error, trace)
 
-    hook.of_covid_tfds = True
+    setattr(hook, _MARK, True)
     sys.excepthook = hook
 
 

@@ -100,7 +100,7 @@ _GIB = Bounds(f"GiB, 0 to {_MOST}", lambda size: 0 <= size <= _MOST)
 _PRESET = Bounds(f"one of: {presets.SYNTAX}", _is_augmentation)
 _NAME = Bounds(
     "the name of a config alone, such as full, or auto",
-    lambda name: re.fullmatch(r"[^\W_][\w.-]{0,99}", name),
+    lambda name: re.fullmatch(r"[^\W_][\w.-]{0,99}", name) is not None,
 )
 
 

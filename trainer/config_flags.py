@@ -94,7 +94,8 @@ def from_flags(values: flags.FlagValues) -> Config:
         ConfigError: As for `Config`.
     """
     names = [field.name for field in dataclasses.fields(Config) if field.name in values]
-    return Config(**{name: values[name].value for name in names})
+    given: dict[str, Any] = {name: values[name].value for name in names}
+    return Config(**given)
 
 
 def from_flags_and_hparams(values: flags.FlagValues) -> tuple[Config, dict[str, Any] | None]:

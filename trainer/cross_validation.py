@@ -128,7 +128,7 @@ def cross_validate(
             saved = SavedFolds(folder.path / saved_folds.FOLDER)
         probabilities = out_of_fold_by_tasks(tasks, setup.config, fold, saved=saved)
         shortcuts = shortcut_baselines(setup, images, fold[0])
-        alignment = aligned.write_poses(setup, images, folder and folder.path)
+        alignment = aligned.write_poses(setup, images, None if folder is None else folder.path)
     table = as_predictions(images, fold, probabilities)
     with working("computing the scores and their intervals"):
         result = {
@@ -136,7 +136,7 @@ def cross_validate(
             **metrics.cross_validation_metrics(table, shortcuts),
             **alignment,
         }
-    if folder is not None:
+    if folder is not None and saved is not None:
         predictions.write(folder.path / "predictions.csv", table)
         files.write_json(folder.path / "crossval.json", result)
         folder.finish()

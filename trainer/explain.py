@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
             from trainer.inference import file_explanations
         result = file_explanations.explain(
             run, argv[1:],
-            class_name=FLAGS["class"].value, masks=FLAGS.masks, output=FLAGS.output,
+            class_name=FLAGS["class"].value or "", masks=FLAGS.masks, output=FLAGS.output,
         )  # fmt: skip
         file_explanations.show(result)
     sys.exit(1 if result.errors else 0)

@@ -23,7 +23,7 @@ _OF_TRAININGS = (*dataclasses.fields(config_lib.Config), *dataclasses.fields(opt
 def main(argv: list[str]) -> None:
     """One of the actions; status 1 if something is damaged."""
     command.refuse_words(argv)
-    if sum(FLAGS[name].value for name in _ACTIONS) != 1:
+    if sum(bool(FLAGS[name].value) for name in _ACTIONS) != 1:
         raise ConfigError("Give one of --list, --verify, --clear and --fill.")
     if FLAGS.fill:
         options = options_lib.from_flags(FLAGS)

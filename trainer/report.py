@@ -22,7 +22,9 @@ def main(argv: list[str]) -> None:
         run = results.ended(FLAGS.run)
         with run_dir.use(run.path):
             path = (several_report if run.several else run_report).write(run)
-            Manifest.read(run.path).with_file(run.path, path.name).write(run.path)
+            there = Manifest.read(run.path)
+            assert there is not None  # of a run that has ended
+            there.with_file(run.path, path.name).write(run.path)
     print(fitted(f"report: {path}"))
 
 

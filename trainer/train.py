@@ -213,8 +213,9 @@ def best_network_so_far(folder: pathlib.Path) -> keras.Model:
     Raises:
         RunError: The dataset or the weights are not those that the run began with.
     """
-    origin = dict(Manifest.read(folder).origin)
-    state = saved_state.read(folder / saved_state.FILE)
+    there, state = Manifest.read(folder), saved_state.read(folder / saved_state.FILE)
+    assert there is not None and there.origin is not None and state is not None
+    origin = dict(there.origin)
     setup = set_up(Config.from_json(origin["config"]), began=origin)
     with contextlib.closing(setup.opened), tempfile.TemporaryDirectory() as temporary:
         nets = build(setup.config, setup.precision, setup.weights, setup.normalization)

@@ -150,7 +150,8 @@ class Proposals:
         if metrics is not None and objective not in metrics:
             raise ValueError(f"The metrics {', '.join(metrics)} have no {objective}.")
         if metrics is not None and not math.isfinite(metrics[objective]):
-            metrics, reason = None, reason or f"Its {objective} is {metrics[objective]}."
+            reason = reason or f"Its {objective} is {metrics[objective]}."
+            metrics = None
         event = {
             "event": "ended",
             "trial": trial_id,

@@ -129,6 +129,7 @@ class Record:
         )  # fmt: skip
         order = results.ranked([*self.rows, row], settings)
         if trial in (order[0]["trial"], self._default):
+            assert self._setup is not None  # opened before a trial began
             images = trainings.scored_images(self._setup, settings.folds)
             fold = trainings.assigned(self._setup, settings, config)
             with self._whole(trial, _PREDICTIONS) as beside:
@@ -199,10 +200,9 @@ class Record:
         first = next(iter(self._proposals.trials), None)
         return None if self._settings.tuner == "hyperband" else first
 
-    @property
-    def _reference(self) -> str:
+    def _reference(self, default: str) -> str:
         """What the trial of `_default` is called."""
-        is_default = self.config(self._default) == self._search.space.unsearched()
+        is_default = self.config(default) == self._search.space.unsearched()
         return "the defaults" if is_default else "the values nearest to the defaults"
 
     def _compare_with_default(self) -> None:
@@ -214,13 +214,15 @@ class Record:
         ]
         if not all(path.exists() for path in paths):  # the trial of the defaults failed, say
             return
+        assert self._setup is not None  # opened before a trial began
         images = trainings.scored_images(self._setup, self._settings.folds)
-        both = [predictions.read(path).probabilities for path in paths]
-        shape = (-1, len(images), both[0].shape[-1])
+        best, default = (predictions.read(path).probabilities for path in paths)
+        shape = (-1, len(images), best.shape[-1])
         self._table.note(
             results.against_default(
-                *(each.reshape(shape) for each in both), images.labels, images.group_numbers,
-                trial=self.best["trial"], trials=self._ended, reference=self._reference,
+                best.reshape(shape), default.reshape(shape), images.labels, images.group_numbers,
+                trial=self.best["trial"], trials=self._ended,
+                reference=self._reference(self._default),
             )
         )  # fmt: skip
 

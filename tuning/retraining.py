@@ -53,10 +53,10 @@ def retrain(
             cluster, lambda: set_up(config, stressed=True, began=began, hparams=origin)
         ) as tasks:
             tasks.provide(train.training_of(tasks.setup))
-            there = None
+            of_worker = None
             if tasks.shares_files:  # this process holds the folder for the worker
-                there = dataclasses.replace(folder, path=path.absolute(), lease=None)
-            (ended,) = run_all(tasks, [Task("the run of the best values", _run, (there,))])
+                of_worker = dataclasses.replace(folder, path=path.absolute(), lease=None)
+            (ended,) = run_all(tasks, [Task("the run of the best values", _run, (of_worker,))])
             archive = ended.result()
             if not tasks.shares_files:
                 folder.begin(tasks.setup.origin)

@@ -33,7 +33,7 @@ def require_for_search(search: Spec, *, retrain_best: bool) -> None:
         "the closing comparison": room.fold_bytes(config) if settings.final_folds else 0,
         "the run of the best values": room.run_bytes(config) if retrain_best else 0,
     }
-    largest = max(later, key=later.get)
+    largest = max(later, key=later.__getitem__)
     needs = {
         counted(settings.max_trials, "trial"): settings.max_trials * _TRIAL + _REST,
         counted(settings.keep_best, "kept network"): networks * room.network_bytes(config),

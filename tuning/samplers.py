@@ -5,11 +5,12 @@ import itertools
 import math
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
+from threadpoolctl import threadpool_limits
 
 from trainer.config import Config
 from tuning.space import Space
@@ -21,7 +22,13 @@ _MOST_COMBINATIONS = 100_000  # more can't all be tried, so that draws are enoug
 _CANDIDATES = 4096  # untried combinations that bayesian chooses from at most
 
 
-class Untried:
+if TYPE_CHECKING:  # what it is mixed into
+    from keras_tuner.engine.oracle import Oracle as _Mixed
+else:
+    _Mixed = object
+
+
+class Untried(_Mixed):
     """Goes in front of an oracle class: what it proposes was not tried, and is not saved.
 
     Configurations are compared, not values: a parameter may have no effect beside another's choice.
@@ -75,7 +82,7 @@ class Untried:
         """Writes nothing, too."""
 
     def _replayed(self, trial_id: str) -> dict[str, Any]:
-        return {"status": TrialStatus.RUNNING, "values": dict(self.logged)}
+        return {"status": TrialStatus.RUNNING, "values": dict(self.logged or {})}
 
     def _proposed(self, trial_id: str) -> dict[str, Any]:
         return super().populate_space(trial_id)
@@ -124,13 +131,14 @@ class Hyperband(Untried, keras_tuner.oracles.HyperbandOracle):
         proposal = self._proposed(trial_id)
         if proposal["status"] == TrialStatus.RUNNING:
             # KerasTuner's number of the newest bracket, which may begin without a trial.
-            proposal["values"]["tuner/bracket"] = self.logged.get("tuner/bracket")
+            proposal["values"]["tuner/bracket"] = (self.logged or {}).get("tuner/bracket")
         return proposal
 
 
 class Bayesian(Untried, keras_tuner.oracles.BayesianOptimizationOracle):
     """Draws trials where a Gaussian process expects most."""
 
+    @threadpool_limits.wrap(limits=1, user_api="blas")  # as of the shortcut baseline
     def _proposed(self, trial_id: str) -> dict[str, Any]:
         """KerasTuner's optimum; where that was tried, the best of what was not."""
         self._random_state = np.random.RandomState([self.seed, len(self.trials)])

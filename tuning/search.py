@@ -96,7 +96,7 @@ def _run(
             tasks = opened.enter_context(_tasks(search, cluster))
         if tasks is not None:
             record.open(tasks.setup)
-        if unfinished:
+        if unfinished and tasks is not None:
             _run_trials(search, tasks, proposals, record, on_trial_end)
         elif proposals.exhausted and len(proposals.trials) < search.settings.max_trials:
             print(_EXHAUSTED)
@@ -191,6 +191,7 @@ def _comparison_missing(search: Spec, best: results.Row | None) -> bool:
 def _compare(search: Spec, record: Record, tasks: Executor) -> None:
     """Makes the closing comparison, writes and prints it, or prints why there is none."""
     best, count = record.best, search.settings.final_folds
+    assert best is not None  # else there is nothing to compare
     config, default = record.config(best["trial"]), search.space.unsearched()
     try:
         if best.get("epoch") is not None:  # else it was scored in folds, at its last epoch

@@ -222,7 +222,8 @@ def from_flags(values: flags.FlagValues, space: Space) -> Settings:
         ConfigError: A value out of bounds, or one that has no effect.
     """
     names = [field.name for field in dataclasses.fields(Settings)]
-    settings = Settings(**{name: values[name].value for name in names})
+    given: dict[str, Any] = {name: values[name].value for name in names}
+    settings = Settings(**given)
     settings.check(space)
     return settings
 

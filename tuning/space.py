@@ -48,7 +48,7 @@ SYNTAX = (
 )
 _FACTORS = {"log2": 2, "log10": 10}
 _MOST_STEPS = 1000  # all of them are written with every trial
-_FIELDS = {
+_FIELDS: dict[str, Any] = {  # dataclasses.Field, whose type is no text here
     field.name: field
     for field in dataclasses.fields(Config)
     if field.name not in config_flags.OF_RUNS
@@ -291,11 +291,13 @@ def from_flags(values: flags.FlagValues) -> Space:
     Raises:
         ConfigError: A flag can't be read, contradicts another, or the trainer refuses a value.
     """
-    named = [name.strip() for name in values["search"].value.split(",") if name.strip()]
+    search = values["search"].value or ""
+    named = [name.strip() for name in search.split(",") if name.strip()]
     unknown = [name for name in named if name not in USUAL]
     if unknown:
         raise _unknown("--search", unknown)
-    given = {name: values[name].value for name in USUAL if values[name].value}
+    given: dict[str, str]
+    given = {name: text for name in USUAL if (text := values[name].value)}
     for name in named:
         if name in given and not isinstance(parse(name, given[name]), Parameter):
             raise ConfigError(

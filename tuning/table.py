@@ -64,7 +64,7 @@ class Table:
         self._status, self._closed = "", contextlib.ExitStack()
         self._begun = self._printed = time.monotonic()
         # What is printed meanwhile appears above the table; an error file gets what is its own.
-        self._live = console and rich.live.Live(
+        self._live = None if console is None else rich.live.Live(
             console=console, get_renderable=self._drawn, refresh_per_second=2, transient=True,
             redirect_stderr=sys.stderr.isatty(),
         )  # fmt: skip
@@ -146,12 +146,15 @@ class Table:
         self.close()
 
     def _drawn(self) -> rich.console.Group:
-        width = self._console.width
+        console = self._console
+        assert console is not None  # else nothing is drawn
+        width = console.width
         parameters = _fitting(self._space.parameters, width)
         more = len(self._space.parameters) - len(parameters)
         foot = [f"({counted(more, 'more parameter')} in {results.TABLE_FILE})"] if more else []
         status = [Text(shortened(self._status, width))] if self._status else []
-        return rich.console.Group(Text(self._head()), *status, self._trials(parameters), *foot)
+        grid = self._trials(parameters, console.height)
+        return rich.console.Group(Text(self._head()), *status, grid, *foot)
 
     def _head(self) -> str:
         failed = sum(row["status"] != "COMPLETED" for row in self._ended)
@@ -172,7 +175,7 @@ class Table:
         left = mean * max(self._budget - len(self._ended), 0) - done
         return tqdm.format_interval(max(left, 0) / self._capacity)
 
-    def _trials(self, parameters: Sequence[Parameter]) -> rich.table.Table:
+    def _trials(self, parameters: Sequence[Parameter], height: int) -> rich.table.Table:
         """At most `_ROWS` trials, fewer on a low terminal."""
         grid = rich.table.Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
         cells = functools.partial(_cells, parameters)
@@ -182,7 +185,7 @@ class Table:
         for parameter in parameters:
             words = [shortened(word, _LETTERS) for word in parameter.name.split("_")]
             grid.add_column("\n".join(words), no_wrap=True)
-        most, now = min(_ROWS, max(self._console.height - _FREE, 2)), time.monotonic()
+        most, now = min(_ROWS, max(height - _FREE, 2)), time.monotonic()
         running = list(self._running.items())[: min(_RUNNING, most - 1)]
         for name, (begin, values, far) in running:
             time_so_far = tqdm.format_interval(now - begin)

@@ -79,10 +79,10 @@ def shortcut_baselines(setup: Setup, settings: Settings) -> dict[str, Any]:
     Returns:
         `full_image` and `lungs_masked`, each an E of `metrics.score`.
     """
-    if settings.folds:
-        fold = assigned(setup, settings, setup.config)[0]
+    fold = assigned(setup, settings, setup.config)
+    if fold is not None:
         images = scored_images(setup, settings.folds)
-        measured = cross_validation.shortcut_baselines(setup, images, fold)
+        measured = cross_validation.shortcut_baselines(setup, images, fold[0])
     else:
         measured = scoring.shortcut_baselines(setup, ("validation",))["validation"]
     return {name: each["balanced_accuracy"] for name, each in measured.items()}

@@ -159,6 +159,7 @@ def _by_folds(
 ) -> _Measured:
     """Scores and curves of each fold, and probabilities of each execution."""
     fold = trainings.assigned(setup, settings, training.config)
+    assert fold is not None  # there are folds
     watch = _Watch(training, settings)
     predicted = cross_validation.out_of_fold(
         training, fold, label="", callbacks=[*copy.deepcopy(list(callbacks)), watch]
@@ -203,6 +204,7 @@ def train_and_score(
     best = train_phases(
         training, [*stopping, *callbacks], seed=seed, evaluate=_evaluation(training, stressed)
     ).best
+    assert best is not None  # of the epochs, 1 or more
     names = ["loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy"]
     names += [STRESSED] * stressed
     return {name: best.logs[name] for name in names} | {"epoch": best.epoch + 1}

@@ -113,5 +113,6 @@ def _shrink(grey: Image.Image) -> Image.Image:
     scale = SHORTER_SIDE / min(grey.size)
     if scale >= 1:
         return grey
-    size = tuple(max(1, round(side * scale)) for side in grey.size)
-    return grey.resize(size, Image.Resampling.BICUBIC)  # Pillow antialiases when it shrinks
+    width, height = (max(1, round(side * scale)) for side in grey.size)
+    # Pillow antialiases when it shrinks.
+    return grey.resize((width, height), Image.Resampling.BICUBIC)

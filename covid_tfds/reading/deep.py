@@ -3,8 +3,10 @@
 Pillow reads their headers where it can; imagecodecs reads the samples.
 """
 
+import math
+
 import numpy as np
-from PIL import Image
+from PIL import ImageFile
 
 from covid_tfds.reading.codestream import Frame
 from covid_tfds.reading.decoded import DAMAGED, Raster, Unusable, refuse_bomb
@@ -48,10 +50,16 @@ def read_jpeg_2000(data: bytes, frame: Frame, orientation: object) -> Raster:
     return to_raster(Samples(values, frame.bits), "JPEG2000", orientation)
 
 
-def read_ppm(data: bytes, picture: Image.Image) -> Raster:
+def ppm_largest(picture: ImageFile.ImageFile) -> int:
+    """What a sample of a PPM is at most, where Pillow has it scaled; else 255."""
+    tile = picture.tile[0]
+    return tile.args[1] if tile.codec_name == "ppm" and isinstance(tile.args, tuple) else 255
+
+
+def read_ppm(data: bytes, picture: ImageFile.ImageFile) -> Raster:
     """A binary colour PPM of 16 bits, whose header Pillow has read."""
-    _, _, offset, (_, largest) = picture.tile[0]
+    largest = ppm_largest(picture)
     shape = (picture.height, picture.width, 3)
-    values = np.frombuffer(data, ">u2", np.prod(shape), offset).reshape(shape)
+    values = np.frombuffer(data, ">u2", math.prod(shape), picture.tile[0].offset).reshape(shape)
     stated = (0, largest) if largest < 65535 else None
     return to_raster(Samples(values, 16, stated), "PPM")

@@ -56,7 +56,7 @@ def _decode_frame(src: bytes, runner: "DecodeRunner") -> bytes | bytearray:
 
     if runner.transfer_syntax == RLE:
         runner.set_option("planar_configuration", 1)
-        size, width = runner.frame_length(unit="bytes"), runner.bits_allocated // 8
+        size, width = int(runner.frame_length(unit="bytes")), runner.bits_allocated // 8
         return _exactly(imagecodecs.dicomrle_decode(src, f"<u{width}", out=size), size)
     frame = frame_of(src)
     stated = (runner.columns, runner.rows, runner.samples_per_pixel)
@@ -84,7 +84,7 @@ def _decode_frame(src: bytes, runner: "DecodeRunner") -> bytes | bytearray:
     return _exactly(decoded.tobytes(), runner.frame_length(unit="bytes"))
 
 
-def _exactly(decoded: bytes, size: int) -> bytes:
+def _exactly(decoded: bytes | bytearray, size: float) -> bytes | bytearray:
     if len(decoded) != size:
         raise ValueError("the frame does not hold the samples that the header states")
     return decoded

@@ -5,7 +5,7 @@ value in the warning: a name or a date of birth may stand there. Nothing is conv
 """
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ TRANSFER_SYNTAX = 0x00020010  # of the file meta information
 def text(dataset: "pydicom.Dataset", tag: int) -> str:
     """An element's text without padding; "" where it is missing."""
     element = dataset.get_item(tag)
-    value = "" if element is None or element.value is None else element.value
+    value: Any = "" if element is None or element.value is None else element.value
     if isinstance(value, bytes):
         try:
             value = value.decode()

@@ -86,8 +86,8 @@ def _modality(dataset: "pydicom.Dataset", values: np.ndarray, signed: bool) -> n
         looked_up = _through_lut(dataset[_MODALITY_LUT].value[0], values, signed)
         if looked_up is not None:
             return looked_up[0]
-    slope, intercept = decimals(dataset, _SLOPE)[:1], decimals(dataset, _INTERCEPT)[:1]
-    slope, intercept = (slope or [1.0])[0], (intercept or [0.0])[0]
+    slope = (decimals(dataset, _SLOPE) or [1.0])[0]
+    intercept = (decimals(dataset, _INTERCEPT) or [0.0])[0]
     if slope == 0 or math.isnan(slope) or math.isnan(intercept):
         return values
     return values * slope + intercept

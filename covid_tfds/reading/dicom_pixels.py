@@ -78,16 +78,14 @@ def _decoded(dataset: "pydicom.FileDataset", uid: str) -> Stored:
     element = dataset.get_item(_PIXELS)
     if element is None or not element.value:
         raise Unusable(DAMAGED)
-    options = _layout(dataset)
+    options = _layout(dataset) | {"pixel_keyword": "PixelData", "pixel_vr": str(element.VR)}
     allocated, bits = options["bits_allocated"], options["bits_stored"]
     pixels = element.value
     if decoder.is_native:  # what stands behind the pixels would be taken for further frames
         samples = options["rows"] * options["columns"] * options["samples_per_pixel"]
         size = -(-samples * allocated // 8)
         pixels = pixels[: size + size % 2]
-    values, found = decoder.as_array(
-        pixels, index=0, pixel_keyword="PixelData", pixel_vr=str(element.VR), **options
-    )
+    values, found = decoder.as_array(pixels, index=0, **options)
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     if decoder.is_native or uid == dicom_codecs.RLE:
         _to_lowest_bits(values, bits, word(dataset, _HIGH_BIT, bits - 1) + 1 - bits)

@@ -1,6 +1,7 @@
 """Raster formats that Pillow reads: JPEG, PNG, BMP, GIF, WebP, JPEG 2000, PPM."""
 
 import io
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageChops
@@ -52,7 +53,7 @@ def read(data: bytes) -> Raster | None:
         return deep.read_png(data, orientation_of(picture) if has_exif else 1)
     if picture.format == "JPEG2000" and frame and frame.bits > 8:
         return deep.read_jpeg_2000(data, frame, orientation_of(picture))
-    if data[:2] == b"P6" and picture.tile[0].codec_name == "ppm" and picture.tile[0].args[1] > 255:
+    if data[:2] == b"P6" and deep.ppm_largest(picture) > 255:
         return deep.read_ppm(data, picture)
     if picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB"):
         return _finished(jpeg.decode(data, picture.mode), picture)
@@ -107,7 +108,7 @@ def orientation_of(picture: Image.Image) -> object:
 def _scanned(exif: bytes) -> int:
     """The orientation in a block of which Pillow reads nothing behind the first damaged tag."""
     exif = exif.removeprefix(b"Exif\0\0")
-    order = "big" if exif[:2] == b"MM" else "little"
+    order: Literal["big", "little"] = "big" if exif[:2] == b"MM" else "little"
     start = int.from_bytes(exif[4:8], order)
     count = int.from_bytes(exif[start : start + 2], order)
     for place in range(start + 2, min(start + 2 + 12 * count, len(exif) - 11), 12):

@@ -91,7 +91,7 @@ def _composite_on_black(shown: np.ndarray, alpha: np.ndarray) -> None:
     """Darkens uint8 [h, w] in place; opaque is the greatest value of the depth that alpha fills."""
     greatest = float(np.nanmax(alpha))
     if alpha.dtype.kind == "f" and greatest <= 1:
-        opaque = 1
+        opaque = 1.0
     else:
         depths = (2**bits - 1 for bits in _ALPHA_DEPTHS)
         opaque = next((depth for depth in depths if greatest <= depth), greatest)

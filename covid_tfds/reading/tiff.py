@@ -3,7 +3,7 @@
 import dataclasses
 import io
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from PIL import Image
@@ -66,7 +66,8 @@ def read(data: bytes) -> Raster:
 
 def _full_page(file: "tifffile.TiffFile") -> "tifffile.TiffPage":
     """The page at full resolution; thumbnails, pyramids and masks are no further pages."""
-    pages = list(itertools.islice(file.pages, _MAX_PAGES))
+    # Frames, pages without tags of their own, come only where they are wanted.
+    pages = cast("list[tifffile.TiffPage]", list(itertools.islice(file.pages, _MAX_PAGES)))
     full = [page for page in pages if not page.subfiletype & _REDUCED_OR_MASK] or pages
     page = max(full, key=lambda page: page.imagewidth * page.imagelength)
     several = any(other is not page and not _is_reduced(other, page) for other in full)
@@ -116,10 +117,11 @@ def _samples(page: "tifffile.TiffPage") -> Samples | None:
     if not (coloured or deep_inks or meaning in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _PALETTE)):
         return None
     # Planes and interleaved channels alike: [plane, depth, h, w, channel] to [h, w, channel].
-    values = page.asarray(maxworkers=1).reshape(page.shaped)
+    values: np.ndarray = page.asarray(maxworkers=1).reshape(page.shaped)
     values = np.moveaxis(values[:, 0], 0, 2).reshape(*page.shaped[2:4], -1)
     bits = page.bitspersample
     if meaning == _PALETTE:
+        assert page.colormap is not None  # else the file is damaged
         return Samples(np.moveaxis(page.colormap[:, values[..., 0]], 0, -1), 16)
     if deep_inks:
         full = np.uint32(2**bits - 1)

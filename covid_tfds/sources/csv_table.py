@@ -10,7 +10,7 @@ import dataclasses
 import io
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
 from covid_tfds.errors import DatasetError
 from covid_tfds.sources import stray_quotes, wording
@@ -116,7 +116,8 @@ def read(
         delimiter, len(header), places[needed[0]][0], frozenset(places[n][0] for n in needed)
     )
     repeating = {place for place, _ in places.values()} - {layout.key}
-    rows, seen = [], {}
+    rows: list[Row] = []
+    seen: dict[str, str] = {}
     with contextlib.closing(_records(text, delimiter, where)) as records:
         for line, cells in records:
             blank = len(cells) < 2 and not "".join(cells).strip()
@@ -170,7 +171,7 @@ def _first_record(text: str, delimiter: str) -> tuple[list[str], int]:
     return [], reader.line_num
 
 
-def _records(text: str, delimiter: str, where: str) -> Iterator[tuple[int, list[str]]]:
+def _records(text: str, delimiter: str, where: str) -> Generator[tuple[int, list[str]]]:
     """Yields (line on which it begins, cells) of every record, the header among them."""
     lines = _Lines(io.StringIO(text, newline=""))
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -193,7 +194,8 @@ class _Lines:
     """Lines of a text; remembers those of the record that is being read."""
 
     def __init__(self, lines: Iterator[str]) -> None:
-        self._lines, self.record = lines, []
+        self._lines = lines
+        self.record: list[str] = []
 
     def __iter__(self) -> Iterator[str]:
         return self

@@ -139,7 +139,9 @@ def commit_in(name: str) -> str:
 
 def _sorted_names(files: Iterable[tuple[str, int, int]]) -> tuple[list[str], dict[str, str], str]:
     """Names in order, those that are there in another Unicode form, and a digest of the list."""
-    digest, names, twins, seen = hashlib.sha256(), [], {}, {}
+    digest, names = hashlib.sha256(), []
+    twins: dict[str, str] = {}
+    seen: dict[str, str] = {}
     for name, size, stamp in sorted(files):
         # Plain names are their own form: the set stays empty for them, at 100,000 files, too.
         if not name.isascii():

@@ -54,8 +54,9 @@ def refuse(folders: Iterable[tuple[str, str]], are_patients: bool) -> None:
             two to ten folders.
     """
     images: collections.Counter[str] = collections.Counter()
-    names, tops = {}, collections.defaultdict(set)
-    below = collections.defaultdict(collections.Counter)
+    names: dict[str, str] = {}
+    tops: dict[str, set[str]] = collections.defaultdict(set)
+    below: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     for label, name in folders:
         images[label] += 1
         if name:

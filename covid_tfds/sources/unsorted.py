@@ -44,7 +44,7 @@ def refuse(
     used = {above for name in {_above(r.name) for r in records} for above in _all_above(name)}
     unusable = [(name, as_a_file(name, reason)) for name, reason in files.exclusions
                 if reason not in _NOTHING_LOST]  # fmt: skip
-    found = collections.defaultdict(list)
+    found: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
     for name, path in [*((name, name) for name in files.names), *unusable]:
         place = read.place(path)
         if place.label or layout.no_image_by_name(path):
@@ -74,7 +74,8 @@ def _are_left_out(labels: Sequence[str]) -> bool:
 
 def _refuse_two_levels(read: layout.Layout, records: Sequence[ImageRecord]) -> None:
     """`xray/anna/*` beside `ct/bob/*` would give the classes anna and ct."""
-    inside, outside = collections.defaultdict(dict), {}
+    inside: dict[str, dict[str, str]] = collections.defaultdict(dict)
+    outside: dict[str, str] = {}
     for name in {f"{_above(record.name)}/x" for record in records}:
         label = read.place(name).label
         container = layout.container_of_class(name, read)

@@ -4,6 +4,7 @@ Imports no Keras, so that the flag can be checked before anything heavy is loade
 """
 
 import dataclasses
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +104,6 @@ def ranges(flag: str, **strengths: float) -> Ranges | None:
     known = preset in PRESETS and OPTIONS.keys() >= set(options)
     if not known or len(set(options)) < len(options) or (options and preset != "radiograph"):
         raise ValueError(f"There is no augmentation {flag!r}. Choose one of: {SYNTAX}.")
-    chosen = {option: OPTIONS[option] for option in options}
-    given = {name: value for name, value in strengths.items() if value >= 0}
+    chosen: dict[str, Any] = {option: OPTIONS[option] for option in options}
+    given: dict[str, Any] = {name: value for name, value in strengths.items() if value >= 0}
     return dataclasses.replace(PRESETS[preset], **chosen, **given)

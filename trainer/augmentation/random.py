@@ -114,7 +114,7 @@ def parameters_from(draws: keras.KerasTensor, ranges: Ranges) -> Parameters:
     )
 
 
-def uniform_draws(image_ids: Sequence[str], view: int, seed: int) -> np.ndarray:
+def uniform_draws(image_ids: Sequence[str] | np.ndarray, view: int, seed: int) -> np.ndarray:
     """The random numbers of one view of each image.
 
     Args:

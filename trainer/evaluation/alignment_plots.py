@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib import style
@@ -140,7 +140,7 @@ def _pair(
     _outline(tile, template, 1 + _GAP)
 
 
-def _image(tile: Axes, image: np.ndarray, left: float, **levels: float) -> None:
+def _image(tile: Axes, image: np.ndarray, left: float, **levels: Any) -> None:
     """An image of width and height 1."""
     tile.imshow(image, cmap="gray", extent=(left, left + 1, 1, 0), **levels)
     tile.set(xlim=(0, 2 + _GAP), ylim=(1, 0))  # again: an image sets them to its own
@@ -149,5 +149,7 @@ def _image(tile: Axes, image: np.ndarray, left: float, **levels: float) -> None:
 def _outline(tile: Axes, template: np.ndarray, left: float) -> None:
     """The lungs of the template, in an image of width and height 1."""
     y, x = ((np.arange(n) + 0.5) / n for n in template.shape)
-    options = {"colors": drawing.ORANGE, "linewidths": 0.8, "linestyles": "solid"}
-    tile.contour(left + x, y, template, levels=[_EDGE], **options)
+    tile.contour(
+        left + x, y, template, levels=[_EDGE], colors=drawing.ORANGE, linewidths=0.8,
+        linestyles="solid",
+    )  # fmt: skip

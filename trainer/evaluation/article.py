@@ -68,7 +68,7 @@ def misread_test_accuracy(test: Predictions, batch_size: int) -> dict[str, Any]:
     listed = np.lexsort((np.asarray(test.image_ids), test.labels))[:n]
     share = np.mean((test.predicted == test.labels)[listed])
     groups = len({test.groups[i] for i in listed})
-    return estimate_of("Jeffreys 95 %", jeffreys(share, n), n, n, groups)
+    return estimate_of("Jeffreys 95 %", jeffreys(share, n), n, np.float64(n), groups)
 
 
 def validation_images(n: int, batch_size: int) -> int:

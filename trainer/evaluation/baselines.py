@@ -22,7 +22,7 @@ MASKED_SHARE = 0.7
 # the memory of a run does not grow with its dataset.
 MOST_FITTED = 10_000
 
-Split = tuple[np.ndarray, np.ndarray, Sequence[str]]
+Split = tuple[np.ndarray, np.ndarray, Sequence[str] | np.ndarray]
 
 
 def lungs_masked(squares: np.ndarray) -> np.ndarray:
@@ -111,7 +111,7 @@ def cross_validated(
     squares: np.ndarray,
     labels: np.ndarray,
     fold: np.ndarray,
-    groups: Sequence[str],
+    groups: Sequence[str] | np.ndarray,
     classes: int,
     folder: pathlib.Path | None = None,
 ) -> dict[str, dict[str, Any]]:
@@ -144,21 +144,21 @@ def _of_folds(
     seen: np.ndarray,
     labels: np.ndarray,
     fold: np.ndarray,
-    groups: Sequence[str],
+    groups: Sequence[str] | np.ndarray,
     classes: int,
     folder: pathlib.Path | None,
 ) -> dict[str, Any]:
     """One baseline of `cross_validated`, of the squares as it sees them."""
     of_folds, predicted = [], np.zeros((len(labels), classes), np.float32)
-    groups = np.asarray(groups)
+    held = np.asarray(groups)
     for number in range(fold.max() + 1):
         out = fold == number
         _check_train(seen[~out], labels[~out], classes)
-        at = np.flatnonzero(~out)[fitted_images(np.count_nonzero(~out))]
+        at = np.flatnonzero(~out)[fitted_images(int((~out).sum()))]
         what = f"the shortcut baseline of fold {number + 1}, {name.replace('_', ' ')}"
         model = linear_model.fitted(seen[at], labels[at], what, folder)
         predicted[out] = linear_model.probabilities(model, seen[out], classes)
-        of_folds.append(_scored(predicted[out], labels[out], groups[out]))
+        of_folds.append(_scored(predicted[out], labels[out], held[out]))
     by_fold = in_columns(of_folds)
     pooled = _scored(predicted, labels, groups)
     return {"balanced_accuracy": pooled, **mean_and_sd(by_fold["values"]), **by_fold}
@@ -182,7 +182,9 @@ def _check_train(squares: np.ndarray, labels: np.ndarray, classes: int) -> None:
         )
 
 
-def _scored(probabilities: np.ndarray, labels: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
+def _scored(
+    probabilities: np.ndarray, labels: np.ndarray, groups: Sequence[str] | np.ndarray
+) -> dict[str, Any]:
     """The balanced accuracy, an E of `metrics.score`."""
     numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
     return estimates(labels, probabilities, numbers, areas=False)["balanced_accuracy"]

@@ -13,7 +13,9 @@ from scipy.stats.contingency import association, crosstab
 CONFOUNDED_FROM = 0.3
 
 
-def confounding(labels: Sequence[int], sources: Sequence[str], class_names: Sequence[str]) -> dict:
+def confounding(
+    labels: Sequence[int] | np.ndarray, sources: Sequence[str], class_names: Sequence[str]
+) -> dict:
     """Measures how far the source gives the class away, ready for JSON.
 
     Args:

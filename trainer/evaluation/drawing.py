@@ -12,6 +12,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from trainer.run.files import written_whole
 
@@ -23,7 +24,7 @@ LINE_STYLES = ("-", "--", "-.", ":")
 DOTS_PER_INCH = 120
 # Of every plot: the settings of a user are for other plots and may need LaTeX, and a class name may
 # have dollar signs.
-STYLE = ["default", {"text.parse_math": False}]
+STYLE: list[str | dict[str, Any]] = ["default", {"text.parse_math": False}]
 
 
 def title_of(dataset: Mapping[str, Any]) -> str:
@@ -33,8 +34,8 @@ def title_of(dataset: Mapping[str, Any]) -> str:
 
 def new_figure(width: float, height: float, heading: str, title: str, count: str) -> Figure:
     """A figure of width x height inches: heading above, below title, count and notice."""
-    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout=layout)
     FigureCanvasAgg(figure)
     figure.suptitle(heading, fontsize=12, fontweight="bold")
     # The constrained layout keeps room for a supxlabel, so the footer never meets the axes.
@@ -48,7 +49,7 @@ def panels_and_legend(figure: Figure, number: int, across: int | None = None) ->
     """Axes in rows of `across` (by default all in one), then a blank one below for the legend."""
     across = across or number
     cells = [str(i) for i in range(number)] + ["."] * (-number % across)
-    rows = [cells[start : start + across] for start in range(0, len(cells), across)]
+    rows: list[Any] = [cells[start : start + across] for start in range(0, len(cells), across)]
     ratios = [1] * len(rows) + [0.05]
     axes = figure.subplot_mosaic([*rows, ["legend"] * across], height_ratios=ratios)
     axes["legend"].set_axis_off()
@@ -80,6 +81,7 @@ def line_of_class(c: int, classes: int) -> dict[str, Any]:
 
 def operating_point(axes: Axes, x: float, y: float, c: int) -> None:
     """Rings the point of class `c` where the most probable class is called."""
-    ring = {"marker": "o", "markersize": 9, "markeredgewidth": 2, "fillstyle": "full"}
-    colours = {"color": CLASS_COLOURS[c % 7], "markerfacecolor": "white"}
-    axes.plot(x, y, ls="", clip_on=False, zorder=3, **ring, **colours)
+    axes.plot(
+        x, y, ls="", clip_on=False, zorder=3, marker="o", markersize=9, markeredgewidth=2,
+        fillstyle="full", color=CLASS_COLOURS[c % 7], markerfacecolor="white",
+    )  # fmt: skip

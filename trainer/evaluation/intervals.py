@@ -123,8 +123,8 @@ def _areas(
     precision = curves.precision(own, others).mean(axis=0)
     n, side = len(positive), "on the scarcer side"
     yield ("roc_auc", c), estimate("Newcombe 95 %", area.limits, n, area.n, min(held), side)
-    limits, own = shares.jeffreys(precision, area.positives), counted(own.shape[1], "positive")
-    yield ("pr_auc", c), estimate("Jeffreys 95 %", limits, n, area.positives, held[0], f"of {own}")
+    limits, of = shares.jeffreys(precision, area.positives), counted(own.shape[1], "positive")
+    yield ("pr_auc", c), estimate("Jeffreys 95 %", limits, n, area.positives, held[0], f"of {of}")
 
 
 def _undefined(n: int) -> dict[str, Any]:
@@ -133,7 +133,12 @@ def _undefined(n: int) -> dict[str, Any]:
 
 
 def estimate(
-    method: str, limits: Limits, n: int, n_effective: float, groups: int, of: str = ""
+    method: str,
+    limits: Limits,
+    n: int,
+    n_effective: np.ndarray | np.floating,
+    groups: int,
+    of: str = "",
 ) -> dict[str, Any]:
     """An E of `metrics.score`.
 
@@ -141,7 +146,7 @@ def estimate(
         method: Of the interval.
         limits: Scalars; NaN where they are not defined.
         n: Images.
-        n_effective: Of them.
+        n_effective: Of them, a scalar.
         groups: Of them.
         of: What the effective number is of, in words, where it is not all of them.
     """

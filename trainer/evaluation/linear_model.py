@@ -16,6 +16,7 @@ import sklearn
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from trainer.run import files
 from trainer.run.progress import working
@@ -45,7 +46,9 @@ def fitted(
     path = folder and folder / f"{_fingerprint(squares, labels)}.npz"
     if path is not None and (model := _read(path)) is not None:
         return model
-    with working(f"fitting {what}"):
+    # Two threads of a linear algebra library gain nothing on matrices of this size, and beside
+    # other work on the same cores they wait for each other by spinning: 12 s in place of 1.7.
+    with working(f"fitting {what}"), threadpool_limits(1, user_api="blas"):
         model = make_pipeline(StandardScaler(), LogisticRegression(**_SETTINGS))
         model.fit(_pixels(squares), labels)
     if path is not None:

@@ -63,7 +63,7 @@ def score(predictions: Predictions) -> dict[str, Any]:
     names, images = predictions.class_names, _images(predictions)
     labels, patients, groups = images.labels, images.patients, images.groups
     measured = estimates(labels, images.probabilities, groups)
-    classes = {}
+    classes: dict[str, dict[str, Any]] = {}
     for c, name in enumerate(names):
         own = {key: measured[key, c] for key in CLASS_SCORES}
         own["ppv_at_prevalence"] = {str(p): _ppv_at(p, own) for p in PREVALENCES}
@@ -116,12 +116,11 @@ def _images(table: Predictions) -> _Images:
     repeats = np.zeros(len(table.labels), int) if table.repeats is None else table.repeats
     count = len(np.unique(repeats))
     order = np.lexsort((np.asarray(table.image_ids), repeats)).reshape(count, -1)
-    numbers = (
-        np.unique(np.asarray(names), return_inverse=True)[1]
+    patients, groups = (
+        np.unique(np.asarray(names), return_inverse=True)[1][order[0]]
         for names in (table.patients, table.groups)
     )
-    columns = [each[order[0]] for each in (table.labels, *numbers)]
-    return _Images(*columns, table.probabilities[order])
+    return _Images(table.labels[order[0]], patients, groups, table.probabilities[order])
 
 
 def _by_group(images: _Images, c: int) -> list[list[float]]:
@@ -144,8 +143,8 @@ def _ppv_at(prevalence: float, scores: Mapping[str, Any]) -> dict[str, float | N
     both = [scores["sensitivity"], scores["specificity"]]
     if None in [each["value"] for each in both]:
         return dict.fromkeys(Limits._fields)
-    limits = (Limits(*(np.float64(each[name]) for name in Limits._fields)) for each in both)
-    ppv = ppv_at(prevalence, *limits)._asdict()
+    limits = (np.array([each[name] for name in Limits._fields]) for each in both)
+    ppv = ppv_at(prevalence, *(Limits(*each) for each in limits))._asdict()
     return {name: None if np.isnan(each) else float(each) for name, each in ppv.items()}
 
 
@@ -289,7 +288,7 @@ def cross_validation_metrics(
     if predictions.repeats is None or predictions.folds is None:
         raise ValueError("The predictions have no repeats and folds. Pass those of folds.")
     repeats = np.unique(predictions.repeats)
-    by_fold = _by_fold(predictions, repeats)
+    by_fold = _by_fold(predictions, repeats, predictions.folds)
     pooled = score(predictions)
     return {
         "n": pooled["n"],
@@ -308,13 +307,15 @@ def cross_validation_metrics(
     }
 
 
-def _by_fold(predictions: Predictions, repeats: np.ndarray) -> dict[str, list[list]]:
+def _by_fold(
+    predictions: Predictions, repeats: np.ndarray, fold: np.ndarray
+) -> dict[str, list[list]]:
     """Balanced accuracy of each fold's images, with its limits and counts; [repeats][folds]."""
     groups = np.unique(np.asarray(predictions.groups), return_inverse=True)[1]
     result: dict[str, list[list]] = {}
     for repeat in repeats:
-        folds = np.unique(predictions.folds[predictions.repeats == repeat])
-        rows = [(predictions.repeats == repeat) & (predictions.folds == k) for k in folds]
+        own = predictions.repeats == repeat
+        rows = [own & (fold == k) for k in np.unique(fold[own])]
         scored = [
             estimates(
                 predictions.labels[at],

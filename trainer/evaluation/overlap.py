@@ -26,7 +26,7 @@ def reasons(
     used: Mapping[str, Sequence[str]],
     digests: Sequence[str],
     persons: Sequence[tuple[str, str]],
-    groups: Sequence[str],
+    groups: Sequence[str] | np.ndarray,
 ) -> np.ndarray:
     """Why images can't be used to score a network, if they can't.
 
@@ -42,7 +42,7 @@ def reasons(
     Returns:
         Strings [n], "" of an image that may be used, else a key of `REASONS`.
     """
-    result, groups = np.full(len(digests), "", np.dtypes.StringDType()), np.asarray(groups)
+    result, of_group = np.full(len(digests), "", np.dtypes.StringDType()), np.asarray(groups)
     columns = ("split", "image_sha256", "source", "patient", "image_id")
     rows = list(zip(*(used[name] for name in columns), strict=True))
     for split, (of_image, of_patient) in _SPLITS.items():
@@ -55,6 +55,6 @@ def reasons(
         }
         same = np.array([digest in known for digest in digests], bool)
         person = np.array([each in people for each in persons], bool)
-        result[np.isin(groups, groups[same | person])] = of_patient
+        result[np.isin(of_group, of_group[same | person])] = of_patient
         result[same] = of_image
     return result

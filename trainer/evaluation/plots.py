@@ -152,8 +152,8 @@ def draw_curves(history: Sequence[dict], title: str, baseline: float | None = No
     for axes, key in ((accuracy, "val_balanced_accuracy"), (loss, "val_loss")):
         _mark_epochs(axes, history, key)
     if baseline is not None:
-        line = {"color": BLACK, "linewidth": 1, "linestyle": (0, (6, 3))}
-        accuracy.axhline(baseline, label="shortcut baseline, balanced", **line)
+        accuracy.axhline(baseline, label="shortcut baseline, balanced", color=BLACK, linewidth=1,
+                         linestyle=(0, (6, 3)))  # fmt: skip
     draw_legend(legend, accuracy, columns=3 if baseline is not None else 5)
     return figure
 
@@ -178,8 +178,8 @@ def _mark_epochs(axes: Axes, history: Sequence[dict], key: str) -> None:
     """Marks the best epoch on the curve `key`, and where fine-tuning starts."""
     for row in history:
         if row.get("best") and row.get(key) is not None:
-            ring = {"marker": "o", "markersize": 13, "markeredgewidth": 2, "fillstyle": "none"}
-            axes.plot(row["epoch"], row[key], ls="", color=BLACK, label="best epoch", **ring)
+            axes.plot(row["epoch"], row[key], ls="", color=BLACK, label="best epoch", marker="o",
+                      markersize=13, markeredgewidth=2, fillstyle="none")  # fmt: skip
     phases = [row.get("phase") for row in history]
     if "fine_tune" in phases:
         first = history[phases.index("fine_tune")]["epoch"]
@@ -303,7 +303,9 @@ def draw_roc(predictions: Predictions, scores: Mapping[str, Any], title: str) ->
         specificity, sensitivity = (of_class[k]["value"] for k in ("specificity", "sensitivity"))
         if None not in (specificity, sensitivity):
             operating_point(axes, 1 - specificity, sensitivity, c)
-    axes.get_legend().remove()  # it would hide curves
+    of_sklearn = axes.get_legend()
+    assert of_sklearn is not None  # drawn with the curves
+    of_sklearn.remove()  # it would hide them
     axes.set(xlabel="1 - specificity (false-positive rate)", ylabel="sensitivity")
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.grid(alpha=0.3)
@@ -316,8 +318,8 @@ def _area(area: Mapping[str, Any]) -> str:
 
 
 def gallery(
-    images: Sequence[np.ndarray],
-    labels: Sequence[int],
+    images: Sequence[np.ndarray] | np.ndarray,
+    labels: Sequence[int] | np.ndarray,
     probabilities: np.ndarray,
     class_names: Sequence[str],
     path: str | os.PathLike,

@@ -10,6 +10,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -92,7 +93,7 @@ class Predictions:
 
     def take(self, rows: Sequence[int]) -> "Predictions":
         """Some rows, one or more, in the order of their indices."""
-        columns = {key: [getattr(self, key)[i] for i in rows] for key in _TEXTS}
+        columns: dict[str, Any] = {key: [getattr(self, key)[i] for i in rows] for key in _TEXTS}
         for key in ("labels", "probabilities", "repeats", "folds"):
             values = getattr(self, key)
             columns[key] = None if values is None else values[rows]
@@ -105,7 +106,9 @@ def repeated(tables: Sequence[Predictions]) -> Predictions:
     Args:
         tables: Of the same images in the same order, each of one repeat or of several.
     """
-    columns = {name: [each for table in tables for each in getattr(table, name)] for name in _TEXTS}
+    columns: dict[str, Any] = {
+        name: [each for table in tables for each in getattr(table, name)] for name in _TEXTS
+    }
     for name in ("labels", "probabilities"):
         columns[name] = np.concatenate([getattr(table, name) for table in tables])
     repeats, first = [], 0
@@ -118,11 +121,11 @@ def repeated(tables: Sequence[Predictions]) -> Predictions:
     )
 
 
-def _integers(name: str, values: Sequence[int]) -> np.ndarray:
-    values = np.asarray(values)
-    if not np.issubdtype(values.dtype, np.integer):
-        raise ValueError(f"{name} are {values.dtype}, expected integers. Pass numbers of classes.")
-    return values.astype(np.int64)
+def _integers(name: str, values: Sequence[int] | np.ndarray) -> np.ndarray:
+    array = np.asarray(values)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{name} are {array.dtype}, expected integers. Pass numbers of classes.")
+    return array.astype(np.int64)
 
 
 def _check_shapes(table: Predictions) -> None:

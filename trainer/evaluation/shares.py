@@ -32,7 +32,7 @@ class Limits(NamedTuple):
     high: np.ndarray
 
 
-def jeffreys(share: np.ndarray, n: np.ndarray) -> Limits:
+def jeffreys(share: np.ndarray, n: np.ndarray | int) -> Limits:
     """Jeffreys' interval of a share.
 
     Args:

@@ -14,7 +14,7 @@ _TILE = 160  # pixels of a tile's side
 _GAP, _LINE, _FONT, _LETTERS = 8, 21, 17, 17  # pixels; letters that fit below a tile
 
 
-def sheet(pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
+def sheet(pictures: Sequence[np.ndarray] | np.ndarray, captions: Sequence[str]) -> np.ndarray:
     """One picture of several, in rows of `ACROSS`.
 
     Args:

@@ -1,6 +1,7 @@
 """The flags that say where tasks run."""
 
 import dataclasses
+from typing import Any
 
 from absl import flags
 
@@ -99,7 +100,8 @@ def from_flags(values: flags.FlagValues) -> Options:
         ConfigError: As for `Options`, or a flag of tasks is given that has no effect.
     """
     fields = [field.name for field in dataclasses.fields(Options)]
-    options = Options(**{name: values[name].value for name in fields})
+    given: dict[str, Any] = {name: values[name].value for name in fields}
+    options = Options(**given)
     for name in ("task_cpus", "task_gpus", "task_timeout"):
         if options.here and values[name].present:
             raise ConfigError(

@@ -5,6 +5,7 @@ Ray is imported when a cluster is connected to, and not by this module.
 
 import contextlib
 import dataclasses
+import logging
 import os
 import pathlib
 import signal
@@ -169,6 +170,8 @@ def _join(given: str, closed: contextlib.ExitStack) -> None:
     with tempfile.TemporaryFile() as written:
         try:
             address = services.canonicalize_bootstrap_address(given)
+            if address is None:
+                raise ValueError("it names no cluster")
             _require_reachable(given, address)
             with _stderr_into(written.fileno()):
                 _init(closed, address=address if given != "auto" else given, runtime_env=env)
@@ -211,7 +214,7 @@ def _init(closed: contextlib.ExitStack, **how: Any) -> None:
     closed.callback(ray.shutdown)
     before = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(log_to_driver=False, logging_level="ERROR", **how)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **how)
     finally:
         with contextlib.suppress(ValueError):  # not in the main thread, where Ray sets none either
             signal.signal(signal.SIGTERM, before)

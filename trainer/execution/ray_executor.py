@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import ray
@@ -85,7 +85,7 @@ class RayExecutor:
             self.setup = dataclasses.replace(setup, compute=self._compute)
         self._packed = ray.put(packed)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._marks = worker.Marks.options(scheduling_strategy=here).remote()
+        self._marks = cast(Any, worker.Marks).options(scheduling_strategy=here).remote()
         self._remote = worker.run_task.options(
             num_cpus=cluster.task_cpus,
             num_gpus=cluster.task_gpus,
@@ -140,7 +140,8 @@ class RayExecutor:
         """Computes rows of a stage by tasks, a few batches ahead; yields them in order."""
         from trainer.execution import sharing
 
-        name, ahead = stage.spec.folder_name(), collections.deque()
+        name = stage.spec.folder_name()
+        ahead: collections.deque[list[_Submitted]] = collections.deque()
         for lower, draws in batches:
             task = Task(f"rows of {stage.spec.name}", sharing.compute_rows,
                         (config, name, lower, draws))  # fmt: skip

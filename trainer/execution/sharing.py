@@ -13,7 +13,7 @@ import hashlib
 import pathlib
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -133,8 +133,9 @@ def packed(setup: Setup | None, *, shares_files: bool, worker_data_dir: str = ""
     """
     if setup is None:
         return None
+    nothing: Any = None  # until `unpacked`
     bare = dataclasses.replace(
-        setup, dataset=dataclasses.replace(setup.dataset, builder=None), opened=None,
+        setup, dataset=dataclasses.replace(setup.dataset, builder=None), opened=nothing,
         compute=None, kept={},
     )  # fmt: skip
     cache_dir = setup.opened.cache_dir.absolute()
@@ -192,7 +193,7 @@ def _own_dataset(setup: Setup, data_dir: str) -> Dataset:
 
 def add_chunks(setup: Setup, chunks: Iterable[Chunk]) -> None:
     """Notes, in a worker and before each task, what the store has by now."""
-    setup.opened.add(chunks)
+    cast(SharedStages, setup.opened).add(chunks)
 
 
 def chunks(
@@ -229,7 +230,7 @@ def chunks(
     return put_now
 
 
-def _reads(training: Training) -> Iterator[tuple[Stage, str, Sequence[int]]]:
+def _reads(training: Training) -> Iterator[tuple[Stage, str, tuple[int, ...]]]:
     """What a training reads, and the squares of the shortcut baseline."""
     yield from training.reads
     network = training.reads[0][0].spec.folder_name()

@@ -3,7 +3,7 @@
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -55,7 +55,7 @@ def worth(network: Network) -> str:
     return f'<div class="worth">{lines}</div>'
 
 
-def cards(network: Network, answers: Sequence[Answer], maps: Sequence[np.ndarray]) -> str:
+def cards(network: Network, answers: Sequence[Answer], maps: Iterable[np.ndarray]) -> str:
     """Answers as HTML that needs nothing else.
 
     Args:
@@ -76,16 +76,17 @@ def _error(answer: Answer) -> str:
 
 
 def _card(network: Network, answer: Answer, heatmap: np.ndarray) -> str:
-    called = answer.class_name
+    called, shares = answer.class_name, answer.probabilities
+    assert called is not None and shares is not None and answer.square is not None
     square = answer.square[..., 0]
     short = ". ".join(filter(None, [in_short(answer.notes), NOTICE]))
     return (
         f'<article class="answer"><p class="file">{html.escape(answer.file)}</p>'
         f'<p class="called"><strong>{html.escape(called)}</strong> '
-        f"{number(answer.probabilities[called])}</p>"
+        f"{number(shares[called])}</p>"
         f'<div class="pair">{_figure(square, "As the network sees it")}'
         f"{_figure(overlay(square, heatmap), f'Grad-CAM: what speaks for {called}')}</div>"
-        f'{_list(network, answer)}<p class="short">{html.escape(short)}</p></article>'
+        f'{_list(network, shares, called)}<p class="short">{html.escape(short)}</p></article>'
     )
 
 
@@ -99,11 +100,11 @@ def _figure(pixels: np.ndarray, caption: str) -> str:
     )
 
 
-def _list(network: Network, answer: Answer) -> str:
+def _list(network: Network, shares: Mapping[str, float], called: str) -> str:
     """Probabilities, the highest first, and how well each class is recognized."""
     rows = []
-    for name, share in sorted(answer.probabilities.items(), key=lambda each: -each[1]):
-        mark = ' class="called"' if name == answer.class_name else ""
+    for name, share in sorted(shares.items(), key=lambda each: -each[1]):
+        mark = ' class="called"' if name == called else ""
         bar = f'<span class="bar" style="width: {100 * share:.1f}%"></span>'
         rows.append(
             f"<li{mark}><span>{html.escape(name)}</span><span>{number(share)}</span>{bar}"

@@ -119,14 +119,14 @@ def _table(network: Network, file: IO[str], names: Sequence[str], width: int) ->
         print(_GAP.join([cut.ljust(most), *cells]).rstrip(), file=file)
 
     def write(answer: Answer) -> None:
-        if answer.probabilities is None:
+        shares, name = answer.probabilities, answer.class_name
+        if shares is None or name is None:
             error = f"ERROR: {answer.error}"
             line(answer.file, error, most=min(first, width - len(_GAP + error)) if width else first)
             return
-        shares = answer.probabilities
-        chosen = shares.values() if len(heads) > 1 else [shares[answer.class_name]]
+        chosen = shares.values() if len(heads) > 1 else [shares[name]]
         cells = map(str.rjust, map(number, chosen), widths)
-        line(answer.file, shown[answer.class_name].ljust(called), *cells)
+        line(answer.file, shown[name].ljust(called), *cells)
 
     line("file", "class".ljust(called), *map(str.rjust, heads, widths))
     yield write

@@ -13,6 +13,7 @@ import json
 import os
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import fastapi
 import gradio as gr
@@ -54,7 +55,7 @@ class _Blocks(gr.Blocks):
         (files,) = inputs
         return [[str(each["path"]) for each in files]]
 
-    async def process_api(self, *args: object, **options: object) -> object:
+    async def process_api(self, *args: Any, **options: Any) -> Any:
         try:
             return await super().process_api(*args, **(options | {"state": None}))
         except gr.Error:
@@ -121,13 +122,14 @@ def _answer(
     keys: Sequence[str],
 ) -> tuple[str, None]:
     """Cards of answers, and a place for files that is empty again."""
-    dropped = [uploads.take(key) for key in keys]
-    if not dropped or None in dropped:
+    taken = [uploads.take(key) for key in keys]
+    dropped = [each for each in taken if each is not None]
+    if not dropped or len(dropped) < len(taken):
         raise gr.Error("The files are no longer there. Drop them again.", print_exception=False)
     files = [ImageFile(each.name, functools.partial(getattr, each, "data")) for each in dropped]
     with computing:
         made = list(answers(network, files))
-        squares = [each.square for each in made if not each.error]
+        squares = [each.square for each in made if each.square is not None]
         labels = [network.class_names.index(each.class_name) for each in made if not each.error]
         maps = gradcam.heatmaps(network.model, np.stack(squares), labels) if squares else ()
     return answer_cards.cards(network, made, maps), None

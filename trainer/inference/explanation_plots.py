@@ -79,10 +79,12 @@ def _occluded(axes: Axes, square: np.ndarray, fallen: np.ndarray) -> None:
     scale = max(float(np.abs(fallen).max()), _LEAST_SCALE)
     signed = enlarged(fallen, len(square)) / scale
     opacity = _OPACITY * np.minimum(np.abs(signed), 1)
-    limits = {"vmin": -scale, "vmax": scale}
-    drawn = axes.imshow(signed * scale, cmap=_FOR_AND_AGAINST, alpha=opacity, **limits)
+    drawn = axes.imshow(
+        signed * scale, cmap=_FOR_AND_AGAINST, alpha=opacity, vmin=-scale, vmax=scale
+    )
     axes.set_title("occlusion: patches covered", fontsize=9)
     bar = axes.figure.colorbar(drawn, ax=axes, shrink=0.7)
+    assert bar.solids is not None  # drawn by `colorbar`
     bar.solids.set(alpha=1)
     bar.set_label("fall of the log-odds", fontsize=8)
     bar.ax.tick_params(labelsize=7)

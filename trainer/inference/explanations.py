@@ -67,7 +67,7 @@ def explained(
         RunError: A mask is none of its image.
     """
     only = _label(network, class_name)
-    of_lungs = [masks and masks.of(name, pixels) for name, pixels in images]
+    of_lungs = [None if masks is None else masks.of(name, pixels) for name, pixels in images]
     squares = network.squares([pixels for _, pixels in images])
     probabilities = network.probabilities(squares)
     labels = probabilities.argmax(axis=1) if only is None else np.full(len(images), only)

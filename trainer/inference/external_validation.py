@@ -164,4 +164,5 @@ def _write(folder: pathlib.Path, scored: Scores, of: Unseen) -> None:
 
 def show(evaluated: Evaluated) -> None:
     """Prints the scores with all that belongs to them."""
+    assert evaluated.path is not None  # of a command
     print(summary.evaluation_summary(evaluated.metrics, evaluated.path))

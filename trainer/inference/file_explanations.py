@@ -108,7 +108,8 @@ def _read(
 
 def _pictures(names: Sequence[str], folder: pathlib.Path | None) -> list[pathlib.Path | None]:
     """A path for the picture of each image; of equal names the later ones are numbered."""
-    paths, counts = [], {}
+    paths: list[pathlib.Path | None] = []
+    counts: dict[str, int] = {}
     for name in (os.path.basename(each) for each in names):
         counts[name] = counts.get(name, 0) + 1
         number_ = f"-{counts[name]}" if counts[name] > 1 else ""

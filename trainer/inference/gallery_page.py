@@ -63,7 +63,8 @@ def page_writer(network: Network, file: IO[str]) -> Iterator[Write]:
 
 def _figure(answer: Answer) -> str:
     name = html.escape(answer.file)
-    if answer.probabilities is None:
+    called = answer.class_name
+    if answer.probabilities is None or called is None or answer.square is None:
         error = html.escape(answer.error)
         return f'<figure><div class="error">{error}</div><figcaption>{name}</figcaption></figure>\n'
     data = io.BytesIO()
@@ -73,8 +74,7 @@ def _figure(answer: Answer) -> str:
         f"<dt>{html.escape(of)}</dt><dd>{number(share)}</dd>"
         for of, share in sorted(answer.probabilities.items(), key=lambda each: -each[1])
     )
-    called = html.escape(answer.class_name)
     return (
         f'<figure><img loading="lazy" alt="{name}" src="data:image/jpeg;base64,{encoded}">'
-        f"<figcaption><b>{called}</b><dl>{rows}</dl>{name}</figcaption></figure>\n"
+        f"<figcaption><b>{html.escape(called)}</b><dl>{rows}</dl>{name}</figcaption></figure>\n"
     )

@@ -23,7 +23,7 @@ _BATCH = 32
 
 
 def heatmaps(
-    model: keras.Model, squares: np.ndarray, classes: Sequence[int] | int | None = None
+    model: keras.Model, squares: np.ndarray, classes: Sequence[int] | np.ndarray | int | None = None
 ) -> np.ndarray:
     """Maps of what speaks for a class.
 

@@ -74,7 +74,8 @@ class ImageFiles(Sequence[ImageFile]):
         """How many files there are."""
         return self._starts[-1]
 
-    def __getitem__(self, index: int) -> ImageFile:
+    # No slice is read.
+    def __getitem__(self, index: int) -> ImageFile:  # type: ignore[override]
         """The file of an index, from 0."""
         if not 0 <= index < len(self):
             raise IndexError(f"There are {len(self)} files. Give an index from 0.")

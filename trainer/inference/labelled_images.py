@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 from etils import epath
@@ -18,6 +17,7 @@ from covid_tfds.sources import own
 from covid_tfds.spool import Spool
 from trainer.input_pipeline import prepared
 from trainer.input_pipeline.dataset import Images, joined, open_dataset
+from trainer.input_pipeline.decode import Store
 from trainer.run import files
 from trainer.run.errors import ConfigError, RunError
 from trainer.run.text import counted, listed
@@ -25,13 +25,6 @@ from trainer.run.text import counted, listed
 ALL = "all"  # of the splits of a dataset
 OF_FOLDER = "images"  # the split of a folder's images
 _TEXT = np.dtypes.StringDType()
-
-
-class Store(Protocol):
-    """Where images are read from."""
-
-    def encoded(self, images: Images) -> Iterator[tuple[int, bytes]]:
-        """As `Dataset.encoded`."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

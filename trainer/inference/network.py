@@ -89,7 +89,7 @@ class Network:
         """
         return self._square(pixels)[..., None]
 
-    def squares(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
+    def squares(self, pixels: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """`square` of several images, on all cores: uint8 [n, size, size, 1].
 
         Args:

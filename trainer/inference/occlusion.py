@@ -16,7 +16,7 @@ _LEAST = 1e-6  # a probability that is taken for 0: float32 knows none between 1
 def maps(
     probabilities: Callable[[np.ndarray], np.ndarray],
     squares: np.ndarray,
-    classes: Sequence[int],
+    classes: Sequence[int] | np.ndarray,
     on_progress: Callable[[int], None] = lambda images: None,
 ) -> np.ndarray:
     """How far the log-odds of a class fall where a patch is covered.

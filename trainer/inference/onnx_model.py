@@ -3,6 +3,7 @@
 import json
 import pathlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from trainer.inference import served
 from trainer.inference.network import Network
 from trainer.input_pipeline.decode import CORES
 from trainer.run.files import written_whole
+
+if TYPE_CHECKING:
+    import onnx
 
 __all__ = ["opened", "write", "written"]
 
@@ -45,7 +49,7 @@ def write(network: Network, path: pathlib.Path, *, float16: bool) -> None:
     path.write_bytes(model.SerializeToString())
 
 
-def _halve(graph: "onnx.GraphProto") -> None:  # noqa: F821 - imported where it is used
+def _halve(graph: "onnx.GraphProto") -> None:
     """Stores large arrays in 16 bits, each with a cast to 32 in front of what reads it."""
     import onnx
 

@@ -4,6 +4,8 @@ import os
 import socket
 import tempfile
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import uvicorn
@@ -61,7 +63,7 @@ def serve(run: str | os.PathLike, listener: socket.socket) -> None:
     raise RunError("The page ended by itself. Start it again.")
 
 
-def _server(application: object) -> uvicorn.Server:
+def _server(application: Callable[..., Any]) -> uvicorn.Server:
     """Without a word of what is asked: its lines would have names of files in them."""
     config = uvicorn.Config(
         application, log_config=None, log_level="critical", access_log=False, ws="none",

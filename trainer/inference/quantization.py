@@ -1,6 +1,7 @@
 """What a smaller network loses: its balanced accuracy against the whole one's on validation."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def costs(
     except RunError as error:
         return [f"What that costs in balanced accuracy was not measured. {error}"]
     images = dataset.splits["validation"]
-    squares: list[np.ndarray] = [None] * len(images)
+    squares: list[Any] = [None] * len(images)
     smaller = np.zeros((len(computes), len(images), len(network.class_names)), np.float32)
     with progress(len(images), "scoring validation") as bar:
         for index, encoded in dataset.encoded(images):

@@ -22,7 +22,10 @@ _MUCH = 0.5  # a rank correlation from which maps are alike
 
 
 def correlations(
-    model: keras.Model, squares: np.ndarray, classes: Sequence[int], maps: np.ndarray
+    model: keras.Model,
+    squares: np.ndarray,
+    classes: Sequence[int] | np.ndarray,
+    maps: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Spearman's rank correlation of maps with those of the network with random weights.
 

@@ -42,7 +42,7 @@ def opened(network: Network) -> Dataset:
 
 
 def shortcut_baseline(
-    network: Network, squares: np.ndarray, labels: np.ndarray, groups: Sequence[str]
+    network: Network, squares: np.ndarray, labels: np.ndarray, groups: Sequence[str] | np.ndarray
 ) -> dict[str, Any]:
     """What the shortcut baselines of a run get on other images.
 
@@ -61,6 +61,7 @@ def shortcut_baseline(
         RunError: As for `opened`, or the cache can't be used.
     """
     dataset = opened(network)
+    assert network.run is not None  # else nothing is opened
     cache_dir = cache_folder(Config.read(network.run).cache_dir)
     train = dataset.splits["train"]
     train = train.take(baselines.fitted_images(len(train)))

@@ -48,10 +48,9 @@ def opened(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
         From uint8 [batch, height, width, 1] to float32 [batch, classes].
     """
     loaded = tf.saved_model.load(path)
-    answer = loaded.signatures["serving_default"]
 
     def compute(pixels: np.ndarray) -> np.ndarray:
-        compute.keeps = loaded  # its variables live as long as this
+        answer = loaded.signatures["serving_default"]  # here: variables live as long as `loaded`
         return answer(tf.constant(pixels))[served.PROBABILITIES].numpy()
 
     return compute

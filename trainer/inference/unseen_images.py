@@ -68,9 +68,9 @@ class Unseen:
             yield f"left out: {images} of classes that the network does not have, {names}"
         if unusable := sum(not split for _, split, _ in self.left_out):
             yield f"{counted(unusable, 'file')} can't be used: left_out.csv has the reasons"
-        names = self.images.class_names
-        held = [name for i, name in enumerate(names) if (self.images.labels == i).any()]
-        missing = [name for name in names if name not in held]
+        ours = self.images.class_names
+        held = [name for i, name in enumerate(ours) if (self.images.labels == i).any()]
+        missing = [name for name in ours if name not in held]
         if missing:
             yield (
                 f"no image of {listed(missing)}: no sensitivity there, and balanced accuracy is "
@@ -91,7 +91,7 @@ def unseen(network: Network, labelled: Labelled) -> Unseen:
     """
     images, ours = labelled.images, {name: i for i, name in enumerate(network.class_names)}
     labels = np.array([ours.get(name, -1) for name in images.class_names])[images.labels]
-    reasons = np.full(len(images), "", np.dtypes.StringDType())
+    reasons: np.ndarray = np.full(len(images), "", np.dtypes.StringDType())
     if network.run is not None:
         reasons = overlap.reasons(
             images_used.read(network.run / USED),
@@ -124,7 +124,9 @@ def require_origin(network: Network) -> None:
     Raises:
         RunError: A file is missing, or is not what the run wrote.
     """
-    for name in (manifest.CONFIG, USED) if network.run else ():
+    if network.run is None:
+        return
+    for name in (manifest.CONFIG, USED):
         if not (network.run / name).is_file():
             raise RunError(
                 f"{network.run} has no {name}, which says on what the network was trained. Put "

@@ -316,7 +316,9 @@ class CachedRows:
         counts = self._index.records["view"] != FORGOTTEN
         rows = np.flatnonzero(counts & (self._index.states == WRONG))
         mark = FORGOTTEN.to_bytes(4, "little")
-        for offset in rows * RECORD.itemsize + RECORD.fields["view"][1]:
+        fields = RECORD.fields
+        assert fields is not None  # it has names
+        for offset in rows * RECORD.itemsize + fields["view"][1]:
             cache_files.write(index, mark, int(offset))  # a kill leaves it as it was, or forgotten
         self._index.forget(rows)
 

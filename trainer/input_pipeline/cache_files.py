@@ -38,7 +38,7 @@ def machine_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        mend = _MEND.get(error.errno, "See to it that it can be read and written")
+        mend = _MEND.get(error.errno or 0, "See to it that it can be read and written")
         if error.errno == errno.ENOSPC and machine.takes_no_file(folder):
             mend = "That disk takes no more files (df -i): remove some"
         raise CacheError(

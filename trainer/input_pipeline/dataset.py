@@ -60,11 +60,11 @@ class Images:
     labels: np.ndarray
     sha256: np.ndarray
     class_names: tuple[str, ...]
-    frames: np.ndarray | None = None
+    frames: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 4), np.float32))
 
     def __post_init__(self) -> None:
         """Sets frames that change nothing where none are given."""
-        if self.frames is None:
+        if not len(self.frames):
             object.__setattr__(self, "frames", np.zeros((len(self), 4), np.float32))
 
     def __len__(self) -> int:
@@ -77,7 +77,8 @@ class Images:
 
         The id counts, since the augmented views of an image are drawn by it.
         """
-        rows = zip(self.image_ids, self.sha256, self.frames, self.frames.any(axis=1), strict=True)
+        moved = np.any(self.frames != 0, axis=1)
+        rows = zip(self.image_ids, self.sha256, self.frames, moved, strict=True)
         known = (
             f"{name}\n".encode() + sha.tobytes() + (frame.tobytes() if reframed else b"")
             for name, sha, frame, reframed in rows
@@ -224,6 +225,7 @@ def _builder(prepared: Prepared, data_dir: str) -> tfds.core.DatasetBuilder:
 def _require_described(prepared: Prepared) -> None:
     """Refuses a dataset whose description is not what its build wrote."""
     folder = prepared.folder
+    assert folder is not None  # it is built by now
     recorded = digests.read(folder) or {}
     damaged = [
         each

@@ -5,13 +5,13 @@ import io
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
 
 from trainer.input_pipeline import alignment, resize
-from trainer.input_pipeline.dataset import Dataset, Images
+from trainer.input_pipeline.dataset import Images
 from trainer.input_pipeline.stress import reframed
 from trainer.run.errors import RunError
 
@@ -19,19 +19,26 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 _BATCH = 256  # images read, then decoded, at a time
 
 
+class Store(Protocol):
+    """Where images are read from: a dataset, or a folder."""
+
+    def encoded(self, images: Images) -> Iterator[tuple[int, bytes]]:
+        """As `Dataset.encoded`."""
+
+
 class Kind(NamedTuple):
     """One thing that is made of a decoded image.
 
     Attributes:
-        size: Pixels of a side of its square; None: the pose that aligns it.
+        size: Pixels of a side of its square; 0: the pose that aligns it.
         align: How the square is aligned, of `Config.align`.
     """
 
-    size: int | None
+    size: int
     align: str = "none"
 
 
-POSE = Kind(None, "chest")
+POSE = Kind(0, "chest")
 
 
 def pixels(encoded: bytes, name: str) -> np.ndarray:
@@ -57,13 +64,13 @@ def pixels(encoded: bytes, name: str) -> np.ndarray:
 
 
 def squares(
-    dataset: Dataset, images: Images, kinds: Sequence[Kind]
+    store: Store, images: Images, kinds: Sequence[Kind]
 ) -> Iterator[tuple[np.ndarray, dict[Kind, np.ndarray]]]:
     """Squares and poses of some images; each image is read and decoded once for all kinds.
 
     Args:
-        dataset: Where the images are stored.
-        images: Of the dataset.
+        store: Where the images are.
+        images: That it has.
         kinds: One or more.
 
     Yields:
@@ -79,7 +86,7 @@ def squares(
     def made(item: tuple[int, bytes]) -> list[np.ndarray]:
         index, encoded = item
         decoded = reframed(pixels(encoded, images.image_ids[index]), images.frames[index])
-        framed, pose = align(decoded) if align else ({}, None)
+        framed, pose = align(decoded) if align else ({}, np.zeros(0, np.float32))
 
         def of_kind(kind: Kind) -> np.ndarray:
             if kind == POSE:
@@ -91,7 +98,7 @@ def squares(
         return [of_kind(kind) for kind in kinds]
 
     with concurrent.futures.ThreadPoolExecutor(CORES) as pool:
-        for batch in _batched(dataset.encoded(images)):
+        for batch in _batched(store.encoded(images)):
             with warnings.catch_warnings():  # here, where no other thread changes them meanwhile
                 # Of 89 million pixels and more; the build has taken the image all the same.
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)

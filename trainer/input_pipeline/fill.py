@@ -112,7 +112,8 @@ def _computed(
 
 
 def _here(stage: Stage, batches: Batches) -> Iterator[np.ndarray]:
-    return (stage.compute(lower, draws) for lower, draws in batches)
+    assert stage.compute is not None  # squares and poses are filled by `stages.fill_squares`
+    return itertools.starmap(stage.compute, batches)
 
 
 def handed_over(fill: Fill) -> int:
@@ -137,7 +138,7 @@ def not_finite(spec: Spec, image_ids: Sequence[str]) -> str:
     )
 
 
-def named(image_ids: Sequence[str]) -> str:
+def named(image_ids: Sequence[str] | np.ndarray) -> str:
     """Some images in words: "images a, b, c, d, e and 27 more"."""
     shown, more = ", ".join(image_ids[:_NAMED]), len(image_ids) - _NAMED
     return f"image{'s' * (len(image_ids) > 1)} {shown}" + (f" and {more} more" if more > 0 else "")

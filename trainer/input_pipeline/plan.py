@@ -155,8 +155,8 @@ def _fills(
     wanted: dict[tuple[str, int, str], set[int]] = {}
     for phase, train, score in zip(demand.phases, train_levels, score_levels, strict=True):
         for name in demand.train_images if train else ():
-            views = views_of_epochs(phase.epochs, demand.view_count)
-            wanted.setdefault(("train", train, name), set()).update(views)
+            drawn = views_of_epochs(phase.epochs, demand.view_count)
+            wanted.setdefault(("train", train, name), set()).update(drawn)
         for name in demand.score_images if score else ():
             wanted.setdefault(("score", score, name), set()).add(0)
     chains = {"train": demand.train, "score": demand.score}

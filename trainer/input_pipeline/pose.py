@@ -15,6 +15,8 @@ model: built-in layers with fixed weights, in float32 under any policy, and oper
 converters to ONNX and LiteRT know. Those know no argmax of floats.
 """
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -36,6 +38,7 @@ _SCALES = resize.MOST_SCALE - LEAST_SCALE + 1
 _SHIFTS = resize.MOST_SHIFT + 1  # whole pixels of the thumbnail, from -10 to 10
 _WARPS = 2 * _SCALES  # each at 0 and at half a pixel
 _EIGHTH = 8  # positions are multiples of 1 / this of a pixel
+_Best = tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor]
 _SCALE_COST, _SHIFT_COST = 0.5, 0.0004  # of a squared log scale, and of a squared pixel
 
 
@@ -97,8 +100,8 @@ def _axes(template: np.ndarray) -> tuple:
     powers = _fixed(layers.Conv1D, "align_powers", squares)
     norm = float(np.sqrt((template.astype("float64") ** 2).sum()))
 
-    def axis(by_template: keras.Layer):
-        def best(lines: keras.KerasTensor):
+    def axis(by_template: keras.Layer) -> Callable[[keras.KerasTensor], _Best]:
+        def best(lines: keras.KerasTensor) -> _Best:
             """Of lines [batch, 64, 52], free axis first: scale, shift, correlation [batch, 1]."""
             # What goes into a convolution is rounded to 11 bits, as many as TF32 of a GPU has: to
             # 32, 512 and 8 of its units, so that the sums are so many times too small.
@@ -121,9 +124,7 @@ def _axes(template: np.ndarray) -> tuple:
     )
 
 
-def _at_best(
-    scores: keras.KerasTensor,
-) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor]:
+def _at_best(scores: keras.KerasTensor) -> _Best:
     """Scale and shift, in a frame's steps, and correlation where [batch, 21, 58] is largest."""
     scores = ops.reshape(scores, (-1, _SHIFTS * _WARPS))
     top = ops.max(scores, axis=1, keepdims=True)

@@ -146,7 +146,7 @@ def fill_squares(
     Raises:
         RunError: An image is damaged, or the cache can't be written.
     """
-    rows = {stage.kind: opened.rows(stage) for stage in stages}
+    rows = {stage.kind: opened.rows(stage) for stage in stages if stage.kind is not None}
     for each in rows.values():
         check(each, images, (0,))
     missing = [each.missing(images.digests, 0) for each in rows.values()]

@@ -37,10 +37,10 @@ def stressed(images: Images, seed: int = SEED) -> Images:
     Returns:
         `DRAWS` n images, all of the first draw first (see `draw_numbers`).
     """
-    units = [random.uniform_draws(images.image_ids, draw, seed) for draw in range(DRAWS)]
-    units = np.concatenate(units)[:, : len(REACH)]
+    draws = [random.uniform_draws(images.image_ids, draw, seed) for draw in range(DRAWS)]
+    units = np.concatenate(draws)[:, : len(REACH)]
     repeated = images.take(np.tile(np.arange(len(images)), DRAWS))
-    return dataclasses.replace(repeated, frames=np.float32(REACH) * (2 * units - 1))
+    return dataclasses.replace(repeated, frames=np.array(REACH, np.float32) * (2 * units - 1))
 
 
 def draw_numbers(images: Images) -> np.ndarray:

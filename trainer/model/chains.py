@@ -36,7 +36,7 @@ def make_chains(config: Config, networks: Networks, precision: Precision) -> Cha
         networks: Whole ones, nothing trained.
         precision: That of `networks.trained`.
     """
-    cuts = sorted({phase.frozen_until for phase in config.phases} - {None})
+    cuts = sorted({each for phase in config.phases if (each := phase.frozen_until) is not None})
     return Chains(
         _chain(config, networks.trained, cuts, precision.policy, True, precision.jit),
         _chain(config, networks.served, cuts, "float32", False, precision.jit),

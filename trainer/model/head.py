@@ -5,6 +5,7 @@ network of one member; `suffix` is what follows them in a copy.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -79,7 +80,7 @@ def averaged(probabilities: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
     return keras.layers.Average(dtype="float32", name="mean_probabilities")(probabilities)
 
 
-def build_head(of_block5: keras.KerasTensor, *, ensemble: int = 1, **arguments) -> keras.Model:
+def build_head(of_block5: keras.KerasTensor, *, ensemble: int = 1, **arguments: Any) -> keras.Model:
     """Builds the head of `vgg16.build_model` alone.
 
     Args:

@@ -5,6 +5,7 @@ What is served is what was scored: validation, test and control are scored by th
 """
 
 import contextlib
+from typing import Any
 
 import keras
 
@@ -169,7 +170,7 @@ def build_heads(config: Config, precision: Precision, whole: Networks) -> Networ
     return Networks(trained, served)
 
 
-def head_arguments(config: Config) -> dict[str, object]:
+def head_arguments(config: Config) -> dict[str, Any]:
     """What heads are built from, by argument."""
     names = ("classes", "head_units", "dropout", "pooling", "l2", "ensemble")
     return {name: getattr(config, name) for name in names}

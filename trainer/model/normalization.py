@@ -138,6 +138,7 @@ def normalized(grey: keras.KerasTensor, fitted: Normalization) -> keras.KerasTen
             f"The whitening was fitted on images of {pixels} pixels, and the model's have "
             f"{height} x {width}. Fit it at the model's image size."
         )
+    assert fitted.gains is not None  # it is there beside a basis
     x = keras.layers.Reshape((pixels,), dtype="float32", name="whiten_flatten")(grey)
     # `vgg16.set_trainable` never frees layers whose names begin with "whiten".
     for name, kernel in (

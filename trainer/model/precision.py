@@ -89,7 +89,7 @@ def _measured(precision: str, image_size: int) -> Precision:
         for policy in candidates(precision)
         for jit in (False, True)
     }
-    order = sorted(speeds, key=speeds.get, reverse=True)
+    order = sorted(speeds, key=speeds.__getitem__, reverse=True)
     listed = ", ".join(
         f"{policy}{' with XLA' if jit else ''} {speeds[policy, jit]:,.0f}" for policy, jit in order
     )

@@ -175,7 +175,8 @@ def _rewrite(complete: Any, path: os.PathLike, about: About | None) -> None:
 
 def _numbered(config: Mapping[str, Any]) -> dict[str, Any]:
     """A functional model's description with operations numbered by kind, in its own order."""
-    counts, names = collections.Counter(), {}
+    counts: collections.Counter[str] = collections.Counter()
+    names: dict[str, str] = {}
     for each in config["config"]["layers"]:
         if not issubclass(_class_of(each), keras.Layer):
             kind = _NUMBER.sub("", each["name"])
@@ -219,7 +220,7 @@ def _for_inference(value: Any) -> Any:
     config = {key: _for_inference(item) for key, item in value["config"].items()}
     if not issubclass(kind, keras.Layer):
         config.pop("name", None)
-    constructors = [base.__init__ for base in kind.__mro__ if "__init__" in vars(base)]
+    constructors = [vars(base)["__init__"] for base in kind.__mro__ if "__init__" in vars(base)]
     result["config"] = _without_unused(config, constructors)
     if "inbound_nodes" in value:
         result["inbound_nodes"] = [
@@ -232,7 +233,7 @@ def _for_inference(value: Any) -> Any:
     return result
 
 
-def _class_of(value: Mapping[str, Any]) -> type:
+def _class_of(value: Mapping[str, Any]) -> type[Any]:
     module = value["module"] or ""
     if module.partition(".")[0] != "keras":
         raise ValueError(
@@ -261,7 +262,7 @@ def _without_unused(arguments: Mapping[str, Any], functions: Sequence[Callable])
     Returns:
         The other arguments.
     """
-    defaults = {}
+    defaults: dict[str, Any] = {}
     for function in reversed(functions):
         parameters = inspect.signature(function).parameters.values()
         defaults |= {parameter.name: parameter.default for parameter in parameters}

@@ -149,7 +149,8 @@ def _blocks(
 
 def _of_members(model: keras.Model, name: str) -> list[keras.Layer]:
     """The layer of a name and the other members' copies of it, in the members' order."""
-    layers, copies = {layer.name: layer for layer in model.layers}, []
+    layers = {layer.name: layer for layer in model.layers}
+    copies: list[keras.Layer] = []
     while f"{name}{suffix(len(copies))}" in layers:
         copies.append(layers[f"{name}{suffix(len(copies))}"])
     return copies

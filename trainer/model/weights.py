@@ -16,7 +16,7 @@ import pathlib
 import socket
 import zipfile
 from collections.abc import Mapping, Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import h5py
 import keras
@@ -239,7 +239,7 @@ def _read_converted(path: pathlib.Path) -> Layers | None:
 
 
 def _write_converted(layers: Layers, path: pathlib.Path) -> None:
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for name, (kernel, bias) in layers.items():
         arrays |= {f"{name}.kernel": kernel, f"{name}.bias": bias}
     with files.written_whole(path) as beside, beside.open("wb") as file:

@@ -125,11 +125,11 @@ def _shared(
         table.take([each[key] for key in common])
         for table, each in zip(whole.values(), rows, strict=True)
     ]
-    first = {"patients": tables[0].patients, "groups": tables[0].groups}
-    return [dataclasses.replace(table, **first) for table in tables]
+    patients, groups = tables[0].patients, tables[0].groups
+    return [dataclasses.replace(table, patients=patients, groups=groups) for table in tables]
 
 
-def _rows(run: Results, table: Predictions, split: str) -> dict[tuple[str, str, int], int]:
+def _rows(run: Results, table: Predictions, split: str) -> dict[tuple[str, str | None, int], int]:
     """The row of each image: the same image has one name, the same pixels and the same class."""
     used = run.used
     digests = {

@@ -64,8 +64,8 @@ def draw_intervals(rows: Sequence[tuple[str, Mapping[str, Any]]], label: str) ->
     for place, (_, each) in enumerate(rows):
         colour = BLUE if place == 0 else GREY
         ends = [[each["value"] - each["low"]], [each["high"] - each["value"]]]
-        marks = {"fmt": "o" if place == 0 else "s", "markersize": 8, "capsize": 5}
-        axes.errorbar([each["value"]], [place], xerr=ends, color=colour, **marks)
+        axes.errorbar([each["value"]], [place], xerr=ends, color=colour, markersize=8, capsize=5,
+                      fmt="o" if place == 0 else "s")  # fmt: skip
     names = short_names([name for name, _ in rows], 32)
     axes.set_yticks(range(len(rows)), names)
     axes.set(xlabel=label, xlim=(-0.01, 1.01), ylim=(len(rows) - 0.5, -0.5))

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from trainer.config import Config
+from trainer.evaluation.drawing import title_of
 from trainer.evaluation.metrics import shown_split
-from trainer.evaluation.plots import title_of
 from trainer.reporting.results import Results
 from trainer.run.text import counted, listed, number, score
 

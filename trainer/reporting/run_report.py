@@ -9,6 +9,7 @@ import numpy as np
 
 from trainer.evaluation import heatmaps as heatmaps_lib
 from trainer.evaluation import notes, plots
+from trainer.evaluation.drawing import title_of
 from trainer.evaluation.metrics import NOTICE, PREVALENCES, shown_split
 from trainer.evaluation.predictions import Predictions
 from trainer.reporting import figures, pages, provenance
@@ -73,7 +74,7 @@ def write(run: Results) -> pathlib.Path:
         path,
         "report.html",
         title=f"Report of the run {named}",
-        subtitle=f"{plots.title_of(data)}, {counted(len(table.class_names), 'class', 'classes')}: "
+        subtitle=f"{title_of(data)}, {counted(len(table.class_names), 'class', 'classes')}: "
         f"{listed(table.class_names)}",
         notice=NOTICE,
         synthetic=data["synthetic"],
@@ -200,7 +201,7 @@ def _charts(run: Results, table: Predictions, scores: Mapping[str, Any]) -> dict
     for key, name in BASELINES.items():
         intervals.append((name, scores["shortcut_baseline"][key]["balanced_accuracy"]))
     best = next(row for row in run.history if row["best"])
-    drawn = {
+    drawn: dict[str, tuple[Any, ...]] = {
         "headline": (figures.draw_intervals, intervals, "balanced accuracy"),
         "curves": (plots.draw_curves, run.history, "", baseline),
         "confusion": (plots.draw_confusion, scores["confusion"], names, ""),

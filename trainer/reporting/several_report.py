@@ -76,6 +76,7 @@ def write(run: Results) -> pathlib.Path:
 
 def _of_seeds(run: Results) -> dict[str, Any]:
     seeds = run.seeds
+    assert seeds is not None
     first = Results(run.path / f"seed_{seeds['seeds'][0]}").metrics
     shown = "test" if "test" in seeds["splits"] else "validation"
     of, many = seeds["splits"][shown], counted(len(seeds["seeds"]), "seed")
@@ -108,6 +109,7 @@ def _seed_parts(
 
 def _of_folds(run: Results) -> dict[str, Any]:
     of, data, table = run.folds, run.origin["dataset"], run.predictions
+    assert of is not None and table.repeats is not None
     pooled = {**of["pooled"], "shortcut_baseline": of["shortcut_baseline"]}
     how = f"{counted(of['folds'], 'fold')} x {counted(of['repeats'], 'repeat')}"
     rows = [row for row, repeat in enumerate(table.repeats) if repeat == 0]

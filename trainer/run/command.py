@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 from absl import app, flags, logging
 
@@ -221,6 +222,7 @@ def _watch(read: int, message: str | Callable[[], str]) -> None:
                 _leave(first, lambda: "\nstopped at once")
         left = None if first is None else struck + LEAVE_WITHIN - now
     late = f" (it did not end by itself within {LEAVE_WITHIN:g} seconds)"
+    assert first is not None  # what ends the loop
     _leave(first, lambda: _text(first, message) + late)
 
 
@@ -254,7 +256,7 @@ def _require_machine(error: BaseException, message: str | Callable[[], str]) -> 
         raise RunError(text) from error
 
 
-def _stop(error: Exception | str, status: int) -> None:
+def _stop(error: Exception | str, status: int) -> NoReturn:
     _drop_unwritten()
     for stream in (sys.stderr, sys.stdout):  # the first may be what is full
         try:

@@ -1,7 +1,7 @@
 """Flags as commands define them: each in a group of --help, with a line that explains it."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 from absl import flags
 
@@ -17,13 +17,29 @@ GROUPS = (
     "execution",
     "output",
 )
-_KINDS = {
+_KINDS: dict[type, tuple[Callable[..., Any], str]] = {
     bool: (flags.DEFINE_boolean, "true or false"),
     int: (flags.DEFINE_integer, "a whole number"),
     float: (flags.DEFINE_float, "a number"),
     str: (flags.DEFINE_string, "text"),
 }
 flags.disclaim_key_flags()  # a flag belongs to the module that calls `define`
+
+
+class Described(flags.Flag):
+    """What a flag of `define` is to a type checker: absl's, which holds what the help shows, too.
+
+    Attributes:
+        group: One of `GROUPS`.
+        short: What it is, in a few words.
+        choices: All values, if they can be listed.
+        shown: The default as the help shows it.
+    """
+
+    group: str
+    short: str
+    choices: tuple[str, ...]
+    shown: Any
 
 
 class _Reader(flags.ArgumentParser):
@@ -73,7 +89,7 @@ def define(
     kind = type(default)
     make, wanted = _KINDS[kind]
     make(name, default, explained(short, more, choices, bounds), flag_values=values, **limits)
-    flag = values[name]
+    flag = cast(Described, values[name])
     if kind is not str:
         flag.parser = _Reader(flag.parser, ", ".join(filter(None, (wanted, bounds))))
     flag.group, flag.short, flag.choices = GROUPS[GROUPS.index(group)], short, tuple(choices)

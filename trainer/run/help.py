@@ -3,12 +3,12 @@
 import re
 import sys
 import textwrap
-from typing import Any
+from typing import Any, cast
 
 from absl import flags
 
 from trainer.run import names
-from trainer.run.definitions import GROUPS
+from trainer.run.definitions import GROUPS, Described
 from trainer.run.text import WIDTH, shortened
 
 _COLUMN = 35  # where the explanations of --helpshort begin
@@ -47,7 +47,7 @@ def overview(values: flags.FlagValues, *, full: bool) -> str:
         values: Has them.
         full: Whether each is explained in full; else it has one line of `WIDTH` columns.
     """
-    listed = [values[name] for name in values if hasattr(values[name], "group")]
+    listed = [cast(Described, values[name]) for name in values if hasattr(values[name], "group")]
     about = [part for part in (sys.modules["__main__"].__doc__ or "").split("\n\n") if part.strip()]
     shown = about if full else about[:1]
     parts = [textwrap.fill(part, WIDTH, break_on_hyphens=False) for part in shown]
@@ -59,14 +59,14 @@ def overview(values: flags.FlagValues, *, full: bool) -> str:
     return "\n\n".join([*parts, _FOOT[full]])
 
 
-def _named(flag: flags.Flag) -> str:
+def _named(flag: Described) -> str:
     value = flag.shown
     if isinstance(value, bool):
         value = str(value).lower()
     return f"--{flag.name}={f'{value:g}' if isinstance(value, float) else value}"
 
 
-def _line(flag: flags.Flag) -> str:
+def _line(flag: Described) -> str:
     start = f"  {_named(flag)}  ".ljust(_COLUMN)
     choices = "|".join(flag.choices)
     text = ": ".join(filter(None, (choices, flag.short)))
@@ -74,7 +74,7 @@ def _line(flag: flags.Flag) -> str:
     return start + next(fit, flag.short)
 
 
-def _paragraph(flag: flags.Flag) -> str:
+def _paragraph(flag: Described) -> str:
     text = textwrap.fill(
         flag.help, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6,
         break_long_words=False, break_on_hyphens=False,

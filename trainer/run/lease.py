@@ -44,7 +44,7 @@ def _here() -> dict[str, str]:
         return {"host": host, "boot": secrets.token_hex(16), "namespace": ""}
 
 
-HERE = _here()
+HERE: dict[str, Any] = _here()
 _held: set[str] = set()  # tokens of this process' leases
 
 

@@ -97,7 +97,7 @@ def _of_tensorflow(error: BaseException, text: str) -> str | None:
 
 
 def _of_system(number: int | None, text: str) -> str:
-    what, mend = _FULL.get(number), _MEND.get(number, _OTHERWISE)
+    what, mend = _FULL.get(number or 0), _MEND.get(number or 0, _OTHERWISE)
     return f"{what} ({text}). {mend}" if what else f"The system refused: {text}. {mend}"
 
 

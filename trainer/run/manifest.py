@@ -89,14 +89,15 @@ class Manifest:
         flags: Of the `Identity`.
         contents: Names and patterns of the files that belong to the run, relative to its folder.
         origin: What config.json holds; None until an earlier run is removed.
-        files: `bytes` and `sha256` by name of all files of a finished run; None of another.
+        files: `bytes` and `sha256` by name of all files of a finished run, None of one that was
+            removed while it ended; None of another run.
     """
 
     command: str
     flags: Mapping[str, Any]
     contents: tuple[str, ...] = CONTENTS
     origin: Mapping[str, Any] | None = None
-    files: Mapping[str, Mapping[str, Any]] | None = None
+    files: Mapping[str, Mapping[str, Any] | None] | None = None
 
     @classmethod
     def read(cls, folder: pathlib.Path) -> Self | None:
@@ -147,7 +148,7 @@ class Manifest:
             folder: Of the run.
             missing: Names of files that could not be written, which count as damaged.
         """
-        content = {}
+        content: dict[str, dict[str, Any] | None] = {}
         for path in self.files_of(folder):
             if path != folder / NAME and not (path.match(FOLDS) or path.match(_OF_TRACE)):
                 files.flush(path)  # TensorBoard's are written by TensorFlow
@@ -161,6 +162,7 @@ class Manifest:
             folder: Of the run.
             name: Of the file, relative to the folder.
         """
+        assert self.files is not None  # of a finished run
         content = {**self.files, name: _content(folder / name)}
         return dataclasses.replace(self.with_contents([name]), files=content)
 

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from tqdm import asyncio, auto, std
 
@@ -109,9 +109,25 @@ def _clock(label: str) -> Iterator[None]:
         os.close(terminal)
 
 
+class Shown(Protocol):
+    """How far a piece of work is, on view within the context."""
+
+    def __enter__(self) -> Self:
+        """Begins it."""
+
+    def __exit__(self, *_: object) -> None:
+        """Ends it."""
+
+    def update(self, n: int) -> None:
+        """Counts `n` units more."""
+
+    def part(self, *texts: str) -> None:
+        """Shows the numbers of a part that has ended."""
+
+
 def progress(
     total: int, label: str, unit: str = "images", done: int = 0, *, parts: bool = False
-) -> "Bar | Lines | Status":
+) -> "Shown":
     """Shows on stderr how far a piece of work is; or elsewhere, see `shown_by`.
 
         with progress(len(rows), "computing block4_pool activations") as shown:
@@ -258,7 +274,8 @@ class Lines:
             parts: Whether lines are due where parts end, and not at tenths.
         """
         self._total, self._label, self._unit, self._parts = total, label, unit, parts
-        self._done, self._printed = done, None
+        self._done = done
+        self._printed: int | None = None
         self._steps = self._step()
         self._begun = self._last = time.monotonic()
 
@@ -313,7 +330,8 @@ class Status:
             show: Called with the line.
         """
         self._total, self._label, self._unit, self._show = total, label, unit, show
-        self._done, self._texts = done, ()
+        self._done = done
+        self._texts: tuple[str, ...] = ()
 
     def update(self, n: int) -> None:
         """Counts `n` units more."""

@@ -44,7 +44,9 @@ def _converted(field: dataclasses.Field, value: Any) -> Any:
         return int(value)
     if field.type is bool and isinstance(value, (bool, numbers.Integral)) and value in (0, 1):
         return bool(value)
-    wanted = {str: "text", float: "a number", int: "a whole number", bool: "True or False"}
+    wanted: dict[Any, str] = {
+        str: "text", float: "a number", int: "a whole number", bool: "True or False"
+    }  # fmt: skip
     bounds = field.metadata.get("bounds")
     more = f", {bounds.text}" if bounds else ""
     require(False, field.name, value, wanted[field.type] + more)

@@ -7,7 +7,7 @@ import importlib.metadata
 import pathlib
 import subprocess
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, Literal
 
 from trainer.run import files, lease, saved_state
 from trainer.run.errors import ConfigError, RunError
@@ -181,7 +181,7 @@ def _opened(path: pathlib.Path, identity: Identity, *, overwrite: bool) -> RunFo
     if before is None or before.origin is None or overwrite:
         return RunFolder(path, identity, before=before)
     higher = grown(path, before, identity)
-    state = "started" if before.files is None else "finished"
+    state: Literal["started", "finished"] = "started" if before.files is None else "finished"
     return RunFolder(path, identity, state, before, higher)
 
 

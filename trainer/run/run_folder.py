@@ -51,7 +51,10 @@ class RunFolder:
     @property
     def origin(self) -> dict[str, Any] | None:
         """What config.json holds of the run that is there; None of a new one."""
-        return None if self.state == "new" else dict(self.before.origin)
+        if self.state == "new":
+            return None
+        assert self.before is not None and self.before.origin is not None  # else it is new
+        return dict(self.before.origin)
 
     def begin(self, origin: Mapping[str, Any]) -> None:
         """Begins the run, or goes on with it; called when all that can be refused was.
@@ -71,6 +74,7 @@ class RunFolder:
         if self.state == "new":
             now = self._replaced()
         else:
+            assert self.before is not None  # else the state is new
             flags = {name: value for name, (_, value) in self.grown.items()}
             now = dataclasses.replace(self.before, flags={**self.before.flags, **flags}, files=None)
             now = now.with_contents(CONTENTS)
@@ -140,6 +144,7 @@ class RunFolder:
 
     def _write_origin(self, now: Manifest) -> None:
         """Writes config.json, and flags.txt, a `--flagfile` that repeats the run."""
+        assert now.origin is not None  # from here on
         flags = {**now.flags, **now.origin.get("config", {})}
         for name in NO_FLAGS:
             flags.pop(name, None)

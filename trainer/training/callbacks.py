@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from trainer.evaluation import article
-from trainer.input_pipeline.plan import Plan
+from trainer.input_pipeline.plan import PhasePlan, Plan
 from trainer.run.files import write_csv
 from trainer.run.progress import fitted, progress
 from trainer.training.training import Training
@@ -82,7 +82,8 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self._plan, self._images, self._batch_size, self._advice = plan, images, batch_size, advice
         self._scored = scored
-        self._phase, self._shown, self._done = None, contextlib.ExitStack(), 0
+        self._phase: PhasePlan | None = None  # whose bar is shown
+        self._shown, self._done = contextlib.ExitStack(), 0
         self._epochs: list[tuple[float, float]] = []  # images per second, share waited
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -135,19 +136,19 @@ class Progress(keras.callbacks.Callback):
     def _end_phase(self) -> None:
         self._shown.close()
         if self._phase is not None and self._epochs:
-            print(self._speed(), flush=True)
+            print(self._speed(self._phase), flush=True)
         self._epochs = []
 
-    def _speed(self) -> str:
+    def _speed(self, plan: PhasePlan) -> str:
         """One line; the first epoch, which compiles, counts only where it is the only one."""
         speed, waited = np.mean(self._epochs[1:] or self._epochs, axis=0)
         lost = sum(share * self._images / speed for speed, share in self._epochs if speed)
         line = (
-            f"{self._phase.phase.name}: {speed:,.0f} images/s; the device waited for input "
+            f"{plan.phase.name}: {speed:,.0f} images/s; the device waited for input "
             f"{waited:.0%} of the time."
         )
         much = waited > _MUCH_WAITING and lost > _LONG_WAITING
-        return fitted(f"{line} {self._advice(self._phase)}" if much else line)
+        return fitted(f"{line} {self._advice(plan)}" if much else line)
 
 
 class History(keras.callbacks.Callback):

@@ -172,6 +172,7 @@ class Checkpoints:
         Raises:
             RunError: The state is of another network.
         """
+        assert self.saved is not None  # else nothing is restored
         values, arrays, self._at_ends = self.saved.values, self.saved.arrays, True
         for name, variables in _variables(training, steps).items():
             stored = [array for key, array in arrays.items() if key.startswith(f"{name}/")]
@@ -243,6 +244,7 @@ class Checkpoints:
         """
         if self._begin is None:
             last = saved_state.read(self._path)
+            assert last is not None  # written by now, or in an earlier process
             of_best = {"epoch": best.epoch, "logs": best.logs}
             arrays = {**last.arrays, **_named("best", best.weights)}
             saved_state.write(self._path, {**last.values, "best": of_best}, arrays)
@@ -262,8 +264,8 @@ class Checkpoints:
     ) -> None:
         """Writes a state; `parts` are values as of `_variables`, `known` is of `callback_state`."""
         states, arrays = known
-        for name, values in {**parts, "best": state.best.weights if state.best else []}.items():
-            arrays |= _named(name, values)
+        for name, part in {**parts, "best": state.best.weights if state.best else []}.items():
+            arrays |= _named(name, part)
         values = {
             **{name: getattr(state, name) for name in ("phase", "epoch", "step", "stopped")},
             "begun": state.begun,

@@ -90,8 +90,9 @@ class TensorBoard(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes a point of all steps since the last one, if that is a while ago."""
-        if self._writes and time.monotonic() - self._last.at >= _BETWEEN_POINTS:
-            self._attempt(self._write_steps, batch)
+        last = self._last
+        if self._writes and last and time.monotonic() - last.at >= _BETWEEN_POINTS:
+            self._attempt(self._write_steps, last, batch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """Writes the epoch, until that fails."""
@@ -108,15 +109,15 @@ class TensorBoard(keras.callbacks.Callback):
         steps = self._training.begun_steps(self._training.plan.phase_of(self._epoch))
         return _Reading(time.monotonic(), steps.sums, steps.waited)
 
-    def _write_steps(self, batch: int) -> None:
-        last, self._last = self._last, self._reading()
-        seconds = self._last.at - last.at
-        loss, right, images = (self._last.sums - last.sums).tolist()
+    def _write_steps(self, last: _Reading, batch: int) -> None:
+        self._last = now = self._reading()
+        seconds = now.at - last.at
+        loss, right, images = (now.sums - last.sums).tolist()
         shown = {
             "loss": loss / images,
             "accuracy": right / images,
             "images_per_second": images / seconds,
-            "input_wait": (self._last.waited - last.waited) / seconds,
+            "input_wait": (now.waited - last.waited) / seconds,
             "learning_rate": self.model.optimizer.learning_rate,
         }
         with self._writer.as_default(self._epoch * self._training.steps_per_epoch + batch + 1):

@@ -29,7 +29,7 @@ METRICS = (
     "val_accuracy", "val_loss", "epoch", "seconds", "parameters",
 )  # fmt: skip
 _TAG = "hparams/{}"
-_TYPES = {field.name: field.type for field in dataclasses.fields(Config)}
+_TYPES: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(Config)}
 
 
 class _AnyOf(api.Domain):

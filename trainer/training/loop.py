@@ -93,12 +93,12 @@ class _Loop:
 
     def _phase(self, index: int) -> None:
         state, plan = self.state, self.training.plan.phases[index]
-        self.steps = self.training.steps(plan)
+        self.steps = steps = self.training.steps(plan)
         count = len(plan.phase.epochs) * self.training.steps_per_epoch
-        self.steps.reset(self.training.class_weights, count)
-        self.model.optimizer = self.steps.optimizer
+        steps.reset(self.training.class_weights, count)
+        self.model.optimizer = steps.optimizer
         if self.checkpoints and self.checkpoints.saved and index == state.phase:
-            self.checkpoints.restore(self.training, self.steps, self.callbacks)
+            self.checkpoints.restore(self.training, steps, self.callbacks)
         else:
             self._restore_best()
             state.phase, state.epoch, state.stopped = index, plan.phase.epochs.start, False
@@ -106,21 +106,21 @@ class _Loop:
             if self.checkpoints and self.evaluate and not index:
                 self.checkpoints.remember_begin(self.training, state, self.callbacks)
         self.model.stop_training = state.stopped
-        self._epochs(plan)
+        self._epochs(plan, steps)
         _require_moved(self.model, state.begun, plan.phase.name)
         last = index == len(self.training.plan.phases) - 1
         self._save_if(end_of_phase=True, ended=last)
 
-    def _epochs(self, plan: PhasePlan) -> None:
+    def _epochs(self, plan: PhasePlan, steps: Steps) -> None:
         """The epochs of a phase that are left."""
         state, stop = self.state, plan.phase.epochs.stop
         left = range(state.epoch, stop)
-        batches = iter(self.training.batches(plan, left, self.seed, state.step)) if left else None
+        batches = iter(self.training.batches(plan, left, self.seed, state.step) if left else ())
         while state.epoch < stop and not state.stopped:
             if not state.step:
-                self.steps.start_epoch()
+                steps.start_epoch()
                 self.calls.on_epoch_begin(state.epoch)
-            logs = self._epoch(plan, batches)
+            logs = self._epoch(plan, steps, batches)
             if self.evaluate is not None:
                 self.training.networks.serve()
                 logs |= self.evaluate(plan)
@@ -133,24 +133,24 @@ class _Loop:
             state.epoch, state.step = state.epoch + 1, 0
             self._save_if()
 
-    def _epoch(self, plan: PhasePlan, batches: Iterator) -> Logs:
+    def _epoch(self, plan: PhasePlan, steps: Steps, batches: Iterator) -> Logs:
         """The steps of one epoch that are left, some at a call, and its numbers."""
         training, state = self.training, self.state
         most, first, begin = training.steps_per_call(plan), state.step, time.perf_counter()
         while state.step < training.steps_per_epoch:
             count = min(most, training.steps_per_epoch - state.step)
             self.calls.on_train_batch_begin(state.step)
-            self.steps.run(batches, count)
+            steps.run(batches, count)
             state.step += count
-            self._require_finite(plan, first, now=False)
+            self._require_finite(plan, steps, first, now=False)
             self.calls.on_train_batch_end(state.step - 1)
             command.raise_if_interrupted()
             self._save_if()
-        self._require_finite(plan, first)
-        means = self.steps.means()  # which waits for the last step
+        self._require_finite(plan, steps, first)
+        means = steps.means()  # which waits for the last step
         seconds = time.perf_counter() - begin
         images = max(0, len(training.train_at) - first * training.config.batch_size)
-        waited = self.steps.waited / seconds
+        waited = steps.waited / seconds
         return {**means, "images_per_second": images / seconds, "input_wait": waited}
 
     def _restore_best(self) -> None:
@@ -171,21 +171,24 @@ class _Loop:
     def _keep_best(self) -> None:
         if self.state.best is not None:
             self._restore_best()
-            if self.checkpoints:
+            if self.checkpoints and self.steps:
                 self.checkpoints.keep_best(self.training, self.state.best, self.steps)
 
-    def _require_finite(self, plan: PhasePlan, first: int, *, now: bool = True) -> None:
+    def _require_finite(
+        self, plan: PhasePlan, steps: Steps, first: int, *, now: bool = True
+    ) -> None:
         """Ends a training that diverged.
 
         Args:
             plan: Of the phase under way.
+            steps: Of it.
             first: Step of the epoch with which this process began it.
             now: See `Steps.not_finite`.
         """
-        steps = self.steps.not_finite(now=now)
-        if steps is not None:
-            steps = range(first + steps.start, first + steps.stop)
-            raise divergence.of_steps(self.training, plan, self.state.epoch, steps, self.seed)
+        wrong = steps.not_finite(now=now)
+        if wrong is not None:
+            wrong = range(first + wrong.start, first + wrong.stop)
+            raise divergence.of_steps(self.training, plan, self.state.epoch, wrong, self.seed)
 
 
 def _require_moved(model: keras.Model, begun: list[int], phase: str) -> None:

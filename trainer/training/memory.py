@@ -6,7 +6,7 @@ let pass can still be too much.
 
 import psutil
 
-from trainer.config import Config
+from trainer.config import BLOCKS, Config
 from trainer.input_pipeline import fill
 from trainer.model import vgg16
 from trainer.run.errors import RunError
@@ -72,7 +72,7 @@ def require_pass(config: Config, missing: int) -> None:
     """
     count = min(fill.BATCH, missing)
     _require(
-        count * 2 * vgg16.activations(config, vgg16.BLOCKS[0])[1] * _SMALLEST,
+        count * 2 * vgg16.activations(config, BLOCKS[0])[1] * _SMALLEST,
         f"{count} images of --image_size={config.image_size} pass the network at once, which takes",
         "",
         "Lower --image_size.",

@@ -1,14 +1,20 @@
 """The optimizers: Adam in one pass over the weights, and nothing held when a model is gone."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import keras
 import tensorflow as tf
 
 from trainer.run.errors import RunError
 
+if TYPE_CHECKING:  # what it is mixed into
+    from keras.optimizers import Optimizer as _Mixed
+else:
+    _Mixed = object
 
-class _ForSteps:
+
+class _ForSteps(_Mixed):
     """Keras' optimizer as `Steps` uses it, mixed into a class of its.
 
     Attributes:

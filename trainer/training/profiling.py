@@ -83,6 +83,7 @@ class Profile(keras.callbacks.Callback):
 
     def _write(self) -> None:
         """TensorFlow names a trace by the time; the run's manifest knows but one name."""
+        assert self._temporary is not None  # since `_start`
         with self._temporary as temporary:
             tf.profiler.experimental.stop()
             (trace,) = pathlib.Path(temporary).rglob("*.xplane.pb")

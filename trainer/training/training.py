@@ -3,7 +3,8 @@
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -126,6 +127,7 @@ class Training:
         """All rows that it may read: stage, name of the images, and views; the squares first."""
         square, train = self._chains.train[0], self._demand.train_images
         score = self._demand.score_images
+        every: list[tuple[Stage, str, tuple[int, ...]]]
         every = [(square, name, (0,)) for name in (*train, *score)]
         for plan in self.plan.phases:
             every += [(plan.train, name, plan.views or (0,)) for name in train]
@@ -190,7 +192,8 @@ class Training:
         config, phase = self.config, plan.phase
         self.networks.train_from(phase.first_block)
         if phase.name not in self._steps:
-            part, factors = self._logits(plan), ()
+            part = self._logits(plan)
+            factors: Sequence[float] = ()
             if phase.head_factor != 1:
                 variables = part.trainable_variables
                 factors = [phase.head_factor if is_of_head(v.path) else 1.0 for v in variables]
@@ -219,7 +222,7 @@ class Training:
         """
         plan = self.plan.phase_of(epoch)
         rows = self.rows(plan.train, name, plan.views or (0,))
-        inputs = rows.read(self._view(epoch) if plan.views else 0, at)
+        inputs: Any = rows.read(self._view(epoch) if plan.views else 0, at)
         if self._augments(plan):
             inputs = [inputs, self._draws(epoch, at, name)]
         return replicas.predict(self._logits(plan), inputs)
@@ -228,6 +231,7 @@ class Training:
         """From what a batch of a phase holds to logits; the same object each time."""
         if self._augments(plan):
             ranges = self.config.augmentation_ranges
+            assert ranges is not None  # else nothing is augmented
             return self.networks.augmented_logits(Augmentation(ranges), self.config.image_size)
         return self.networks.logits(plan.train.spec.name)
 

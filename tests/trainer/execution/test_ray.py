@@ -248,6 +248,16 @@ def test_a_cluster_that_can_not_be_reached_is_a_sentence(address, script):
     assert f"RunError: No cluster can be reached at --cluster={address}" in done
 
 
+def test_a_cluster_that_ray_would_have_to_start_is_a_sentence(monkeypatch):
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    with contextlib.ExitStack() as closed, pytest.raises(RunError) as refused:
+        ray_lib._join("local", closed)
+    assert str(refused.value) == (
+        "--cluster=local can't be joined (it names no cluster). Give host:port of a cluster's head "
+        "node on one of its machines, or start the command with `ray job submit`."
+    )
+
+
 def test_ray_that_is_not_installed_is_a_sentence(script):
     code = "sys.modules['ray'] = None; connected(Options(workers=2)).__enter__()"
     assert "RunError: --workers and --cluster need Ray, which can't be imported" in script(code)
@@ -270,6 +280,7 @@ def script():
     return run
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_the_cluster_of_a_driver_that_was_killed(tmp_path):
     code = (
         "import time, ray\n"
