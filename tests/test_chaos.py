@@ -79,6 +79,7 @@ def chaos(scratch: pathlib.Path, seed: int = 1, **numbers: int) -> str:
     return ended.out
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_by_a_kill_and_a_power_cut(tmp_path):
     """In fine-tuning, and in the training of the head."""
     printed = chaos(tmp_path, seed=22, kills=1, power_cuts=1)

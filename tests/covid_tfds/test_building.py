@@ -5,7 +5,6 @@ import json
 import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -15,21 +14,27 @@ import pytest
 import tensorflow_datasets as tfds
 
 import covid_tfds
-from covid_tfds import verify
+from covid_tfds import phantom, verify
 from covid_tfds.config import CovidConfig
 from covid_tfds.errors import DatasetError
 from tests.covid_tfds import made_sources
+from tests.helpers import commands
 from tests.helpers.images import encoded, radiograph
 
 ROOT = pathlib.Path(covid_tfds.__file__).parents[1]
-TFDS = [sys.executable, "-m", "tensorflow_datasets.scripts.cli.main"]
+TFDS = "tensorflow_datasets.scripts.cli.main"
 TINY = {"name": "tiny", "images": "phantom", "patients": 40}
 
 
-def command_line(*flags: str, cwd: pathlib.Path = ROOT) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [*TFDS, "build", *flags], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
-    )
+def in_process(*flags: str, cwd: pathlib.Path = ROOT) -> commands.Ended:
+    """As `tfds_build`, in a process of its own."""
+    return commands.process(TFDS, "build", *flags, cwd=cwd)
+
+
+@pytest.fixture(params=["here", pytest.param("in a process", marks=pytest.mark.slow)])
+def build_command(request, tfds_build):
+    """TFDS' own command."""
+    return tfds_build if request.param == "here" else in_process
 
 
 def own_images(folder: pathlib.Path, count: int = 40, first: int = 0) -> pathlib.Path:
@@ -44,12 +49,24 @@ def stored(builder) -> int:
     return sum(split.num_examples for split in builder.info.splits.values())
 
 
+@pytest.fixture
+def tiny(phantoms, tmp_path) -> pathlib.Path:
+    """The folder of a dataset in `tmp_path` that was built before."""
+    return put(phantoms[40], tmp_path / "covid_tfds" / "tiny" / "2.0.0")
+
+
+def put(built: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    return pathlib.Path(shutil.copytree(built, folder))
+
+
 @pytest.mark.parametrize("cwd,dataset", [(ROOT, ["covid_tfds"]), (ROOT / "covid_tfds", [])])
-def test_tfds_build_finds_the_dataset_from_the_root_and_inside(tmp_path, cwd, dataset):
+def test_tfds_build_finds_the_dataset_from_the_root_and_inside(
+    build_command, tmp_path, cwd, dataset
+):
     flags = (*dataset, f"--config={json.dumps(TINY)}", f"--data_dir={tmp_path}")
-    done = command_line(*flags, cwd=cwd)
-    assert done.returncode == 0, done.stderr
-    *_, where, command = done.stdout.rstrip().splitlines()
+    done = build_command(*flags, cwd=cwd)
+    assert done.status == 0, done.err
+    *_, where, command = done.out.rstrip().splitlines()
     assert where == f"in {tmp_path}/covid_tfds/tiny/2.0.0"
     flags = f"--dataset=tiny --classes=4 --data_dir={tmp_path}"
     assert command == f"next: python -m trainer.main {flags}"
@@ -57,16 +74,16 @@ def test_tfds_build_finds_the_dataset_from_the_root_and_inside(tmp_path, cwd, da
     assert loaded.info.splits["train"].num_examples > 20
 
 
-def test_a_users_mistake_gets_no_traceback(tmp_path):
+def test_a_users_mistake_gets_no_traceback(build_command, tmp_path):
     manual = tmp_path / "manual"
     made_sources.write(manual / "something.txt", b"x")
     flags = ("covid_tfds", "--config=full", f"--manual_dir={manual}", f"--data_dir={tmp_path}")
-    done = command_line(*flags)
-    assert done.returncode == 1
-    assert "The Kaggle images are not in" in done.stderr
-    assert "chest_xray/{train,test}/{NORMAL,PNEUMONIA}" in done.stderr
-    assert "something.txt" in done.stderr
-    assert "Traceback" not in done.stderr
+    done = build_command(*flags)
+    assert done.status == 1
+    assert "The Kaggle images are not in" in done.err
+    assert "chest_xray/{train,test}/{NORMAL,PNEUMONIA}" in done.err
+    assert "something.txt" in done.err
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize(
@@ -76,11 +93,11 @@ def test_a_users_mistake_gets_no_traceback(tmp_path):
         ('{"name": "x", "images": }', "A flag is not JSON at character 25"),
     ],
 )
-def test_a_wrong_config_gets_one_sentence(config, message):
-    done = command_line("covid_tfds", f"--config={config}")
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_wrong_config_gets_one_sentence(build_command, config, message):
+    done = build_command("covid_tfds", f"--config={config}")
+    assert done.status == 1
+    assert message in done.err
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize("config", ["full", "article", "folder"])
@@ -92,19 +109,14 @@ def test_a_missing_manual_folder_says_what_belongs_into_it(tmp_path, config):
     assert ("chest_xray" in str(refused.value)) == (config != "folder")
 
 
+@pytest.mark.slow
 def test_a_killed_build_leaves_nothing_behind_the_next(tmp_path):
     folder = tmp_path / "covid_tfds" / "tiny"
     flags = [f"--config={json.dumps(TINY | {'patients': 4000})}", f"--data_dir={tmp_path}"]
-    killed = subprocess.Popen(
-        [*TFDS, "build", "covid_tfds", *flags],
-        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not list(folder.glob("incomplete.*")):
-        assert killed.poll() is None and time.monotonic() < deadline, "the build never began"
-        time.sleep(0.05)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
+    with commands.started(TFDS, "build", "covid_tfds", *flags) as killed:
+        while not list(folder.glob("incomplete.*")):
+            assert killed.poll() is None, "the build never began"
+            time.sleep(0.05)
     assert list(folder.glob("incomplete.*"))
     covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
     assert [path.name for path in folder.iterdir() if path.name != ".lock"] == ["2.0.0"]
@@ -129,8 +141,10 @@ def test_a_dataset_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
         fsync(handle)
 
     monkeypatch.setattr(os, "fsync", noted)
-    config = CovidConfig(**TINY)
-    final = pathlib.Path(covid_tfds.build(config, data_dir=tmp_path / "new").data_path)
+    manual = own_images(tmp_path / "manual")
+    flushed.clear()
+    builder = covid_tfds.build("folder", manual_dir=manual, data_dir=tmp_path / "new")
+    final = pathlib.Path(builder.data_path)
     assert set(flushed) >= {tmp_path, *final.parents[1:3]}  # the names of new folders
     building = [path for path in flushed if "incomplete." in str(path)]
     folder = building[-1]
@@ -157,12 +171,12 @@ def test_the_old_dataset_survives_a_build_that_fails(tmp_path):
     assert stored(covid_tfds.Builder(config="folder", data_dir=tmp_path)) == 40
 
 
-def test_the_old_dataset_survives_tfds_own_command_with_a_typo(tmp_path):
+def test_the_old_dataset_survives_tfds_own_command_with_a_typo(tfds_build, tmp_path):
     manual = own_images(tmp_path / "manual")
     covid_tfds.build("folder", manual_dir=manual, data_dir=tmp_path)
     flags = ("--config=folder", f"--manual_dir={tmp_path / 'typo'}", f"--data_dir={tmp_path}")
-    done = command_line("covid_tfds", *flags, "--overwrite")
-    assert done.returncode == 1 and "The manual folder is not there, or empty" in done.stderr
+    done = tfds_build("covid_tfds", *flags, "--overwrite")
+    assert done.status == 1 and "The manual folder is not there, or empty" in done.err
     assert stored(covid_tfds.Builder(config="folder", data_dir=tmp_path)) == 40
 
 
@@ -179,46 +193,40 @@ def test_overwriting_replaces_images_and_classes(tmp_path):
     assert loaded.info.features["label"].names == ["healthy", "effusion", "oedema"]
 
 
-def test_a_whole_dataset_that_a_kill_left_unnamed_is_named(tmp_path):
+def test_a_whole_dataset_that_a_kill_left_unnamed_is_named(tiny, tmp_path, monkeypatch):
     """Killed between the end of a build and its renaming, the new dataset takes its place."""
-    builder = covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
-    path = pathlib.Path(builder.data_path)
-    path.rename(path.with_name("incomplete.ABC_2.0.0"))
-    # The build that finds it has nothing left to do.
-    assert stored(covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)) == stored(builder)
-    assert not list(path.parent.glob("incomplete.*"))
+    images = stored(tfds.builder_from_directory(tiny))
+    tiny.rename(tiny.with_name("incomplete.ABC_2.0.0"))
+    monkeypatch.setattr(phantom, "draw", None)  # the build that finds it has nothing left to do
+    assert stored(covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)) == images
+    assert not list(tiny.parent.glob("incomplete.*"))
 
 
 @pytest.mark.parametrize("struck", ["before the old is set aside", "after", "new is not whole"])
-def test_a_kill_in_the_exchange_loses_neither_the_old_nor_the_new(tmp_path, struck):
-    old = covid_tfds.build(CovidConfig(**TINY | {"patients": 60}), data_dir=tmp_path)
+def test_a_kill_in_the_exchange_loses_neither_the_old_nor_the_new(phantoms, tmp_path, struck):
+    final = put(phantoms[60], tmp_path / "covid_tfds" / "tiny" / "2.0.0")
+    unfinished = put(phantoms[40], final.with_name("incomplete.ABC_2.0.0"))
     config = CovidConfig(**TINY)
-    new = covid_tfds.build(config, data_dir=tmp_path / "other")
-    final = pathlib.Path(old.data_path)
-    unfinished = final.with_name("incomplete.ABC_2.0.0")
-    shutil.copytree(new.data_path, unfinished)
     if struck != "before the old is set aside":
         final.rename(final.with_name("replaced.2.0.0"))
     if struck == "new is not whole":
         (unfinished / "digests.json").unlink()
         config = CovidConfig(**TINY | {"patients": 60})
     found = covid_tfds.build(config, data_dir=tmp_path)
-    assert stored(found) == stored(old if struck == "new is not whole" else new)
+    left = phantoms[60 if struck == "new is not whole" else 40]
+    assert stored(found) == stored(tfds.builder_from_directory(left))
     assert not verify.verify(found.data_path).faults
     assert [path.name for path in final.parent.iterdir() if path.name != ".lock"] == ["2.0.0"]
 
 
-def test_another_request_under_the_same_name_does_not_get_the_old_dataset(tmp_path):
-    covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
+def test_another_request_under_the_same_name_does_not_get_the_old_dataset(tiny, tmp_path):
     for other in ({"patients": 60}, {"seed": 1}, {"shortcut": True}):
         with pytest.raises(DatasetError, match=f"was built with {next(iter(other))} "):
             covid_tfds.build(CovidConfig(**TINY | other), data_dir=tmp_path)
     covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
 
 
-def test_the_summary_is_printed_of_what_was_built_before(tmp_path, capsys):
-    covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
-    capsys.readouterr()
+def test_the_summary_is_printed_of_what_was_built_before(tiny, tmp_path, capsys):
     covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
     printed = capsys.readouterr().out
     assert "images" in printed and "sources unchanged (drawn)" in printed
@@ -231,15 +239,16 @@ def test_a_manual_folder_that_is_a_file_is_one_sentence(tmp_path):
 
 
 def test_two_first_builds_wait_for_each_other(tmp_path, capsys):
-    folder = tmp_path / "covid_tfds" / "tiny"
+    manual, folder = own_images(tmp_path / "manual"), tmp_path / "covid_tfds" / "folder"
     folder.mkdir(parents=True)
     with open(folder / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         build = threading.Thread(
-            target=covid_tfds.build, args=(CovidConfig(**TINY),), kwargs={"data_dir": tmp_path}
-        )
+            target=covid_tfds.build, args=("folder",),
+            kwargs={"manual_dir": manual, "data_dir": tmp_path},
+        )  # fmt: skip
         build.start()
-        build.join(timeout=2)
+        build.join(timeout=1)
         assert build.is_alive()
         assert not list(folder.glob("[!.]*"))
     build.join(timeout=120)
@@ -247,25 +256,24 @@ def test_two_first_builds_wait_for_each_other(tmp_path, capsys):
     assert (folder / "2.0.0" / "dataset_info.json").is_file()
 
 
-def test_a_built_dataset_is_loaded_without_touching_its_folder(tmp_path, capsys):
-    builder = covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
-    assert "found" in capsys.readouterr().out
-    (builder.data_path.parent / ".lock").unlink()
+def test_a_built_dataset_is_loaded_without_touching_its_folder(tiny, tmp_path, capsys):
     tfds.load("covid_tfds", data_dir=tmp_path, builder_kwargs={"config": CovidConfig(**TINY)})
-    assert "found" not in capsys.readouterr().out
-    assert not (builder.data_path.parent / ".lock").exists()
+    assert "sources" not in capsys.readouterr().out
+    assert not (tiny.parent / ".lock").exists()
+    covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
+    assert "sources" in capsys.readouterr().out
 
 
-def test_a_build_that_was_done_before_says_so_and_whether_the_sources_changed(tmp_path):
+def test_a_build_that_was_done_before_says_so_and_whether_the_sources_changed(tfds_build, tmp_path):
     manual = own_images(tmp_path / "manual")
     flags = ("covid_tfds", "--config=folder", f"--manual_dir={manual}", f"--data_dir={tmp_path}")
     covid_tfds.build("folder", manual_dir=manual, data_dir=tmp_path)
     for change, said in ((False, "sources unchanged"), (True, "sources changed")):
         if change:
             (manual / "healthy/000.png").write_bytes(encoded(radiograph(999)))
-        done = command_line(*flags)
-        assert done.returncode == 0
-        last = "\n".join(done.stdout.rstrip().splitlines()[-5:])
+        done = tfds_build(*flags)
+        assert done.status == 0
+        last = "\n".join(done.out.rstrip().splitlines()[-5:])
         assert f", {said};" in last and "--overwrite builds it again" in last
         assert "next: python -m trainer.main --dataset=folder" in last
 
@@ -291,8 +299,8 @@ def test_a_damaged_description_is_one_sentence(tmp_path, written):
         covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
 
 
-def test_folders_that_are_no_versions_are_left_alone(tmp_path):
-    built = pathlib.Path(covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path).data_path)
+def test_folders_that_are_no_versions_are_left_alone(tiny, tmp_path):
+    built = tiny
     others = ("1.0.0_old", "2.0.0.bak", "2.0.0 (copy)", "02.0.0")
     for name in others:
         shutil.copytree(built, built.parent / name)

@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Iterator
+from unittest import mock
 
 import keras
 from tensorflow.python.framework import config as tf_config
@@ -11,6 +13,7 @@ from tensorflow.python.framework import config as tf_config
 from trainer import train
 from trainer.config import Config
 from trainer.evaluation import history
+from trainer.input_pipeline import dataset
 from trainer.model import networks
 from trainer.run import run_dir
 from trainer.training.setup import set_up
@@ -22,6 +25,7 @@ QUICK = Config(
     head_units=8, dropout=0.0, precision="float32", learning_rate=1e-3,
 )  # fmt: skip
 GAIN = 1.5  # of every convolution of a network with random weights
+opened_once = functools.cache(dataset.open_dataset)  # by folder and classes
 TUNED = {"fine_tune_from": "block5", "fine_tune_epochs": 1, "fine_tune_learning_rate": 1e-3}
 
 
@@ -36,7 +40,8 @@ def training(config: Config, images=None, score=("validation", "test")) -> Itera
     """A training that is ready to begin, on the dataset's splits or on other images by name."""
     before = keras.config.dtype_policy()
     try:
-        setup = set_up(config)
+        with mock.patch.object(dataset, "open_dataset", opened_once):
+            setup = set_up(config)
         with contextlib.closing(setup.opened):
             config = setup.config
             nets = networks.build(config, setup.precision, setup.weights, setup.normalization)

@@ -13,6 +13,8 @@ import pytest
 import trainer
 from tests.helpers.trainings import quick
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CONFIG = {"precision": "auto"}  # bfloat16 where the processor has it
 LOGS: list[set[str]] = []  # names of the numbers that a user's callback got, one entry an epoch
 
@@ -68,6 +70,7 @@ def test_a_run_that_has_ended_is_left_as_it_is(run, capsys):
     assert (run.path / "metrics.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_overwriting_replaces_what_a_run_left_and_nothing_else(data_dir, tmp_path):
     assert len(trainer.fit(quick(data_dir, epochs=3), tmp_path).history) == 3
     for name in ("notes.txt", "plots/thesis.svg"):
@@ -77,6 +80,7 @@ def test_overwriting_replaces_what_a_run_left_and_nothing_else(data_dir, tmp_pat
         assert (tmp_path / name).read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_overwriting_with_what_is_refused_removes_nothing(data_dir, tmp_path):
     trainer.fit(quick(data_dir, epochs=1), tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -105,6 +109,7 @@ def test_a_changed_bit_is_refused_and_made_again(data_dir, tmp_path, capsys):
     assert trainer.load(tmp_path).model().predict(images, verbose=0).shape == (1, 4)
 
 
+@pytest.mark.slow
 def test_the_best_epoch_so_far_can_be_used_at_any_time(data_dir, tmp_path):
     class Stop(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -188,6 +193,7 @@ CELLS = (
 )
 
 
+@pytest.mark.slow
 def test_a_notebook_runs_from_its_first_cell_to_its_last(data_dir, tmp_path):
     """No cell ends the kernel, and a mistake is an exception that the notebook can catch."""
     folders = {"data": str(data_dir), "cache": str(tmp_path / "cache"), "run": str(tmp_path / "r")}

@@ -15,6 +15,8 @@ from trainer.run import files
 from trainer.run.errors import ConfigError
 from tuning import settings as settings_lib
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 # A number that is none, or out of bounds: each answer has the bounds.
 NUMBERS = {
     "--epochs=1.5": "--epochs=1.5 can't be read. Give a whole number, 1 to 1000000.",

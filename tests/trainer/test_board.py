@@ -107,6 +107,7 @@ def graph_of(folder):
 # The test split
 
 
+@pytest.mark.slow
 def test_no_test_image_is_read_for_it_and_no_score_of_test_shown(data_dir, tmp_path, run, shown):
     """A run that leaves test unread shows the same, but for the flag."""
     config = trainings.quick(data_dir, epochs=3, test=False, **CHANGES)
@@ -125,6 +126,7 @@ def test_no_test_image_is_read_for_it_and_no_score_of_test_shown(data_dir, tmp_p
 # What it costs
 
 
+@pytest.mark.slow
 def test_what_is_shown_changes_nothing_of_a_run(run, data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(curves.TensorBoard, "on_epoch_end", lambda *arguments: None)
     folder = tmp_path / "run"
@@ -157,9 +159,8 @@ class Kill(keras.callbacks.Callback):
             raise Killed
 
 
-@pytest.mark.parametrize(
-    "steps", [pytest.param(1, marks=pytest.mark.slow), 7, pytest.param(10, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [1, 7, 10])
 def test_a_run_that_goes_on_has_each_point_once(steps, data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(curves, "_BETWEEN_POINTS", 0.0)
     config = trainings.quick(

@@ -274,7 +274,7 @@ def test_flags_can_be_left_out():
 
 
 @pytest.mark.parametrize("recipe", ["article_2", "article_3", "article_4", "article_4_aligned",
-                                    "full_4"])  # fmt: skip
+                                    "full_4", "full_4_frozen"])  # fmt: skip
 def test_a_recipe_is_a_command_line_in_order(recipe):
     path = pathlib.Path(config_lib.__file__).parent / "recipes" / f"{recipe}.flags"
     config = config_flags.from_flags(parsed(f"--flagfile={path}"))

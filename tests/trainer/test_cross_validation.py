@@ -104,6 +104,7 @@ def test_every_image_is_predicted_once_a_repeat(shares, fold):
     assert np.abs(shares[0] - shares[1]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_folds_begin_from_the_same_weights_and_a_repeat_is_its_seed(config, fold, shares):
     again = predicted(config, fold[:1])
     np.testing.assert_allclose(again[0], shares[0], atol=1e-5)
@@ -125,7 +126,11 @@ def test_a_fold_is_predicted_by_a_network_that_did_not_see_it(config, fold, shar
     assert not same[~held].any()
 
 
-@pytest.mark.parametrize("tuned", [{}, trainings.TUNED], ids=["head", "fine-tuned"])
+@pytest.mark.parametrize(
+    "tuned",
+    [{}, pytest.param(trainings.TUNED, marks=pytest.mark.slow)],
+    ids=["head", "fine-tuned"],
+)
 def test_a_folds_network_is_that_of_a_run_on_its_images(config, fold, tuned):
     """The same seed and the same images: the same probabilities."""
     config = dataclasses.replace(config, **tuned)
@@ -143,6 +148,7 @@ def test_a_folds_network_is_that_of_a_run_on_its_images(config, fold, tuned):
     assert wanted.std(axis=0).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_fine_tuning_is_undone_between_folds(config, fold):
     config = dataclasses.replace(config, **trainings.TUNED)
     both = predicted(config, fold)
@@ -150,6 +156,7 @@ def test_fine_tuning_is_undone_between_folds(config, fold):
     np.testing.assert_allclose(second[0], both[1], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_folds_are_alike_where_rows_find_no_room(config, fold, shares, tmp_path):
     # 85 squares of 1 KiB fit, and hardly anything else.
     small = dataclasses.replace(config, cache_gib=8.5e-5, cache_dir=str(tmp_path))
@@ -247,6 +254,7 @@ def test_the_written_scores_are_those_of_the_predictions(written):
     assert scores["n"] == len(table.labels) // 2
 
 
+@pytest.mark.slow
 def test_folds_of_aligned_images_have_a_table_of_their_poses(data_dir, tiny, tmp_path):
     before = keras.config.dtype_policy()
     config = trainings.quick(data_dir, align="chest", epochs=1)

@@ -113,6 +113,7 @@ def test_killed_anywhere_it_goes_on_there_bit_for_bit(at, config, whole, tmp_pat
     assert names == {"manifest.json", "config.json", "flags.txt", *WRITTEN}
 
 
+@pytest.mark.slow
 def test_a_damaged_fold_and_a_damaged_state_are_trained_again(config, whole, tmp_path, monkeypatch):
     written, counts = whole
     left = kill(config, tmp_path / "cv", monkeypatch, (2, 4))

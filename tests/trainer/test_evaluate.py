@@ -18,6 +18,8 @@ from trainer.evaluation.metrics import NOTICE
 from trainer.inference import external_validation, labelled_images
 from trainer.run.errors import ConfigError, RunError
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 # Of the tiny dataset's four classes the network has two.
 OURS, OTHERS = ("healthy", "covid19"), ("bacterial", "viral")
 FOLDERS = {"healthy": "Normal", "covid19": "covid-19"}

@@ -117,6 +117,7 @@ def test_nothing_that_can_be_used_draws_nothing(run, tmp_path):
         trainer.load(run).explain(tmp_path / "empty")
 
 
+@pytest.mark.slow
 def test_a_picture_takes_no_image_s_place_and_no_other_s(run, images, tmp_path):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
@@ -129,6 +130,7 @@ def test_a_picture_takes_no_image_s_place_and_no_other_s(run, images, tmp_path):
     assert (tmp_path / "one" / "a.png").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_bare_network_without_alignment_explains_too(data_dir, images, tmp_path):
     config = trainings.quick(data_dir, epochs=1, classes=2, align="none")
     trainings.run(config, tmp_path / "run")

@@ -3,7 +3,9 @@
 import io
 import json
 import pathlib
+import shutil
 import zipfile
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -16,7 +18,17 @@ from trainer.evaluation.metrics import NOTICE
 from trainer.inference import exports, network, saved_model
 from trainer.run.errors import ConfigError, RunError
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 BOTH = ["onnx", "litert"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_compared() -> Iterator[None]:
+    """The quick tests compare an image of each size."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exports, "_COMPARED", len(exports._SIZES))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +135,17 @@ def test_the_command_replaces_what_is_there_and_prints_what_it_takes(run, tmp_pa
     assert "MiB" in lines[2] and " ms" in lines[2] and NOTICE in ended.out
 
 
+@pytest.fixture
+def written_at_once(served, monkeypatch) -> None:
+    """What was exported before, in place of the same once more."""
+
+    def write(network, path, **options) -> None:
+        shutil.copytree(served[1], path, dirs_exist_ok=True)
+
+    monkeypatch.setattr(saved_model, "write", write)
+
+
+@pytest.mark.usefixtures("written_at_once")
 def test_one_that_gives_other_probabilities_leaves_nothing(run, tmp_path, monkeypatch):
     network_of_another = saved_model.opened
 
@@ -136,6 +159,7 @@ def test_one_that_gives_other_probabilities_leaves_nothing(run, tmp_path, monkey
     assert list((tmp_path / "savedmodel").iterdir()) == []
 
 
+@pytest.mark.usefixtures("written_at_once")
 def test_numbers_that_are_none_leave_nothing(run, tmp_path, monkeypatch):
     monkeypatch.setattr(saved_model, "opened", lambda path: lambda x: np.full((len(x), 2), np.nan))
     with pytest.raises(RunError, match="difference is nan"):
@@ -202,7 +226,8 @@ def test_a_litert_file_says_what_it_is(others):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("align", ["none", "chest"])
-def test_half_of_the_room_costs_what_is_printed(data_dir, tmp_path, align):
+def test_half_of_the_room_costs_what_is_printed(data_dir, tmp_path, align, monkeypatch):
+    monkeypatch.setattr(exports, "_COMPARED", 64)
     for name in ("tf2onnx", "onnxruntime", "ai_edge_litert"):
         pytest.importorskip(name)
     trainings.run(trainings.quick(data_dir, epochs=1, align=align, width=0.5), tmp_path / "run")

@@ -53,6 +53,7 @@ def whole(folder) -> bool:
     return all((folder / name).stat().st_size for name in RESULTS)
 
 
+@pytest.mark.usefixtures("undrawn_here")
 def test_a_state_that_can_not_be_saved_costs_a_line_and_no_epoch(data_dir, tmp_path, capsys):
     config = quick(data_dir, epochs=3, checkpoint_every=0.0)
     run(config, tmp_path / "whole")
@@ -65,6 +66,7 @@ def test_a_state_that_can_not_be_saved_costs_a_line_and_no_epoch(data_dir, tmp_p
     assert printed.count("The state of the training could not be written") == 1
 
 
+@pytest.mark.usefixtures("undrawn_here")
 def test_the_state_before_stays_where_a_new_one_finds_no_room(data_dir, tmp_path, capsys):
     config = quick(data_dir, epochs=2, checkpoint_every=0.0)
     before = []
@@ -80,6 +82,7 @@ def test_the_state_before_stays_where_a_new_one_finds_no_room(data_dir, tmp_path
     assert "The state of the training could not be written" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_plots_that_fail_cost_no_result_and_the_same_command_draws_them(data_dir, tmp_path, capsys):
     config, identity = quick(data_dir), Identity("trainer.main", {})
     path = tmp_path / "a"
@@ -103,6 +106,7 @@ def test_plots_that_fail_cost_no_result_and_the_same_command_draws_them(data_dir
         assert run_dir.nothing_left(folder)
 
 
+@pytest.mark.slow
 def test_a_report_that_fails_costs_no_result_and_the_same_command_writes_it(
     data_dir, tmp_path, capsys
 ):
@@ -142,6 +146,7 @@ def test_curves_that_fail_cost_a_line_and_no_result(tmp_path, capsys):
     assert "history.csv has the same numbers" in printed
 
 
+@pytest.mark.slow
 def test_a_path_that_is_too_long_for_tensorboard_s_files_alone_costs_no_result(
     data_dir, tmp_path, capsys
 ):

@@ -18,6 +18,8 @@ from trainer.input_pipeline import prepared
 from trainer.run.errors import ConfigError, RunError
 from trainer.run.manifest import Manifest
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 COMMANDS = {
     "trainer.main": [],
     "trainer.crossval": [],

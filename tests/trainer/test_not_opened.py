@@ -5,6 +5,7 @@ import json
 import pathlib
 import shutil
 import zipfile
+from typing import NamedTuple
 
 import keras
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import trainer
 import tuning
 from tests.helpers import commands, trainings
+from tests.helpers.undrawn import no_pictures
 from trainer import scoring, seeds
 from trainer.evaluation import heatmaps, images_used, plots, predictions, summary
 from trainer.execution import caching
@@ -24,7 +26,8 @@ from trainer.training.steps import Steps
 
 CHANGES = {"deterministic": True, "dropout": 0.3, "seed": 7, "checkpoint_every": 0.0}
 # What depends on whether test was scored.
-RESULTS = ("metrics.json", "predictions.csv", "images_used.csv", "plots/*.png", "heatmaps.npz")
+TABLES = ("metrics.json", "predictions.csv", "images_used.csv")
+RESULTS = (*TABLES, "plots/*.png", "heatmaps.npz")
 
 
 class Killed(BaseException):
@@ -60,38 +63,59 @@ def killed_at(place, name: str):
         yield
 
 
-@pytest.fixture
-def read(monkeypatch) -> set[str]:
-    """Names of the splits of which images are decoded."""
+@contextlib.contextmanager
+def noted_reads():
+    """Names of the splits of which images are decoded meanwhile."""
     names, original = set(), Dataset.encoded
 
     def encoded(self, images):
         names.update(images.splits)
         return original(self, images)
 
-    monkeypatch.setattr(Dataset, "encoded", encoded)
-    return names
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Dataset, "encoded", encoded)
+        yield names
 
 
 @pytest.fixture(scope="module")
 def whole(command, tmp_path_factory):
-    """A run that scores test from the start."""
+    """A run that scores test from the start, without pictures."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    assert command(folder).status == 0
+    with no_pictures():
+        assert command(folder).status == 0
     return folder
 
 
 @pytest.fixture(scope="module")
-def closed(command, tmp_path_factory):
-    """A run with --notest: its folder, and how it ended. Tests copy it."""
-    folder = tmp_path_factory.mktemp("closed") / "run"
-    return folder, command(folder, "--notest")
+def drawn(command, tmp_path_factory):
+    """The same with pictures."""
+    folder = tmp_path_factory.mktemp("drawn") / "run"
+    assert command(folder).status == 0
+    return folder
+
+
+class Closed(NamedTuple):
+    """A run with --notest and pictures, on an empty cache."""
+
+    folder: pathlib.Path  # tests copy it
+    ended: commands.Ended
+    cache_dir: pathlib.Path
+    read: set[str]  # splits of which images were decoded
+
+
+@pytest.fixture(scope="module")
+def closed(command, tmp_path_factory) -> Closed:
+    folder = tmp_path_factory.mktemp("closed")
+    with noted_reads() as read:
+        ended = command(folder / "run", "--notest", f"--cache_dir={folder / 'cache'}")
+    assert ended.status == 0, ended.err
+    return Closed(folder / "run", ended, folder / "cache", read)
 
 
 @pytest.fixture
 def copy(closed, tmp_path):
     """A run with --notest, to go on with."""
-    return shutil.copytree(closed[0], tmp_path / "run")
+    return shutil.copytree(closed.folder, tmp_path / "run")
 
 
 def contents(folder, names=("**/*",)) -> dict[str, bytes]:
@@ -99,11 +123,11 @@ def contents(folder, names=("**/*",)) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
-def result_of(folder) -> dict[str, bytes]:
+def result_of(folder, names=TABLES) -> dict[str, bytes]:
     """Of model.keras its weights and what it says: Keras numbers operations by the process."""
     members = ("model.weights.h5", about.MEMBER)
     with zipfile.ZipFile(folder / "model.keras") as archive:
-        return contents(folder, RESULTS) | {name: archive.read(name) for name in members}
+        return contents(folder, names) | {name: archive.read(name) for name in members}
 
 
 def opened(folder) -> dict[str, bool]:
@@ -116,18 +140,18 @@ def opened(folder) -> dict[str, bool]:
 def test_no_file_names_an_image_of_test(closed, tiny):
     names = [each.encode() for each in tiny.splits["test"].image_ids]
     names += [each.tobytes().hex().encode() for each in tiny.splits["test"].sha256]
-    files = contents(closed[0])
+    files = contents(closed.folder)
     assert "predictions.csv" in files
     for path, content in files.items():
         assert not [name for name in names if name in content], path
 
 
 def test_the_tables_are_of_train_and_validation(closed):
-    used = images_used.read(closed[0] / "images_used.csv")
+    used = images_used.read(closed.folder / "images_used.csv")
     assert set(used["split"]) == {"train", "validation"}
-    assert predictions.read(closed[0] / "predictions.csv").split_names == ["validation"]
-    assert heatmaps.read(closed[0] / "heatmaps.npz").split == "validation"
-    metrics = json.loads((closed[0] / "metrics.json").read_text())
+    assert predictions.read(closed.folder / "predictions.csv").split_names == ["validation"]
+    assert heatmaps.read(closed.folder / "heatmaps.npz").split == "validation"
+    metrics = json.loads((closed.folder / "metrics.json").read_text())
     assert list(metrics["splits"]) == ["validation"]
     assert metrics["opened"] == {"test": False, "control": False}
     assert "control" not in metrics
@@ -136,16 +160,16 @@ def test_the_tables_are_of_train_and_validation(closed):
 def test_validation_has_the_numbers_of_a_run_that_scores_test(closed, whole):
     scores = [
         json.loads((folder / "metrics.json").read_text())["splits"]["validation"]
-        for folder in (closed[0], whole)
+        for folder in (closed.folder, whole)
     ]
     assert scores[0] == scores[1]
     assert opened(whole) == {"test": True, "control": False}
-    for folder, split in ((closed[0], "validation"), (whole, "test")):
+    for folder, split in ((closed.folder, "validation"), (whole, "test")):
         assert about.read(folder / "model.keras").scores["split"] == split
 
 
 def test_the_summary_shows_validation_and_says_what_scores_test(closed):
-    lines = closed[1].out.splitlines()
+    lines = closed.ended.out.splitlines()
     assert any(line.split()[:3] == ["validation", "n", "sensitivity"] for line in lines)
     assert f"  {summary._NOT_OPENED}" in lines
     assert not [line for line in lines if line.startswith(("test ", "  test "))]
@@ -162,7 +186,7 @@ def test_the_plots_are_of_validation_and_their_titles_say_so(closed, tmp_path, m
         return original(width, height, heading, title, count)
 
     monkeypatch.setattr(plots, "new_figure", new_figure)
-    shutil.copytree(closed[0], tmp_path / "run")
+    shutil.copytree(closed.folder, tmp_path / "run")
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     plots.draw_run(tmp_path / "run", metrics, None)
     images = metrics["splits"]["validation"]["n"]
@@ -172,18 +196,17 @@ def test_the_plots_are_of_validation_and_their_titles_say_so(closed, tmp_path, m
         assert count.startswith(f"n = {images} images")
 
 
-def test_no_image_of_test_is_decoded_or_cached(data_dir, tiny, tmp_path, read):
-    config = trainings.quick(data_dir, tmp_path / "cache", epochs=1, test=False)
-    trainings.run(config, tmp_path / "run")
-    assert read == {"train", "validation"}
-    cached = contents(tmp_path / "cache", ["stages/*/index.bin"])
+def test_no_image_of_test_is_decoded_or_cached(closed, tiny):
+    assert closed.read == {"train", "validation"}
+    cached = contents(closed.cache_dir, ["stages/*/index.bin"])
     assert all(tiny.splits["train"].digests[0].tobytes() in each for each in cached.values())
     for name, held in cached.items():
         assert not [each for each in tiny.splits["test"].digests if each.tobytes() in held], name
 
 
-def test_filling_the_cache_reads_what_a_run_reads(data_dir, tmp_path, read):
-    caching.fill_cache(trainings.quick(data_dir, tmp_path / "cache", test=False))
+def test_filling_the_cache_reads_what_a_run_reads(data_dir, tmp_path):
+    with noted_reads() as read:
+        caching.fill_cache(trainings.quick(data_dir, tmp_path / "cache", test=False))
     assert read == {"train", "validation"}
 
 
@@ -199,7 +222,7 @@ def test_a_setup_has_the_splits_that_are_read(data_dir):
 
 
 def test_it_can_be_loaded(closed):
-    run = trainer.load(closed[0])
+    run = trainer.load(closed.folder)
     assert (run.finished, run.config.test) == (True, False)
     assert run.metrics["opened"]["test"] is False
     assert run.predictions.split_names == ["validation"]
@@ -209,6 +232,7 @@ def test_it_can_be_loaded(closed):
 # The call after it
 
 
+@pytest.mark.usefixtures("undrawn_here")
 def test_a_second_call_gives_what_one_call_gives(command, copy, whole):
     with killed_at(Steps, "run"):
         ended = command(copy)
@@ -219,15 +243,9 @@ def test_a_second_call_gives_what_one_call_gives(command, copy, whole):
     assert command(copy, "--test").out.startswith(f"{copy} holds this run, and it has ended.")
 
 
-@pytest.mark.parametrize(
-    "at",
-    [
-        pytest.param("write_tables", marks=pytest.mark.slow),
-        "write_metrics",
-        pytest.param("draw", marks=pytest.mark.slow),
-    ],
-)
-def test_killed_in_either_call_the_same_command_goes_on(at, command, whole, tmp_path):
+@pytest.mark.slow
+@pytest.mark.parametrize("at", ["write_tables", "write_metrics", "draw"])
+def test_killed_in_either_call_the_same_command_goes_on(at, command, drawn, tmp_path):
     folder = tmp_path / "run"
     with killed_at(scoring, at), pytest.raises(Killed):
         command(folder, "--notest")
@@ -236,9 +254,10 @@ def test_killed_in_either_call_the_same_command_goes_on(at, command, whole, tmp_
     with killed_at(scoring, at), pytest.raises(Killed):
         command(folder, "--test")
     assert command(folder, "--test").status == 0
-    assert result_of(folder) == result_of(whole)
+    assert result_of(folder, RESULTS) == result_of(drawn, RESULTS)
 
 
+@pytest.mark.usefixtures("undrawn_here")
 def test_a_run_that_was_killed_in_training_may_go_on_with_test(command, whole, tmp_path):
     with killed_at(scoring, "write_tables"), pytest.raises(Killed):
         command(tmp_path / "run", "--notest")
@@ -264,6 +283,8 @@ def test_without_the_network_that_was_kept_test_stays_closed(command, copy):
     assert command(copy, "--notest").status == 0  # nothing else depends on it
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn_here")
 def test_fit_scores_what_fit_left_unopened(data_dir, tmp_path):
     config = trainings.quick(data_dir, epochs=1, test=False)
     run = trainer.fit(config, tmp_path / "run")
@@ -275,6 +296,7 @@ def test_fit_scores_what_fit_left_unopened(data_dir, tmp_path):
 # Several seeds
 
 
+@pytest.mark.slow
 def test_seeds_are_scored_together_in_the_second_call(command, tmp_path):
     folder, flags = tmp_path / "run", ("--seeds=2", "--epochs=1")
     ended = command(folder, *flags, "--notest")

@@ -63,6 +63,7 @@ def folds(count):
 # What gives a result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{}, {"normalization": "zca"}, {"early_stopping": 1, "augmentation": "radiograph", "views": 0}],
@@ -73,26 +74,32 @@ def test_one_image_of_each_class_in_each_split(changes, fit):
     assert all(each["sensitivity"]["n"] == 1 for each in test["classes"].values())
 
 
+@pytest.mark.slow
 def test_blocks_are_trained_on_one_image_of_each_class(fit):
     assert len(fit(ONE_EACH, **TUNED).history) == 2
 
 
 def test_a_test_split_of_one_image_has_what_it_defines(fit):
-    run = fit({**USUAL, "test": {A: 1}})
+    run = fit({**ONE_EACH, "test": {A: 1}})
     test = run.metrics["splits"]["test"]
     assert test["n"] == 1 and test["balanced_accuracy"]["value"] in (0, 1)
     absent = test["classes"][B]
     assert absent["n"] == 0
     assert absent["sensitivity"]["value"] is absent["roc_auc"]["value"] is None
     assert len(list((run.path / "plots").glob("*.png"))) >= 4
+    # And what is not defined goes through the files.
+    assert api.load(run.path).metrics == run.metrics
+    assert len(predictions.read(run.path / "predictions.csv").of_split("test").labels) == 1
 
 
+@pytest.mark.slow
 def test_a_test_split_without_the_first_classes(fit):
     table = {"train": {A: 2, B: 2, C: 2}, "val": {A: 1, B: 1, C: 1}, "test": {C: 2}}
     test = fit(table, classes=3).metrics["splits"]["test"]
     assert [each["n"] for each in test["classes"].values()].count(0) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"as_published": True, "augmentation": "article"}])
 def test_a_batch_may_be_larger_than_the_split(changes, fit):
     assert len(fit(USUAL, batch_size=4096, **changes).history) == 1
@@ -103,7 +110,8 @@ def test_folds_of_one_patient_of_each_class(fit):
     assert (result["n"], result["folds"]) == (4, 2)
 
 
-@pytest.mark.parametrize("grey", [0, pytest.param(255, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("grey", [0, 255])
 @pytest.mark.parametrize("function", [api.fit, folds(2)], ids=["run", "folds"])
 def test_images_that_are_all_equal(function, grey, fit, monkeypatch, tmp_path):
     monkeypatch.setattr(resize, "square", lambda image, size: np.full((size, size), grey, np.uint8))
@@ -141,6 +149,7 @@ def test_a_class_that_can_not_be_learned_or_chosen_is_named(table, message, fit,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_fewer_classes_are_advised_where_they_help(fit):
     table = {**USUAL, "train": {A: 6, B: 6, C: 1}, "test": {A: 3, B: 3, C: 3}}
     with pytest.raises(
@@ -165,16 +174,6 @@ def test_a_fold_that_diverges_is_named(fit, monkeypatch):
     monkeypatch.setattr(keras.initializers.GlorotUniform, "__call__", broken)
     with pytest.raises(api.RunError, match=r"Fold 1 \(seed 1\) failed\. In .*step 1 of"):
         fit(USUAL, folds(2))
-
-
-# What a run reads again
-
-
-def test_what_is_not_defined_goes_through_the_files(fit):
-    run = fit({**USUAL, "test": {A: 1}})
-    again = api.load(run.path)
-    assert again.metrics == run.metrics
-    assert len(predictions.read(run.path / "predictions.csv").of_split("test").labels) == 1
 
 
 def test_a_cache_folder_that_no_system_makes_is_one_sentence(fit, tmp_path):

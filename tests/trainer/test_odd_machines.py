@@ -69,6 +69,7 @@ def test_a_folder_of_a_run_that_is_removed_meanwhile_ends_it_in_a_sentence(data_
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_a_cache_that_is_removed_meanwhile_costs_no_result(data_dir, tmp_path):
     config = quick(data_dir, tmp_path / "cache", epochs=3)
     run(config, tmp_path / "a", callbacks=[Once(lambda: shutil.rmtree(tmp_path / "cache"))])
@@ -81,6 +82,7 @@ def epochs_of_another(config, folder) -> list[dict]:
     return epochs(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["ünï 日本 \u202e", os.fsdecode(b"a\xff\xfeb"), "a'b\"c;d&e$(f)", "a\nb", "%41 {a} [b] *?"],
@@ -138,6 +140,7 @@ def test_a_disk_without_locks_has_no_wrong_row_in_the_cache(flock, tmp_path, mon
         assert rows.check_all()[1] == 0
 
 
+@pytest.mark.slow
 def test_a_state_of_the_future_is_no_hindrance(data_dir, tmp_path):
     """A clock that was wrong and is set back leaves files that are newer than now."""
     config = quick(data_dir, tmp_path / "cache", epochs=1)

@@ -42,7 +42,7 @@ def test_a_second_command_on_a_live_run_ends_with_one_line(flags, tmp_path):
     (folder / MINE).write_text("mine")
     before = run_folders.contents(folder)
     with run_dir.held(folder, "run_dir"):
-        ended = commands.process("trainer.main", f"--run_dir={folder}", "--dataset=phantom", *flags)
+        ended = commands.run("trainer.main", f"--run_dir={folder}", "--dataset=phantom", *flags)
     assert ended.status == 1
     assert ended.err.startswith(f"--run_dir {folder} is in use by process {os.getpid()} since ")
     assert ended.err.endswith(". Wait for it or stop it, or give another folder.\n")

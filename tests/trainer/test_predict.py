@@ -20,6 +20,8 @@ from trainer.evaluation import predictions
 from trainer.evaluation.metrics import NOTICE
 from trainer.model import about
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def run(data_dir, tmp_path_factory) -> pathlib.Path:

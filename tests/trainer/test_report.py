@@ -68,7 +68,7 @@ def test_what_has_no_report_is_refused_in_a_sentence(sentence):
 def test_a_run_that_another_process_writes_is_refused(tmp_path):
     run = finished(tmp_path / "run")
     with run_dir.held(run, "run"):
-        done = commands.process("trainer.report", f"--run={run}")
+        done = commands.run("trainer.report", f"--run={run}")
     assert done.status == 1
     assert "is in use" in done.err and "Traceback" not in done.err
     assert not (run / REPORT).exists()

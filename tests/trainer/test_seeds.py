@@ -14,6 +14,8 @@ from trainer.input_pipeline import stress
 from trainer.run import run_dir, saved_state
 from trainer.run.run_dir import Identity
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CHANGES = {"deterministic": True, "dropout": 0.3, "seed": 7, "checkpoint_every": 0.0}
 
 
@@ -202,6 +204,7 @@ def test_the_runs_share_their_cached_rows(two):
     assert ended.err.count("activations: 100 %") <= 1
 
 
+@pytest.mark.slow
 def test_killed_in_the_second_it_goes_on_there_and_more_may_be_added(command, two, tmp_path):
     folder = tmp_path / "run"
     with trained((8, 1)) as epochs, pytest.raises(Killed):
@@ -233,6 +236,7 @@ def test_killed_in_the_second_it_goes_on_there_and_more_may_be_added(command, tw
     assert command(folder, 2).status == 2
 
 
+@pytest.mark.slow
 def test_killed_in_the_first_the_same_command_goes_on_there(command, tmp_path):
     with trained((7, 1)) as epochs, pytest.raises(Killed):
         command(tmp_path / "run", 2)

@@ -30,14 +30,14 @@ def config(data_dir, cache_dir) -> trainer.Config:
 @pytest.fixture(scope="module")
 def kept(config, tmp_path_factory) -> tuning.Search:
     """A search that keeps its two best networks; convolutions that tell images apart."""
-    settings = tuning.Settings(max_trials=3, keep_best=2, final_folds=0)
+    settings = tuning.Settings(max_trials=2, keep_best=2, final_folds=0)
     with pytest.MonkeyPatch.context() as patch:
         searches.fix_random_weights(patch)
         return tuning.run(config, SPACE, tmp_path_factory.mktemp("a") / "search", settings)
 
 
 def test_a_search_gives_its_trials_its_best_and_kerastuners_tuner(kept):
-    assert [trial.trial_id for trial in kept.trials] == ["0000", "0001", "0002"]
+    assert [trial.trial_id for trial in kept.trials] == ["0000", "0001"]
     assert isinstance(kept.tuner, keras_tuner.RandomSearch)
     best = max(kept.trials, key=lambda trial: trial.score)
     assert kept.best.score == best.score
@@ -64,16 +64,16 @@ def test_the_best_network_predicts_what_its_trial_predicted(kept, config, data_d
     table = predictions.read(kept.path / f"trial_{kept.best.trial_id}" / "predictions.csv")
     opened = dataset.open_dataset("tiny", str(data_dir), 4)
     images = opened.splits["validation"]
-    given = np.zeros((len(images), 4), np.float32)
-    for index, encoded in opened.encoded(images):
-        given[index] = first(decode.pixels(encoded, "")[None, ..., None])[0]
     assert list(table.image_ids) == images.image_ids.tolist()
-    np.testing.assert_allclose(given, table.probabilities, atol=2e-6)
+    shown = dict(opened.encoded(images.take(range(6))))
+    pixels = np.stack([decode.pixels(shown[i], "") for i in range(6)])  # all are of one size
+    given = first.predict_on_batch(pixels[..., None])
+    np.testing.assert_allclose(given, table.probabilities[:6], atol=2e-6)
 
 
 def test_a_search_goes_on_from_python_and_is_loaded(kept, config, capsys):
-    again = tuning.run(config, SPACE, kept.path, tuning.Settings(max_trials=3, final_folds=0))
-    assert "3 trials have ended" in " ".join(capsys.readouterr().out.split())
+    again = tuning.run(config, SPACE, kept.path, tuning.Settings(max_trials=2, final_folds=0))
+    assert "2 trials have ended" in " ".join(capsys.readouterr().out.split())
     assert again.best.trial_id == tuning.load(kept.path).best.trial_id == kept.best.trial_id
     with pytest.raises(trainer.RunError, match="holds no search of which a trial has ended"):
         tuning.load(kept.path.parent)
@@ -111,24 +111,20 @@ def test_a_result_that_was_removed_is_written_again(kept, config, tmp_path):
     shutil.copytree(kept.path, tmp_path / "copy")
     written = json.loads((tmp_path / "copy" / "best_hparams.json").read_text())
     (tmp_path / "copy" / "best_hparams.json").unlink()
-    settings = tuning.Settings(max_trials=3, keep_best=2, final_folds=0)
+    settings = tuning.Settings(max_trials=2, keep_best=2, final_folds=0)
     tuning.run(config, SPACE, tmp_path / "copy", settings)
     again = json.loads((tmp_path / "copy" / "best_hparams.json").read_text())
     assert again.keys() == written.keys()
     assert again["dataset_fingerprint"] == written["dataset_fingerprint"]
 
 
-def test_the_users_callbacks_are_called_in_every_training(config, tmp_path):
-    settings = tuning.Settings(max_trials=2, final_folds=0, executions_per_trial=2)
-    tuning.run(config, SPACE, tmp_path / "s", settings, callbacks=[Epochs(tmp_path / "seen")])
-    assert (tmp_path / "seen").read_text() == "0 True\n1 True\n" * 4
-
-
-def test_nothing_of_the_process_is_changed(config, tmp_path):
+def test_the_users_callbacks_are_called_and_nothing_of_the_process_is_changed(config, tmp_path):
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
     state = [getattr(keras.config, name)() for name in _KERAS]
     pid, argv = os.getpid(), list(sys.argv)
-    tuning.run(config, SPACE, tmp_path / "s", tuning.Settings(max_trials=1, final_folds=0))
+    settings = tuning.Settings(max_trials=1, final_folds=0, executions_per_trial=2)
+    tuning.run(config, SPACE, tmp_path / "s", settings, callbacks=[Epochs(tmp_path / "seen")])
+    assert (tmp_path / "seen").read_text() == "0 True\n1 True\n" * 2
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
     assert [getattr(keras.config, name)() for name in _KERAS] == state
     assert (os.getpid(), sys.argv) == (pid, argv)

@@ -75,6 +75,7 @@ def test_a_fold_ends_where_the_search_kept_the_trial():
     assert comparison.at_kept_epoch(None, tuned, 3.0) == tuned
 
 
+@pytest.mark.slow
 def test_a_configuration_that_was_no_trial_ends_where_its_trial_would(quick):
     trials = open_trials(*quick, "--epochs=6", "--learning_rate=1e-3:1e-2:log")
     default = trials.space.unsearched()
@@ -102,6 +103,7 @@ def test_a_search_without_its_comparison_names_the_reason_and_is_done(
     assert not (tmp_path / "final.json").exists()
 
 
+@pytest.mark.slow
 def test_a_comparison_whose_rows_find_no_room_passes_the_images(quick, tmp_path):
     """The rows of its folds, of both splits' views, do not fit where those of a trial do."""
     flags = [*quick, "--learning_rate=1e-3:1e-2:log", "--augmentation=radiograph", "--views=2",

@@ -8,6 +8,7 @@ import pytest
 
 from tests.helpers import commands, searches
 from tests.helpers.searches import ranking
+from trainer.run.manifest import Manifest
 
 WRONG = {
     "are no flags": ["grid"],
@@ -35,11 +36,11 @@ def test_a_wrong_command_line_exits_with_2_and_no_traceback(message, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def tiny(data_dir, tmp_path_factory) -> list[str]:
+def tiny(data_dir, cache_dir) -> list[str]:
     """A search of some seconds."""
-    return [*searches.QUICK, f"--data_dir={data_dir}", "--batch_size=16", "--max_trials=3",
-            f"--cache_dir={tmp_path_factory.mktemp('cache')}", "--seed=3",
-            "--head_units=4:16:log2"]  # fmt: skip
+    return [*searches.QUICK, f"--data_dir={data_dir}", "--batch_size=16", "--max_trials=2",
+            f"--cache_dir={cache_dir}", "--seed=3", "--align=none",
+            "--head_units=4:16:log2", "--epochs=1"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def whole(tiny, tmp_path_factory):
 def test_a_search_ends_with_leaderboard_comparison_and_a_trained_network(whole):
     _, folder, done = whole
     assert done.status == 0, done.err
-    for words in ("3 trials finished, 0 failed\nscores: 2-fold, patient-grouped, n = 85 images",
+    for words in ("2 trials finished, 0 failed\nscores: 2-fold, patient-grouped, n = 85 images",
                   "out of 2 new folds", "difference, paired",
                   "shortcut baseline, lungs masked"):  # fmt: skip
         assert words in done.out
@@ -62,6 +63,7 @@ def test_a_search_ends_with_leaderboard_comparison_and_a_trained_network(whole):
     assert {n: retrained["config"][n] for n in best["values"]} == best["values"]
     assert retrained["hparams"]["file"] == str(folder / "best_hparams.json")
     assert retrained["hparams"]["dataset_fingerprint"] == retrained["dataset"]["fingerprint"]
+    assert Manifest.read(folder / "retrained").damaged(folder / "retrained") == []
     final = json.loads((folder / "final.json").read_text())
     difference = [final[side]["balanced_accuracy"]["value"] for side in ("best", "default")]
     assert final["difference"]["value"] == pytest.approx(difference[0] - difference[1])
@@ -71,39 +73,43 @@ def test_the_lines_of_the_screen_have_80_columns(whole):
     lines = whole[2].out.splitlines()
     paths = [line for line in lines if "/" in line]
     trials = [line for line in lines if "  trial " in line]  # into a file: a line each
-    assert sum("begins" in line for line in trials) == 3
+    assert sum("begins" in line for line in trials) == 2
     assert max(len(line) for line in lines if line not in [*paths, *trials]) <= 80
 
 
 def test_a_finished_search_trains_nothing_again(whole):
     flags, folder, _ = whole
-    before = (folder / "log.jsonl").read_bytes()
-    done = command(*flags, "--final_folds=0")
+    log, made = folder / "log.jsonl", (folder / "final.json", folder / "retrained/metrics.json")
+    before = log.read_bytes(), [path.stat().st_mtime_ns for path in made]
+    done = command(*flags, "--retrain_best")
     assert done.status == 0, done.err
-    assert "3 trials have ended" in " ".join(done.out.split())
-    assert (folder / "log.jsonl").read_bytes() == before
+    assert "2 trials have ended" in " ".join(done.out.split())
+    assert "out of 2 new folds" in done.out
+    assert (log.read_bytes(), [path.stat().st_mtime_ns for path in made]) == before
 
 
 def test_other_flags_in_the_same_folder_are_named(whole):
     flags, _, _ = whole
     done = command(*flags, "--epochs=3", "--dropout=0.1")
     assert done.status == 2
-    assert "--dropout is 0.1, and was 0.5; --epochs is 3, and was 2" in done.err
+    assert "--dropout is 0.1, and was 0.5; --epochs is 3, and was 1" in done.err
 
 
 def test_a_search_without_a_finished_trial_exits_with_1(tiny, tmp_path, monkeypatch):
     searches.fix_random_weights(monkeypatch, first=1e36)  # the network gives no finite numbers
-    done = command(*tiny, f"--search_dir={tmp_path / 'search'}", f"--cache_dir={tmp_path / 'c'}")
+    done = command(*tiny, "--max_trials=1", f"--search_dir={tmp_path / 'search'}",
+                   f"--cache_dir={tmp_path / 'c'}")  # fmt: skip
     assert done.status == 1
     out = " ".join(done.out.split())
-    assert "No trial finished; 3 failed. The last: In epoch 1, step " in out
+    assert "No trial finished; 1 failed. The last: In epoch 1, step " in out
     assert "the loss or a weight of the network was not finite any more" in out
     assert "Traceback" not in done.err
 
 
+@pytest.mark.slow
 def test_a_process_whose_memory_climbed_is_replaced_and_goes_on(tiny, tmp_path):
     """With the least growth taken for too much; what takes its place is the command itself."""
-    folder, flags = tmp_path / "search", [*tiny, "--max_trials=2", "--final_folds=0"]
+    folder, flags = tmp_path / "search", [*tiny, "--final_folds=0"]
     program = (
         "import sys\n"
         "import tuning.main as main; main._MOST_GROWTH = -1; main._define_flags()\n"

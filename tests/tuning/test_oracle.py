@@ -21,12 +21,8 @@ from tuning.space import Space
 
 OBJECTIVE = "val_balanced_accuracy"
 BUDGETS = {"random": 9, "bayesian": 8, "grid": 9, "hyperband": 0}
-READERS = {
-    "random": keras_tuner.RandomSearch,
-    "bayesian": keras_tuner.BayesianOptimization,
-    "grid": keras_tuner.GridSearch,
-    "hyperband": keras_tuner.Hyperband,
-}
+READERS = {"random": keras_tuner.RandomSearch, "bayesian": keras_tuner.BayesianOptimization,
+           "grid": keras_tuner.GridSearch, "hyperband": keras_tuner.Hyperband}  # fmt: skip
 
 
 def space(*, epochs: int = 9, seed: int = 1, **ranges: str) -> Space:
@@ -99,7 +95,7 @@ def test_a_search_that_is_killed_anywhere_ends_as_an_undisturbed_one(tuner, tmp_
     undisturbed = searched(tuner, tmp_path / "log.jsonl", BUDGETS[tuner])
     log = (tmp_path / "log.jsonl").read_bytes()
     assert len(undisturbed.trials) >= 8
-    for number, cut in enumerate(cuts(log, every={"bayesian": 3}.get(tuner, 1))):
+    for number, cut in enumerate(cuts(log, every={"bayesian": 4, "hyperband": 3}.get(tuner, 1))):
         path = tmp_path / f"{number}.jsonl"
         path.write_bytes(cut)
         assert contents(searched(tuner, path, BUDGETS[tuner])) == contents(undisturbed)
@@ -109,7 +105,7 @@ def test_a_search_that_is_killed_anywhere_ends_as_an_undisturbed_one(tuner, tmp_
 @pytest.mark.parametrize("tuner", ["random", "grid"])
 def test_how_many_trials_run_and_end_in_which_order_changes_nothing(tuner, tmp_path):
     truth = contents(searched(tuner, tmp_path / "log.jsonl", 12))
-    for order in range(3):
+    for order in range(2):
         path = tmp_path / f"together{order}.jsonl"
         assert contents(searched(tuner, path, 12, together=3, order=order)) == truth
         for number, cut in enumerate(cuts(path.read_bytes(), every=3)):
@@ -158,7 +154,7 @@ def test_all_of_a_small_space_is_run_once_and_then_it_is_exhausted(tuner, tmp_pa
     proposals = searched(tuner, path, 18, SMALL)
     assert len(set(configurations(proposals, SMALL))) == len(proposals.trials) == 18
     assert not proposals.exhausted
-    for _ in range(3):
+    for _ in range(2):
         again = opened(tuner, path, SMALL)
         assert again.finished(18)
         assert again.propose(19) is None
@@ -360,6 +356,13 @@ def test_a_changed_bit_is_refused_and_named(tmp_path):
 # Plain KerasTuner
 
 
+def read_plainly(tuner: str, folder: pathlib.Path) -> keras_tuner.Tuner:
+    objective = keras_tuner.Objective(OBJECTIVE, "max")
+    return READERS[tuner](
+        lambda hp: None, objective=objective, directory=folder.parent, project_name=folder.name
+    )
+
+
 @pytest.mark.parametrize("tuner", BUDGETS)
 def test_plain_kerastuner_opens_what_is_exported(tuner, tmp_path, capsys):
     proposals = opened(tuner, tmp_path / "log.jsonl", SMALL)
@@ -369,12 +372,7 @@ def test_plain_kerastuner_opens_what_is_exported(tuner, tmp_path, capsys):
         proposals.export(tmp_path)
     proposals.propose(0)  # runs
     proposals.export(tmp_path, final=True)
-    plain = READERS[tuner](
-        lambda hp: None,
-        objective=keras_tuner.Objective(OBJECTIVE, "max"),
-        directory=tmp_path.parent,
-        project_name=tmp_path.name,
-    )
+    plain = read_plainly(tuner, tmp_path)
     best = proposals.oracle.get_best_trials()[0]
     assert plain.get_best_hyperparameters()[0].values == best.hyperparameters.values
     assert sorted(plain.oracle.trials) == list(proposals.trials)[:7]
@@ -394,13 +392,7 @@ def test_plain_kerastuner_opens_what_a_killed_search_has_exported(tmp_path):
         if count % 6 == 0:  # a process that knows of nothing that was exported
             proposals.close()
             proposals = opened("random", tmp_path / "log.jsonl")
-            plain = keras_tuner.RandomSearch(
-                lambda hp: None,
-                objective=keras_tuner.Objective(OBJECTIVE, "max"),
-                directory=tmp_path.parent,
-                project_name=tmp_path.name,
-            )
-            assert len(plain.oracle.trials) == count
+            assert len(read_plainly("random", tmp_path).oracle.trials) == count
     written = [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("trial_*/trial.json"))]
     assert len(written) == 30
     assert written == sorted(written)  # each was written once

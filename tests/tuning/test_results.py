@@ -139,6 +139,7 @@ def tags_of_a_run(data_dir, tmp_path_factory):
     return tags(folder / "run" / "tensorboard", "train", "validation")
 
 
+@pytest.mark.slow
 def test_curves_of_a_trial_have_the_tags_of_a_run(tmp_path, tags_of_a_run):
     [row] = table_of(searched([(0.5, 0.9)]))
     results.write_curves(tmp_path, row, [CURVE], SPACE, SETTINGS)

@@ -21,6 +21,7 @@ from tuning import retraining
 
 ORIGIN = {"file": "search/best_hparams.json", "trial": "0003", "values": {"head_units": 8}}
 CHANGES = {"deterministic": True, "dropout": 0.3, "checkpoint_every": 0.0}
+pytestmark = pytest.mark.slow  # `tests.tuning.test_main` has one
 COMPARED = ("history.csv", "metrics.json", "predictions.csv", "images_used.csv")
 
 
@@ -88,7 +89,7 @@ def test_it_is_a_finished_run_that_names_its_trial(whole):
     assert says.notes == notes.notes_of(json.loads(metrics))
 
 
-@pytest.mark.parametrize("at", [pytest.param(2, marks=pytest.mark.slow), 7])
+@pytest.mark.parametrize("at", [2, 7])
 def test_killed_in_the_middle_it_goes_on_bit_for_bit(at, config, whole, tmp_path):
     folder = tmp_path / "retrained"
     with trained(kill=at), pytest.raises(Killed):

@@ -42,47 +42,59 @@ def killed_after(monkeypatch, count: int) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(quick, tmp_path_factory):
-    """Searches of four trials by tuner."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    for tuner in ("random", "grid"):
-        assert search(folder / tuner, *quick, *SPACE, f"--tuner={tuner}", "--max_trials=4")
+    """The folder of a search of two trials."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "search"
+    assert search(folder, *quick, *SPACE, "--max_trials=2")
     return folder
 
 
-@pytest.mark.parametrize("tuner", ["random", "grid"])
-@pytest.mark.parametrize("count", [1, 3])
-def test_a_killed_search_ends_as_an_undisturbed_one(
-    tuner, count, quick, undisturbed, tmp_path, monkeypatch
-):
-    flags = (*quick, *SPACE, f"--tuner={tuner}", "--max_trials=4")
+def killed_and_gone_on_with(folder, flags, count, monkeypatch) -> None:
     with monkeypatch.context() as patch, pytest.raises(Killed):
         killed_after(patch, count)
-        search(tmp_path, *flags)
-    assert search(tmp_path, *flags)
-    assert searches.ranking(tmp_path) == searches.ranking(undisturbed / tuner)
+        search(folder, *flags)
+    assert search(folder, *flags)
 
 
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_a_killed_search_ends_as_an_undisturbed_one(
+    count, quick, undisturbed, tmp_path, monkeypatch
+):
+    killed_and_gone_on_with(tmp_path, (*quick, *SPACE, "--max_trials=2"), count, monkeypatch)
+    assert searches.ranking(tmp_path) == searches.ranking(undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tuner", ["grid", "bayesian"])
+def test_another_tuner_goes_on_too(tuner, quick, tmp_path, monkeypatch):
+    flags = (*quick, *SPACE, f"--tuner={tuner}", "--max_trials=4")
+    killed_and_gone_on_with(tmp_path / "killed", flags, 3, monkeypatch)
+    assert search(tmp_path / "undisturbed", *flags)
+    assert searches.ranking(tmp_path / "killed") == searches.ranking(tmp_path / "undisturbed")
+
+
+@pytest.mark.slow
 def test_a_larger_budget_goes_on_to_what_a_search_begun_with_it_gives(
     quick, undisturbed, tmp_path, capsys
 ):
-    for budget in (2, 4):
+    for budget in (1, 2):
         assert search(tmp_path, *quick, *SPACE, f"--max_trials={budget}")
-    assert "2 trials have ended" in " ".join(capsys.readouterr().out.split())
-    assert searches.ranking(tmp_path) == searches.ranking(undisturbed / "random")
+    assert "1 trial has ended" in " ".join(capsys.readouterr().out.split())
+    assert searches.ranking(tmp_path) == searches.ranking(undisturbed)
 
 
 def test_a_finished_search_opens_no_images(quick, undisturbed, monkeypatch, capsys):
-    best = undisturbed / "random" / "best_hparams.json"
+    best = undisturbed / "best_hparams.json"
     before = json.loads(best.read_text())
     monkeypatch.setattr(trainings, "open_images", None)
     monkeypatch.setattr(baselines, "shortcut_baseline", None)  # and fits no baseline again
-    assert search(undisturbed / "random", *quick, *SPACE, "--max_trials=4")
+    assert search(undisturbed, *quick, *SPACE, "--max_trials=2")
     assert json.loads(best.read_text()) == before  # the fingerprint of the images is there still
     printed = capsys.readouterr().out
-    assert "4 trials finished, 0 failed" in printed
+    assert "2 trials finished, 0 failed" in printed
     assert "shortcut baseline, balanced accuracy on the same images" in printed
 
 
+@pytest.mark.slow
 def test_a_small_space_is_exhausted(quick, tmp_path, capsys):
     flags = ("--head_units=8,16", "--learning_rate=1e-3", "--final_folds=0", "--max_trials=9")
     assert search(tmp_path, *quick, *flags)
@@ -90,6 +102,7 @@ def test_a_small_space_is_exhausted(quick, tmp_path, capsys):
     assert sorted(row["head_units"] for row in table(tmp_path)) == ["16", "8"]
 
 
+@pytest.mark.slow
 def test_hyperband_trains_few_configurations_longer(quick, tmp_path):
     flags = ("--tuner=hyperband", "--epochs=4", "--head_units=8:64:8", "--final_folds=0")
     assert search(tmp_path, *quick, *flags)
@@ -97,6 +110,7 @@ def test_hyperband_trains_few_configurations_longer(quick, tmp_path):
     assert min(epochs) < 4 and 0 < epochs.count(4) < len(epochs)
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_fails_with_its_reason_and_the_search_goes_on(
     quick, tmp_path, monkeypatch
 ):
@@ -106,6 +120,7 @@ def test_a_trial_that_diverges_fails_with_its_reason_and_the_search_goes_on(
     assert {row["status"] for row in table(tmp_path)} == {"FAILED"}
 
 
+@pytest.mark.slow
 def test_an_unexpected_error_is_kept_with_its_traceback(quick, tmp_path, monkeypatch):
     def broken(*_):
         raise TypeError("a fault of ours")
@@ -120,7 +135,7 @@ def test_an_unexpected_error_is_kept_with_its_traceback(quick, tmp_path, monkeyp
 
 
 def test_other_flags_are_refused_by_name_and_a_second_process_is_kept_out(quick, undisturbed):
-    folder = undisturbed / "random"
+    folder = undisturbed
     with pytest.raises(ConfigError, match="--seed is 2, and was 1"):
         search(folder, *quick, *SPACE, "--seed=2")
 
@@ -135,7 +150,7 @@ REFUSED = {
 @pytest.mark.parametrize("message", REFUSED)
 def test_what_is_refused_removes_nothing(message, quick, undisturbed, tmp_path):
     """With --overwrite, and with a search or without one."""
-    folder = undisturbed / "random"
+    folder = undisturbed
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     for root, overwrite in ((folder, True), (tmp_path / "new", False)):
         with pytest.raises(RunError, match=message):
@@ -144,26 +159,28 @@ def test_what_is_refused_removes_nothing(message, quick, undisturbed, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_overwrite_searches_again(quick, undisturbed, tmp_path):
     assert search(tmp_path, *quick, *SPACE, "--max_trials=2", "--seed=2")
     (tmp_path / "trial_0001" / "mark").touch()
-    assert search(tmp_path, *quick, *SPACE, "--max_trials=4", overwrite=True)
-    assert searches.ranking(tmp_path) == searches.ranking(undisturbed / "random")
+    assert search(tmp_path, *quick, *SPACE, "--max_trials=2", overwrite=True)
+    assert searches.ranking(tmp_path) == searches.ranking(undisturbed)
     assert not (tmp_path / "trial_0001" / "mark").exists()
 
 
 def test_other_images_are_refused(quick, undisturbed):
-    best = undisturbed / "random" / "best_hparams.json"
+    best = undisturbed / "best_hparams.json"
     before = best.read_text()
     best.write_text(json.dumps({**json.loads(before), "dataset_fingerprint": "other"}))
     with pytest.raises(RunError, match="other images"):
-        search(undisturbed / "random", *quick, *SPACE, "--max_trials=5")
+        search(undisturbed, *quick, *SPACE, "--max_trials=5")
     best.write_text(before)
 
 
 # The end
 
 
+@pytest.mark.slow
 def test_the_end_compares_with_the_defaults_and_trains_the_best_once(quick, tmp_path, capsys):
     flags = (*quick, *SPACE[:2], "--max_trials=2", "--final_folds=2")
     assert search(tmp_path, *flags, retrain_best=True)
@@ -183,11 +200,12 @@ def test_the_end_compares_with_the_defaults_and_trains_the_best_once(quick, tmp_
     assert "out of 2 new folds" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_search_killed_in_its_closing_comparison_goes_on_by_fold(
     quick, undisturbed, tmp_path, monkeypatch
 ):
-    shutil.copytree(undisturbed / "random", tmp_path / "search")
-    flags = (*quick, *SPACE[:2], "--max_trials=4", "--final_folds=3")
+    shutil.copytree(undisturbed, tmp_path / "search")
+    flags = (*quick, *SPACE[:2], "--max_trials=2", "--final_folds=3")
     train_fold, trained = cross_validation.train_fold, []
 
     def dying(setup, config, fold, number, *more):
@@ -213,9 +231,9 @@ def test_a_search_killed_in_its_closing_comparison_goes_on_by_fold(
 def test_a_search_killed_while_its_best_values_are_trained_goes_on_there(
     quick, undisturbed, tmp_path, monkeypatch
 ):
-    flags, left = (*quick, *SPACE, "--max_trials=4", "--checkpoint_every=0"), iter(range(4))
+    flags, left = (*quick, *SPACE, "--max_trials=2", "--checkpoint_every=0"), iter(range(4))
     for name in ("killed", "whole"):
-        shutil.copytree(undisturbed / "random", tmp_path / name)
+        shutil.copytree(undisturbed, tmp_path / name)
     train_and_evaluate = train.train_and_evaluate
 
     def step(batch, logs):
@@ -243,8 +261,8 @@ def test_nobody_takes_a_search_whose_best_values_are_trained(
     quick, undisturbed, tmp_path, monkeypatch
 ):
     """--overwrite of another process would remove the run under way."""
-    shutil.copytree(undisturbed / "random", tmp_path / "search")
-    flags = (*quick, *SPACE, "--max_trials=4")
+    shutil.copytree(undisturbed, tmp_path / "search")
+    flags = (*quick, *SPACE, "--max_trials=2")
 
     def retrain(*_):
         with pytest.raises(RunError, match="in use by process"):
@@ -256,6 +274,7 @@ def test_nobody_takes_a_search_whose_best_values_are_trained(
         search(tmp_path / "search", *flags, retrain_best=True)
 
 
+@pytest.mark.slow
 def test_what_was_scored_in_folds_is_compared_at_its_last_epoch(quick, tmp_path):
     flags = ("--folds=2", "--final_folds=2", "--max_trials=1", "--epochs=3", "--head_units=8,256")
     assert search(tmp_path, *quick, *flags, "--learning_rate=1e-4")
@@ -265,6 +284,7 @@ def test_what_was_scored_in_folds_is_compared_at_its_last_epoch(quick, tmp_path)
     assert made["same"] and made["difference"]["value"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("units", "reference"),
     [("256,8,16,32,64,4,2,5,6,7", "the defaults"),
@@ -281,6 +301,7 @@ def test_after_ten_trials_the_best_is_compared_with_the_defaults(
     assert sum(out.count(words) for words in shown) == 1
 
 
+@pytest.mark.slow
 def test_only_the_best_networks_are_kept(quick, tmp_path):
     assert search(tmp_path, *quick, *SPACE, "--max_trials=4", "--keep_best=2")
     kept = {path.parent.name for path in tmp_path.glob("trial_*/checkpoint.weights.h5")}

@@ -1,5 +1,6 @@
 """A trial measures what the trainer measures, the same each time, and every value counts."""
 
+import operator
 import statistics
 
 import numpy as np
@@ -13,6 +14,7 @@ from trainer.evaluation import history, predictions
 from trainer.execution.tasks import TaskFailed
 from trainer.run import run_dir
 from tuning.space import USUAL
+from tuning.trial import TrialResult
 
 SIZED = ("image_size", "views")  # fixed here: each has a test of its own
 ALL = [f"--search={','.join(name for name in USUAL if name not in SIZED)}",
@@ -24,11 +26,9 @@ OTHER = {"head_units": 8, "learning_rate": 3e-3, "dropout": 0.1, "l2": 1e-2, "po
          "optimizer": "sgd", "weight_decay": 1e-2, "shift": 0.12, "zoom": 0.2,
          "contrast": 0.4, "align": "none"}  # fmt: skip
 AUGMENTED = {**ONE, "augmentation": "radiograph"}
-TUNES = "fine_tune_from"
-# Its head learns next to nothing: it gives one class for all images and is too sure of it, which
-# training block 5 mends in small steps, so that the last epoch is the best one.
-TUNED = {**ONE, "learning_rate": 1e-6, "batch_size": 8, TUNES: "block5"}
+TUNED = {**ONE, "fine_tune_from": "block5"}
 SCORES = ("val_loss", "val_accuracy", "val_balanced_accuracy")
+QUICK = ("head_units", "learning_rate", "optimizer")
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,8 @@ def one(trials) -> dict[str, float]:
 
 
 @pytest.fixture(scope="module")
-def tuned(trials) -> dict[str, float]:
-    return trials(**TUNED)
+def tuned(trials) -> TrialResult:
+    return trials.result(**TUNED)
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,7 @@ def test_a_trial_is_the_epoch_that_the_trainer_keeps(trials, one, tmp_path):
         assert one[name] == pytest.approx(best[name], rel=1e-6), name
 
 
+@pytest.mark.slow
 def test_a_trial_in_folds_is_the_trainers_cross_validation(quick, tmp_path):
     trials = open_trials(*quick, *ALL, "--folds=2", "--executions_per_trial=2", "--epochs=4")
     values = {**ONE, "head_units": 64, "learning_rate": 3e-3}
@@ -82,34 +83,57 @@ def test_a_trial_in_folds_is_the_trainers_cross_validation(quick, tmp_path):
     assert measured["val_groups"] == len(set(table.groups))
 
 
-@pytest.mark.parametrize("name", sorted(OTHER.keys() - {"pooling", *BELONGING["augmentation"]}))
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+     for name in sorted(OTHER.keys() - {"pooling", *BELONGING["augmentation"]})],
+)  # fmt: skip
 def test_every_parameter_counts(name, trials, one):
     assert differs(trials(**{**ONE, name: OTHER[name]}), one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["shift", "zoom", "contrast"])
 def test_every_strength_of_augmentation_counts(name, trials):
     assert differs(trials(**{**AUGMENTED, name: OTHER[name]}), trials(**AUGMENTED))
 
 
+@pytest.mark.slow
 def test_the_number_of_views_counts(quick):
     trials = open_trials(*quick, "--augmentation=radiograph", "--views=1,2")
     assert differs(trials(views=2), trials(views=1))
 
 
+@pytest.mark.slow
 def test_the_size_of_images_counts(quick):
     trials = open_trials(*quick, "--image_size=32,64", "--epochs=1")
     assert differs(trials(image_size=64), trials(image_size=32))
 
 
+@pytest.mark.slow
 def test_pooling_counts(large):
     assert differs(large(**ONE, pooling="max"), large(**ONE))
 
 
-def test_fine_tuning_counts(one, tuned):
-    assert differs(tuned, one)
-    assert tuned["parameters"] > one["parameters"]
-    assert tuned["epoch"] > 2  # of the head
+@pytest.mark.slow
+def test_fine_tuning_counts(trials, one, tuned):
+    assert tuned.metrics["parameters"] > one["parameters"]
+    (curve,), (other,) = tuned.curves, faster(trials).curves
+    head = trials.space.fixed["epochs"]
+    assert scored(curve[:head]) == scored(other[:head])
+    assert all(map(operator.ne, scored(curve[head:]), scored(other[head:])))
+    assert len(curve) == head + trials.space.fixed["fine_tune_epochs"]
+
+
+def faster(trials: Trials) -> TrialResult:
+    """`TUNED`, at another rate of fine-tuning."""
+    flags = [*trials.argv, "--fine_tune_learning_rate=1e-4"]
+    return open_trials(*flags, setup=trials.setup).result(**TUNED)
+
+
+def scored(curve: list[dict]) -> list[tuple]:
+    """What was measured at the ends of epochs, whichever is the best."""
+    return [tuple(logs[name] for name in ("loss", *SCORES)) for logs in curve]
 
 
 def differs(other: dict[str, float], one: dict[str, float]) -> bool:
@@ -120,26 +144,32 @@ def differs(other: dict[str, float], one: dict[str, float]) -> bool:
     return [other[score] for score in SCORES] != [one[score] for score in SCORES]
 
 
+@pytest.mark.slow
 def test_a_trial_again_after_others_gives_the_same(trials, one, tuned):
-    assert trials(**TUNED) == tuned
+    again = trials.result(**TUNED)
+    assert list(map(scored, again.curves)) == list(map(scored, tuned.curves))
     assert trials(**ONE) == one
     # In a process that ran others, opened again, as after a kill.
     assert open_trials(*trials.argv)(**ONE) == one
 
 
+@pytest.mark.slow
 def test_executions_are_means_over_seeds_with_their_deviation(trials, tuned):
     """The second begins with the blocks that the first began with."""
-    both = open_trials(*trials.argv, "--executions_per_trial=2", setup=trials.setup)(**TUNED)
-    second = open_trials(*trials.argv, "--seed=2", setup=trials.setup)(**TUNED)
-    assert tuned["val_loss"] != second["val_loss"]
-    # The first has trained blocks, which the second may not begin with.
-    assert tuned["epoch"] > trials.space.fixed["epochs"]
+    flags = [*trials.argv, "--executions_per_trial=2"]
+    both = open_trials(*flags, setup=trials.setup).result(**TUNED)
+    second = open_trials(*trials.argv, "--seed=2", setup=trials.setup).result(**TUNED)
+    curves = [scored(each.curves[0]) for each in (tuned, second)]
+    assert curves[0] != curves[1] and list(map(scored, both.curves)) == curves
+    measured = [each.metrics for each in (tuned, second)]
     for name in (*SCORES, "loss", "accuracy", "epoch"):
-        assert both[name] == pytest.approx(statistics.fmean([tuned[name], second[name]]))
+        mean = statistics.fmean(each[name] for each in measured)
+        assert both.metrics[name] == pytest.approx(mean)
     for name in SCORES:
-        assert both[f"{name}_sd"] == pytest.approx(statistics.stdev([tuned[name], second[name]]))
-    assert both["parameters"] == tuned["parameters"]
-    assert not [name for name in tuned if name.endswith("_sd")]
+        deviation = statistics.stdev(each[name] for each in measured)
+        assert both.metrics[f"{name}_sd"] == pytest.approx(deviation)
+    assert both.metrics["parameters"] == tuned.metrics["parameters"]
+    assert not [name for name in tuned.metrics if name.endswith("_sd")]
 
 
 def test_images_are_counted_up_to_where_the_training_stopped(quick):
@@ -153,7 +183,7 @@ def test_images_are_counted_up_to_where_the_training_stopped(quick):
     assert measured["epoch"] < 89
 
 
-@pytest.mark.parametrize("flag", ["--folds=0", "--folds=2"])
+@pytest.mark.parametrize("flag", ["--folds=0", pytest.param("--folds=2", marks=pytest.mark.slow)])
 def test_numbers_that_are_none_fail_the_trial_with_a_reason(flag, quick, monkeypatch):
     """Convolutions that bring images to the brink of float32, and a head beyond."""
     searches.fix_random_weights(monkeypatch, first=1e36)

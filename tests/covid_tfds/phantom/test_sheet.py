@@ -1,17 +1,13 @@
 """The contact sheet and the command that writes it."""
 
-import pathlib
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from covid_tfds import phantom
 from covid_tfds.phantom import __main__
-
-ROOT = pathlib.Path(__file__).parents[3]
+from tests.helpers import commands
+from tests.helpers.commands import ROOT
 
 
 def test_a_sheet_shows_the_first_patients_of_each_class():
@@ -33,8 +29,7 @@ def test_a_sheet_has_one_to_four_classes(rows, columns):
 
 def test_the_command_writes_the_sheet_of_the_readme(tmp_path):
     path = tmp_path / "sheet.png"
-    command = [sys.executable, "-m", "covid_tfds.phantom", str(path)]
-    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    assert commands.run("covid_tfds.phantom", str(path)).status == 0
     with Image.open(path) as written, Image.open(ROOT / "docs" / "phantom.png") as shown:
         assert written.size == shown.size
         difference = np.abs(np.asarray(written).astype(int) - np.asarray(shown))

@@ -70,18 +70,19 @@ def test_views_keep_shape_and_range_and_are_float32(flag, dtype):
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_each_option_changes_pixels_and_nothing_else_does(option):
-    draws = uniform_draws("abcdef", 0, 7)
-    views = numpy(layer(f"radiograph+{option}")(images(), draws))
-    plain = numpy(layer("radiograph")(images(), draws))
-    assert all((view != other).mean() > 0.01 for view, other in zip(views, plain, strict=True))
+    pictures, draws = images().astype("float32"), uniform_draws("abcdef", 0, 7)
+
+    def views(ranges):
+        return numpy(augment(pictures, draws, ranges))
+
+    with_it, plain = (views(presets.ranges(f"radiograph{each}")) for each in (f"+{option}", ""))
+    assert all((view != other).mean() > 0.01 for view, other in zip(with_it, plain, strict=True))
     # Alone, it is the only thing that happens; at 0, nothing does.
-    alone = numpy(Augmentation(Ranges(**{option: OPTIONS[option]}))(images(), draws))
-    assert not np.array_equal(alone, images())
-    off = numpy(Augmentation(Ranges(**{option: 0.0}))(images(), draws))
-    np.testing.assert_array_equal(off, images())
+    assert not np.array_equal(views(Ranges(**{option: OPTIONS[option]})), pictures)
+    np.testing.assert_array_equal(views(Ranges(**{option: 0.0})), pictures)
 
 
-@pytest.mark.parametrize("flag", ["article", ALL])
+@pytest.mark.parametrize("flag", [ALL, pytest.param("article", marks=pytest.mark.slow)])
 def test_a_view_is_the_same_in_any_batch_and_order(flag):
     pictures, draws = images(), uniform_draws("abcdef", 1, 2)
     whole = numpy(layer(flag)(pictures, draws))
@@ -124,9 +125,16 @@ def test_a_bfloat16_policy_does_not_touch_the_pixels():
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow's graphs")
-@pytest.mark.parametrize("flag", ["article", ALL])
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_in_a_graph_of_open_batch_as_eagerly(jit_compile, flag):
+@pytest.mark.parametrize(
+    ("flag", "jit_compile"),
+    [
+        (ALL, False),
+        ("article", True),
+        pytest.param("article", False, marks=pytest.mark.slow),
+        pytest.param(ALL, True, marks=pytest.mark.slow),
+    ],
+)
+def test_in_a_graph_of_open_batch_as_eagerly(flag, jit_compile):
     import tensorflow as tf
 
     ranges = presets.ranges(flag)
@@ -141,6 +149,7 @@ def test_in_a_graph_of_open_batch_as_eagerly(jit_compile, flag):
         np.testing.assert_allclose(numpy(graph(pictures, draws)), expected, atol=0.05)
 
 
+@pytest.mark.slow
 def test_in_a_model_of_images_and_draws():
     draws = uniform_draws("abcdef", 0, 1)
     inputs = [keras.Input((40, 50, 1)), keras.Input((DRAWS,))]

@@ -68,6 +68,7 @@ def assert_same_rows(one: Training, other: Training) -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_has_all_rows_and_trains_as_the_driver_does(driver, tmp_path):
     setup, training, _ = driver
     store = Store()
@@ -200,6 +201,7 @@ def test_what_was_put_is_not_put_again(driver):
     assert new
 
 
+@pytest.mark.slow
 def test_rows_in_bfloat16_come_back_as_they_are(driver, tmp_path):
     setup, before = driver[0], keras.config.dtype_policy()
     policy = precision.Precision("mixed_bfloat16", False, "")
@@ -238,6 +240,7 @@ def test_rows_do_not_depend_on_where_or_in_what_batches_they_are_computed(driver
     assert len(setup.kept["stages"]) == 2
 
 
+@pytest.mark.slow
 def test_a_cache_filled_by_tasks_is_that_of_one_process(driver, tmp_path):
     setup = driver[0]
 

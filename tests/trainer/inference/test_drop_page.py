@@ -38,11 +38,16 @@ def net(tmp_path_factory) -> network.Network:
     return network.load(path)
 
 
-@pytest.fixture
-def client(net, monkeypatch, tmp_path):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # what is written would lie here
+@pytest.fixture(scope="module")
+def served(net):
     with TestClient(drop_page.application(net, threading.Lock()), ADDRESS) as client:
         yield client
+
+
+@pytest.fixture
+def client(served, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # what is written would lie here
+    return served
 
 
 def uploaded(client, files: dict[str, bytes]):
@@ -145,7 +150,12 @@ def test_a_drop_of_too_many_files_is_a_sentence(client):
     assert (given.status_code, given.text.endswith("Drop up to 16 at once.")) == (400, True)
 
 
-def test_a_queue_that_is_full_says_so_and_goes_on_when_it_is_not(client):
+def test_a_queue_that_is_full_says_so_and_goes_on_when_it_is_not(net):
+    with TestClient(drop_page.application(net, threading.Lock()), ADDRESS) as client:
+        _fill_the_queue_of(client)
+
+
+def _fill_the_queue_of(client):
     for _ in range(MOST_WAITING // 16):
         keys = uploaded(client, {f"{i}.png": b"" for i in range(16)}).json()
     refused = uploaded(client, {"a.png": drawn(1)})

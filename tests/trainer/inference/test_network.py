@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import pytest
 
-from tests.helpers import trainings
 from tests.helpers.images_of import decoded
 from tests.helpers.small_networks import lively
 from trainer.evaluation import notes, predictions
@@ -19,10 +18,8 @@ from trainer.run.errors import RunError
 
 
 @pytest.fixture(scope="module")
-def run(data_dir, tmp_path_factory) -> pathlib.Path:
-    folder = tmp_path_factory.mktemp("run") / "run"
-    trainings.run(trainings.quick(data_dir, epochs=1, align="chest"), folder)
-    return folder
+def run(aligned_run) -> pathlib.Path:
+    return aligned_run[0]
 
 
 @pytest.fixture(scope="module")

@@ -65,10 +65,11 @@ with CachedRows(pathlib.Path(sys.argv[1]), Spec("image", (1024, 16), "uint8", {}
 """
 
 
-def test_a_kill_costs_the_batch_in_hand(tmp_path) -> None:
+@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_kill_costs_the_batch_in_hand(tmp_path, kills) -> None:
     random, digests = np.random.default_rng(0), digests_of(400)
     spec = Spec("image", (1024, 16), "uint8", {})
-    for _ in range(20):
+    for _ in range(kills):
         with subprocess.Popen(
             [sys.executable, "-c", KILLED, tmp_path], stdout=subprocess.PIPE, text=True
         ) as filler:

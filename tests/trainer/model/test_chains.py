@@ -30,15 +30,29 @@ def fitted(kind):
     return None if kind == "imagenet" else normalization.fit(kind, radiographs(6)[..., 0])
 
 
+# Of which the networks are others.
+BUILT = ("image_size", "align", "width", "normalization", "precision", "fine_tune_from", "classes",
+         "head_units", "pooling", "dropout", "l2")  # fmt: skip
+
+
+@functools.cache
+def built(**settings) -> networks.Networks:
+    config = dataclasses.replace(QUICK, **settings)
+    precision = Precision(config.precision, False, "")
+    return networks.build(config, precision, Weights(None, "", ""), fitted(config.normalization))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _networks_end_with_the_module():
+    yield
+    built.cache_clear()
+
+
 def make(first_weights=1, **changes) -> tuple[Chains, networks.Networks]:
     """The chains of a config over networks whose weights follow from a number of their own."""
     config = dataclasses.replace(QUICK, **changes)
-    precision = Precision(config.precision, False, "")
-    nets = networks.build(
-        dataclasses.replace(config, seed=first_weights), precision, Weights(None, "", ""),
-        fitted(config.normalization),
-    )  # fmt: skip
-    return chains.make_chains(config, nets, precision), nets
+    nets = built(seed=first_weights, **{name: changes[name] for name in BUILT if name in changes})
+    return chains.make_chains(config, nets, Precision(config.precision, False, "")), nets
 
 
 def keys(chain) -> list[str]:
@@ -157,8 +171,14 @@ def test_rows_are_described_as_they_are():
         assert rows.shape == (4, *upper.shape) and rows.dtype.name == dtype
 
 
-@pytest.mark.parametrize("precision", [PLAIN, MIXED], ids=str)
-@pytest.mark.parametrize("augmented", [{}, AUGMENTED], ids=str)
+LONG = [pytest.param(MIXED, AUGMENTED, marks=pytest.mark.slow, id="mixed, augmented")]
+
+
+@pytest.mark.parametrize(
+    ("precision", "augmented"),
+    [(PLAIN, AUGMENTED), pytest.param(MIXED, {}, marks=pytest.mark.slow), *LONG],
+    ids=str,
+)
 def test_rows_are_the_layers_applied_by_hand(precision, augmented):
     (train, score), nets = make(**precision, **augmented)
     squares, draws = radiographs(), uniform_draws("abcd", 1, 1)
@@ -180,8 +200,7 @@ def test_rows_are_the_layers_applied_by_hand(precision, augmented):
     )
 
 
-@pytest.mark.parametrize("precision", [PLAIN, MIXED], ids=str)
-@pytest.mark.parametrize("augmented", [{}, AUGMENTED], ids=str)
+@pytest.mark.parametrize(("precision", "augmented"), [(PLAIN, {}), *LONG], ids=str)
 def test_a_stage_through_a_lower_one_is_the_direct_one(precision, augmented):
     direct, through = make(**precision, **augmented)[0], make(**TUNED, **precision, **augmented)[0]
     squares, draws = radiographs(), uniform_draws("abcd", 1, 1)
@@ -203,6 +222,7 @@ def test_scored_rows_are_those_of_the_model_that_is_served():
     np.testing.assert_allclose(probabilities, nets.served.predict_on_batch(squares), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_xla_compiles_the_frozen_part_where_it_was_measured_to_be_faster():
     config = QUICK
     nets = make()[1]

@@ -14,7 +14,9 @@ from trainer.model.networks import Networks
 from trainer.model.precision import Precision
 from trainer.model.weights import Weights
 
-QUICK = Config(image_size=32, width=0.05, weights="none", head_units=6, dropout=0.5, ensemble=3)
+QUICK = Config(
+    image_size=32, align="none", width=0.05, weights="none", head_units=6, dropout=0.5, ensemble=3
+)
 FLOAT32, RANDOM = Precision("float32", False, ""), Weights(None, "", "random numbers")
 TUNED = {"fine_tune_from": "block4"}
 
@@ -33,11 +35,19 @@ def stirred(**changes) -> keras.Model:
 
 
 def output(model: keras.Model, name: str, images: np.ndarray) -> np.ndarray:
-    return keras.Model(model.input, model.get_layer(name).output).predict(images, verbose=0)
+    part = keras.Model(model.input, model.get_layer(name).output)
+    return keras.ops.convert_to_numpy(part(images))
 
 
-@pytest.mark.parametrize("classes", [2, 4])
-@pytest.mark.parametrize("changes", [{}, TUNED], ids=["heads", "blocks, too"])
+@pytest.mark.parametrize(
+    ("changes", "classes"),
+    [
+        (TUNED, 2),
+        ({}, 4),
+        pytest.param({}, 2, marks=pytest.mark.slow),
+        pytest.param(TUNED, 4, marks=pytest.mark.slow),
+    ],
+)
 def test_probabilities_are_the_mean_of_the_members(changes, classes):
     model, images = stirred(classes=classes, **changes), radiographs(5)
     each = []
@@ -86,8 +96,8 @@ def test_the_first_member_is_the_network_without_the_others(changes):
         for one, other in zip(layer.get_weights(), others, strict=True):
             np.testing.assert_array_equal(one, other)
     images = radiographs()
-    np.testing.assert_array_equal(alone.predict(images, verbose=0),
-                                  output(model, "probabilities", images))  # fmt: skip
+    shares = [output(each, "probabilities", images) for each in (alone, model)]
+    np.testing.assert_array_equal(*shares)
 
 
 def test_a_member_s_head_is_that_of_a_network_of_its_seed():
@@ -108,7 +118,14 @@ def test_ensembles_of_other_seeds_have_no_member_in_common():
     assert [member_seed(seed, 0) for seed in (0, 7, 2**31 - 1)] == [0, 7, 2**31 - 1]
 
 
-@pytest.mark.parametrize("below", ["square", "block3_pool", "block4_pool", "block5_pool"])
+@pytest.mark.parametrize(
+    "below",
+    [
+        "block3_pool",
+        "block5_pool",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("square", "block4_pool")),
+    ],
+)
 def test_all_members_are_fed_by_rows_of_any_stage(below):
     """Those above the cut as well, as long as the members' blocks are equal."""
     nets, images = build(**TUNED), radiographs().astype("float32")

@@ -21,7 +21,10 @@ from trainer.model.weights import Weights
 QUICK = Config(image_size=32, align="none", width=0.05, weights="none", head_units=6, dropout=0.5)
 RANDOM = Weights(None, "", "random numbers")
 POLICIES = [policy for policy in PRECISIONS if policy != "auto"]
-MIXED = POLICIES[1:]
+ONE_LONG = [
+    *POLICIES[:2],
+    *(pytest.param(policy, marks=pytest.mark.slow) for policy in POLICIES[2:]),
+]
 
 
 def build(policy="mixed_bfloat16", fitted=None, **changes) -> Networks:
@@ -47,7 +50,7 @@ def grow(model, names):
         bias.assign(bias + 1)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", ONE_LONG)
 def test_both_begin_with_the_same_weights_and_the_served_one_is_float32(policy):
     nets = build(policy)
     assert (nets.trained is nets.served) == (policy == "float32")
@@ -56,7 +59,7 @@ def test_both_begin_with_the_same_weights_and_the_served_one_is_float32(policy):
     assert {layer.compute_dtype for layer in nets.served.layers} == {"float32"}
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", ONE_LONG)
 def test_heads_begin_with_the_same_weights_too(policy):
     heads = build_heads(build(policy), policy, head_units=9)
     assert (heads.trained is heads.served) == (policy == "float32")
@@ -92,7 +95,7 @@ def test_building_leaves_the_global_policy_alone():
     assert keras.config.dtype_policy().name == before
 
 
-@pytest.mark.parametrize("policy", MIXED)
+@pytest.mark.parametrize("policy", ONE_LONG[1:])
 def test_serve_copies_what_is_trained(policy):
     nets = build(policy)
     nets.train_from("block5")
@@ -161,8 +164,14 @@ def test_a_part_is_made_once_for_each_stage_below():
     assert nets.logits("square") is not nets.logits("block4_pool")
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize(("pooling", "classes"), [("flatten", 2), ("average", 3), ("max", 4)])
+@pytest.mark.parametrize(
+    ("pooling", "classes", "policy"),
+    [
+        ("flatten", 2, "mixed_bfloat16"),
+        pytest.param("average", 3, "float32", marks=pytest.mark.slow),
+        pytest.param("max", 4, "mixed_bfloat16", marks=pytest.mark.slow),
+    ],
+)
 def test_a_head_alone_is_the_head_of_the_whole_network(pooling, classes, policy):
     options = {"classes": classes, "pooling": pooling, "l2": 0.1}
     whole = build(policy, **options)

@@ -14,6 +14,7 @@ from trainer.model.weights import Weights
 from trainer.run.errors import RunError
 
 SIDE = 32
+ONE_LONG = ["zca", pytest.param("featurewise", marks=pytest.mark.slow)]
 
 
 def images(count=40, size=SIDE, seed=0):
@@ -59,10 +60,10 @@ def small(fitted):
 
 # The layers work in float32, and whitening multiplies by some tens.
 @pytest.mark.parametrize(("kind", "tolerance"), [("featurewise", 1e-5), ("zca", 1e-4)])
-@pytest.mark.parametrize("unseen", [False, True])
+@pytest.mark.parametrize("unseen", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_as_imagedatagenerator_fits_and_standardises_it(kind, tolerance, unseen):
-    train = images()
-    pictures = images(seed=1) if unseen else train
+    train = images(size=16)
+    pictures = images(size=16, seed=1) if unseen else train
     theirs = generator(kind, train).standardize(rgb(pictures))
     fitted = fit(kind, train)
     ours = applied(fitted, pictures) * fitted.deviation
@@ -124,13 +125,14 @@ def test_at_the_articles_size_it_fits_in_megabytes():
     assert fitted.basis.nbytes + fitted.gains.nbytes == 4 * (22500 * 60 + 60)
 
 
+@pytest.mark.slow
 def test_float_and_uint8_images_fit_alike():
     first, second = fit("zca", images()), fit("zca", images().astype("float32"))
     assert first.mean == pytest.approx(second.mean)
     np.testing.assert_allclose(first.gains, second.gains, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["featurewise", "zca"])
+@pytest.mark.parametrize("kind", ONE_LONG)
 def test_vgg16_gets_the_scale_of_imagenet(kind):
     train = images()
     model = small(fit(kind, train))
@@ -146,7 +148,7 @@ def test_without_a_fit_the_means_of_imagenet_are_subtracted_and_no_more():
     assert names[start : start + 4] == ["square", "grey_to_bgr", "subtract_mean", "block1_conv1"]
 
 
-@pytest.mark.parametrize("kind", ["featurewise", "zca"])
+@pytest.mark.parametrize("kind", ONE_LONG)
 def test_a_saved_model_holds_keras_layers_and_its_fit(kind, tmp_path):
     model = small(fit(kind, images()))
     assert all(type(layer).__module__.startswith("keras.") for layer in model.layers)
@@ -158,7 +160,9 @@ def test_a_saved_model_holds_keras_layers_and_its_fit(kind, tmp_path):
     )
 
 
-@pytest.mark.parametrize("block", [None, "block5", "block1"])
+@pytest.mark.parametrize(
+    "block", ["block5", *(pytest.param(each, marks=pytest.mark.slow) for each in (None, "block1"))]
+)
 def test_training_leaves_the_fit_alone(block):
     plain, fitted = small(None), small(fit("zca", images()))
     assert set_trainable(fitted, block) == set_trainable(plain, block)

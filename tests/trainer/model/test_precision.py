@@ -77,7 +77,7 @@ def test_autotune_takes_the_fastest_and_lists_what_it_measured(monkeypatch):
 
 
 @pytest.mark.bfloat16
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_measurement_passes_images_through_and_leaves_the_policy(jit, monkeypatch):
     monkeypatch.setattr(precision, "_SECONDS", 1e-9)
     monkeypatch.setattr(precision, "_BATCH", 1)

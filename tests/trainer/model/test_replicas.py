@@ -109,7 +109,8 @@ def whole(data_dir, cache_dir, distribute, members):
         }  # fmt: skip
 
 
-@pytest.mark.parametrize("members", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("members", [1, 2])
 def test_fifty_steps_on_two_devices_are_those_of_one(members, on_two, data_dir, tmp_path):
     one, two = (on_two(whole, data_dir, tmp_path / way, way, members) for way in WAYS)
     assert (one["devices"], two["devices"]) == (1, 2)
@@ -126,6 +127,7 @@ def test_fifty_steps_on_two_devices_are_those_of_one(members, on_two, data_dir, 
     assert len(every) == len(one["scores"][0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("batch_size", [1, 8, 13])
 def test_a_batch_of_any_size_is_divided(on_two, batch_size, optimizer):
@@ -139,6 +141,7 @@ def test_a_batch_of_any_size_is_divided(on_two, batch_size, optimizer):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_float16_scales_the_loss_of_all_replicas(on_two):
     one, two = (on_two(steps_of, way, 8, "adam", 0.0, "mixed_float16") for way in WAYS)
     for a, b in zip(one[0], two[0], strict=True):
@@ -158,6 +161,7 @@ def overflow(last):
     return before, model.get_weights(), float(steps.optimizer.dynamic_scale.numpy()) / scale
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [False, True])
 def test_an_overflow_on_any_replica_skips_the_step_on_all(on_two, last):
     before, after, scaled = on_two(overflow, last)
@@ -182,6 +186,7 @@ def kept_units(distribute, images):
     return np.rint(moved / moved.max() * images), [each.numpy().tolist() for each in counts]
 
 
+@pytest.mark.slow
 def test_each_replica_drops_units_of_its_own(on_two):
     kept, counts = on_two(kept_units, "mirrored", 2)
     assert set(kept) == {0, 1, 2}  # with equal masks, no unit is kept once
@@ -189,6 +194,7 @@ def test_each_replica_drops_units_of_its_own(on_two):
     assert set(on_two(kept_units, "none", 1)[0]) == {0, 1}
 
 
+@pytest.mark.slow
 def test_dropout_follows_from_its_seed(on_two):
     first, second = (on_two(steps_of, "mirrored", 8, "adam", 0.5) for _ in range(2))
     undropped = on_two(steps_of, "mirrored", 8)
@@ -208,6 +214,7 @@ def freed(distribute):
     return kernel() is None
 
 
+@pytest.mark.slow
 def test_networks_are_freed_with_their_steps(on_two):
     assert [on_two(freed, way) for way in WAYS] == [True, True]
 
@@ -216,6 +223,7 @@ def predicted(distribute, rows):
     return replicas.predict(network(distribute), data(rows)[0])
 
 
+@pytest.mark.slow
 def test_each_row_is_predicted_once(on_two):
     for rows in (1, 2, 5, 27):
         one, two = (on_two(predicted, way, rows) for way in WAYS)
@@ -243,6 +251,7 @@ def served(path, policy):
     return nets.trained.get_weights(), nets.served.get_weights(), images, probabilities
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_what_is_served_is_saved_as_of_one_device(on_two, tmp_path, policy):
     trained, ours, images, probabilities = on_two(served, tmp_path / "model.keras", policy)
@@ -260,6 +269,7 @@ def chosen():
     return counts, [replicas.describe(network(each), 13) for each in WAYS]
 
 
+@pytest.mark.slow
 def test_only_mirrored_takes_several_cpu_devices(on_two):
     counts, lines = on_two(chosen)
     assert counts == {"auto": 1, "none": 1, "mirrored": 2}

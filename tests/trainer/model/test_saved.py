@@ -91,6 +91,7 @@ def _loaded_elsewhere(folder, images, python=sys.executable, backend="tensorflow
     return np.load(folder / "probabilities.npy"), done.stdout.split()
 
 
+@pytest.mark.slow
 def test_keras_alone_loads_it_and_gives_the_same_probabilities(images, tmp_path):
     model = _model(2)
     save(model, tmp_path / "model.keras", NAMES[:2], SAYS)
@@ -100,15 +101,32 @@ def test_keras_alone_loads_it_and_gives_the_same_probabilities(images, tmp_path)
     assert printed == ["tensorflow", keras.__version__, name, name]
 
 
+@pytest.mark.slow
 def test_keras_alone_loads_an_aligned_network(images, tmp_path):
     """Where no operation has a name yet: Keras numbers them by the process."""
-    model = vgg16.build_model(
-        classes=4, image_size=SIZE, head_units=4, dropout=0.5, pooling="max", align="chest",
-        weights=Weights(None, "", ""), width=0.02, ensemble=2, trained_from="block5",
-    )  # fmt: skip
+    model = _aligned()
     save(model, tmp_path / "model.keras", NAMES)
     probabilities, _ = _loaded_elsewhere(tmp_path, images)
     assert np.abs(probabilities - model.predict(images, verbose=0)).max() < 1e-6
+
+
+def _aligned() -> keras.Model:
+    return vgg16.build_model(
+        classes=4, image_size=SIZE, head_units=4, dropout=0.5, pooling="max", align="chest",
+        weights=Weights(None, "", ""), width=0.02, ensemble=2, trained_from="block5",
+    )  # fmt: skip
+
+
+def test_a_network_is_loaded_without_this_code(images, tmp_path, monkeypatch):
+    model = _aligned()
+    save(model, tmp_path / "model.keras", NAMES)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "trainer"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    with pytest.raises(ImportError):
+        import trainer.model  # noqa: F401
+    expected = keras.ops.convert_to_numpy(model(images))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(loaded(images)), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["square", "square_7"])
@@ -146,10 +164,10 @@ def test_the_jax_backend_loads_it(images, tmp_path):
 @pytest.mark.parametrize(
     "names",
     [
-        NAMES,
+        pytest.param(NAMES, marks=pytest.mark.slow),
         ("a.b", "c/d", "e f", "g>h"),
         ("Lungenentzündung", "健康", "100 %", "~_-"),
-        ("0", "1", "_", "."),
+        pytest.param(("0", "1", "_", "."), marks=pytest.mark.slow),
     ],
 )
 def test_any_class_names_come_back(names, images, tmp_path):
@@ -211,6 +229,7 @@ def test_equal_models_are_equal_files(tmp_path, monkeypatch):
         assert json.loads(archive.read("metadata.json")).keys() == {"keras_version"}
 
 
+@pytest.mark.slow
 def test_what_else_the_process_has_built_does_not_show_in_the_file(tmp_path):
     for name in ("one", "other"):
         images = keras.Input((None, None, 1), name="image")
@@ -245,7 +264,9 @@ def test_the_model_is_not_changed_by_saving_it(tmp_path):
     assert model.optimizer is optimizer
 
 
-@pytest.mark.parametrize("name", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "name", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)]
+)
 def test_a_model_of_mixed_precision_is_float32_in_the_file(name, images, policy, tmp_path):
     policy(name)
     mixed = _model()

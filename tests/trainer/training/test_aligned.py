@@ -16,18 +16,9 @@ from trainer.run.manifest import ALIGNED, Manifest
 from trainer.training import aligned
 from trainer.training.setup import set_up
 
-ALIGN = {"align": "chest", "epochs": 1}
 
-
-@pytest.fixture(scope="module")
-def run(data_dir, tmp_path_factory):
-    """The folder and the metrics of a run."""
-    folder = tmp_path_factory.mktemp("aligned") / "run"
-    return folder, trainings.run(trainings.quick(data_dir, **ALIGN), folder)
-
-
-def test_alignment_csv_has_the_pose_of_every_image(run, tiny):
-    table, aligner = poses.read(run[0] / "alignment.csv"), alignment.Aligner([])
+def test_alignment_csv_has_the_pose_of_every_image(aligned_run, tiny):
+    table, aligner = poses.read(aligned_run[0] / "alignment.csv"), alignment.Aligner([])
     rows = dict(zip(zip(table.splits, table.image_ids, strict=True), table.poses, strict=True))
     assert len(rows) == len(table.image_ids) == sum(map(len, tiny.splits.values()))
     for name, images in tiny.splits.items():
@@ -38,19 +29,20 @@ def test_alignment_csv_has_the_pose_of_every_image(run, tiny):
     np.testing.assert_array_equal(table.weak, alignment.weak(table.poses))
 
 
-def test_metrics_count_the_poses_in_doubt(run):
-    folder, result = run
+def test_metrics_count_the_poses_in_doubt(aligned_run):
+    folder, result = aligned_run
     counts = poses.read(folder / "alignment.csv").counts()
     assert result["alignment"] == {"template": alignment.FORMULA, **counts}
     written = json.loads((folder / "config.json").read_text())
     assert written["alignment"] == alignment.FORMULA
 
 
-def test_table_and_plot_are_files_of_the_run(run):
-    recorded = Manifest.read(run[0]).files
+def test_table_and_plot_are_files_of_the_run(aligned_run):
+    recorded = Manifest.read(aligned_run[0]).files
     assert {"alignment.csv", ALIGNED} <= recorded.keys()
 
 
+@pytest.mark.slow
 def test_a_run_without_alignment_has_none_of_it(data_dir, tmp_path):
     result = trainings.run(trainings.quick(data_dir, epochs=1), tmp_path / "run")
     names = {path.name for path in (tmp_path / "run").rglob("*")}
@@ -59,8 +51,8 @@ def test_a_run_without_alignment_has_none_of_it(data_dir, tmp_path):
     assert images_of(tmp_path / "run") == {"stored"}
 
 
-def test_tensorboard_shows_images_before_and_after(run):
-    assert images_of(run[0]) == {"stored", "aligned"}
+def test_tensorboard_shows_images_before_and_after(aligned_run):
+    assert images_of(aligned_run[0]) == {"stored", "aligned"}
 
 
 def images_of(folder) -> set[str]:
@@ -86,6 +78,7 @@ def opened(data_dir, **changes):
         yield setup
 
 
+@pytest.mark.slow
 def test_an_aligned_run_goes_on_bit_for_bit(data_dir, tmp_path):
     config = trainings.quick(data_dir, align="chest", deterministic=True)
     trainer.fit(config, tmp_path / "whole")

@@ -169,6 +169,7 @@ def test_epochs_of_a_phase_that_ended_can_not_change(ready, tmp_path):
         require_phases(state, dataclasses.replace(config, epochs=3).phases)
 
 
+@pytest.mark.slow
 def test_a_phase_whose_rate_falls_to_0_can_not_be_longer_once_it_has_begun(ready, tmp_path):
     changes = {**trainings.TUNED, "epochs": 1, "fine_tune_schedule": "cosine"}
     config = dataclasses.replace(trainings.QUICK, **changes)

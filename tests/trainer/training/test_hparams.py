@@ -65,6 +65,7 @@ def rows(events):
     return found
 
 
+@pytest.mark.slow
 def test_every_run_and_every_trial_is_a_row_that_bears_its_name(rows, parent):
     names = {name.partition(" (")[0] for name in rows}
     trials = {"search/trial_0000", "search/trial_0001"}
@@ -77,6 +78,7 @@ def test_folders_of_one_name_are_rows_of_their_own(tmp_path):
     assert one.startswith("runs/a (") and other.startswith("runs/a (") and one != other
 
 
+@pytest.mark.slow
 def test_runs_and_trials_share_their_settings_and_their_metrics(rows, events):
     kinds = {frozenset(values) for values, _ in rows.values()}
     tuned = set(BELONGING["fine_tune_from"])
@@ -99,6 +101,7 @@ def test_runs_and_trials_share_their_settings_and_their_metrics(rows, events):
     assert tables == {(hparams.COLUMNS, tuple(f"hparams/{name}" for name in hparams.METRICS))}
 
 
+@pytest.mark.slow
 def test_values_are_those_that_were_trained(rows, parent):
     by_name = {name.partition(" (")[0]: values for name, (values, _) in rows.items()}
     assert {by_name[f"search/trial_000{i}"]["head_units"] for i in (0, 1)} == {4, 8}

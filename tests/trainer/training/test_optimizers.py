@@ -48,6 +48,7 @@ PEERS = {
 }
 
 
+@pytest.mark.slow  # as in test_steps, under Keras' own loop
 @pytest.mark.parametrize("decay", [1e-2, 0.5])
 @pytest.mark.parametrize("name", PEERS)
 def test_twenty_decayed_steps_are_those_of_keras(name, decay, data):
@@ -73,6 +74,7 @@ def test_a_kernel_decays_by_the_rate_and_a_bias_does_not(name):
     np.testing.assert_array_equal(layer.bias.numpy(), bias)
 
 
+@pytest.mark.slow
 def test_without_decay_adam_is_bit_for_bit_what_it_was(data):
     ours, plain = trained(make_optimizer("adam", RATE, 0.0), *data), trained(Adam(RATE), *data)
     for one, other in zip(ours.get_weights(), plain.get_weights(), strict=True):
@@ -86,11 +88,12 @@ def traced_steps() -> int:
     return sum("step_on" in name for name in graphs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PEERS)
 def test_a_trained_model_is_freed_with_all_that_it_computed(name, data):
     trained(make_optimizer(name, RATE, 1e-3), *data)
     before = traced_steps()
-    for _ in range(3):
+    for _ in range(2):
         trained(make_optimizer(name, RATE, 1e-3), *data)
     assert traced_steps() == before
     held = trained(

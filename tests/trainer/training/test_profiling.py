@@ -51,6 +51,7 @@ def test_the_steps_that_are_named_are_traced_across_epochs(ready, tmp_path, monk
     assert traced(ready, tmp_path, range(4, 8), monkeypatch) == [4, 5, 6, 7]
 
 
+@pytest.mark.slow
 def test_a_trace_takes_the_place_of_another_and_of_what_was_made_of_it(
     ready, tmp_path, monkeypatch
 ):
@@ -69,6 +70,7 @@ def test_a_training_that_ends_before_has_no_trace_and_a_line_that_says_so(
     assert "No profile was written: the training ended after 10 steps. Give a lower START" in out
 
 
+@pytest.mark.slow
 def test_a_run_knows_its_trace_and_overwrite_removes_it_with_its_folders(data_dir, tmp_path):
     config, path, identity = trainings.quick(data_dir), tmp_path / "a", Identity("", {})
     with run_dir.create(path, "", identity, overwrite=True) as folder:

@@ -1,6 +1,5 @@
 """A training that ended at any step goes on bit for bit."""
 
-import contextlib
 import signal
 
 import keras
@@ -48,17 +47,15 @@ def deterministic():
 
 
 @pytest.fixture
-def ready(data_dir, monkeypatch):
+def ready(ready, monkeypatch):
     """Trainings of the tiny network, whose state can be saved after every step."""
-    with contextlib.ExitStack() as opened:
 
-        def one(**changes):
-            changed = trainings.quick(data_dir, **{**CHANGES, **changes})
-            training = opened.enter_context(trainings.training(changed))
-            monkeypatch.setattr(training, "steps_per_call", lambda plan: 1)
-            return training
+    def one(**changes):
+        training = ready(**{**CHANGES, **changes})
+        monkeypatch.setattr(training, "steps_per_call", lambda plan: 1)
+        return training
 
-        yield one
+    return one
 
 
 def trained(training, folder, *extra, every=0.0):
@@ -87,7 +84,7 @@ def whole(data_dir, tmp_path_factory):
 
 # Within and at the ends of epochs and phases.
 @pytest.mark.parametrize(
-    "steps", [pytest.param(n, marks=[] if n in (7, 15) else pytest.mark.slow) for n in range(1, 25)]
+    "steps", [pytest.param(n, marks=[] if n == 7 else pytest.mark.slow) for n in range(1, 25)]
 )
 def test_a_training_killed_at_any_step_goes_on_bit_for_bit(steps, ready, whole, tmp_path):
     with pytest.raises(Killed):
@@ -97,6 +94,7 @@ def test_a_training_killed_at_any_step_goes_on_bit_for_bit(steps, ready, whole, 
     assert trained(ready(), tmp_path) == whole
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_the_same(ready, whole, tmp_path):
     ends = 0
     for _ in range(10):
@@ -109,6 +107,7 @@ def test_killed_again_and_again_it_ends_the_same(ready, whole, tmp_path):
     assert result == whole
 
 
+@pytest.mark.slow
 def test_a_state_that_is_older_than_the_kill_ends_the_same(ready, whole, tmp_path):
     """What was done since then is done again."""
     with pytest.raises(Killed):
@@ -117,11 +116,13 @@ def test_a_state_that_is_older_than_the_kill_ends_the_same(ready, whole, tmp_pat
     assert trained(ready(), tmp_path) == whole
 
 
+@pytest.mark.slow
 def test_a_training_that_has_ended_does_no_step(ready, whole, tmp_path):
     trained(ready(), tmp_path)
     assert trained(ready(), tmp_path, Kill(0, killed)) == whole
 
 
+@pytest.mark.slow
 def test_more_epochs_train_as_if_they_had_been_given_at_first(ready, tmp_path):
     changes = {"fine_tune_from": "none", "fine_tune_epochs": 5, "fine_tune_learning_rate": 1e-5}
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
@@ -130,7 +131,9 @@ def test_more_epochs_train_as_if_they_had_been_given_at_first(ready, tmp_path):
     assert longer == trained(ready(**changes, epochs=4), tmp_path / "b", every=3600.0)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_signal_takes_effect_when_the_state_is_saved(number, ready, whole, tmp_path, capsys):
     def interrupt():
         signal.raise_signal(number)

@@ -40,6 +40,7 @@ def test_parameters_are_those_of_the_network_that_is_built(name):
     assert vgg16.parameters(config) == counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -76,6 +77,7 @@ def test_a_run_without_room_is_refused_before_anything_is_opened(data_dir, tmp_p
         assert list(disk.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_what_is_there_and_will_be_replaced_counts_as_room(data_dir, tmp_path):
     config = quick(data_dir, epochs=1)
     with small_disk(tmp_path / "disk", 9) as disk:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.helpers.trainings import quick
+from tests.helpers.trainings import opened_once, quick
 from trainer.config import Config
 from trainer.evaluation import baselines
 from trainer.input_pipeline import alignment, decode, resize, stages
@@ -26,7 +26,8 @@ def policy():
 
 
 @pytest.fixture
-def made(data_dir, tmp_path):
+def made(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(setup_lib.dataset_lib, "open_dataset", opened_once)
     opened = []
 
     def make(arguments=None, **changes):

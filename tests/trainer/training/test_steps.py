@@ -82,12 +82,12 @@ def fitted(model: keras.Model, classes: int, smoothing: float, class_weights: li
 @pytest.mark.parametrize(
     "classes,l2,smoothing,weighted",
     [
-        (2, 0.0, 0.0, False),
-        (2, 0.0, 0.2, False),
+        pytest.param(2, 0.0, 0.0, False, marks=pytest.mark.slow),
+        pytest.param(2, 0.0, 0.2, False, marks=pytest.mark.slow),
         (2, 0.03, 0.2, True),
-        (4, 0.0, 0.0, False),
-        (4, 0.03, 0.0, False),
-        (4, 0.0, 0.2, True),
+        pytest.param(4, 0.0, 0.0, False, marks=pytest.mark.slow),
+        pytest.param(4, 0.03, 0.0, False, marks=pytest.mark.slow),
+        pytest.param(4, 0.0, 0.2, True, marks=pytest.mark.slow),
     ],
 )
 def test_twenty_steps_equal_those_of_keras_fit(classes, l2, smoothing, weighted):
@@ -109,9 +109,10 @@ PEERS = {
         RATE, momentum=0.9, nesterov=True, weight_decay=decay
     ),
 }
+ONE_LONG = ["adam", pytest.param("sgd", marks=pytest.mark.slow)]
 
 
-@pytest.mark.parametrize("optimizer", PEERS)
+@pytest.mark.parametrize("optimizer", ONE_LONG)
 def test_twenty_steps_of_each_optimizer_with_decay_equal_those_of_keras(optimizer):
     ours, theirs = network(4), network(4)
     peer = PEERS[optimizer](0.5)
@@ -165,7 +166,7 @@ def rates(steps: Steps, count: int) -> list[float]:
     return [*seen, float(steps.optimizer.learning_rate)]
 
 
-@pytest.mark.parametrize("optimizer", PEERS)
+@pytest.mark.parametrize("optimizer", ONE_LONG)
 def test_a_cosine_rises_in_a_line_and_falls_to_0_with_the_last_step(optimizer):
     steps = Steps(network(4), RATE, classes=4, optimizer=optimizer, warmup=4)
     wanted = {0: 0.0, 1: 0.25, 2: 0.5, 4: 1.0, 8: 0.75, 10: 0.5, 12: 0.25, 16: 0.0}
@@ -174,6 +175,7 @@ def test_a_cosine_rises_in_a_line_and_falls_to_0_with_the_last_step(optimizer):
     assert max(seen) == seen[4] == pytest.approx(RATE)
 
 
+@pytest.mark.slow
 def test_a_warm_up_takes_at_most_half_of_the_steps_and_none_may_be_given():
     steps = Steps(network(4), RATE, classes=4, warmup=100)
     assert np.argmax(rates(steps, 10)) == 5
@@ -195,7 +197,7 @@ def test_a_step_moves_by_the_rate_that_it_has():
     assert moved[9] < 0.2 * moved[5]
 
 
-@pytest.mark.parametrize("optimizer", PEERS)
+@pytest.mark.parametrize("optimizer", ONE_LONG)
 def test_variables_of_another_rate_train_as_under_that_rate(optimizer):
     """One step, so that the layers do not depend on each other's; kernels decay by it, too."""
     ends = {}
@@ -260,6 +262,7 @@ def test_float16_skips_a_step_that_overflows_and_begins_again_with_its_scale(flo
     assert float(steps.optimizer.dynamic_scale) == scale
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", PEERS)
 def test_decay_is_the_same_in_float16(float16, optimizer):
     ours = network(4)
@@ -274,6 +277,7 @@ def test_decay_is_the_same_in_float16(float16, optimizer):
     assert np.abs(ours.get_weights()[0] - plain.get_weights()[0]).max() > 0.05
 
 
+@pytest.mark.slow
 def test_a_rate_that_is_lowered_counts_in_float16_too(float16):
     model = network(4)
     steps = Steps(model, RATE, classes=4)
@@ -285,13 +289,14 @@ def test_a_rate_that_is_lowered_counts_in_float16_too(float16):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_schedule_counts_in_float16_too(float16):
     seen = rates(Steps(network(4), RATE, classes=4, warmup=4), 8)
     assert (seen[0], seen[4]) == (0, pytest.approx(RATE))
     assert seen[8] == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("deterministic", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_what_a_slow_dataset_takes_was_waited_for(deterministic):
     slept = []
 

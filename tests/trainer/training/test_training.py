@@ -21,10 +21,11 @@ from trainer.training.steps import Steps
 
 SQUARES_ONLY = 1e-4  # GiB: 100 squares of 1 KiB fit, and hardly anything else
 VIEWS = {"augmentation": "radiograph", "views": 2}
+FROM_BLOCK_4 = {**trainings.TUNED, "fine_tune_from": "block4"}
 
 
 @pytest.fixture
-def ready(data_dir, tmp_path):
+def fresh(data_dir, tmp_path):
     """Trainings of the tiny network with a cache of their own, closed at the end."""
     with contextlib.ExitStack() as opened:
 
@@ -48,21 +49,21 @@ def computed(monkeypatch):
     return counts
 
 
-def test_what_is_cached_is_not_computed_again(ready, computed, tiny):
+def test_what_is_cached_is_not_computed_again(fresh, computed, tiny):
     train, scored = (sum(len(tiny.splits[name]) for name in names)
                      for names in (("train",), ("validation", "test")))  # fmt: skip
-    ready(**VIEWS, epochs=3)
-    ready(**VIEWS, epochs=3)
-    ready(**VIEWS | {"views": 3}, epochs=3)
-    ready(**VIEWS | {"views": 8}, epochs=2)  # of which two are used
-    ready(**VIEWS | {"views": 1}, epochs=3)
+    fresh(**VIEWS, epochs=3)
+    fresh(**VIEWS, epochs=3)
+    fresh(**VIEWS | {"views": 3}, epochs=3)
+    fresh(**VIEWS | {"views": 8}, epochs=2)  # of which two are used
+    fresh(**VIEWS | {"views": 1}, epochs=3)
     assert computed == [2 * train + scored, 0, train, 0, 0]
 
 
-def test_a_new_image_computes_itself_only(ready, computed, tiny):
+def test_a_new_image_computes_itself_only(fresh, computed, tiny):
     fewer = {**tiny.splits, "train": tiny.splits["train"].take(range(1, 68))}
-    ready(fewer, **VIEWS)
-    ready(**VIEWS)
+    fresh(fewer, **VIEWS)
+    fresh(**VIEWS)
     assert computed[1] == 2
 
 
@@ -81,11 +82,11 @@ def test_rows_are_what_the_network_computes_of_the_augmented_views(ready):
     assert np.abs(rows.read(0, some) - rows.read(1, some)).max() > 1e-2
 
 
-def test_a_later_cut_goes_on_from_the_earlier_one(ready):
-    tuned = {**trainings.TUNED, "fine_tune_from": "block4"}
+@pytest.mark.slow
+def test_a_later_cut_goes_on_from_the_earlier_one(fresh):
     rows = []
-    for changes in ({}, tuned):
-        training = ready(**VIEWS, **changes)
+    for changes in ({}, FROM_BLOCK_4):
+        training = fresh(**VIEWS, **changes)
         plan = training.plan.phases[0]
         rows.append(training.rows(plan.train, "train", plan.views).read(1, np.arange(9)))
         names = {each.key["name"] for each in cache_folders.entries(training._opened.cache_dir)}
@@ -98,14 +99,21 @@ def test_a_later_cut_goes_on_from_the_earlier_one(ready):
     np.testing.assert_allclose(*rows, atol=1e-4, rtol=1e-5)
 
 
-@pytest.mark.parametrize("changes", [{}, VIEWS], ids=["images", "augmented views"])
-@pytest.mark.parametrize("tuned", [{}, {**trainings.TUNED, "fine_tune_from": "block4"}],
-                         ids=["head", "fine-tuned"])  # fmt: skip
-def test_training_from_activations_equals_training_from_squares(ready, changes, tuned):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        pytest.param(VIEWS, marks=pytest.mark.slow),
+        pytest.param(FROM_BLOCK_4, marks=pytest.mark.slow),
+        pytest.param({**VIEWS, **FROM_BLOCK_4}, marks=pytest.mark.slow),
+    ],
+    ids=["images", "augmented views", "images, fine-tuned", "augmented views, fine-tuned"],
+)
+def test_training_from_activations_equals_training_from_squares(fresh, changes):
     """The same views, order and steps: only what the frozen part does again is spared."""
     ends = []
     for gib in (SQUARES_ONLY, 1.0):
-        training = ready(**changes, **tuned, epochs=3, cache_gib=gib)
+        training = fresh(**changes, epochs=3, cache_gib=gib)
         stages = {plan.train.spec.name for plan in training.plan.phases}
         assert (stages == {"square"}) is (gib < 1)
         before = training.networks.trained.get_weights()
@@ -117,30 +125,30 @@ def test_training_from_activations_equals_training_from_squares(ready, changes, 
     assert max(np.abs(a - b).max() for a, b in zip(before, ends[0], strict=True)) > 5e-3
 
 
-def test_a_cache_without_room_is_described(ready, capsys):
-    ready(cache_gib=SQUARES_ONLY, **VIEWS)
+def test_a_cache_without_room_is_described(fresh, capsys):
+    fresh(cache_gib=SQUARES_ONLY, **VIEWS)
     printed = " ".join(capsys.readouterr().out.split())
     assert "MiB of activations do not fit into the cache (--cache_gib=0.0001, and " in printed
 
 
-def test_rows_that_are_used_do_not_count_as_room(ready):
+def test_rows_that_are_used_do_not_count_as_room(fresh):
     """Those of two views are cached; two more go over what the cache may take."""
-    training = ready(**VIEWS, epochs=2, head_units=4)
+    training = fresh(**VIEWS, epochs=2, head_units=4)
     cache_dir, row = training._opened.cache_dir, training.plan.fills[0].stage.spec.row_bytes
     views = 2 * row * len(training.images["train"])
     taken = sum(entry.bytes for entry in cache_folders.entries(cache_dir))
     training._opened.close()
     most = taken + views // 2
     more = {**VIEWS, "views": 4}
-    plan = ready(**more, epochs=4, cache_gib=most / 2**30).plan
+    plan = fresh(**more, epochs=4, cache_gib=most / 2**30).plan
     assert plan.rejected_bytes and not plan.missing_bytes
     assert sum(entry.bytes for entry in cache_folders.entries(cache_dir)) <= most
 
 
-def test_what_is_cached_and_what_is_to_compute_is_described(ready, capsys, tiny):
+def test_what_is_cached_and_what_is_to_compute_is_described(fresh, capsys, tiny):
     count = sum(map(len, tiny.splits.values()))
-    ready()
-    ready()
+    fresh()
+    fresh()
     lines = [line for line in capsys.readouterr().out.splitlines() if "to compute" in line]
     assert lines == [
         f"Activations up to block5_pool: 0 of {count} are cached, {count} to compute.",
@@ -148,7 +156,7 @@ def test_what_is_cached_and_what_is_to_compute_is_described(ready, capsys, tiny)
     ]
 
 
-@pytest.mark.parametrize("views", [0, 3])
+@pytest.mark.parametrize("views", [3, pytest.param(0, marks=pytest.mark.slow)])
 def test_views_are_taken_in_turn(ready, views):
     """Equal views give equal losses at a rate that moves hardly anything."""
     training, losses = ready(augmentation="article", views=views, epochs=4, learning_rate=1e-7), []
@@ -242,8 +250,8 @@ def test_advice_is_on_what_the_phase_reads(ready, monkeypatch):
     assert "--views=8" in made.advice(made.plan.phases[0])
 
 
-def test_the_least_recently_used_stage_makes_room(ready, data_dir, tmp_path):
-    first = ready()
+def test_the_least_recently_used_stage_makes_room(fresh, data_dir, tmp_path):
+    first = fresh()
     row_bytes = first.plan.phases[0].train.spec.row_bytes
     first._opened.close()
     old = next(each.folder for each in cache_folders.entries(tmp_path / "cache")
@@ -251,13 +259,13 @@ def test_the_least_recently_used_stage_makes_room(ready, data_dir, tmp_path):
     squares = sum(each.bytes for each in cache_folders.entries(tmp_path / "cache")
                   if each.key["name"] == "square")  # fmt: skip
     gib = (squares + 100 * row_bytes + 5_000) / 2**30
-    second = ready(seed=2, cache_gib=gib)
+    second = fresh(seed=2, cache_gib=gib)
     assert second.plan.phases[0].train.spec.name == "block5_pool"
     assert not old.exists()
 
 
-def test_the_stages_of_a_run_stay_while_it_lasts(ready):
-    training = ready()
+def test_the_stages_of_a_run_stay_while_it_lasts(fresh):
+    training = fresh()
     folders = [training._opened.rows(stage).folder for stage in training._chains.train]
     assert not any(cache_folders.remove(folder) for folder in folders)
     assert dataclasses.is_dataclass(training.plan)

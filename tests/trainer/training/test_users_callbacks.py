@@ -50,7 +50,7 @@ def equal(one, other) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("at_once", [1, STEPS])
+@pytest.mark.parametrize("at_once", [1, pytest.param(STEPS, marks=pytest.mark.slow)])
 def test_the_calls_come_in_the_order_of_fit(ready, monkeypatch, at_once):
     training, ours, theirs = ready(epochs=2), Watch(), Watch()
     monkeypatch.setattr(training, "steps_per_call", lambda plan: at_once)
@@ -113,6 +113,7 @@ def test_a_learning_rate_scheduler_sets_the_rate_of_each_epoch(ready):
     assert watch.rates == pytest.approx([1e-3, 5e-4, 1e-3 / 3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "callback",
     [
