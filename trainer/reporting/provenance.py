@@ -158,7 +158,12 @@ def _phases(config: Config) -> Iterator[str]:
     for phase in config.phases:
         what = f"from {phase.first_block} on" if phase.first_block else "the head"
         epochs = counted(len(phase.epochs), "epoch")
-        yield f"{what}, {epochs}, {config.optimizer}, learning rate {phase.learning_rate:g}"
+        rate = f"learning rate {phase.learning_rate:g}"
+        if phase.head_factor != 1:
+            rate += f", of the head {phase.head_factor * phase.learning_rate:g}"
+        if phase.warmup is not None:
+            rate += f", warm-up of {counted(phase.warmup, 'step')} and half a cosine"
+        yield f"{what}, {epochs}, {config.optimizer}, {rate}"
 
 
 def _times(seconds: Mapping[str, float] | None) -> Iterator[tuple[str, float, float]]:

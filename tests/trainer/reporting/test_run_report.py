@@ -196,6 +196,17 @@ def test_the_flow_of_a_run_that_did_not_keep_it_says_so(written):
     assert "found, and left out: not in this run's folder" in written[1].text
 
 
+def test_a_phase_is_shown_with_its_rates_and_their_schedule(tmp_path):
+    flags = {
+        "epochs": 2, "fine_tune_from": "block4", "fine_tune_epochs": 3,
+        "fine_tune_learning_rate": 4e-5, "fine_tune_head_learning_rate": 2e-4,
+        "fine_tune_schedule": "cosine", "fine_tune_warmup": 150,
+    }  # fmt: skip
+    text = page(finished(tmp_path / "tuned", flags=flags))[1].text
+    assert "the head, 2 epochs, adam, learning rate 0.0001; from block4 on, 3 epochs, adam" in text
+    assert "learning rate 4e-05, of the head 0.0002, warm-up of 150 steps and half a cosine" in text
+
+
 def test_the_command_can_be_typed_again(written):
     assert "python -m trainer.main --classes=4 '--run_dir=a run'" in written[1].text
 
