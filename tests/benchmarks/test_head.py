@@ -1,9 +1,12 @@
 """The benchmark runs to its line on a few rows; no time is judged."""
 
+import pytest
+
 from benchmarks import head
 from trainer.run.libraries import keras_settings
 
 
+@pytest.mark.slow
 def test_the_claim_is_against_the_fastest_way_of_keras():
     with keras_settings():
         line = head.measure(images=40, units=4, epochs=1, rounds=1)

@@ -264,6 +264,7 @@ def test_no_replacement_of_the_process_hides_what_trials_add(monkeypatch, capsys
     assert line["figures"]["whole command, MiB"]["median"] == 140
 
 
+@pytest.mark.slow
 def test_a_search_is_watched_from_its_command_to_its_trials(data_dir, tmp_path):
     shared = {"dataset": "tiny", "data_dir": data_dir, "cache_dir": tmp_path, "classes": 4,
               "image_size": 32, "weights": "none", "seed": 1, "epochs": 1}  # fmt: skip

@@ -18,7 +18,7 @@ from trainer.evaluation.metrics import NOTICE
 from trainer.inference import external_validation, labelled_images
 from trainer.run.errors import ConfigError, RunError
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn", "loaded_once")
 
 # Of the tiny dataset's four classes the network has two.
 OURS, OTHERS = ("healthy", "covid19"), ("bacterial", "viral")

@@ -17,6 +17,8 @@ from trainer.inference.explanations import explained
 from trainer.input_pipeline import resize
 from trainer.run.errors import ConfigError, RunError
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 
 @pytest.fixture(scope="module")
 def run(data_dir, tmp_path_factory) -> pathlib.Path:

@@ -18,7 +18,7 @@ from trainer.evaluation.metrics import NOTICE
 from trainer.inference import exports, network, saved_model
 from trainer.run.errors import ConfigError, RunError
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn", "loaded_once")
 
 BOTH = ["onnx", "litert"]
 

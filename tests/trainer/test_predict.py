@@ -20,7 +20,7 @@ from trainer.evaluation import predictions
 from trainer.evaluation.metrics import NOTICE
 from trainer.model import about
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn", "loaded_once")
 
 
 @pytest.fixture(scope="module")

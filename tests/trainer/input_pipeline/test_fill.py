@@ -198,6 +198,7 @@ def test_a_killed_fill_goes_on(opened, tmp_path):
     check_rows(opened())
 
 
+@pytest.mark.slow
 def test_two_processes_compute_nothing_twice(opened, tmp_path):
     logs = [tmp_path / name for name in ("one", "two")]
     cache = str(tmp_path / "cache")
