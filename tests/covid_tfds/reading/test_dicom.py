@@ -48,7 +48,7 @@ def test_a_radiograph_is_read_and_described():
 def test_what_the_header_says_of_the_person():
     said = header(PatientID=" P7 ", PatientSex="F", PatientAge="045Y", ViewPosition="pa")
     assert said == reading.Header("P7", "F", 45.0, "PA", "DX")
-    assert header(PatientID=None) == header(PatientID="")
+    assert header(PatientID=None).patient_id == header(PatientID="").patient_id == ""
 
 
 @pytest.mark.parametrize("view", ["PA SMITH JOHN", "PA\nx", "1", ""])
