@@ -288,7 +288,7 @@ KINDS: dict[str, tuple[str, str, Callable[..., str]]] = {
     "manifest.json": (BEGUN, "manifest.json", _refused(TRAIN)),
     "run under way, others": (BEGUN, "[chfi]*.*", _UNDER_WAY),
     "fold that ended": (FOLDS_BEGUN, "checkpoints/fold_" + 16 * "?", _fold),
-    "state of a fold": (FOLDS_BEGUN, "checkpoints/*.state", _fold),
+    "state of a fold": (FOLDS_BEGUN, "checkpoints/fold_*.state", _fold),
     "crossval, its results": (FOLDS_FINISHED, "*[!t].[cj]*", _ENDED_FOLDS),
     "ended, manifest.json": (FINISHED, "manifest.json", _refused(TRAIN)),
     "ended, saved state": (FINISHED, "checkpoints/state", _named),
