@@ -205,9 +205,13 @@ def test_a_deferred_signal_strikes_at_the_latest_where_the_block_ends():
 
 def test_outside_of_a_command_nothing_is_deferred():
     """A notebook has its own handler."""
-    with pytest.raises(KeyboardInterrupt), command.deferred():
-        signal.raise_signal(signal.SIGINT)
-        pytest.fail("the interrupt is lost")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), command.deferred():
+            signal.raise_signal(signal.SIGINT)
+            pytest.fail("the interrupt is lost")
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 STUCK = """
