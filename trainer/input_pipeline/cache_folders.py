@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from trainer.run import machine
 
 _OLD_RELEASE = "features"  # under --cache_dir: what release 1.0.0 kept there
 _EVICTED = ".evicted-"
+_ATTEMPTS = 10  # a process writes one or two files before it sees that the folder has gone
 _NAME = re.compile("[0-9a-f]{16}")  # of a stage's folder, of release 1.0.0 too
 
 
@@ -109,8 +111,19 @@ def remove(folder: Path) -> bool:
         if not free:
             return False
         # Renamed first: a process that opens the stage meanwhile makes a folder of its own.
-        shutil.rmtree(folder.rename(evicted))
+        _remove_all(folder.rename(evicted))
     return True
+
+
+def _remove_all(evicted: Path) -> None:
+    """Removes a folder, and what a process that had just found it still puts in."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            shutil.rmtree(evicted)
+            return
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or attempt == _ATTEMPTS - 1:
+                raise
 
 
 def room(cache_dir: Path, limit: int) -> int:

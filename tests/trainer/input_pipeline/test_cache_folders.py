@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -173,6 +174,20 @@ def test_a_folder_is_evicted_before_or_after_its_use_by_another_process(tmp_path
         assert not cache_folders.remove(folder)
         assert len(rows.missing(digests_of(3), 0)) in (0, 3)
     assert cache_folders.remove(folder) and not list((tmp_path / "stages").iterdir())
+
+
+def test_what_a_process_still_puts_into_a_folder_goes_with_it(tmp_path, three, monkeypatch) -> None:
+    rmdir, late = os.rmdir, []
+
+    def with_a_late_file(path, *args, **kwargs) -> None:
+        if cache_folders._EVICTED in str(path) and not late:
+            late.append(Path(path) / "late")
+            late[0].touch()
+        rmdir(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "rmdir", with_a_late_file)
+    assert cache_folders.remove(three[0])
+    assert late and not late[0].parent.exists()
 
 
 @pytest.mark.parametrize("made_again", [False, True])
