@@ -75,8 +75,7 @@ def measure(config: Config, *, rounds: int, images: int, peer_images: int) -> di
             run()  # compiles
         figures = harness.alternate(sides, rounds)
     peers = {name: values for name, values in figures.items() if name != "ours"}
-    best = [max(values) for values in zip(*peers.values(), strict=True)]
-    against = harness.ratios(figures["ours"], best)
+    against = harness.ratios(figures["ours"], harness.fastest(peers.values()))
     return harness.report(
         "fine_tune",
         figures={f"{name}, images/s": harness.spread(v) for name, v in figures.items()},

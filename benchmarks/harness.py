@@ -17,7 +17,7 @@ import re
 import shlex
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from trainer.run import run_dir
@@ -54,6 +54,15 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def ratios(ours: Sequence[float], peers: Sequence[float]) -> dict[str, float]:
     """`spread` of ours / peer's, round by round; for times, pass the peer's as ours."""
     return spread([one / other for one, other in zip(ours, peers, strict=True)])
+
+
+def fastest(ways: Iterable[Sequence[float]]) -> list[float]:
+    """The highest rate of each round.
+
+    Args:
+        ways: Rates of one peer's ways to do the same, of all rounds each.
+    """
+    return [max(each) for each in zip(*ways, strict=True)]
 
 
 def rounded(value: float) -> float:

@@ -74,15 +74,14 @@ def measure(*, images: int, units: int, epochs: int, rounds: int) -> dict[str, A
         for side in sides.values():
             side()  # compiles
         speeds = harness.alternate(sides, rounds)
-    peers = [values for name, values in speeds.items() if name != "ours"]
-    against = harness.ratios(speeds["ours"], [max(each) for each in zip(*peers, strict=True)])
+    peers = {name: values for name, values in speeds.items() if name != "ours"}
+    against = harness.ratios(speeds["ours"], harness.fastest(peers.values()))
     return harness.report(
         "head",
         figures={f"{name}, steps/s": harness.spread(values) for name, values in speeds.items()},
         ratios={
             f"steps/s, times {name}": harness.ratios(speeds["ours"], values)
-            for name, values in speeds.items()
-            if name != "ours"
+            for name, values in peers.items()
         },
         targets={_CLAIM: (1.0, against["median"])},
         spreads={_CLAIM: against},

@@ -148,7 +148,7 @@ def fastest(
         ways: By peer, its sides; one whose sides are not in `rates` is left out.
     """
     return {
-        peer: [max(each) for each in zip(*(rates[side] for side in sides), strict=True)]
+        peer: harness.fastest(rates[side] for side in sides)
         for peer, sides in ways.items()
         if rates.keys() >= set(sides)
     }
