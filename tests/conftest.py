@@ -25,6 +25,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(skip)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Fails a test that leaves its precision behind: a later one would compute in it, unasked."""
+    yield
+    # Only where a test computed: a start of Keras for this would take seconds.
+    if keras := sys.modules.get("keras"):
+        left = keras.config.dtype_policy().name
+        keras.config.set_dtype_policy("float32")
+        assert left == "float32", f"{item.nodeid} leaves Keras' policy at {left}. Put it back."
+
+
 @pytest.fixture(autouse=True, scope="module")
 def determinism_ends_with_its_module() -> Iterator[None]:
     """A run turns it on for its process, which here goes on with other tests."""
