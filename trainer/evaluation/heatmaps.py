@@ -96,7 +96,8 @@ def read(path: str | os.PathLike) -> Heatmaps:
     """
     names = [field.name for field in dataclasses.fields(Heatmaps)]
     try:
-        with np.load(path, allow_pickle=False) as columns:
+        # NumPy itself leaves a damaged file open.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as columns:
             values = {name: columns[name] for name in names}
     except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(

@@ -11,7 +11,8 @@ all trainings, folds and searches share one cache. One image is aligned without 
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -133,16 +134,8 @@ class Aligner:
         Args:
             sizes: Sides of the squares in pixels; all are made of one pose.
         """
-        import tensorflow as tf  # not above: a saved model's layers need no TensorFlow
-
         self._sizes = tuple(sizes)
-        # One image at a time: a GPU would only wait.
-        self._device = functools.partial(tf.device, "CPU:0")
-        with self._device():
-            thumbnails = keras.Input((SIDE, SIDE), dtype="float32")
-            model = keras.Model(thumbnails, _posed(thumbnails))
-        shape = tf.TensorSpec((1, SIDE, SIDE), tf.float32)
-        self._posed = tf.function(model, input_signature=[shape])
+        self._posed = _compiled()
 
     def __call__(self, image: np.ndarray) -> tuple[dict[int, np.ndarray], np.ndarray]:
         """Aligns an image; from several threads at once, if need be.
@@ -154,11 +147,29 @@ class Aligner:
             uint8 [size, size] by size, and the pose, float32 [5], with the columns `POSE`.
         """
         thumbnail = resize.square(image, SIDE).astype("float32")
-        with self._device():
-            frames, poses = self._posed(thumbnail[None])
+        frames, poses = self._posed(thumbnail[None])
         frame = resize.Frame(*frames.numpy()[0].tolist())
         squares = {size: resize.square(image, size, frame) for size in self._sizes}
         return squares, poses.numpy()[0]
+
+
+@functools.cache
+def _compiled() -> Callable[[np.ndarray], tuple[Any, Any]]:
+    """`_posed` of one image; what TensorFlow makes of it is kept: that takes half a second."""
+    import tensorflow as tf  # not above: a saved model's layers need no TensorFlow
+
+    def posed(thumbnails: np.ndarray) -> tuple[Any, Any]:
+        with cpu():
+            return compute(thumbnails)
+
+    # One image at a time: a GPU would only wait.
+    cpu = functools.partial(tf.device, "CPU:0")
+    with cpu():
+        thumbnails = keras.Input((SIDE, SIDE), dtype="float32")
+        model = keras.Model(thumbnails, _posed(thumbnails))
+    shape = tf.TensorSpec((1, SIDE, SIDE), tf.float32)
+    compute = tf.function(model, input_signature=[shape])
+    return posed
 
 
 def at_bounds(poses: np.ndarray) -> np.ndarray:

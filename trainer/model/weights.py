@@ -229,7 +229,8 @@ def _convert(path: pathlib.Path) -> Layers:
 def _read_converted(path: pathlib.Path) -> Layers | None:
     """Reads back what `_write_converted` wrote; None if it is missing or damaged."""
     try:
-        with np.load(path) as arrays:
+        # NumPy itself leaves a damaged file open.
+        with path.open("rb") as file, np.load(file) as arrays:
             layers = {
                 name: (arrays[f"{name}.kernel"], arrays[f"{name}.bias"]) for name in VGG16_LAYERS
             }
