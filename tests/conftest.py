@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.helpers.datasets import data_dir, tiny  # noqa: F401 - fixtures
+from tests.helpers.datasets import data_dir, drawn_once, tiny  # noqa: F401 - fixtures
 
 _REAL_IMAGES = pathlib.Path(__file__).parents[2] / "shared" / "data" / "manual"
 

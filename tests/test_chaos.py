@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.helpers import chaos_bits, chaos_runs, commands
+from tests.helpers import chaos_runs, commands
 from tests.helpers.power_cut import Disk, Reading
 
 # What a process does to a folder whose power is cut behind the last line.
@@ -80,23 +80,17 @@ def chaos(scratch: pathlib.Path, seed: int = 1, **numbers: int) -> str:
 
 
 @pytest.mark.slow
-def test_nothing_is_lost_by_a_kill_and_a_power_cut(tmp_path):
-    """In fine-tuning, and in the training of the head."""
-    printed = chaos(tmp_path, seed=22, kills=1, power_cuts=1)
-    assert printed.count("bit-equal, ") == printed.count(", a state every ") >= 2
-
-
-@pytest.mark.slow
 def test_nothing_is_lost_in_any_phase(tmp_path):
     phases = sum(map(len, chaos_runs.PHASES.values()))
-    printed = chaos(tmp_path, kills=phases, terms=phases - 1, power_cuts=phases)
+    printed = chaos(tmp_path, kills=phases, terms=1, power_cuts=1)
     for phase in ("build", "fill", "head", "fine-tune", "evaluation", "crossval"):
         assert f"\n{phase} " in printed  # which of the three, a loaded machine may change
+    assert printed.count("bit-equal, ") == printed.count(", a state every ") >= phases + 2
 
 
 @pytest.mark.slow
-def test_a_flipped_bit_of_every_kind_of_file_is_found(tmp_path):
-    printed = chaos(tmp_path, bits=len(chaos_bits.KINDS))
+def test_a_flipped_bit_is_found(tmp_path):
+    printed = chaos(tmp_path, bits=4)
     assert "MISSED" not in printed
 
 

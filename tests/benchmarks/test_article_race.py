@@ -18,6 +18,7 @@ def test_views_of_the_peer_are_the_articles_and_differ():
     assert one.min() >= 0 and one.max() <= 1
 
 
+@pytest.mark.slow
 def test_the_peer_gets_the_stored_images_by_class(data_dir, tmp_path):
     dataset = dataset_lib.open_dataset("tiny", str(data_dir), 3)
     images = dataset_lib.joined([dataset.splits[name] for name in ("train", "validation")])

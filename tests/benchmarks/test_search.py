@@ -20,6 +20,7 @@ from benchmarks import (
 )
 from benchmarks.search_watch import Sample, Span, Watched
 from trainer.input_pipeline import dataset
+from trainer.run.libraries import keras_settings
 
 ROWS = [
     {"trial": f"{number:04d}", "head_units": str(units), "learning_rate": "0.001", "seconds": "2",
@@ -213,7 +214,8 @@ def test_two_workers_are_compared_with_one(monkeypatch, capsys):
 def test_trials_that_train_nothing_are_counted_with_what_they_write(data_dir, capsys):
     values = parsed(search, "--part=overhead", f"--data_dir={data_dir}", "--dataset=tiny",
                     "--trials=12", "--epochs=2")  # fmt: skip
-    figures = search_overhead.measure(values, workers=1)
+    with keras_settings():
+        figures = search_overhead.measure(values, workers=1)
     assert figures["trials"] == 12
     assert figures["files"] > 12 and figures["written, MiB"] > figures["kept, MiB"] > 0
     driver = 1e-3 * figures["driver, ms a trial"] * 12
@@ -226,7 +228,8 @@ def test_trials_that_train_nothing_are_counted_with_what_they_write(data_dir, ca
 def test_trials_that_train_nothing_run_on_workers_of_this_machine(data_dir):
     values = parsed(search, "--part=overhead", f"--data_dir={data_dir}", "--dataset=tiny",
                     "--trials=6", "--epochs=1")  # fmt: skip
-    assert search_overhead.measure(values, workers=2)["trials"] == 6
+    with keras_settings():
+        assert search_overhead.measure(values, workers=2)["trials"] == 6
 
 
 def test_the_overhead_s_line_holds_a_search_to_its_seconds(monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """What benchmarks train on: whole batches of the images that were named, with their rows cached."""
 
+import pytest
 from absl import flags
 
 from benchmarks import trainings
@@ -15,6 +16,7 @@ def test_flags_become_a_config():
     assert values.rounds == 2
 
 
+@pytest.mark.slow
 def test_a_training_is_cut_to_whole_batches_and_has_all_rows(data_dir, tmp_path):
     config = Config(dataset="tiny", data_dir=data_dir, cache_dir=tmp_path, image_size=32,
                     weights="none", width=0.05, batch_size=8, epochs=1)  # fmt: skip

@@ -23,6 +23,8 @@ from covid_tfds.sources import cohen
 from tests.covid_tfds import made_sources
 from tests.helpers.images import decoded, encoded, radiograph
 
+pytestmark = pytest.mark.usefixtures("drawn_once")
+
 
 class BuilderTest(tfds.testing.DatasetBuilderTestCase):
     """What TFDS itself asks of a builder, on images made for it."""

@@ -21,6 +21,8 @@ from tests.covid_tfds import made_sources
 from tests.helpers import commands
 from tests.helpers.images import encoded, radiograph
 
+pytestmark = pytest.mark.usefixtures("drawn_once")
+
 ROOT = pathlib.Path(covid_tfds.__file__).parents[1]
 TFDS = "tensorflow_datasets.scripts.cli.main"
 TINY = {"name": "tiny", "images": "phantom", "patients": 40}
@@ -299,6 +301,7 @@ def test_a_damaged_description_is_one_sentence(tmp_path, written):
         covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
 
 
+@pytest.mark.slow
 def test_folders_that_are_no_versions_are_left_alone(tiny, tmp_path):
     built = tiny
     others = ("1.0.0_old", "2.0.0.bak", "2.0.0 (copy)", "02.0.0")

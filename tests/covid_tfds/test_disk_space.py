@@ -13,6 +13,8 @@ from covid_tfds import building
 from covid_tfds.config import CovidConfig
 from covid_tfds.errors import DatasetError
 
+pytestmark = pytest.mark.usefixtures("drawn_once")
+
 TINY = CovidConfig(name="tiny", images="phantom", patients=40)
 
 
@@ -39,12 +41,13 @@ def test_what_is_needed_and_what_is_free_is_said_before_anything_is_read(
     assert not files(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_disk_with_just_enough_room_is_not_refused(tmp_path, monkeypatch):
     free(monkeypatch, 5)
     assert covid_tfds.build(TINY, data_dir=tmp_path).is_prepared()
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("overwrite", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_file_that_may_not_grow_is_one_sentence_and_the_old_dataset_stays(tmp_path, overwrite):
     if overwrite:
         covid_tfds.build(TINY, data_dir=tmp_path)
@@ -63,10 +66,15 @@ def test_a_file_that_may_not_grow_is_one_sentence_and_the_old_dataset_stays(tmp_
     "code,message",
     [
         (errno.ENOSPC, "is full"),
-        (errno.EDQUOT, "quota"),
-        (errno.EXDEV, "Invalid cross-device link"),
-        (errno.ESTALE, "Stale file handle"),
-        (errno.EIO, "Input/output error"),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (
+                (errno.EDQUOT, "quota"),
+                (errno.EXDEV, "Invalid cross-device link"),
+                (errno.ESTALE, "Stale file handle"),
+                (errno.EIO, "Input/output error"),
+            )
+        ),
     ],
 )
 def test_what_a_disk_refuses_at_the_last_moment_is_one_sentence(
@@ -86,6 +94,7 @@ def test_what_a_disk_refuses_at_the_last_moment_is_one_sentence(
     assert not files(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_disk_that_knows_no_flushing_of_folders_takes_a_dataset(tmp_path, monkeypatch):
     def refuse(_: int) -> None:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))

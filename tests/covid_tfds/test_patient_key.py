@@ -75,6 +75,7 @@ def _load(folder: str) -> bytes:
     return patient_key.load_salt(epath.Path(folder))
 
 
+@pytest.mark.slow
 def test_builds_that_begin_together_get_one_salt(tmp_path):
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         salts = pool.map(_load, [str(tmp_path)] * 8)

@@ -9,6 +9,8 @@ import pytest
 import covid_tfds
 from covid_tfds import tfds_command
 
+pytestmark = pytest.mark.usefixtures("drawn_once")
+
 TINY = {"name": "tiny", "images": "phantom", "patients": 40}
 
 

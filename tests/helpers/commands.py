@@ -16,6 +16,8 @@ from unittest import mock
 from absl import app, flags, logging
 from absl.testing import flagsaver
 
+from tests.helpers import datasets
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -80,7 +82,9 @@ def _restored() -> Iterator[None]:
         os.getcwd(),
         logging.get_verbosity(),
     )
-    with _keras_restored(), flagsaver.flagsaver(), warnings.catch_warnings():
+    with (
+        _keras_restored(), _read_once(), flagsaver.flagsaver(), warnings.catch_warnings()
+    ):  # fmt: skip
         # The module may be imported already.
         warnings.filterwarnings("ignore", message=".*found in sys.modules", category=RuntimeWarning)
         parsed = flags.FLAGS.is_parsed()
@@ -92,6 +96,13 @@ def _restored() -> Iterator[None]:
             logging.set_verbosity(verbosity)
             if not parsed:
                 flags.FLAGS.unparse_flags()
+
+
+def _read_once() -> contextlib.AbstractContextManager[None]:
+    """Of the tables of datasets; where none was read yet, without importing TensorFlow for it."""
+    if "trainer.input_pipeline.dataset" in sys.modules:
+        return datasets.read_once()
+    return contextlib.nullcontext()
 
 
 @contextlib.contextmanager

@@ -1,7 +1,10 @@
 """Tiny datasets: one that is built once a session, and tables of images made by hand."""
 
+import contextlib
+import functools
 import hashlib
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -27,6 +30,48 @@ def tiny(data_dir):
     from trainer.input_pipeline.dataset import open_dataset
 
     return open_dataset("tiny", str(data_dir), len(CLASSES))
+
+
+@functools.cache
+def _drawn(*arguments, **named) -> np.ndarray:
+    from covid_tfds.phantom import radiograph
+
+    pixels = radiograph.draw(*arguments, **named)
+    pixels.flags.writeable = False
+    return pixels
+
+
+@pytest.fixture(scope="module")
+def drawn_once() -> Iterator[None]:
+    """Builds of synthetic images in a file's tests draw no image that another of them has drawn."""
+    from covid_tfds import phantom
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phantom, "draw", _drawn)
+        yield
+
+
+_TABLES: dict[tuple, object] = {}
+
+
+@contextlib.contextmanager
+def read_once() -> Iterator[None]:
+    """Meanwhile the table of a split is read once while the files of its dataset are the same."""
+    from trainer.input_pipeline import dataset
+
+    read = dataset._images
+
+    def table(builder, split: str, class_names: tuple[str, ...]):
+        files = sorted(pathlib.Path(builder.data_path).iterdir())
+        state = [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        key = (split, class_names, *state)
+        if key not in _TABLES:
+            _TABLES[key] = read(builder, split, class_names)
+        return _TABLES[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset, "_images", table)
+        yield
 
 
 def made(labels, groups=None, *, prefix: str = "image", split: str = "train"):

@@ -10,6 +10,7 @@ from unittest import mock
 import keras
 from tensorflow.python.framework import config as tf_config
 
+from tests.helpers import datasets
 from trainer import train
 from trainer.config import Config
 from trainer.evaluation import history
@@ -74,7 +75,8 @@ def run(config: Config, folder: pathlib.Path, **arguments) -> dict:
     """A whole run into a folder, as `trainer.main` does it; what it sets ends with it."""
     before = keras.config.dtype_policy()
     try:
-        return train.train_and_evaluate(config, run_dir.plain(folder), **arguments)
+        with datasets.read_once():
+            return train.train_and_evaluate(config, run_dir.plain(folder), **arguments)
     finally:
         keras.config.set_dtype_policy(before)
         tf_config.disable_op_determinism()

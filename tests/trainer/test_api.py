@@ -89,6 +89,7 @@ def test_overwriting_with_what_is_refused_removes_nothing(data_dir, tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_changed_bit_is_refused_and_made_again(data_dir, tmp_path, capsys):
     run = trainer.fit(quick(data_dir, epochs=1), tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
@@ -166,6 +167,7 @@ def test_callbacks_are_called_with_the_epochs_numbers(run):
         assert {"loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy"} <= logs
 
 
+@pytest.mark.slow
 def test_cross_validation_has_metrics_and_predictions_and_no_history(data_dir, tmp_path):
     crossed = trainer.cross_validate(quick(data_dir, epochs=1), 2, 2, tmp_path / "folds")
     assert (crossed.metrics["folds"], crossed.metrics["repeats"]) == (2, 2)

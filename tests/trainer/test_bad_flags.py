@@ -172,6 +172,7 @@ def test_no_file_ends_the_command_with_status_2_and_makes_no_folder(tmp_path, na
 # Paths that begin with ~
 
 
+@pytest.mark.slow
 def test_every_path_flag_knows_the_home_folder(tmp_path, monkeypatch, data_dir):
     """A run and a search, all of whose folders are below it, and no folder that is called `~`."""
     monkeypatch.setenv("HOME", str(tmp_path))

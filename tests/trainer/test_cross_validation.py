@@ -166,6 +166,7 @@ def test_folds_are_alike_where_rows_find_no_room(config, fold, shares, tmp_path)
     np.testing.assert_allclose(passed[0], shares[0], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_callbacks_run_in_every_fold(config, fold):
     epochs = []
     count = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.append(epoch))
@@ -189,6 +190,7 @@ def test_a_network_that_diverged_is_an_error(config, fold):
 # Folds as tasks
 
 
+@pytest.mark.slow
 def test_tasks_give_what_the_loop_gives(config, fold, shares):
     """One after the other in this process: the same training, every fold from the same weights."""
     with ready(config) as (setup, _):

@@ -132,6 +132,7 @@ def test_what_the_network_has_seen_is_left_out_and_counted(run, tiny):
         trainer.load(run).evaluate(split="train")
 
 
+@pytest.mark.slow
 def test_of_a_network_alone_nothing_is_checked_and_no_baseline_computed(run, data_dir, tmp_path):
     bare = shutil.copy(run / "model.keras", tmp_path / "of_a_friend.keras")
     words = f"--data_dir={data_dir}", f"--output={tmp_path / 'out'}", "--split=train"
@@ -168,6 +169,7 @@ def test_a_folder_is_scored_as_the_dataset_that_its_images_are_of(run, hospital,
     assert all(b"PERSON" not in each.read_bytes() for each in (tmp_path / "out").iterdir())
 
 
+@pytest.mark.slow
 def test_a_table_names_patients_and_sources(run, hospital, tiny, tmp_path):
     folder = shutil.copytree(hospital, tmp_path / "tabled")
     shutil.rmtree(folder / "tuberculosis")
@@ -205,6 +207,7 @@ def test_a_folder_without_images_is_one_sentence(tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_another_dataset_goes_to_a_folder_of_its_own(
     run, other, on_own_test, tmp_path, monkeypatch
 ):
@@ -243,6 +246,7 @@ def changed(run, tmp_path):
     return change
 
 
+@pytest.mark.slow
 def test_without_the_train_images_it_says_why_there_is_no_baseline(changed, other, tmp_path):
     moved = changed(data_dir=str(tmp_path))
     ended = evaluate(f"--run={moved}", "--dataset=other", f"--data_dir={other}",

@@ -74,6 +74,7 @@ def test_a_folder_becomes_a_picture_each_and_a_table(run, images, masks, tmp_pat
     assert ended.out.rstrip().endswith(NOTICE)
 
 
+@pytest.mark.slow
 def test_from_python_it_gives_what_the_maps_are(run, opened, images, masks, capsys):
     result = trainer.load(run).explain([images], masks=masks)
     assert result.errors == {} and result.pictures == [None] * 3

@@ -225,12 +225,10 @@ def test_a_litert_file_says_what_it_is(others):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("align", ["none", "chest"])
-def test_half_of_the_room_costs_what_is_printed(data_dir, tmp_path, align, monkeypatch):
-    monkeypatch.setattr(exports, "_COMPARED", 64)
+def test_half_of_the_room_costs_what_is_printed(data_dir, tmp_path):
     for name in ("tf2onnx", "onnxruntime", "ai_edge_litert"):
         pytest.importorskip(name)
-    trainings.run(trainings.quick(data_dir, epochs=1, align=align, width=0.5), tmp_path / "run")
+    trainings.run(trainings.quick(data_dir, epochs=1, align="chest", width=0.5), tmp_path / "run")
     whole = trainer.load(tmp_path / "run").export(BOTH, tmp_path)
     words = f"--format={','.join(BOTH)}", "--quantize=float16", f"--output={tmp_path}"
     ended = commands.run("trainer.export", f"--run={tmp_path / 'run'}", *words)
@@ -240,5 +238,11 @@ def test_half_of_the_room_costs_what_is_printed(data_dir, tmp_path, align, monke
         assert other.stat().st_size < 0.6 * one.bytes
     for kind in BOTH:
         assert f"{kind}: balanced accuracy on validation" in ended.out.replace("\n", " ")
-    bare = commands.run("trainer.export", f"--run={tmp_path / 'run' / 'model.keras'}", *words)
+
+
+@pytest.mark.slow
+def test_of_a_network_alone_the_cost_of_half_of_the_room_is_not_measured(run, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    words = "--format=litert", "--quantize=float16", f"--output={tmp_path}"
+    bare = commands.run("trainer.export", f"--run={run / 'model.keras'}", *words)
     assert "was not measured" in bare.out and bare.status == 0

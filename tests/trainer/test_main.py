@@ -107,6 +107,7 @@ def test_what_is_missing_exits_with_1_and_says_how_to_get_it(tmp_path, data_dir,
     assert message in " ".join(ended.err.split())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn_here")
 def test_a_run_that_diverges_exits_with_1_and_says_how_to_mend_it(tmp_path, data_dir):
     config = trainings.quick(data_dir, tmp_path / "cache", learning_rate=1e-30)
@@ -141,6 +142,7 @@ def test_control_c_ends_without_a_traceback_and_says_what_is_left(tmp_path, data
     assert (run.finished, run.best_epoch) == (False, state.best_epoch)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn_here")
 def test_the_flags_of_a_search_are_replaced_by_those_of_the_command(tmp_path, data_dir):
     import json

@@ -257,6 +257,7 @@ def test_killed_in_either_call_the_same_command_goes_on(at, command, drawn, tmp_
     assert result_of(folder, RESULTS) == result_of(drawn, RESULTS)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn_here")
 def test_a_run_that_was_killed_in_training_may_go_on_with_test(command, whole, tmp_path):
     with killed_at(scoring, "write_tables"), pytest.raises(Killed):

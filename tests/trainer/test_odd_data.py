@@ -79,6 +79,7 @@ def test_blocks_are_trained_on_one_image_of_each_class(fit):
     assert len(fit(ONE_EACH, **TUNED).history) == 2
 
 
+@pytest.mark.slow
 def test_a_test_split_of_one_image_has_what_it_defines(fit):
     run = fit({**ONE_EACH, "test": {A: 1}})
     test = run.metrics["splits"]["test"]
@@ -105,6 +106,7 @@ def test_a_batch_may_be_larger_than_the_split(changes, fit):
     assert len(fit(USUAL, batch_size=4096, **changes).history) == 1
 
 
+@pytest.mark.slow
 def test_folds_of_one_patient_of_each_class(fit):
     result = fit(ONE_EACH, folds(2)).metrics
     assert (result["n"], result["folds"]) == (4, 2)
@@ -165,6 +167,7 @@ def test_more_folds_than_a_class_has_patients(fit, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_fold_that_diverges_is_named(fit, monkeypatch):
     init = keras.initializers.GlorotUniform.__call__
 

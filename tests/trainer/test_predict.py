@@ -88,6 +88,7 @@ def test_a_datasets_own_files_get_the_probabilities_that_the_run_scored(run, fil
     assert_equal(probabilities(list(csv.DictReader(io.StringIO(ended.out)))), wanted)
 
 
+@pytest.mark.slow
 def test_so_they_do_of_the_network_alone_from_python_and_in_a_zip(run, files, wanted, tmp_path):
     bare = shutil.copy(run / "model.keras", tmp_path / "of_a_friend.keras")
     with zipfile.ZipFile(tmp_path / "files.zip", "w") as archive:
@@ -138,7 +139,7 @@ def test_a_table_is_printed_with_what_it_is_worth_below(run, few):
     assert NOTICE not in ended.err
 
 
-@pytest.mark.parametrize("end", ["\n", "\0"])
+@pytest.mark.parametrize("end", ["\n", pytest.param("\0", marks=pytest.mark.slow)])
 def test_a_list_of_paths_is_read_from_stdin(end, run, files, monkeypatch):
     names = [str(files / "002.png"), str(files / "001.png")]
     listed = io.TextIOWrapper(io.BytesIO((end.join(names) + end).encode()))

@@ -56,6 +56,7 @@ def test_plain_kerastuner_reads_the_folder(kept, capsys):
     assert values.values in [trial.hyperparameters.values for trial in best]
 
 
+@pytest.mark.slow
 def test_the_best_network_predicts_what_its_trial_predicted(kept, config, data_dir):
     from trainer.input_pipeline import dataset, decode
 

@@ -92,6 +92,7 @@ NONE = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", NONE)
 def test_a_search_without_its_comparison_names_the_reason_and_is_done(
     reason, quick, tmp_path, capsys

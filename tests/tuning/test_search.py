@@ -55,7 +55,8 @@ def killed_and_gone_on_with(folder, flags, count, monkeypatch) -> None:
     assert search(folder, *flags)
 
 
-@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2])
 def test_a_killed_search_ends_as_an_undisturbed_one(
     count, quick, undisturbed, tmp_path, monkeypatch
 ):

@@ -52,6 +52,7 @@ def large(quick) -> Trials:
     return open_trials(*quick, *ALL, "--image_size=64", "--epochs=1")
 
 
+@pytest.mark.slow
 def test_a_trial_is_the_epoch_that_the_trainer_keeps(trials, one, tmp_path):
     train.train_and_evaluate(trials.space.config(ONE), run_dir.plain(tmp_path))
     (best,) = (row for row in history.read(tmp_path / "history.csv") if row["best"])

@@ -168,6 +168,7 @@ def test_disease_shows_where_it_should():
     assert added("bacterial")[30:70, 16:80].mean() > 0
 
 
+@pytest.mark.slow
 def test_without_markers_of_classes_the_border_says_little_of_the_class():
     people = [phantom.patient(0, number) for number in range(200)]
     pixels = first_visits(people, [None] * len(people))
@@ -176,6 +177,7 @@ def test_without_markers_of_classes_the_border_says_little_of_the_class():
     assert 0.35 < score(pixels.reshape(len(pixels), -1), people) < 0.8
 
 
+@pytest.mark.slow
 def test_a_reader_of_markers_is_right_where_they_are_planted_and_wrong_on_every_control():
     people = [phantom.patient(0, number) for number in range(240)]
     others = [who for who in people if not phantom.is_control(who)]

@@ -167,6 +167,7 @@ def test_gallery(drawn, tmp_path, n, classes):
         assert (axes.spines["left"].get_linestyle() == "--") == wrong
 
 
+@pytest.mark.slow
 def test_a_gallery_of_a_sample_names_the_size_of_the_split(drawn, tmp_path):
     p, path = predictions(40, 2), tmp_path / "gallery.png"
     at = plots.gallery_sample(40, seed=3)

@@ -93,6 +93,7 @@ def test_a_fresh_process_has_all_rows_and_trains_as_the_driver_does(driver, tmp_
     assert wanted.std(axis=0).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_no_process_takes_what_its_machine_has(driver, worker):
     store = Store()
     chunks = sharing.chunks(driver[1], store.put, set())
@@ -185,6 +186,7 @@ def test_parts_are_small(driver, worker, monkeypatch):
     assert computed == []
 
 
+@pytest.mark.slow
 def test_what_was_put_is_not_put_again(driver):
     setup, training, _ = driver
     store, known = Store(), set()

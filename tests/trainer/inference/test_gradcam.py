@@ -91,6 +91,7 @@ def test_batches_of_images_do_not_change_a_map(monkeypatch):
     np.testing.assert_allclose(heatmaps(model, x), whole, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_saved_network_has_the_same_maps(tmp_path):
     model, x = lively(classes=3, align="chest"), squares(2)
     saved.save(model, tmp_path / "model.keras", ("a", "b", "c"))

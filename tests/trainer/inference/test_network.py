@@ -51,6 +51,7 @@ def test_a_bare_file_says_the_same(opened, run, tmp_path):
     assert (bare.run, bare.about, bare.notes) == (None, opened.about, opened.notes)
 
 
+@pytest.mark.slow
 def test_the_file_says_what_the_folder_says_when_it_does_not(opened, run, tmp_path):
     """As of runs before there was the member."""
     folder = shutil.copytree(run, tmp_path / "run")
@@ -63,7 +64,7 @@ def test_the_file_says_what_the_folder_says_when_it_does_not(opened, run, tmp_pa
     assert network.load(folder).notes == (notes.UNKNOWN,)
 
 
-@pytest.mark.parametrize("align", ["none", "chest"])
+@pytest.mark.parametrize("align", ["none", pytest.param("chest", marks=pytest.mark.slow)])
 def test_squares_are_what_the_model_makes_inside(align, tmp_path):
     net = network.load(small(tmp_path / "m.keras", align))
     sides = ((90, 71), (64, 500), (32, 32), (320, 400))

@@ -212,6 +212,7 @@ def _saved(path: os.PathLike) -> None:
     ])  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_saved_model_aligns_to_the_same_pixels(tmp_path):
     _saved(tmp_path / "model.keras")
     model = keras.saving.load_model(tmp_path / "model.keras", compile=False)

@@ -158,6 +158,7 @@ for _ in range(300):
 """
 
 
+@pytest.mark.slow
 def test_a_folder_is_evicted_before_or_after_its_use_by_another_process(tmp_path) -> None:
     command = [sys.executable, "-c", USER, tmp_path]
     folder = tmp_path / "stages" / spec_of("a").folder_name()

@@ -105,6 +105,7 @@ def test_an_image_is_decoded_once_for_all_kinds(monkeypatch):
     assert sorted(decoded) == [f"image{i}" for i in range(6)]
 
 
+@pytest.mark.slow
 def test_what_is_made_does_not_depend_on_cores_and_batches(monkeypatch):
     files = [encoded(radiograph(i)) for i in range(70)]
     once = of_kinds(files, KINDS)

@@ -181,6 +181,7 @@ def rows_of(log) -> list[int]:
     return [int(line) for line in log.read_text().split()] if log.exists() else []
 
 
+@pytest.mark.slow
 def test_a_killed_fill_goes_on(opened, tmp_path):
     log = tmp_path / "log"
     with commands.started("tests.helpers.filling", str(tmp_path / "cache"), str(log)) as process:

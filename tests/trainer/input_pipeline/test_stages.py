@@ -86,6 +86,7 @@ def test_the_names_of_folders_go_by_the_alignment_and_its_formula(monkeypatch):
     assert same == [True, False, False]
 
 
+@pytest.mark.slow
 def test_a_pose_that_is_missing_is_decoded_beside_the_squares_that_are_there(tiny, opened, decoded):
     images = tiny.splits["test"]
     fill_squares(tiny, images, ALIGNED[:1], opened)

@@ -121,9 +121,11 @@ def test_ensembles_of_other_seeds_have_no_member_in_common():
 @pytest.mark.parametrize(
     "below",
     [
-        "block3_pool",
         "block5_pool",
-        *(pytest.param(each, marks=pytest.mark.slow) for each in ("square", "block4_pool")),
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ("square", "block3_pool", "block4_pool")
+        ),
     ],
 )
 def test_all_members_are_fed_by_rows_of_any_stage(below):

@@ -57,6 +57,7 @@ def test_variables_of_other_programs_are_replaced_and_named(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_settings_of_the_users_file_are_replaced_and_named(tmp_path):
     given = {"backend": "jax", "image_data_format": "channels_first", "floatx": "float16",
              "epsilon": 1e-3}  # fmt: skip

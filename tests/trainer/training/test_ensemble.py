@@ -81,6 +81,7 @@ def test_the_accuracy_is_that_of_the_mean_probabilities(ready):
     assert logs[0]["loss"] > wanted["loss"]  # that of a mean is below the mean of the losses
 
 
+@pytest.mark.slow
 def test_rows_of_what_is_frozen_are_those_of_one_network(ready):
     changes = {"augmentation": "radiograph", "views": 2}
     ready(**changes)

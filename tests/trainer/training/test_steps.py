@@ -296,7 +296,8 @@ def test_a_schedule_counts_in_float16_too(float16):
     assert seen[8] == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize("deterministic", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("deterministic", [True, False])
 def test_what_a_slow_dataset_takes_was_waited_for(deterministic):
     slept = []
 

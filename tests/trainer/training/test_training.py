@@ -60,6 +60,7 @@ def test_what_is_cached_is_not_computed_again(fresh, computed, tiny):
     assert computed == [2 * train + scored, 0, train, 0, 0]
 
 
+@pytest.mark.slow
 def test_a_new_image_computes_itself_only(fresh, computed, tiny):
     fewer = {**tiny.splits, "train": tiny.splits["train"].take(range(1, 68))}
     fresh(fewer, **VIEWS)
@@ -131,6 +132,7 @@ def test_a_cache_without_room_is_described(fresh, capsys):
     assert "MiB of activations do not fit into the cache (--cache_gib=0.0001, and " in printed
 
 
+@pytest.mark.slow
 def test_rows_that_are_used_do_not_count_as_room(fresh):
     """Those of two views are cached; two more go over what the cache may take."""
     training = fresh(**VIEWS, epochs=2, head_units=4)
@@ -156,7 +158,8 @@ def test_what_is_cached_and_what_is_to_compute_is_described(fresh, capsys, tiny)
     ]
 
 
-@pytest.mark.parametrize("views", [3, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("views", [3, 0])
 def test_views_are_taken_in_turn(ready, views):
     """Equal views give equal losses at a rate that moves hardly anything."""
     training, losses = ready(augmentation="article", views=views, epochs=4, learning_rate=1e-7), []
@@ -166,6 +169,7 @@ def test_views_are_taken_in_turn(ready, views):
         assert (abs(losses[a] - losses[b]) < 3e-4) == ((b - a) % (views or 4) == 0)
 
 
+@pytest.mark.slow
 def test_as_many_views_as_epochs_are_new_views_in_each(ready):
     drawn = {}
     for views in (0, 3):

@@ -128,6 +128,7 @@ def test_one_that_sets_a_scheduled_rate_is_refused_in_a_sentence(callback, ready
         train_phases(training, [callback], seed=1, evaluate=losses(1.0, 1.0, 1.0))
 
 
+@pytest.mark.slow
 def test_model_checkpoint_writes_files_that_keras_loads(ready, tmp_path, data_dir):
     training, watch = ready(epochs=3), Watch()
     save = keras.callbacks.ModelCheckpoint(
