@@ -177,12 +177,18 @@ def test_a_command_needs_no_proc(tmp_path):
 
 
 def test_a_folder_that_is_gone_under_the_command_is_a_sentence(tmp_path):
+    def ran(code: str) -> subprocess.CompletedProcess:
+        (tmp_path / "gone").mkdir()
+        return subprocess.run(
+            ["bash", "-c", line, str(tmp_path / "gone")], capture_output=True, text=True,
+            env={**os.environ, "CODE": code, "PYTHONPATH": str(commands.ROOT)}, timeout=60,
+            check=False,
+        )  # fmt: skip
+
     line = f'cd "$0" && rmdir "$0" && exec {sys.executable} -c "$CODE" ""'
-    environment = {**os.environ, "CODE": LEASE, "PYTHONPATH": str(commands.ROOT)}
-    done = subprocess.run(
-        ["bash", "-c", line, str(tmp_path)], env=environment, capture_output=True, text=True,
-        timeout=60, check=False,
-    )  # fmt: skip
+    if ran("import socket").returncode:
+        pytest.skip("this Python imports nothing there (3.13.0)")
+    done = ran(LEASE)
     assert done.returncode == 2
     assert "can't be written (No such file or directory)" in " ".join(done.stderr.split())
 

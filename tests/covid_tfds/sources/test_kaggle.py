@@ -142,7 +142,8 @@ def test_a_zip_gives_what_its_folder_gives(tmp_path, name, prefix):
     folder = images(tmp_path / "plain", [*KAGGLE, "train/NORMAL/.DS_Store"])
     (tmp_path / "packed").mkdir()
     zipped(tmp_path / "plain", "chest_xray", tmp_path / "packed" / name, prefix)
-    assert kaggle.images(kaggle.find(tmp_path / "packed")) == folder
+    packed = kaggle.images(kaggle.find(tmp_path / "packed"))
+    assert repr(packed) == repr(folder)  # from Python 3.13 on, records of no age equal none
 
 
 def test_the_outer_copy_in_kaggles_archive_is_taken(tmp_path):
