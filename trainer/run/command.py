@@ -235,9 +235,12 @@ def _leave(number: signal.Signals, text: Callable[[], str]) -> None:
         print(fitted(text()), file=sys.stderr, flush=True)
 
     printing = threading.Thread(target=print_and_flush, daemon=True)
-    with contextlib.suppress(RuntimeError):  # Python shuts down
+    try:
         printing.start()
         printing.join(_FLUSH_WITHIN)
+    except RuntimeError:  # from 3.12 on, no thread begins while Python shuts down
+        with contextlib.suppress(OSError):
+            os.write(2, f"{fitted(text())}\n".encode())  # waits for no lock of Python's streams
     os._exit(128 + number)
 
 
