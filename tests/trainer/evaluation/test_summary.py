@@ -114,14 +114,30 @@ def test_a_network_that_is_not_above_its_shortcut_baseline_gets_a_line(tmp_path)
         assert max(map(len, lines.split("\n"))) <= 80
 
 
-def test_a_class_that_makes_the_interval_is_named_and_counted_by_group(tmp_path):
+def of_few_patients(folder, right: int) -> dict:
+    """Metrics of a test split with 44 images of a class and 3 of the other, so many right."""
     labels, shares = called(40, 4, classes=2)
-    few = called(3, 0, classes=2, true_class=1)
+    few = called(right, 3 - right, classes=2, true_class=1)
     groups = [f"g{i}" for i in range(44)] + ["h0", "h0", "h1"]
     table = make(labels + few[0], np.concatenate((shares, few[1])), groups)
-    metrics, _ = shown(tmp_path, classes=2)
+    metrics, _ = shown(folder, classes=2)
     baselines = {"shortcut_baseline": baseline()["test"]}
     metrics["splits"]["test"] = {**score(table), **baselines}
+    return metrics
+
+
+def test_the_limit_that_is_further_away_is_the_one_that_a_class_makes(tmp_path):
+    metrics = of_few_patients(tmp_path, right=0)
+    balanced = metrics["splits"]["test"]["balanced_accuracy"]
+    above = balanced["high"] - balanced["value"]
+    assert above > balanced["value"] - balanced["low"]
+    part = metrics["splits"]["test"]["classes"]["covid19"]["sensitivity"]["high"] / 2
+    line = f"  test: {above:.2f} to the high limit, {part:.2f} by covid19 alone, 2 patient groups\n"
+    assert line in run_summary(metrics, RUN)
+
+
+def test_a_class_that_makes_the_interval_is_named_and_counted_by_group(tmp_path):
+    metrics = of_few_patients(tmp_path, right=3)
     text = run_summary(metrics, RUN)
     assert max(map(len, text.split("\n"))) <= 80
     balanced = metrics["splits"]["test"]["balanced_accuracy"]
