@@ -94,7 +94,7 @@ def _close_pairs(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             firsts.append(np.full(len(near), i))
             seconds.append(near + i + 1)
             waiting += len(near)
-        if waiting and (waiting >= _BATCH or i == len(hashes) - 1):
+        if waiting >= _BATCH:
             yield np.concatenate(firsts), np.concatenate(seconds)
             firsts, seconds, waiting = [], [], 0
     if waiting:

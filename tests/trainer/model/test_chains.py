@@ -171,7 +171,11 @@ def test_rows_are_described_as_they_are():
         assert rows.shape == (4, *upper.shape) and rows.dtype.name == dtype
 
 
-LONG = [pytest.param(MIXED, AUGMENTED, marks=pytest.mark.slow, id="mixed, augmented")]
+LONG = [
+    pytest.param(
+        MIXED, AUGMENTED, marks=[pytest.mark.slow, pytest.mark.bfloat16], id="mixed, augmented"
+    )
+]
 
 
 @pytest.mark.parametrize(
