@@ -43,6 +43,11 @@ def test_more_pairs_than_one_batch_are_all_found(monkeypatch):
     assert sorted(copies.near_equal_pairs(thumbnails(*images))) == wanted
 
 
+def test_images_that_show_nothing_are_copies_of_none():
+    black, grey = np.zeros((80, 70), np.uint8), np.full((80, 70), 128, np.uint8)
+    assert copies.near_equal_pairs(thumbnails(black, black, grey)) == []
+
+
 def test_no_images_have_no_pairs():
     assert copies.near_equal_pairs(np.empty((0, 64 * 64), np.uint8)) == []
 

@@ -77,6 +77,19 @@ def test_a_group_in_two_splits_stops_and_is_named():
     splits.require_disjoint(images, ["anna", "anna", "ben"], ["train", "train", "test"])
 
 
+@pytest.mark.parametrize("further", [0, 1, 3])
+def test_of_many_groups_in_two_splits_some_are_shown_and_the_rest_counted(further):
+    count = splits._SHOWN + further
+    images = [record(i, "viral") for i in range(2 * count)]
+    names = [f"g{i % count}" for i in range(2 * count)]
+    with pytest.raises(DatasetError) as raised:
+        splits.require_disjoint(images, names, ["train"] * count + ["test"] * count)
+    text = str(raised.value)
+    assert text.startswith(f"{count} groups are in more than one split.")
+    assert text.count("\n  g") == splits._SHOWN
+    assert (f"\n  and {further} more\n" in text) == (further > 0) == ("  and " in text)
+
+
 def test_nearest_reaches_the_sizes_and_keeps_what_it_can():
     images = [record(i, LABELS[i % 2]) for i in range(60)]
     groups = [f"g{i % 2}-{i // 6}" for i in range(60)]  # three images each
