@@ -84,7 +84,7 @@ def _shown(path: str, row: int, diff: str) -> str:
 
 
 def judge() -> int:
-    """Runs the tests of the one file that is changed here; 0 if none notices, or none is changed."""
+    """Runs the tests of the one file that is changed here; 0 if none notices, or none is."""
     names = subprocess.run(
         ["git", "diff", "--name-only"], capture_output=True, text=True, check=True
     )
