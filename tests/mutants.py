@@ -40,7 +40,7 @@ WHERE test_outcome = 'SURVIVED' ORDER BY module_path, start_pos_row
 """
 
 
-def survivors(paths: Sequence[str], count: int, seed: int, timeout: float) -> list[str]:
+def survivors(paths: Sequence[str], count: int, seed: int, timeout: float) -> tuple[list[str], int]:
     """Makes mutants and runs the tests on each.
 
     Args:
@@ -50,7 +50,7 @@ def survivors(paths: Sequence[str], count: int, seed: int, timeout: float) -> li
         timeout: Seconds that the tests of one may take; then it counts as noticed.
 
     Returns:
-        The place and the change of each that no test noticed.
+        The place and the change of each that no test noticed, and how many were made.
     """
     with tempfile.TemporaryDirectory() as folder:
         clone, config, session = (pathlib.Path(folder, name) for name in ("clone", "c", "s"))
@@ -60,14 +60,14 @@ def survivors(paths: Sequence[str], count: int, seed: int, timeout: float) -> li
         cosmic_ray = [sys.executable, "-m", "cosmic_ray.cli"]
         subprocess.run([*cosmic_ray, "baseline", config], cwd=clone, check=True)
         subprocess.run([*cosmic_ray, "init", config, session], cwd=clone, check=True)
-        _draw(session, count, seed)
+        drawn = _draw(session, count, seed)
         subprocess.run([*cosmic_ray, "exec", config, session], cwd=clone, check=True)
         with contextlib.closing(sqlite3.connect(session)) as made:
-            return [_shown(*row) for row in made.execute(_SURVIVED)]
+            return [_shown(*row) for row in made.execute(_SURVIVED)], drawn
 
 
-def _draw(session: pathlib.Path, count: int, seed: int) -> None:
-    """Leaves some of the listed mutants."""
+def _draw(session: pathlib.Path, count: int, seed: int) -> int:
+    """Leaves some of the listed mutants; how many."""
     order = "module_path, start_pos_row, start_pos_col, operator_name, operator_args, occurrence"
     with contextlib.closing(sqlite3.connect(session)) as made, made:
         rows = made.execute(f"SELECT job_id, operator_name FROM mutation_specs ORDER BY {order}")
@@ -76,6 +76,7 @@ def _draw(session: pathlib.Path, count: int, seed: int) -> None:
         marks = ",".join("?" * len(drawn))
         for name in ("mutation_specs", "work_items"):
             made.execute(f"DELETE FROM {name} WHERE job_id NOT IN ({marks})", drawn)
+    return len(drawn)
 
 
 def _shown(path: str, row: int, diff: str) -> str:
@@ -112,8 +113,8 @@ def main() -> int:
     given = parser.parse_args()
     if given.judge:
         return judge()
-    found = survivors(given.paths, given.count, given.seed, given.timeout)
-    print(*found, f"{len(found)} of {given.count} mutants survive", sep="\n\n")
+    found, count = survivors(given.paths, given.count, given.seed, given.timeout)
+    print(*found, f"{len(found)} of {count} mutants survive", sep="\n\n")
     return 0
 
 
