@@ -107,8 +107,8 @@ def _epoch(training: Training) -> Callable[[], float]:
     def run() -> float:
         begin = time.perf_counter()
         steps.start_epoch()
-        for done in range(0, training.steps_per_epoch, each):
-            steps.run(batches, min(each, training.steps_per_epoch - done))
+        for _ in range(0, training.steps_per_epoch, each):
+            steps.run(batches, training.config.batch_size)
         steps.means()  # which waits for the device
         return len(training.labels) / (time.perf_counter() - begin)
 

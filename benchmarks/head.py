@@ -116,13 +116,14 @@ def _ours(cached: cache.CachedRows, labels: np.ndarray, units: int, epochs: int)
     def run() -> float:
         begin = time.perf_counter()
         made = batches.train_batches(
-            rows, labels, at=np.arange(count), batch_size=BATCH, seed=1, epochs=range(epochs)
-        )
+            rows, labels, at=np.arange(count), batch_size=BATCH, seed=1, epochs=range(epochs),
+            together=_PER_CALL,
+        )  # fmt: skip
         iterator = iter(made)
         for _ in range(epochs):
             steps.start_epoch()
-            for done in range(0, per_epoch, _PER_CALL):
-                steps.run(iterator, min(_PER_CALL, per_epoch - done))
+            for _ in range(0, per_epoch, _PER_CALL):
+                steps.run(iterator, BATCH)
             steps.means()  # which waits for the device
         return epochs * per_epoch / (time.perf_counter() - begin)
 

@@ -85,8 +85,8 @@ def _side(training: Training, epochs: int) -> Callable[[], float]:
         begin = time.perf_counter()
         for _ in range(epochs):
             steps.start_epoch()
-            for done in range(0, training.steps_per_epoch, each):
-                steps.run(batches, min(each, training.steps_per_epoch - done))
+            for _ in range(0, training.steps_per_epoch, each):
+                steps.run(batches, training.config.batch_size)
             steps.means()  # which waits for the devices
         return epochs * len(training.labels) / (time.perf_counter() - begin)
 

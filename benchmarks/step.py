@@ -70,8 +70,7 @@ def _sides(training: Training) -> dict[str, Callable[[], float]]:
     plan = training.plan.phases[-1]
     steps, epochs = training.steps(plan), plan.phase.epochs
     steps.reset(training.class_weights)
-    # As the loop does: no call goes beyond an epoch's end.
-    each = min(training.steps_per_call(plan), training.steps_per_epoch)
+    each = min(training.steps_per_call(plan), training.steps_per_epoch)  # as the first element has
     calls = len(epochs) * training.steps_per_epoch // each
     real = training.batches(plan, epochs, training.config.seed)
     resident = tf.data.Dataset.from_tensors(next(iter(real))).repeat().prefetch(2)
@@ -80,11 +79,11 @@ def _sides(training: Training) -> dict[str, Callable[[], float]]:
         def run() -> float:
             batches = iter(dataset)
             steps.start_epoch()
-            steps.run(batches, each)  # opening a pipeline is no part of a step
+            steps.run(batches, _BATCH)  # opening a pipeline is no part of a step
             steps.means()  # which waits for the device
             begin = time.perf_counter()
             for _ in range(calls - 1):
-                steps.run(batches, each)
+                steps.run(batches, _BATCH)
             steps.means()
             return (calls - 1) * each * _BATCH / (time.perf_counter() - begin)
 

@@ -36,14 +36,18 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
         assert left == "float32", f"{item.nodeid} leaves Keras' policy at {left}. Put it back."
 
 
-@pytest.fixture(autouse=True, scope="module")
-def determinism_ends_with_its_module() -> Iterator[None]:
+def _determinism_ends() -> Iterator[None]:
     """A run turns it on for its process, which here goes on with other tests."""
+    name = "tensorflow.python.framework.config"  # not imported for this
+    before = name in sys.modules and sys.modules[name].is_op_determinism_enabled()
     yield
-    if "tensorflow" in sys.modules:
-        from tensorflow.python.framework import config
+    if name in sys.modules and not before:
+        sys.modules[name].disable_op_determinism()
 
-        config.disable_op_determinism()
+
+# What a fixture of a module turned on stays on for the module's tests.
+determinism_ends_with_its_module = pytest.fixture(autouse=True, scope="module")(_determinism_ends)
+determinism_ends_with_its_test = pytest.fixture(autouse=True)(_determinism_ends)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from trainer.input_pipeline.cache import CachedRows
 from trainer.input_pipeline.decode import CORES
 
 MEMORY = 2 * 2**30  # bytes of rows that are held
-AHEAD = 4  # batches made while one is worked on
+AHEAD = 4  # elements made while one is worked on
 
 # The random numbers of the views that are made on the device, float32 [batch, DRAWS], of an epoch:
 # from its number and int64 [batch] indices of images.
@@ -85,7 +85,7 @@ class Rows:
 
 
 def orders(
-    at: np.ndarray, epochs: range, seed: int, batch_size: int, skip: int = 0
+    at: np.ndarray, epochs: range, seed: int, batch_size: int, skip: int = 0, together: int = 1
 ) -> tf.data.Dataset:
     """Which images make which batch; an epoch's order depends on the seed and its number alone.
 
@@ -98,9 +98,10 @@ def orders(
         seed: Of the orders.
         batch_size: Images a batch; the last batch of an epoch may be smaller.
         skip: Batches of the first epoch to leave out.
+        together: Batches an element, one behind the other; the last of an epoch may have fewer.
 
     Returns:
-        The batches of all epochs in turn, (epoch int64 [], indices int64 [batch]).
+        The batches of all epochs in turn, (epoch int64 [], indices int64 [together * batch]).
     """
     indices = tf.constant(at, tf.int64)
 
@@ -109,8 +110,8 @@ def orders(
         order = tf.random.experimental.stateless_shuffle(indices, [seed, number])
         first = tf.where(epoch == epochs.start, tf.constant(skip * batch_size, tf.int64), 0)
         # Slices cost less than batching does.
-        starts = tf.data.Dataset.range(first, len(at), batch_size)
-        return starts.map(lambda start: (epoch, order[start : start + batch_size]))
+        starts = tf.data.Dataset.range(first, len(at), together * batch_size)
+        return starts.map(lambda start: (epoch, order[start : start + together * batch_size]))
 
     return tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one)
 
@@ -124,6 +125,7 @@ def train_batches(
     seed: int,
     epochs: range,
     skip: int = 0,
+    together: int = 1,
     view_count: int = 1,
     draws: Draws | None = None,
 ) -> tf.data.Dataset:
@@ -137,12 +139,13 @@ def train_batches(
         seed: Of the order.
         epochs: Numbers of the epochs, counted over the whole run.
         skip: Batches of the first epoch to leave out.
+        together: Batches an element; see `orders`.
         view_count: Epoch e takes view e mod `view_count`, if it is one of `rows`.
         draws: Gives the random numbers of views that are made on the device.
 
     Returns:
-        Batches of (rows [batch, *shape], int64 [batch]); with `draws`, of
-        ((rows, float32 [batch, draws]), labels).
+        Elements of (rows [together * batch, *shape], int64 [together * batch]); with `draws`, of
+        ((rows, float32 [together * batch, draws]), labels).
     """
     truth, read = tf.constant(labels, tf.int64), rows.reader()
     place = tf.constant(
@@ -158,7 +161,7 @@ def train_batches(
             inputs = inputs, tf.ensure_shape(numbers, (None, width))
         return inputs, tf.gather(truth, which)
 
-    made = orders(at, epochs, seed, batch_size, skip)
+    made = orders(at, epochs, seed, batch_size, skip, together)
     if draws is not None or not rows.held:
         # Python makes them, which waits for the disk and for hashes: several batches side by side.
         return made.map(batch, CORES, deterministic=True).prefetch(AHEAD)

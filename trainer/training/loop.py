@@ -140,7 +140,7 @@ class _Loop:
         while state.step < training.steps_per_epoch:
             count = min(most, training.steps_per_epoch - state.step)
             self.calls.on_train_batch_begin(state.step)
-            steps.run(batches, count)
+            steps.run(batches, training.config.batch_size)
             state.step += count
             self._require_finite(plan, steps, first, now=False)
             self.calls.on_train_batch_end(state.step - 1)

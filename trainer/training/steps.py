@@ -71,16 +71,16 @@ class Steps:
             self._weights = tf.Variable(tf.ones(classes), trainable=False)
         self._begin = [variable.numpy() for variable in self.optimizer.variables]
         self._smoothing, self._classes = label_smoothing, classes
-        # TensorFlow's own clock costs nothing, but counts as chance; Python's costs .4 ms a batch.
+        # TensorFlow's own clock costs nothing, but counts as chance; Python's costs .4 ms a call.
         self._clock = _python_clock if deterministic else tf.timestamp
         with tf.device("CPU"):
             self._waited = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self._sums = tf.Variable(tf.zeros(3), trainable=False)  # loss, right, images
-        # How many steps had a finite loss, up to the first that had not; and 1 where all weights
-        # were finite at the end of a call. No integers, which TensorFlow would keep on the host,
-        # where each step of a GPU would be waited for.
-        self._finite = tf.Variable([0.0, 1.0], trainable=False)
-        self._calls: list[tuple[range, tf.Tensor]] = []  # the last two: steps, `_finite` after them
+        # How many steps were made; how many had a finite loss, up to the first that had not; and 1
+        # where all weights were finite at the end of a call. No integers, which TensorFlow would
+        # keep on the host, where each step of a GPU would be waited for.
+        self._finite = tf.Variable([0.0, 0.0, 1.0], trainable=False)
+        self._calls: list[tf.Tensor] = []  # `_finite` after each of the last two
         self._run = tf.function(self._steps)
 
     def reset(self, class_weights: Sequence[float], count: int = 1) -> None:
@@ -115,20 +115,20 @@ class Steps:
         self._count_from_here()
 
     def _count_from_here(self) -> None:
-        self._finite.assign([0.0, 1.0])
+        self._finite.assign([0.0, 0.0, 1.0])
         self._calls = []
 
-    def run(self, batches: Iterator, count: int) -> None:
-        """Runs some steps, one a batch.
+    def run(self, batches: Iterator, batch_size: int) -> None:
+        """Trains on what comes next: one batch or several, which cost the input one element.
+
+        Handing an element over takes some .3 ms, a tenth of a head's step.
 
         Args:
-            batches: An iterator of a tf.data.Dataset of (inputs, int64 [batch] labels).
-            count: How many steps; as many batches have to be left.
+            batches: An iterator of a tf.data.Dataset of (inputs, int64 [images] labels).
+            batch_size: Images a step; the last step of an element may have fewer.
         """
-        self._run(batches, tf.constant(count))
-        before = self._calls[-1][0].stop if self._calls else 0
-        steps = range(before, before + count)
-        self._calls = [*self._calls[-1:], (steps, self._finite.read_value())]
+        self._run(batches, tf.constant(batch_size))
+        self._calls = [*self._calls[-1:], self._finite.read_value()]
 
     def not_finite(self, *, now: bool = True) -> range | None:
         """In which steps the loss or a weight became other than finite.
@@ -144,12 +144,14 @@ class Steps:
             Numbers of steps since the epoch's start or `reset`, from 0, the last of which shows it;
             None: all is finite.
         """
-        for steps, finite in self._calls if now else self._calls[:-1]:
-            count, of_weights = finite.numpy()
-            if count < steps.stop:
-                return range(max(int(count) - 1, 0), int(count) + 1)
+        before = 0
+        for finite in self._calls if now else self._calls[:-1]:
+            steps, count, of_weights = (int(each) for each in finite.numpy())
+            if count < steps:
+                return range(max(count - 1, 0), count + 1)
             if not of_weights:
-                return steps
+                return range(before, steps)
+            before = steps
         return None
 
     def means(self) -> dict[str, float]:
@@ -171,22 +173,25 @@ class Steps:
         """Seconds that the device waited for input in the epoch so far."""
         return float(self._waited.numpy())
 
-    def _steps(self, batches: Iterator, count: tf.Tensor) -> None:
-        for _ in tf.range(count):
-            # TensorFlow orders what shares a variable; a clock shares none.
-            with tf.control_dependencies([self._sums.read_value()]), tf.device("CPU"):
-                before = self._clock()
-            with tf.control_dependencies([before]):
-                inputs, labels = next(batches)
-            with tf.control_dependencies([labels]), tf.device("CPU"):
-                self._waited.assign_add(self._clock() - before)
-            self._step(inputs, labels)
+    def _steps(self, batches: Iterator, batch_size: tf.Tensor) -> None:
+        with tf.device("CPU"):
+            before = self._clock()
+        # TensorFlow orders what shares a variable; a clock shares none.
+        with tf.control_dependencies([before]):
+            inputs, labels = next(batches)
+        with tf.control_dependencies([labels]), tf.device("CPU"):
+            self._waited.assign_add(self._clock() - before)
+        for first in tf.range(0, tf.shape(labels)[0], batch_size):
+            self._step((inputs, labels), first, batch_size)
         # One pass over the weights: their sum is finite if each is.
         total = tf.add_n([tf.reduce_sum(each.value) for each in self._variables])
-        self._finite[1].assign(tf.cast(tf.math.is_finite(total), tf.float32))
+        self._finite[2].assign(tf.cast(tf.math.is_finite(total), tf.float32))
 
     @tf.autograph.experimental.do_not_convert
-    def _step(self, inputs: tf.Tensor | tuple, labels: tf.Tensor) -> None:
+    def _step(self, element: tuple, first: tf.Tensor, batch_size: tf.Tensor) -> None:
+        inputs, labels = tf.nest.map_structure(
+            lambda each: each[first : first + batch_size], element
+        )
         # Over the sum of the weights: right for a batch of any size, and for parts of one.
         weight = tf.reduce_sum(tf.gather(self._weights, labels))
         parts, real = replicas.divided(self._strategy, (inputs, labels))
@@ -196,7 +201,7 @@ class Steps:
         sums = self._sums.assign_add([loss * count, right, count])
         # The sum stays as it is once it is not finite, and so does the number.
         finite = tf.cast(tf.math.is_finite(sums[0]), tf.float32)
-        self._finite.assign_add([finite, 0.0])
+        self._finite.assign_add([1.0, finite, 0.0])
 
     def _replica_step(
         self, inputs: tf.Tensor | tuple, labels: tf.Tensor, real: tf.Tensor, weight: tf.Tensor

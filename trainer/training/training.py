@@ -32,6 +32,7 @@ from trainer.training.steps import Steps
 # Images a step and device where nothing is trained: through a head alone, and through blocks, too.
 _SCORED_AT_ONCE, _SCORED_AT_ONCE_BY_BLOCKS = 256, 64
 _STEPS_PER_CALL = 32  # of a head, whose step takes milliseconds
+_CALL_BYTES = 16 * 2**20  # of the rows of one call, at most, unless one batch has more
 
 # What to change where the device waits for input.
 _LARGER_BATCHES = "Give a larger --batch_size: any batch costs the host some .2 ms."
@@ -164,8 +165,11 @@ class Training:
         return -(-len(self.train_at) // self.config.batch_size)
 
     def steps_per_call(self, plan: PhasePlan) -> int:
-        """Steps that are run before callbacks are called."""
-        return _STEPS_PER_CALL if plan.train is self._chains.train[-1] else 1
+        """Steps that are run before callbacks are called; their rows are gathered at once."""
+        if plan.train is not self._chains.train[-1]:
+            return 1
+        batch_bytes = self.config.batch_size * plan.train.spec.row_bytes
+        return max(1, min(_STEPS_PER_CALL, _CALL_BYTES // batch_bytes))
 
     @property
     def lowest_trained(self) -> str:
@@ -244,11 +248,12 @@ class Training:
         return not plan.views and self.config.augmentation_ranges is not None
 
     def batches(self, plan: PhasePlan, epochs: range, seed: int, skip: int = 0) -> tf.data.Dataset:
-        """The batches of some epochs of a phase; see `batches.train_batches`."""
+        """The batches of some epochs of a phase, those of a call together; see `train_batches`."""
         rows = self.rows(plan.train, self._train, plan.views or (0,))
         return train_batches(
             rows, self.images[self._train].labels, at=self.train_at,
             batch_size=self.config.batch_size, seed=seed, epochs=epochs, skip=skip,
+            together=self.steps_per_call(plan),
             view_count=self.config.view_count if plan.views else 1,
             draws=self._draws if self._augments(plan) else None,
         )  # fmt: skip

@@ -95,6 +95,19 @@ def test_skip_gives_exactly_the_rest_of_the_epoch(rows):
             np.testing.assert_array_equal(one[0], other[0])
 
 
+def test_batches_that_come_together_are_those_that_come_alone(rows):
+    """At whichever of them an epoch goes on; those of two epochs never come together."""
+    for skip in (0, 1, 2):
+        alone = stream(rows, range(2, 4), skip=skip)
+        together = stream(rows, range(2, 4), skip=skip, together=3)
+        assert labels(together) == labels(alone)
+        np.testing.assert_array_equal(
+            *(np.concatenate([i for i, _ in s]) for s in (together, alone))
+        )
+        batches = [len(truth) for _, truth in together]
+        assert batches == {0: [24, 2], 1: [18], 2: [10]}[skip] + [24, 2]
+
+
 def test_an_epoch_takes_its_view_in_turn(rows):
     """Of six views those that these epochs take are there: 0, 1 and 5."""
     for epoch, view in ((0, 0), (1, 1), (5, 5), (6, 0), (11, 5)):

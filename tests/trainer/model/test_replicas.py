@@ -71,11 +71,10 @@ def steps_of(distribute, batch_size, optimizer="adam", dropout=0.0, policy="floa
     steps = Steps(model, RATE, classes=4, optimizer=optimizer, weight_decay=0.5)
     keras.config.set_dtype_policy("float32")
     steps.reset([0.4, 2.5, 1.0, 1.7])
-    count = -(-27 // batch_size)
-    batches = iter(tf.data.Dataset.from_tensor_slices(data()).batch(batch_size).repeat(3))
+    batches = iter(tf.data.Dataset.from_tensors(data()).repeat(3))
     steps.start_epoch()
     for _ in range(3):
-        steps.run(batches, count)
+        steps.run(batches, batch_size)
     assert float(steps.optimizer.learning_rate) == pytest.approx(RATE)  # as callbacks read it
     return model.get_weights(), steps.means(), [each.numpy() for each in steps.variables]
 
@@ -90,7 +89,10 @@ def whole(data_dir, cache_dir, distribute, members):
         for plan in training.plan.phases:
             steps, count = training.steps(plan), len(plan.phase.epochs) * training.steps_per_epoch
             steps.reset(training.class_weights, count)
-            steps.run(iter(training.batches(plan, plan.phase.epochs, config.seed)), count)
+            batches = iter(training.batches(plan, plan.phase.epochs, config.seed))
+            for _ in plan.phase.epochs:
+                for _ in range(0, training.steps_per_epoch, training.steps_per_call(plan)):
+                    steps.run(batches, config.batch_size)
             done += count
         training.networks.serve()
         head, tuned = training.plan.phases
@@ -157,7 +159,7 @@ def overflow(last):
     steps.reset([1.0] * 4)
     before, scale = model.get_weights(), float(steps.optimizer.dynamic_scale.numpy())
     inputs = np.array([[1.0] * 6, [6e4] * 6], np.float32)[:: 1 if last else -1]
-    steps.run(iter(tf.data.Dataset.from_tensors((inputs, np.array([1, 2])))), 1)
+    steps.run(iter(tf.data.Dataset.from_tensors((inputs, np.array([1, 2])))), 2)
     return before, model.get_weights(), float(steps.optimizer.dynamic_scale.numpy()) / scale
 
 
@@ -179,7 +181,7 @@ def kept_units(distribute, images):
     steps = Steps(model, 1.0, classes=2, optimizer="sgd")
     steps.reset([1.0, 1.0])
     batch = np.ones((images, 64), np.float32), np.zeros(images, np.int64)
-    steps.run(iter(tf.data.Dataset.from_tensors(batch)), 1)
+    steps.run(iter(tf.data.Dataset.from_tensors(batch)), images)
     (state,) = (each for each in model.variables if each.name == "seed_generator_state")
     moved = model.get_weights()[0][:, 0]
     counts = replicas.strategy(distribute).experimental_local_results(state.value)
@@ -207,7 +209,7 @@ def freed(distribute):
     model = network(distribute)
     steps = Steps(model, RATE, classes=4)
     steps.reset([1.0] * 4)
-    steps.run(iter(tf.data.Dataset.from_tensor_slices(data()).batch(8)), 4)
+    steps.run(iter(tf.data.Dataset.from_tensors(data())), 8)
     kernel = weakref.ref(model.layers[1].kernel)
     del model, steps
     gc.collect()

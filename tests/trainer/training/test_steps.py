@@ -43,18 +43,21 @@ def data(classes: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.normal(size=(IMAGES, 6)).astype(np.float32), rng.integers(0, classes, IMAGES)
 
 
-def epochs(classes: int, count: int = EPOCHS):
-    return iter(tf.data.Dataset.from_tensor_slices(data(classes)).batch(BATCH).repeat(count))
+def epochs(classes: int, count: int = EPOCHS, together: int = 1):
+    """Batches of some epochs, some of them an element."""
+    return iter(
+        tf.data.Dataset.from_tensor_slices(data(classes)).batch(together * BATCH).repeat(count)
+    )
 
 
 def trained(steps: Steps, classes: int, class_weights=None) -> list[dict[str, float]]:
     """Runs all epochs; some steps by one call, some by several. The means of each."""
-    batches, means = epochs(classes), []
+    batches, means = epochs(classes, together=STEPS - 1), []
     steps.reset(class_weights or [1.0] * classes)
     for _ in range(EPOCHS):
         steps.start_epoch()
-        steps.run(batches, STEPS - 1)
-        steps.run(batches, 1)
+        steps.run(batches, BATCH)
+        steps.run(batches, BATCH)
         means.append(steps.means())
     return means
 
@@ -162,7 +165,7 @@ def rates(steps: Steps, count: int) -> list[float]:
     batches, seen = epochs(4, -(-count // STEPS)), []
     for _ in range(count):
         seen.append(float(steps.optimizer.learning_rate))
-        steps.run(batches, 1)
+        steps.run(batches, BATCH)
     return [*seen, float(steps.optimizer.learning_rate)]
 
 
@@ -190,7 +193,7 @@ def test_a_step_moves_by_the_rate_that_it_has():
     batches = epochs(4)
     for _ in range(10):
         before = model.get_weights()
-        steps.run(batches, 1)
+        steps.run(batches, BATCH)
         after = model.get_weights()
         moved.append(max(np.abs(a - b).max() for a, b in zip(after, before, strict=True)))
     assert moved[0] == 0 < moved[1] < moved[3] < moved[5]
@@ -207,7 +210,7 @@ def test_variables_of_another_rate_train_as_under_that_rate(optimizer):
         steps = Steps(model, rate, classes=4, optimizer=optimizer, weight_decay=0.5,
                       factors=factors)  # fmt: skip
         steps.reset([1.0] * 4)
-        steps.run(epochs(4), 1)
+        steps.run(epochs(4), BATCH)
         ends[name] = model.get_weights()
     for one, other in zip(ends["both"], [*ends["slow"][:2], *ends["fast"][2:]], strict=True):
         np.testing.assert_allclose(one, other, atol=1e-7, rtol=0)
@@ -221,7 +224,7 @@ def test_steps_are_traced_once_whatever_the_number_of_images():
     for count in (27, 26, 8):
         part = tuple(each[:count] for each in data(4))
         steps.reset([1.0] * 4)
-        steps.run(iter(tf.data.Dataset.from_tensor_slices(part).batch(BATCH)), -(-count // BATCH))
+        steps.run(iter(tf.data.Dataset.from_tensor_slices(part).batch(IMAGES)), BATCH)
     assert Counted.count == 1
 
 
@@ -254,7 +257,7 @@ def test_float16_skips_a_step_that_overflows_and_begins_again_with_its_scale(flo
     before, scale = model.get_weights(), float(steps.optimizer.dynamic_scale)
     assert scale > 1
     large = (np.full((4, 6), 6e4, np.float32), np.arange(4))
-    steps.run(iter(tf.data.Dataset.from_tensors(large)), 1)
+    steps.run(iter(tf.data.Dataset.from_tensors(large)), BATCH)
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert float(steps.optimizer.dynamic_scale) == scale / 2
@@ -284,7 +287,7 @@ def test_a_rate_that_is_lowered_counts_in_float16_too(float16):
     trained(steps, 4)
     steps.optimizer.learning_rate = 0.0
     before = model.get_weights()
-    steps.run(epochs(4), STEPS)
+    steps.run(epochs(4, together=STEPS), BATCH)
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -309,14 +312,14 @@ def test_what_a_slow_dataset_takes_was_waited_for(deterministic):
             yield inputs, label
 
     signature = (tf.TensorSpec([6]), tf.TensorSpec([], tf.int64))
-    batches = tf.data.Dataset.from_generator(slow, output_signature=signature).batch(BATCH)
+    batches = tf.data.Dataset.from_generator(slow, output_signature=signature).batch(IMAGES)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     try:
         steps = Steps(network(4), RATE, classes=4, deterministic=deterministic)
         steps.start_epoch()
         assert steps.waited == 0
-        steps.run(iter(batches), STEPS)
+        steps.run(iter(batches), BATCH)
     finally:
         tf_config.disable_op_determinism()
     assert len(slept) == IMAGES
