@@ -23,6 +23,7 @@ READS = {
     "build_memory": "", "checkpoint": _DATA, "coverage": "", "fine_tune": _DATA, "gpu": "",
     "head": "", "input_pipeline": _DATA, "memory": "", "optimizer": "", "step": _DATA,
     "predict": "{manual_dir}/chest_xray/train", "replicas": _DATA, "scale": "", "search": _DATA,
+    "second_run": _DATA,
 }  # fmt: skip
 _ALONE = {"search": [f"search --part={n}" for n in ("plain", "workers", "overhead", "memory")]}
 _ALONE |= {n: [f"{n} --dataset=article_grouped"]

@@ -135,7 +135,8 @@ class Network:
         """From the squares up."""
         part = vgg16.part(self.model, vgg16.SQUARE, self.model.layers[-1].name)
         shape = tf.TensorSpec((None, self.image_size, self.image_size, 1), tf.uint8)
-        compute = tf.function(functools.partial(part, training=False), input_signature=[shape])
+        traced = functools.partial(part, training=False)
+        compute = tf.function(traced, input_signature=[shape], autograph=False)
         return lambda squares: compute(squares).numpy()
 
 

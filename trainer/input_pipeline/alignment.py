@@ -168,7 +168,7 @@ def _compiled() -> Callable[[np.ndarray], tuple[Any, Any]]:
         thumbnails = keras.Input((SIDE, SIDE), dtype="float32")
         model = keras.Model(thumbnails, _posed(thumbnails))
     shape = tf.TensorSpec((1, SIDE, SIDE), tf.float32)
-    compute = tf.function(model, input_signature=[shape])
+    compute = tf.function(model, input_signature=[shape], autograph=False)
     return posed
 
 

@@ -16,6 +16,9 @@ from trainer.input_pipeline.decode import CORES
 MEMORY = 2 * 2**30  # bytes of rows that are held
 AHEAD = 4  # elements made while one is worked on
 
+# Nothing here needs AutoGraph, which takes some .1 s a function.
+_plain = tf.autograph.experimental.do_not_convert
+
 # The random numbers of the views that are made on the device, float32 [batch, DRAWS], of an epoch:
 # from its number and int64 [batch] indices of images.
 Draws = Callable[[int, np.ndarray], np.ndarray]
@@ -105,13 +108,14 @@ def orders(
     """
     indices = tf.constant(at, tf.int64)
 
+    @_plain
     def one(epoch: tf.Tensor) -> tf.data.Dataset:
         number = tf.cast(epoch, tf.int32)
         order = tf.random.experimental.stateless_shuffle(indices, [seed, number])
         first = tf.where(epoch == epochs.start, tf.constant(skip * batch_size, tf.int64), 0)
         # Slices cost less than batching does.
         starts = tf.data.Dataset.range(first, len(at), together * batch_size)
-        return starts.map(lambda start: (epoch, order[start : start + together * batch_size]))
+        return starts.map(_plain(lambda at: (epoch, order[at : at + together * batch_size])))
 
     return tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one)
 
@@ -154,6 +158,7 @@ def train_batches(
     )
     width = 0 if draws is None else draws(epochs.start, at[:1]).shape[1]
 
+    @_plain
     def batch(epoch: tf.Tensor, which: tf.Tensor) -> tuple:
         inputs = read(place[epoch % len(place)], which)
         if draws is not None:
@@ -182,4 +187,4 @@ def ordered_batches(rows: Rows, at: np.ndarray, batch_size: int) -> tf.data.Data
     """
     order = tf.data.Dataset.from_tensor_slices(tf.constant(at, tf.int64)).batch(batch_size)
     read = rows.reader()
-    return order.map(lambda which: read(tf.constant(0, tf.int64), which)).prefetch(1)
+    return order.map(_plain(lambda which: read(tf.constant(0, tf.int64), which))).prefetch(1)

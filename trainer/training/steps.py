@@ -81,7 +81,7 @@ class Steps:
         # keep on the host, where each step of a GPU would be waited for.
         self._finite = tf.Variable([0.0, 0.0, 1.0], trainable=False)
         self._calls: list[tf.Tensor] = []  # `_finite` after each of the last two
-        self._run = tf.function(self._steps)
+        self._run = tf.function(self._steps, autograph=False)
 
     def reset(self, class_weights: Sequence[float], count: int = 1) -> None:
         """Brings the optimizer back to its beginning: no moments, the first learning rate.
@@ -181,17 +181,19 @@ class Steps:
             inputs, labels = next(batches)
         with tf.control_dependencies([labels]), tf.device("CPU"):
             self._waited.assign_add(self._clock() - before)
-        for first in tf.range(0, tf.shape(labels)[0], batch_size):
-            self._step((inputs, labels), first, batch_size)
+        images = tf.shape(labels)[0]
+
+        def step(first: tf.Tensor) -> list[tf.Tensor]:
+            self._step(inputs, labels, slice(first, first + batch_size))
+            return [first + batch_size]
+
+        tf.while_loop(lambda first: first < images, step, [0])
         # One pass over the weights: their sum is finite if each is.
         total = tf.add_n([tf.reduce_sum(each.value) for each in self._variables])
         self._finite[2].assign(tf.cast(tf.math.is_finite(total), tf.float32))
 
-    @tf.autograph.experimental.do_not_convert
-    def _step(self, element: tuple, first: tf.Tensor, batch_size: tf.Tensor) -> None:
-        inputs, labels = tf.nest.map_structure(
-            lambda each: each[first : first + batch_size], element
-        )
+    def _step(self, inputs: tf.Tensor | tuple, labels: tf.Tensor, batch: slice) -> None:
+        inputs, labels = tf.nest.map_structure(lambda each: each[batch], (inputs, labels))
         # Over the sum of the weights: right for a batch of any size, and for parts of one.
         weight = tf.reduce_sum(tf.gather(self._weights, labels))
         parts, real = replicas.divided(self._strategy, (inputs, labels))
