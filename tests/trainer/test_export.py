@@ -3,6 +3,7 @@
 import io
 import json
 import pathlib
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from PIL import Image
 import trainer
 from tests.helpers import commands, images_of, trainings
 from trainer.evaluation.metrics import NOTICE
-from trainer.inference import exports, network, saved_model
+from trainer.inference import exports, network, quantization, saved_model
 from trainer.run.errors import ConfigError, RunError
 
 pytestmark = pytest.mark.usefixtures("undrawn", "loaded_once")
@@ -238,6 +239,25 @@ def test_half_of_the_room_costs_what_is_printed(data_dir, tmp_path):
         assert other.stat().st_size < 0.6 * one.bytes
     for kind in BOTH:
         assert f"{kind}: balanced accuracy on validation" in ended.out.replace("\n", " ")
+
+
+def test_a_network_that_calls_images_otherwise_has_the_difference_with_its_interval(run):
+    whole = network.load(run)
+
+    def same(pixels: np.ndarray) -> np.ndarray:
+        return whole.probabilities(whole.square(pixels[0, ..., 0])[None])
+
+    computes = {"same": same, "turned": lambda pixels: same(pixels)[:, ::-1]}
+    alike, turned = quantization.costs(whole, computes)
+    assert re.fullmatch(r"same: .* against .*; all \d+ images are called as before\.", alike)
+    said = re.fullmatch(
+        r"turned: .* validation (\S+) against (\S+) of float32, .*\[.*\].*; "
+        r"of (\d+) images, (\d+) are called otherwise\.",
+        turned,
+    )
+    ours, theirs, images, changed = said.groups()
+    assert float(ours) + float(theirs) == pytest.approx(1, abs=1e-3)  # of two classes
+    assert images == changed
 
 
 @pytest.mark.slow
