@@ -106,7 +106,7 @@ def orders(
     Returns:
         The batches of all epochs in turn, (epoch int64 [], indices int64 [together * batch]).
     """
-    indices = tf.constant(at, tf.int64)
+    indices, size = tf.constant(at, tf.int64), together * batch_size
 
     @_plain
     def one(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -114,8 +114,8 @@ def orders(
         order = tf.random.experimental.stateless_shuffle(indices, [seed, number])
         first = tf.where(epoch == epochs.start, tf.constant(skip * batch_size, tf.int64), 0)
         # Slices cost less than batching does.
-        starts = tf.data.Dataset.range(first, len(at), together * batch_size)
-        return starts.map(_plain(lambda at: (epoch, order[at : at + together * batch_size])))
+        starts = tf.data.Dataset.range(first, len(at), size)
+        return starts.map(_plain(lambda start: (epoch, order[start : start + size])))
 
     return tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one)
 
