@@ -5,19 +5,16 @@ import csv
 import dataclasses
 import json
 import pathlib
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import psutil
 from absl import flags
 
-from benchmarks import article_race
+from benchmarks import article_race, process
 
-_ROOT = pathlib.Path(__file__).parents[1]
 Row = dict[str, str]
 
 
@@ -141,25 +138,13 @@ def watch(
         Seconds, what was seen, and when each trial's end was seen.
     """
     samples, read = [], _Log(log)
-    with tempfile.TemporaryFile() as output:
-        begin = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, "-m", *command], cwd=_ROOT, stdout=output, stderr=output
-        )
-        try:
-            while process.poll() is None:
-                read(time.perf_counter() - begin)
-                samples.append(Sample(*read.seen, _resident(process.pid)))
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(every)
-            seconds = time.perf_counter() - begin
-            read(seconds)
-        finally:
-            process.kill()
-        if process.returncode:
-            output.seek(0)
-            tail = output.read().decode(errors="replace")[-3000:]
-            sys.exit(f"{' '.join(command)} failed:\n{tail}")
+
+    def see(at: float, pid: int) -> None:
+        read(at)
+        samples.append(Sample(*read.seen, _resident(pid)))
+
+    seconds = process.watched(command, see, every)
+    read(seconds)
     return seconds, samples, read.ends
 
 

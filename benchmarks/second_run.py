@@ -12,16 +12,14 @@ import json
 import pathlib
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from absl import app, flags
 
-from benchmarks import harness
+from benchmarks import harness, process
 
 _FIRST, _WHOLE = "to the first epoch", "whole"
 _TARGET = 2.0  # times as fast as 1.0.0
@@ -95,27 +93,23 @@ def measure(
 def _timed(release: Release, arguments: list[str], run: pathlib.Path) -> dict[str, float]:
     """Seconds until history.csv has an epoch, of the whole command, and of its parts."""
     shutil.rmtree(run, ignore_errors=True)
-    command = [release.python, "-m", "trainer.main", *arguments, f"--run_dir={run}"]
+    command = ["trainer.main", *arguments, f"--run_dir={run}"]
     if release.data_dir:
         command.append(f"--data_dir={pathlib.Path(release.data_dir).resolve()}")
-    begin, first = time.perf_counter(), 0.0
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            command, cwd=release.root, stdout=output, stderr=subprocess.STDOUT
-        )
-        while process.poll() is None:
-            if not first and _has_epoch(run / "history.csv"):
-                first = time.perf_counter() - begin
-            time.sleep(_POLL)
-        whole = time.perf_counter() - begin
-        if process.returncode or not first:
-            output.seek(0)
-            sys.exit(f"{command} in {release.root}:\n{output.read().decode()}")
+    ends: list[float] = []
+
+    def see(at: float, pid: int) -> None:
+        if not ends and _has_epoch(run / "history.csv"):
+            ends.append(at)
+
+    whole = process.watched(command, see, _POLL, python=release.python, root=release.root)
+    if not ends:
+        sys.exit(f"{' '.join(command)} ended without an epoch in history.csv.")
     parts: dict[str, float] = {}
     if (run / "times.json").is_file():  # 1.0.0 has none
         parts = json.loads((run / "times.json").read_text())
         parts = {"start and end": whole - sum(parts.values())} | parts
-    return {_FIRST: first, _WHOLE: whole} | {k.replace("_", " "): v for k, v in parts.items()}
+    return {_FIRST: ends[0], _WHOLE: whole} | {k.replace("_", " "): v for k, v in parts.items()}
 
 
 def _has_epoch(path: pathlib.Path) -> bool:
