@@ -17,7 +17,6 @@ from absl import app, flags
 
 from benchmarks import harness, trainings
 from trainer.config import Config
-from trainer.training.training import Training
 
 _BATCH = 32
 _CLAIM = "images/s of block 5 and head, times the fastest way of Keras' fit"
@@ -68,7 +67,7 @@ def measure(config: Config, *, rounds: int, images: int, peer_images: int) -> di
         some = training.images["train"].take(range(min(peer_images, len(training.labels))))
         grey = setup.squares(some, config.image_size)
         rgb = np.repeat(grey, 3, axis=-1).astype(np.float32) - 117.0
-        sides = {"ours": _epoch(training)}
+        sides = {"ours": trainings.epochs(training)}
         for name in ("float32", "mixed_bfloat16"):
             sides[f"Keras' fit in {name}"] = _fit(peer(rgb, some.labels, name), rgb, some.labels)
         for run in sides.values():
@@ -95,24 +94,6 @@ def measure(config: Config, *, rounds: int, images: int, peer_images: int) -> di
         precision=policy,
         dataset=setup.dataset.name,
     )
-
-
-def _epoch(training: Training) -> Callable[[], float]:
-    """Images/s of the next epoch of fine-tuning, by the steps of the trainer's loop."""
-    plan = training.plan.phases[-1]
-    steps, each = training.steps(plan), training.steps_per_call(plan)
-    steps.reset(training.class_weights)
-    batches = iter(training.batches(plan, plan.phase.epochs, training.config.seed))
-
-    def run() -> float:
-        begin = time.perf_counter()
-        steps.start_epoch()
-        for _ in range(0, training.steps_per_epoch, each):
-            steps.run(batches, training.config.batch_size)
-        steps.means()  # which waits for the device
-        return len(training.labels) / (time.perf_counter() - begin)
-
-    return run
 
 
 def _fit(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> Callable[[], float]:

@@ -2,8 +2,9 @@
 
 `python -m benchmarks.record [NAME...] --data_dir=DATA [--manual_dir=DIR]` runs each NAME in a
 process of its own, and goes on after one that fails. A NAME may bring flags of its own, in quotes:
-`"memory --images=10000,40000"`. Without NAME all run that need no accelerator, those that read the
-original images only with `--manual_dir`. Datasets: `full`, `article` and `article_grouped`.
+`"memory --images=10000,40000"`. Without NAME all run but `gpu`, which needs one, and
+`second_run`, whose flags name its peer; those that read the original images only with
+`--manual_dir`. Datasets: `full`, `article` and `article_grouped`.
 """
 
 import pathlib
@@ -18,6 +19,7 @@ from trainer.run import files
 
 # The argument that says where the images of a benchmark are; and what its bare name stands for.
 _DATA, _MANUAL = "--data_dir={data_dir}", "--manual_dir={manual_dir}"
+_NAMED = ("gpu", "second_run")  # run where they are named
 READS = {
     "alignment": "", "article_race": _DATA, "augmentation": "", "build": _MANUAL,
     "build_memory": "", "checkpoint": _DATA, "coverage": "", "fine_tune": _DATA, "gpu": "",
@@ -66,7 +68,7 @@ def main(argv: list[str]) -> None:
     if not results.parent.is_dir():
         raise app.UsageError(f"--results={results}: there is no folder {results.parent}. Make it.")
     readable = [each for each in READS if folders["manual_dir"] or "manual_dir" not in READS[each]]
-    names = argv[1:] or [each for each in readable if each != "gpu"]
+    names = argv[1:] or [each for each in readable if each not in _NAMED]
     for name in names:
         if (name.split() or [""])[0] not in READS:
             raise app.UsageError(f"{name!r} is no benchmark. Give one of {', '.join(READS)}.")

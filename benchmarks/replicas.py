@@ -8,7 +8,6 @@ it is what dividing a batch and summing gradients cost.
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +18,6 @@ from absl import app, flags
 from benchmarks import harness, trainings
 from trainer.config import Config
 from trainer.model import replicas
-from trainer.training.training import Training
 
 _BATCH = 32
 _SIDES = {"one device": "none", "all devices": "mirrored"}
@@ -53,7 +51,7 @@ def measure(common: Config, *, rounds: int, images: int) -> dict[str, Any]:
             for side, distribute in _SIDES.items():
                 own = dataclasses.replace(config, distribute=distribute)
                 setup, training = opened.enter_context(trainings.ready(own, most=images))
-                sides[side] = _side(training, epochs)
+                sides[side] = trainings.epochs(training, epochs)
                 sides[side]()  # compiles
             speeds = harness.alternate(sides, rounds)
         ratios[f"{name}: all devices / one"] = harness.ratios(*reversed(speeds.values()))
@@ -72,25 +70,6 @@ def measure(common: Config, *, rounds: int, images: int) -> dict[str, Any]:
         precision=keras.config.dtype_policy().name,
         dataset=setup.dataset.name,
     )
-
-
-def _side(training: Training, epochs: int) -> Callable[[], float]:
-    """Images/s of the next epochs of the last phase, by the steps of the trainer's loop."""
-    plan = training.plan.phases[-1]
-    steps, each = training.steps(plan), training.steps_per_call(plan)
-    steps.reset(training.class_weights)
-    batches = iter(training.batches(plan, plan.phase.epochs, training.config.seed))
-
-    def run() -> float:
-        begin = time.perf_counter()
-        for _ in range(epochs):
-            steps.start_epoch()
-            for _ in range(0, training.steps_per_epoch, each):
-                steps.run(batches, training.config.batch_size)
-            steps.means()  # which waits for the devices
-        return epochs * len(training.labels) / (time.perf_counter() - begin)
-
-    return run
 
 
 def _divide_cpu() -> None:

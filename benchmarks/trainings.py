@@ -1,10 +1,8 @@
-"""A training that is ready to begin: what several benchmarks time, and the flags that describe it.
-
-Training itself is not here: a benchmark runs `Training.steps` on `Training.batches`.
-"""
+"""A training that is ready to begin: the flags that describe it, and its epochs, to be timed."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import flags
@@ -56,3 +54,30 @@ def ready(
             whole = min(most, len(images["train"])) // config.batch_size * config.batch_size
             images["train"] = images["train"].take(range(whole))
         yield setup, Training(setup, config, images, train="train", score=score)
+
+
+def epochs(training: "Training", count: int = 1) -> Callable[[], float]:  # noqa: F821
+    """What trains the next epochs of the last phase, as the trainer's loop does, and times them.
+
+    Args:
+        training: Whose last phase has the epochs of all calls.
+        count: Epochs of a call.
+
+    Returns:
+        A function that trains so many epochs, and returns the images/s.
+    """
+    plan = training.plan.phases[-1]
+    steps, each = training.steps(plan), training.steps_per_call(plan)
+    steps.reset(training.class_weights)
+    batches = iter(training.batches(plan, plan.phase.epochs, training.config.seed))
+
+    def run() -> float:
+        begin = time.perf_counter()
+        for _ in range(count):
+            steps.start_epoch()
+            for _ in range(0, training.steps_per_epoch, each):
+                steps.run(batches, training.config.batch_size)
+            steps.means()  # which waits for the device
+        return count * len(training.labels) / (time.perf_counter() - begin)
+
+    return run

@@ -98,6 +98,25 @@ def test_what_can_not_run_is_refused_before_anything_runs(argv, said, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_without_names_all_run_that_need_nothing_more(tmp_path, monkeypatch):
+    package = tmp_path / "programs" / "benchmarks"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    for name in record.READS:
+        (package / f"{name}.py").write_text(
+            f"import json\nprint(json.dumps(dict(benchmark='{name}')))"
+        )
+    results, program = tmp_path / "results.jsonl", ROOT / "benchmarks" / "record.py"
+    for given, missing in (([], {"build", "predict"}), (["--manual_dir=X"], set())):
+        subprocess.run(
+            [sys.executable, program, f"--results={results}", *given],
+            cwd=package.parent, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True,
+        )  # fmt: skip
+        ran = {line["benchmark"] for line in lines(results)}
+        assert ran == record.READS.keys() - {"gpu", "second_run"} - missing
+        results.unlink()
+
+
 def test_the_command_names_what_failed_at_its_end(programs, tmp_path):
     path = os.environ | {"PYTHONPATH": str(ROOT)}
     program = [sys.executable, str(ROOT / "benchmarks" / "record.py"), "scale", "head"]

@@ -35,7 +35,7 @@ _STEPS_PER_CALL = 32  # of a head, whose step takes milliseconds
 _CALL_BYTES = 16 * 2**20  # of the rows of one call, at most, unless one batch has more
 
 # What to change where the device waits for input.
-_LARGER_BATCHES = "Give a larger --batch_size: any batch costs the host some .2 ms."
+_LARGER_BATCHES = "Give a larger --batch_size: every batch has a cost of its own on the host."
 _FEWER_VIEWS = "The cached rows are read from the disk in every epoch: give fewer --views."
 _CACHED_VIEWS = "Give --views=8, for example, or a smaller --image_size."
 
