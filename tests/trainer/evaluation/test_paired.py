@@ -79,3 +79,16 @@ def test_images_of_the_same_groups_narrow_nothing_if_they_agree(images):
     assert width(several) > 0.95 * width(once)
     strangers = paired_difference(labels, np.arange(40 * images), ours, peers)
     assert width(strangers) < 1.2 / images**0.5 * width(once)
+
+
+def test_only_groups_of_several_images_say_whether_images_of_a_group_are_alike():
+    rng = np.random.default_rng(6)
+    pairs = paired_difference(
+        np.zeros(200, int), np.arange(200) // 2, *rng.integers(0, 2, (2, 200)).astype(float)
+    )
+    assert 170 < pairs["n_effective"] <= 200  # drawn apart, and there are enough of them to say so
+    groups, ours = np.array([0, 0, 1, 2, 3, 4, 5, 6]), np.array([1.0, 0, 1, 0, 1, 0, 1, 0])
+    one_pair = paired_difference(np.zeros(8, int), groups, ours, 1 - ours)
+    # One pair is half of what is needed for a correlation of 0, however many images are single.
+    mean_size = (6 * 1 + 1 * 2**2) / 8
+    assert one_pair["n_effective"] == pytest.approx(8 / (1 + (mean_size - 1) / 2))
