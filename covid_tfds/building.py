@@ -167,6 +167,8 @@ def damage_messages(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
 
 def _refused_by_disk(error: Exception, folder: str) -> str | None:
     """What is wrong and how to mend it; None for errors of another kind."""
+    if isinstance(error, OSError) and isinstance(error.__cause__, OSError):
+        error = error.__cause__  # of a description TFDS says only that it can't be read
     code = getattr(error, "errno", None) if isinstance(error, OSError) else None
     for number, (words, mend) in _FULL.items():
         if code == number or words in str(error):

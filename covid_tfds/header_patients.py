@@ -9,6 +9,7 @@ import dataclasses
 
 from covid_tfds.first_pass import HEADER_KEY, Readings
 from covid_tfds.records import ImageRecord
+from covid_tfds.sources import wording
 
 # An id that more than half of the headers have, and that many of them, names nobody: a device or a
 # program wrote it.
@@ -42,8 +43,8 @@ def settled(readings: Readings) -> tuple[Readings, list[str]]:
     joined = [len(patients) for patients in given.values() if len(patients) > 1]
     if joined:
         notes.append(
-            f"{sum(joined)} patients of yours are {len(joined)} persons by their DICOM headers, "
-            "and are kept together."
+            f"{sum(joined)} patients of yours are {wording.counted(len(joined), 'person')} by "
+            "their DICOM headers, and are kept together."
         )
     return readings, notes
 

@@ -80,7 +80,8 @@ def verify(folder: str | os.PathLike) -> Verdict:
         builder = tfds.builder_from_directory(path)
         _check_images(builder, dict(builder.info.metadata or {}), verdict)
     except Exception as error:  # digests made again over foreign files: TensorFlow raises anything
-        verdict.faults.append(f"The images can't be read: {str(error).splitlines()[0]}")
+        what = (str(error).splitlines() or [type(error).__name__])[0]
+        verdict.faults.append(f"The images can't be read: {what}")
     return verdict
 
 

@@ -64,11 +64,12 @@ def _decode_frame(src: bytes, runner: "DecodeRunner") -> bytes | bytearray:
         raise ValueError("the frame is not of the size that the header states")
     refuse_bomb(frame.width * frame.height, frame.samples * 2)
     runner.set_option("planar_configuration", 0)
-    if runner.transfer_syntax == _BASELINE and frame.bits == 8 and frame.process == "jpeg":
-        from pydicom.pixels.decoders import pillow
-
+    if frame.bits == 8 and frame.process == "jpeg":
         jpeg.require_whole(src)
-        return pillow._decode_frame(src, runner)  # knows when colours were transformed
+        if runner.transfer_syntax == _BASELINE:
+            from pydicom.pixels.decoders import pillow
+
+            return pillow._decode_frame(src, runner)  # knows when colours were transformed
     if frame.process == "jpeg-ls":
         decoded = imagecodecs.jpegls_decode(src)
     elif frame.process == "jpeg 2000":

@@ -36,11 +36,8 @@ def words(dataset: "pydicom.Dataset", tag: int, signed: bool = False) -> np.ndar
     """An element's 16-bit integers, [n]; empty where it is missing."""
     element = dataset.get_item(tag)
     value = b"" if element is None or element.value is None else element.value
-    if isinstance(value, bytes):
-        order = "<" if is_little_endian(dataset) else ">"
-        value = np.frombuffer(value[: len(value) // 2 * 2], f"{order}u2")
-    value = np.atleast_1d(np.asarray(value)).astype(np.int64).astype(np.uint16)
-    return value.view(np.int16 if signed else np.uint16).astype(np.int64)
+    order, kind = "<" if is_little_endian(dataset) else ">", "i" if signed else "u"
+    return np.frombuffer(value[: len(value) // 2 * 2], f"{order}{kind}2").astype(np.int64)
 
 
 def word(dataset: "pydicom.Dataset", tag: int, default: int) -> int:

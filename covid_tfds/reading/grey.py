@@ -75,8 +75,6 @@ def row_blocks(image: np.ndarray) -> Iterator[slice]:
 def levels_of(samples: np.ndarray) -> Levels:
     """Levels of samples of any real type, [h, w]; NaN and infinity become nothing."""
     samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
-    if samples.dtype == bool:
-        samples = samples.view(np.uint8)
     kind, bits = samples.dtype.kind, 8 * samples.dtype.itemsize
     if kind not in "iu" or bits > 16:
         return _quantized(samples)

@@ -31,7 +31,6 @@ _BOUNDED = {1, 5, 8, 32946, 32773, 50000, 34925}
 # JPEG and JPEG 2000: each strip or tile states its own size.
 _STREAMS = {7, 33003, 33004, 33005, 34712}
 _JPEG = 7
-_EIGHT_BIT_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB"}
 _TAG_ORIENTATION, _TAG_DEPTH = 274, 32997
 # (least, greatest): Min/MaxSampleValue, SMin/SMaxSampleValue.
 _TAGS_OF_RANGE = ((340, 341), (280, 281))
@@ -162,6 +161,4 @@ def _by_pillow(data: bytes, index: int) -> Raster:
     picture = Image.open(io.BytesIO(data), formats=("TIFF",))
     picture.seek(index)
     refuse_bomb(picture.width * picture.height)
-    if picture.mode not in _EIGHT_BIT_MODES:
-        raise Unusable(DAMAGED)
     return raster.from_pillow(picture)

@@ -138,17 +138,12 @@ def container_of_class(name: str, layout: Layout) -> str:
     """The container (`images`, `xray`) that the folder of a file's class lies in, or "".
 
     Args:
-        name: Path of the file.
+        name: Path of the file, which has a class.
         layout: How the folders are read.
     """
-    label, above = layout.place(name).label, []
-    for part in name.split("/")[len(layout.wrappers) : -1]:
-        if part == label:
-            return ""
-        above.append(part)
-        if _meaning(part) == "container":
-            return "/".join([*layout.wrappers, *above])
-    return ""
+    parts, first = name.split("/")[:-1], len(layout.wrappers)
+    above = range(first, parts.index(layout.place(name).label, first))
+    return next(("/".join(parts[: n + 1]) for n in above if _meaning(parts[n]) == "container"), "")
 
 
 @functools.lru_cache(maxsize=4096)  # the files of a folder come one after another

@@ -1,5 +1,6 @@
 """The files of a source by name, whatever holds them, and which names are no candidates."""
 
+import abc
 import hashlib
 import re
 import unicodedata
@@ -27,7 +28,7 @@ class Unreadable(Exception):
     """A file that is listed and can't be read; the message is a reason of an exclusion."""
 
 
-class Storage:
+class Storage(abc.ABC):
     """Files by name, relative to a root, with `/` between the parts.
 
     Attributes:
@@ -63,6 +64,7 @@ class Storage:
         self.exclusions = sorted([*exclusions, *((name, TWO_FORMS) for name in self.twins)])
         self._reasons = dict(self.exclusions)
 
+    @abc.abstractmethod
     def read(self, name: str) -> bytes:
         """The bytes of one file. Thread-safe.
 
@@ -72,7 +74,6 @@ class Storage:
         Raises:
             Unreadable: It can't be read; the message is the reason.
         """
-        raise NotImplementedError
 
     def listing_sha256(self) -> str:
         """Of all names, sizes and times (in a zip: checksums): differs when a source changed."""

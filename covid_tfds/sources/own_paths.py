@@ -36,8 +36,6 @@ class Paths:
 
         Where it leads over a link to a folder that was read under another name, it has that name.
         """
-        if not path:
-            return ""
         clean = listing.nfc(path).replace("\\", "/")
         for root in self._roots:
             clean = clean.removeprefix(listing.nfc(root))

@@ -41,8 +41,6 @@ def find(manual_dir: str | os.PathLike, folders: Sequence[str], marker: str) -> 
     manual = pathlib.Path(manual_dir)
     if sentence := is_a_file(manual):
         raise DatasetError(sentence)
-    if not manual.is_dir():
-        return None
     roots = list(_folders(manual, folders, marker))
     zips = [path for path in _entries(manual) if _is_zip(path)]
     in_zips, broken = [], []

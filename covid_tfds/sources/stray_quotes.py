@@ -69,6 +69,8 @@ def last_opened(lines: Sequence[str], delimiter: str) -> int:
                 quoted = True  # a doubled quote stands for one
             elif previous in f"{delimiter}\r\n":
                 quoted, opened = True, number
+            else:
+                continue  # within an unquoted cell it is a letter
             previous = letter
     return opened
 

@@ -93,7 +93,7 @@ class Walk:
                 elif entry.is_symlink():
                     self._links.append((name, (*chain, here)))
                 elif here in chain and again != HERE:
-                    self.exclusions.append((name, LOOP))  # a link to a folder above the root
+                    self.exclusions.append((name, LOOP))  # by way of a link to a folder above it
                 elif again == HERE or self._is_new(name, here):
                     self._note(name, here, again)
                     todo.append((name, (*chain, here)))

@@ -103,10 +103,8 @@ class Archive(listing.Storage):
             data = member.read()
             with self._lock:
                 member.close()
-        except NotImplementedError:
+        except RuntimeError:  # of zipfile, or since Python was built without the method's library
             raise listing.Unreadable(_METHOD) from None
-        except RuntimeError:
-            raise listing.Unreadable(_ENCRYPTED) from None
         except OSError as error:  # without a number it comes from the unpacking
             reason = listing.CANT_OPEN if error.errno else _DAMAGED
             raise listing.Unreadable(reason) from None

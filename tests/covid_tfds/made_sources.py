@@ -28,7 +28,9 @@ def zipped(root: pathlib.Path, folder: str, path: pathlib.Path, prefix: str = ""
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted((root / folder).rglob("*")):
             if file.is_file():
-                archive.write(file, prefix + file.relative_to(root).as_posix())
+                member = zipfile.ZipInfo.from_file(file)
+                member.filename = prefix + file.relative_to(root).as_posix()  # `./` as it is
+                archive.writestr(member, file.read_bytes())
 
 
 def reasons(exclusions) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The dataset that a build makes: every config, every feature, every file beside the TFRecords."""
 
+import contextlib
 import csv
 import functools
 import http.server
@@ -15,7 +16,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 import covid_tfds
-from covid_tfds import copies
+from covid_tfds import copies, verify
 from covid_tfds.config import CovidConfig
 from covid_tfds.covid_tfds_dataset_builder import HOMEPAGES
 from covid_tfds.errors import DatasetError
@@ -201,6 +202,28 @@ def test_missing_images_of_the_article_are_listed_path_by_path(tmp_path):
     assert all(path.name in str(refused.value) for path in gone)
 
 
+def test_an_image_of_the_article_that_can_not_be_read_ends_the_build(tmp_path):
+    made_sources.write_article(tmp_path)
+    path = next((tmp_path / "covid-chestxray-dataset/images").iterdir())
+    path.write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"1 of the article's images can't be read") as refused:
+        covid_tfds.build("article", manual_dir=tmp_path, data_dir=tmp_path / "data")
+    assert f"\n  cohen/images/{path.name}: empty file\nDownload" in str(refused.value)
+
+
+def test_a_source_of_which_no_image_can_be_read_ends_the_build(tmp_path):
+    made_sources.write_kaggle(tmp_path, made_sources.KAGGLE)
+    made_sources.write_cohen(tmp_path, [made_sources.row(f"{i:02}.png", f"{i}") for i in range(12)])
+    for path in (tmp_path / "covid-chestxray-dataset/images").iterdir():
+        path.write_text("version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(DatasetError, match="The source cohen yields no image") as refused:
+        covid_tfds.build("full", manual_dir=tmp_path, data_dir=tmp_path / "data")
+    shown = str(refused.value).splitlines()[1:-1]
+    assert shown == [
+        f"  cohen/images/{i:02}.png: a git-lfs pointer, not the image" for i in range(10)
+    ]
+
+
 def test_a_license_filter_keeps_its_images_where_they_were(full, tmp_path):
     manual = pathlib.Path(full.data_path).parents[3]
     config = CovidConfig(name="open", images="full", licenses=["CC BY"])
@@ -212,20 +235,26 @@ def test_a_license_filter_keeps_its_images_where_they_were(full, tmp_path):
     assert left_out(builder)["cohen/b.png"] == "license not asked for: CC BY-NC-SA"
 
 
-def test_cohen_is_fetched_when_it_is_not_there(tmp_path, monkeypatch):
+@pytest.mark.parametrize("whole", [True, False])
+def test_cohen_is_fetched_when_it_is_not_there(tmp_path, monkeypatch, whole):
     made_sources.write_kaggle(tmp_path / "manual", made_sources.KAGGLE)
     made_sources.write_cohen(tmp_path / "served", [made_sources.row("a.png", "7")])
     root = tmp_path / "served" / "covid-chestxray-dataset"
     root = root.rename(root.with_name(f"covid-chestxray-dataset-{cohen.PINNED_COMMIT}"))
+    if not whole:
+        (root / "metadata.csv").unlink()
     shutil.make_archive(str(root), "zip", root_dir=root.parent, base_dir=root.name)
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=root.parent)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/{root.name}.zip"
         monkeypatch.setattr(cohen, "url", lambda commit: address)
-        builder = covid_tfds.build("full", manual_dir=tmp_path / "manual", data_dir=tmp_path)
+        refused = pytest.raises(DatasetError, match=r"holds no metadata\.csv\. Delete it and build")
+        with contextlib.nullcontext() if whole else refused:
+            builder = covid_tfds.build("full", manual_dir=tmp_path / "manual", data_dir=tmp_path)
         server.shutdown()
-    assert b"cohen/a.png" in {e["image_id"] for e in everything(builder)}
+    if whole:
+        assert b"cohen/a.png" in {e["image_id"] for e in everything(builder)}
 
 
 def test_a_failed_fetch_says_where_to_put_the_images(tmp_path, monkeypatch):
@@ -233,10 +262,15 @@ def test_a_failed_fetch_says_where_to_put_the_images(tmp_path, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    monkeypatch.setattr(cohen, "url", lambda commit: f"http://127.0.0.1:{port}/{commit}.zip")
+    for name in ("https_proxy", "HTTPS_PROXY"):  # nothing listens there
+        monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     with pytest.raises(DatasetError) as refused:
         covid_tfds.build("full", manual_dir=tmp_path / "manual", data_dir=tmp_path)
-    assert "could not be fetched" in str(refused.value)
+    address = "https://github.com/ieee8023/covid-chestxray-dataset/archive"
+    said = f"{address}/{cohen.PINNED_COMMIT}.zip could not be fetched (ProxyError)"
+    assert said in str(refused.value)
     assert "covid-chestxray-dataset/metadata.csv" in str(refused.value)
 
 
@@ -259,6 +293,7 @@ def test_other_formats_hold_the_same_images(full, tmp_path, file_format):
     for example in examples(full, "train"):
         np.testing.assert_array_equal(stored[example["image_id"]], example["image"])
     assert dict(builder.info.metadata)["fingerprint"] == dict(full.info.metadata)["fingerprint"]
+    assert not verify.verify(builder.data_path).faults
 
 
 BAD_CONFIGS = {
@@ -275,6 +310,7 @@ BAD_CONFIGS = {
     r"name is '\.\./evil'": {"name": "../evil"},
     "name is ''": {"name": ""},
     "name is 5": {"name": 5},
+    "version is the builder's own": {"images": "phantom", "version": "1.0.0"},
     "licenses holds an empty name": {"images": "full", "licenses": [" "]},
 }
 
@@ -283,6 +319,12 @@ BAD_CONFIGS = {
 def test_a_config_that_makes_no_sense_is_refused(message):
     with pytest.raises(DatasetError, match=message):
         CovidConfig(**{"name": "x"} | json.loads(json.dumps(BAD_CONFIGS[message])))
+
+
+@pytest.mark.parametrize("config", [5, ["full"]])
+def test_a_config_that_is_no_config_is_refused(tmp_path, config):
+    with pytest.raises(DatasetError, match="give a name or a CovidConfig"):
+        covid_tfds.build(config, data_dir=tmp_path)
 
 
 def test_beam_options_are_refused(tmp_path):

@@ -262,8 +262,44 @@ def test_a_built_dataset_is_loaded_without_touching_its_folder(tiny, tmp_path, c
     tfds.load("covid_tfds", data_dir=tmp_path, builder_kwargs={"config": CovidConfig(**TINY)})
     assert "sources" not in capsys.readouterr().out
     assert not (tiny.parent / ".lock").exists()
+    covid_tfds.Builder(config=CovidConfig(**TINY), data_dir=tmp_path).download_and_prepare()
+    assert not capsys.readouterr().out  # Python asked for the data, nobody for a summary
     covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
     assert "sources" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("patients", [40, 60])
+def test_what_another_build_made_meanwhile_is_taken_if_it_is_what_was_asked_for(
+    phantoms, tmp_path, monkeypatch, capsys, patients
+):
+    def flock(_, operation: int) -> None:
+        if operation & fcntl.LOCK_NB:
+            raise BlockingIOError
+        put(phantoms[40], tmp_path / "covid_tfds" / "tiny" / "2.0.0")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr(phantom, "draw", None)  # nothing is built
+    config = CovidConfig(**TINY | {"patients": patients})
+    if patients == 60:
+        with pytest.raises(DatasetError, match="was built with patients 40, not 60"):
+            covid_tfds.build(config, data_dir=tmp_path)
+        return
+    builder = covid_tfds.build(config, data_dir=tmp_path)
+    assert stored(builder) == stored(tfds.builder_from_directory(phantoms[40]))
+    said = capsys.readouterr().out
+    assert "Another build is under way" in said and "--overwrite builds it again" in said
+
+
+@pytest.mark.parametrize(
+    "name,said",
+    [("summary.txt", "\ncovid_tfds/tiny/2.0.0\nbuilt on 2"), ("digests.json", "on an unknown day")],
+)
+def test_a_dataset_of_which_a_file_was_removed_by_hand_has_a_summary(
+    tiny, tmp_path, capsys, name, said
+):
+    (tiny / name).unlink()
+    covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
+    assert said in capsys.readouterr().out
 
 
 def test_a_build_that_was_done_before_says_so_and_whether_the_sources_changed(tfds_build, tmp_path):
@@ -299,6 +335,19 @@ def test_a_damaged_description_is_one_sentence(tmp_path, written):
     made_sources.write(folder / "dataset_info.json", written.encode())
     with pytest.raises(DatasetError, match="Remove that folder, and build it again"):
         covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
+
+
+def test_a_description_that_is_a_folder_is_one_sentence(tmp_path):
+    folder = tmp_path / "covid_tfds" / "tiny" / "2.0.0"
+    (folder / "dataset_info.json").mkdir(parents=True)
+    with pytest.raises(DatasetError, match=r"dataset_info\.json: Is a directory.*Mend that"):
+        covid_tfds.Builder(config=CovidConfig(**TINY), data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("argument", [{"version": "9.9.9"}, {"file_format": "stone"}])
+def test_what_tfds_refuses_of_a_builder_stays_its_own_error(tmp_path, argument):
+    with pytest.raises((AssertionError, ValueError), match=next(iter(argument.values()))):
+        covid_tfds.Builder(config="phantom", data_dir=tmp_path, **argument)
 
 
 @pytest.mark.slow

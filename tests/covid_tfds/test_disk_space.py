@@ -1,5 +1,6 @@
 """A disk without room for a build: said before the first pass, or when it fills up."""
 
+import contextlib
 import errno
 import os
 import pathlib
@@ -9,9 +10,13 @@ import shutil
 import pytest
 
 import covid_tfds
-from covid_tfds import building
+from covid_tfds import building, disk_space, reading
 from covid_tfds.config import CovidConfig
 from covid_tfds.errors import DatasetError
+from covid_tfds.records import ImageRecord
+from covid_tfds.sources import storage
+from tests.covid_tfds import made_sources
+from tests.helpers.images import encoded, radiograph
 
 pytestmark = pytest.mark.usefixtures("drawn_once")
 
@@ -32,13 +37,29 @@ def free(monkeypatch, mebibytes: int) -> None:
 def test_what_is_needed_and_what_is_free_is_said_before_anything_is_read(
     tmp_path, monkeypatch, capfd
 ):
-    monkeypatch.setattr(
-        shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(3 << 20, 0, 3 << 20)
-    )
+    free(monkeypatch, 3)
     with pytest.raises(DatasetError, match=r"59 images need some \d+ MiB .* has 3 MiB free"):
         covid_tfds.build(TINY, data_dir=tmp_path)
     assert "reading" not in capfd.readouterr().err
     assert not files(tmp_path)
+
+
+@pytest.mark.parametrize("names", [["x", "gone", "broken"], ["gone", "broken"]])
+def test_images_that_can_not_be_read_are_not_measured(tmp_path, monkeypatch, names):
+    free(monkeypatch, 0)
+    made_sources.write(tmp_path / "x", encoded(radiograph()))
+    made_sources.write(tmp_path / "gone", b"")
+    made_sources.write(tmp_path / "broken", b"no image")
+    files = storage.folder(tmp_path)
+    (tmp_path / "gone").unlink()
+
+    def decode(record: ImageRecord) -> tuple[bytes, reading.DecodedImage]:
+        data = files.read(record.name)
+        return data, reading.read_image(data)
+
+    records = [ImageRecord(f"own/{name}", "a", "own", "own/p", name) for name in names]
+    with pytest.raises(DatasetError) if "x" in names else contextlib.nullcontext():
+        disk_space.require(records, decode, tmp_path)
 
 
 @pytest.mark.slow
@@ -110,6 +131,17 @@ def test_a_full_disk_is_one_sentence(tmp_path):
         open("/dev/full", "wb", buffering=0) as file,  # the kernel's own full disk
     ):
         file.write(b"x")
+
+
+def test_what_tensorflow_can_not_write_is_one_sentence(tmp_path):
+    import tensorflow as tf
+
+    (tmp_path / "file").write_text("no folder")
+    with (
+        pytest.raises(DatasetError, match=r"TensorFlow can't write .*file is not a directory"),
+        building.disk_messages(tmp_path),
+    ):
+        tf.io.gfile.makedirs(f"{tmp_path}/file/below")
 
 
 def test_errors_of_another_kind_pass():

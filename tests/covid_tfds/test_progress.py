@@ -1,7 +1,9 @@
 """Progress that fits a terminal and is plain lines elsewhere."""
 
+import errno
 import fcntl
 import os
+import select
 import struct
 import sys
 import termios
@@ -11,10 +13,11 @@ import pytest
 from covid_tfds import progress
 
 
-def read_until(handle: int, text: str) -> str:
-    """What a terminal shows, up to a text that has to come; it comes in pieces."""
+def read_until(handle: int, text: str, times: int = 1) -> str:
+    """What a terminal shows, up to a text that has to come so often; it comes in pieces."""
     drawn = b""
-    while text.encode() not in drawn:
+    while drawn.count(text.encode()) < times:
+        assert select.select([handle], [], [], 30)[0], f"only {drawn!r} was drawn"
         drawn += os.read(handle, 100_000)
     return drawn.decode(errors="replace")
 
@@ -36,6 +39,17 @@ def test_a_bar_is_narrower_than_its_terminal(monkeypatch, columns):
     if columns >= 80:
         assert "comparing the images with each other ..." in drawn
     assert all(len(line) < columns for line in drawn.replace("\r", "\n").split("\n"))
+
+
+def test_a_bars_clock_moves_while_the_work_stands(monkeypatch):
+    outer, inner = os.openpty()
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    monkeypatch.setattr(progress, "_TICK", 0.001)
+    with open(inner, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with progress.shown("comparing"):
+            read_until(outer, "comparing ... 00:0", times=3)
+    os.close(outer)
 
 
 @pytest.mark.parametrize("pause,shown", [(0.0, range(10, 101, 10)), (60.0, [100])])
@@ -66,3 +80,14 @@ def test_nothing_to_do_and_no_stderr_are_no_errors(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
     with progress.shown("reading", 0) as update:
         update(1)
+
+
+def test_a_process_without_stderr_goes_on(monkeypatch):
+    def refuse(_: int) -> int:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    before = sys.stderr
+    monkeypatch.setattr(os, "dup", refuse)
+    with progress.no_greeting():
+        assert sys.stderr is before
+    assert sys.stderr is before

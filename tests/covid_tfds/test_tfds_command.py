@@ -5,9 +5,11 @@ import pathlib
 import sys
 
 import pytest
+import tensorflow_datasets as tfds
+from absl import logging
 
 import covid_tfds
-from covid_tfds import tfds_command
+from covid_tfds import progress, tfds_command
 
 pytestmark = pytest.mark.usefixtures("drawn_once")
 
@@ -99,6 +101,17 @@ def test_a_home_folder_is_understood_where_no_shell_was(build, tmp_path, monkeyp
         )
         assert pathlib.Path(builder.data_path) == built
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_tfds_own_bars_are_drawn_on_a_terminal_alone(tmp_path, monkeypatch, terminal):
+    switched_off = []
+    monkeypatch.setattr(sys, "argv", ["tfds"])
+    monkeypatch.setattr(logging, "set_verbosity", lambda _: None)
+    monkeypatch.setattr(progress, "drawn", lambda: terminal)
+    monkeypatch.setattr(tfds, "disable_progress_bar", lambda: switched_off.append(1))
+    covid_tfds.Builder(config="phantom", data_dir=tmp_path)
+    assert bool(switched_off) != terminal
 
 
 def test_other_errors_keep_their_traceback(monkeypatch, capsys):

@@ -1,10 +1,17 @@
 """A dataset that is not what its build wrote is found out, wherever a bit flipped."""
 
+import atexit
+import gc
 import pathlib
+import re
+import runpy
 import shutil
+import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 import covid_tfds
 from covid_tfds import digests, verify
@@ -40,10 +47,11 @@ def test_a_whole_dataset_is_whole(built, capsys):
     found = verify.verify(built)
     assert not found.faults
     assert found.images == 40
-    assert verify.main(["tiny", f"--data_dir={built.parents[2]}"]) == 0
-    assert f"whole: {found.images} images,\nfingerprint {found.fingerprint}" in (
-        capsys.readouterr().out
-    )
+    for name in ("tiny", "covid_tfds/tiny", "tiny/2.0.0", str(built)):
+        assert verify.main([name, f"--data_dir={built.parents[2]}"]) == 0
+        assert f"whole: {found.images} images,\nfingerprint {found.fingerprint}" in (
+            capsys.readouterr().out
+        )
 
 
 @pytest.mark.parametrize("place", [0.0, 0.3, 0.999])
@@ -139,12 +147,84 @@ def test_images_under_other_splits_are_found_though_the_digests_were_made_again(
     assert any("The fingerprint is not" in fault for fault in verify.verify(copy).faults)
 
 
+Features = dict[str, list[bytes]]
+
+
+def rewritten(folder: pathlib.Path, split: str, change: Callable[[list[Features]], None]) -> None:
+    """Changes the text and the images of one split, and makes the digests again."""
+    import tensorflow as tf
+
+    (path,) = folder.glob(f"*-{split}.tfrecord*")
+    examples = [
+        tf.train.Example.FromString(data)
+        for data in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    ]
+    found = [{n: list(f.bytes_list.value) for n, f in e.features.feature.items()} for e in examples]
+    change(found)
+    with tf.io.TFRecordWriter(str(path)) as file:
+        for example, features in zip(examples, found, strict=True):
+            for name, values in features.items():
+                if values:
+                    example.features.feature[name].bytes_list.value[:] = values
+            file.write(example.SerializeToString())
+    digests.write(folder, digests.of_files(folder))
+
+
+def other_pixels(examples: list[Features]) -> None:
+    examples[1]["image"] = [encoded(radiograph(999))]
+
+
+def one_image_twice(examples: list[Features]) -> None:
+    examples[1] |= examples[0]
+
+
+def a_group_of_two_splits(examples: list[Features]) -> None:
+    examples[1]["group"] = [b"own/anna"]
+
+
+CHANGES = {
+    other_pixels: r"Pixels of 2 images changed: own/\w+/\d+\.png, own/\w+/\d+\.png\.",
+    one_image_twice: r"Images are stored twice: own/\w+/\d+\.png, own/\w+/\d+\.png\.",
+    a_group_of_two_splits: r"Groups are in two splits: own/anna\.",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_images_that_were_changed_are_named_though_the_digests_were_made_again(copy, change):
+    for split in ("train", "test"):
+        rewritten(copy, split, change)
+    faults = verify.verify(copy).faults
+    assert any(re.fullmatch(CHANGES[change], fault) for fault in faults), faults
+
+
+def test_a_file_that_holds_no_examples_is_found_though_the_digests_were_made_again(copy):
+    next(copy.glob("*-test.tfrecord*")).write_bytes(b"of another kind " * 9)
+    digests.write(copy, digests.of_files(copy))
+    (fault,) = verify.verify(copy).faults
+    assert fault.startswith("The images can't be read: ") and "\n" not in fault
+
+
+def test_an_error_without_words_is_called_by_its_kind(built, monkeypatch):
+    def refuse(_) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(tfds, "builder_from_directory", refuse)
+    assert verify.verify(built).faults == ["The images can't be read: AssertionError"]
+
+
 def test_the_articles_list_is_compared_with_the_published_one(tmp_path):
     made_sources.write_article(tmp_path / "manual")
     builder = covid_tfds.build("article", manual_dir=tmp_path / "manual", data_dir=tmp_path)
     found = verify.verify(builder.data_path)
     assert not found.faults
     assert "Images, splits and labels are those of the article." in found.remarks
+
+    def renamed(examples: list[Features]) -> None:
+        examples[0]["image_id"] = [b"cohen/another.png"]
+
+    rewritten(pathlib.Path(builder.data_path), "test", renamed)
+    faults = verify.verify(builder.data_path).faults
+    assert "Images, splits or labels are not those of the article." in faults
 
 
 @pytest.mark.parametrize(
@@ -162,6 +242,16 @@ def test_a_dataset_that_is_not_there_is_one_sentence(built, capsys, arguments, m
     printed = " ".join(capsys.readouterr().err.split())  # wherever lines end
     assert message in printed
     assert "built there: tiny" in printed or "tiny" not in message
+
+
+def test_the_command_ends_with_the_status_of_what_was_found(monkeypatch, tmp_path, capsys):
+    at_exit = []
+    monkeypatch.setattr(atexit, "register", at_exit.append)
+    monkeypatch.setattr(sys, "argv", ["verify", "gone", f"--data_dir={tmp_path}"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(verify.__file__, run_name="__main__")
+    assert ended.value.code == 2 and at_exit == [gc.freeze]
+    assert "'gone' is no dataset in" in capsys.readouterr().err
 
 
 def test_help_is_no_failure(capsys):

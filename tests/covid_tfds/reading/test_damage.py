@@ -148,6 +148,13 @@ def test_memory_is_bounded_by_the_header(name):
     assert str(refused.value) == "decompression bomb"
 
 
+@pytest.mark.parametrize("tag,value", [("PhotometricInterpretation", 2), ("Compression", 32771)])
+def test_a_tiff_whose_tags_contradict_its_samples_is_refused(tag, value):
+    """Colours of one sample a pixel, and 16 bits in a compression that is read for 8 only."""
+    with pytest.raises(reading.Unusable, match="truncated or damaged"):
+        reading.read_image(tiff_with(tiff(TWELVE), **{tag: value}))
+
+
 def test_a_strip_that_inflates_to_more_than_its_size_is_cut():
     plain = tiff(TWELVE, compression="zlib")
     bomb = zlib.compress(bytes(50_000_000), 9)

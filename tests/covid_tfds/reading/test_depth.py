@@ -235,6 +235,11 @@ def test_deep_jpeg_is_read(name):
         reading.read_image(data[: len(data) // 2])
 
 
+def test_a_marker_without_a_length_before_the_header_of_a_jpeg_is_passed():
+    data = imagecodecs.jpeg8_encode(TWELVE, bitspersample=12, level=98)
+    np.testing.assert_array_equal(pixels(data[:2] + b"\xff\x01" + data[2:]), pixels(data))
+
+
 def test_lossless_jpeg_of_8_bits_jpeg_ls_and_jpeg_2000_are_read():
     data = imagecodecs.jpeg8_encode(GREY, lossless=True, bitspersample=8)
     np.testing.assert_array_equal(pixels(data), GREY)

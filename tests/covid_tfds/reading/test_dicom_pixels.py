@@ -104,6 +104,22 @@ def test_jpeg_that_pydicom_can_t_write_is_read(name):
     assert_alike(pixels(encapsulated(values, bits, frame, syntax)), GREY, tolerance)
 
 
+@pytest.mark.parametrize("name", ["extended, 12 bits", "lossless", "JPEG 2000"])
+def test_a_frame_that_is_cut_off_is_refused(name):
+    values, bits, frame, syntax, _ = JPEG[name]
+    with pytest.raises(reading.Unusable, match="truncated or damaged"):
+        pixels(encapsulated(values, bits, frame[: len(frame) // 2 // 2 * 2], syntax))
+
+
+@pytest.mark.parametrize("name", ["baseline", "extended, 8 bits"])
+def test_a_frame_that_is_damaged_inside_is_refused(name):
+    values, bits, frame, syntax, _ = JPEG[name]
+    middle = len(frame) // 2
+    damaged = frame[:middle] + bytes(200) + frame[middle + 200 :]
+    with pytest.raises(reading.Unusable, match="truncated or damaged"):
+        pixels(encapsulated(values, bits, damaged, syntax))
+
+
 def test_colours_of_a_jpeg_are_converted():
     frame = encoded(RGB, "JPEG", quality=98, subsampling=0)
     for photometric in ("YBR_FULL", "YBR_FULL_422"):
@@ -143,11 +159,16 @@ def test_frames_are_decoded_as_pydicom_s_own_plug_ins_do():
     assert same >= 40
 
 
-def lut(entries: np.ndarray, first: int = 0, bits: int = 16) -> pydicom.Sequence:
+def lut(entries: np.ndarray, first: int = 0, bits: int = 16, word: str = "<u2"):
     item = pydicom.Dataset()
     item.add_new(0x00283002, "US", [len(entries) % 65536, first % 65536, bits])
-    item.add_new(0x00283006, "OW", np.asarray(entries, "<u2").tobytes())
+    item.add_new(0x00283006, "OW", np.asarray(entries, word).tobytes())
     return pydicom.Sequence([item])
+
+
+def without(sequence: pydicom.Sequence, element: str) -> pydicom.Sequence:
+    del sequence[0][element]
+    return sequence
 
 
 INVERSE = np.arange(4096)[::-1] * 16
@@ -180,6 +201,14 @@ TRANSFORMATIONS = {
     "VOI LUT before window": ({"VOILUTSequence": lut(INVERSE)} | HALF, 255 - GREY),
     "VOI LUT of 8 bits in words": (
         {"VOILUTSequence": lut(np.arange(4096)[::-1] >> 4, bits=8)}, 255 - GREY),
+    "VOI LUT of 8 bits, two entries a word": (
+        {"VOILUTSequence": lut(np.arange(4096)[::-1] >> 4, bits=8, word="u1")}, 255 - GREY),
+    "VOI LUT of no such depth": ({"VOILUTSequence": lut(INVERSE, bits=40)} | HALF, DARK),
+    "VOI LUT without entries": (
+        {"VOILUTSequence": without(lut(INVERSE), "LUTData")} | HALF, DARK),
+    "modality LUT without a descriptor": (
+        {"ModalityLUTSequence": without(lut(INVERSE), "LUTDescriptor"), "RescaleSlope": -1,
+         "RescaleIntercept": 4095}, 255 - GREY),
     "VOI LUT of signed values": (
         {"RescaleSlope": 1, "RescaleIntercept": -2048,
          "VOILUTSequence": lut(INVERSE, first=-2048)}, 255 - GREY),

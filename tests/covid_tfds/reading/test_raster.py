@@ -135,6 +135,13 @@ def test_an_image_is_turned_upright_beside_a_mistyped_tag(name):
     assert_alike(pixels(data), GREY, tolerance=12)
 
 
+@pytest.mark.parametrize("block", [b"Exif\0\0", b"Exif\0\0no TIFF at all"])
+def test_an_exif_block_that_is_none_turns_nothing(block):
+    data = encoded(GREY, "PNG", exif=block)
+    assert b"eXIf" in data
+    np.testing.assert_array_equal(pixels(data), GREY)
+
+
 @pytest.mark.parametrize(
     "entry",
     [orientation(0), orientation(9), orientation(6000), (0x0112, 2, 2, b"6\0\0\0"),

@@ -64,6 +64,15 @@ def test_alpha_is_composited_on_black():
     assert_alike(pixels(tiff(half, photometric="rgb", extrasamples=["unassalpha"])), wanted)
 
 
+def test_alpha_of_floats_is_opaque_at_1():
+    half = np.full((*GREY.shape, 1), 0.5, np.float32)
+    half[:40] = 1
+    wanted = GREY / 2
+    wanted[:40] *= 2
+    rgba = np.concatenate([np.stack([UNIT] * 3, -1), half], -1)
+    assert_alike(pixels(tiff(rgba, photometric="rgb", extrasamples=["unassalpha"])), wanted)
+
+
 @pytest.mark.parametrize("bits", [2, 4, 10, 12, 14])
 def test_packed_bits_are_scaled_by_their_number(bits):
     values = (GREY.astype(np.uint32) * (2**bits - 1) + 127) // 255
@@ -83,6 +92,12 @@ def packed(values: np.ndarray, bits: int, photometric: int = 1) -> bytes:
             (277, 1), (278, height), (279, rows.size)]  # fmt: skip
     body = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + body + bytes(4) + rows.tobytes()
+
+
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_an_image_of_1_bit_is_a_drawing(photometric):
+    with pytest.raises(reading.Unusable, match="a page of text or a drawing"):
+        reading.read_image(packed(GREY.astype(np.uint32) >> 7, 1, photometric))
 
 
 def test_a_dark_image_of_12_packed_bits_is_scaled_as_its_bits_say():
@@ -110,6 +125,7 @@ def test_the_range_that_tags_state_is_used_where_it_can_be_true(name):
 def test_the_range_that_imagej_shows_is_used():
     data = tiff(TWELVE // 2, imagej=True, metadata={"min": 0.0, "max": 4095.0})
     assert_alike(pixels(data), GREY / 2, tolerance=1.5)
+    assert_alike(pixels(tiff(TWELVE, imagej=True)), GREY)  # which states none
 
 
 def test_a_palette_is_looked_up():

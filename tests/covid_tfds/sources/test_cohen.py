@@ -67,8 +67,9 @@ def test_rows_are_kept_or_left_out_with_a_reason(tmp_path):
         row("gone.png", "7"),
         row("nobody.png", ""),
         row("", "8"),
+        row("FAFA-A1BF-49A8-A1D3-66FAFA41B7345D.jpg", "9"),
     ]
-    folder = table(tmp_path, rows[:-1])
+    folder = table(tmp_path, [each for each in rows if each["filename"]])
     table(tmp_path, rows, ["images/extra.png", "README.md", ".git/HEAD", "images/.DS_Store"])
     (folder / "images/gone.png").unlink()
     records, left_out = images(tmp_path)
@@ -89,6 +90,7 @@ def test_rows_are_kept_or_left_out_with_a_reason(tmp_path):
         "cohen/f.png": "finding still to be done upstream",
         "cohen/gone.png": "row without a file",
         "cohen/line 12 of metadata.csv": "row without a file name",
+        "cohen/FAFA-A1BF-49A8-A1D3-66FAFA41B7345D.jpg": "not an X-ray: a warning picture",
         "cohen/images/extra.png": "file without a row",
         "cohen/images/.DS_Store": "hidden or system file",
     }
@@ -187,6 +189,17 @@ def test_line_breaks_and_control_characters_of_a_cell_are_shown(tmp_path):
 def test_other_modalities_are_named(tmp_path, modality, reason):
     table(tmp_path, [row("a.png", "1", modality=modality), row("b.png", "2")])
     assert reasons(images(tmp_path)[1]) == {"cohen/a.png": reason}
+
+
+@pytest.mark.parametrize("result", ["N", "no", "False"])
+def test_a_negative_test_is_no_case_of_covid(tmp_path, result):
+    folder = table(tmp_path, [row(f"{name}.png", name) for name in "abc"])
+    header = "patientid,finding,view,filename,RT_PCR_positive\n"
+    tested = [f"1,COVID-19,PA,a.png,{result}", "2,COVID-19,PA,b.png,Y", "3,COVID-19,PA,c.png,"]
+    (folder / "metadata.csv").write_text(header + "\n".join(tested))
+    records, left_out = images(tmp_path)
+    assert [r.name for r in records] == ["images/b.png", "images/c.png"]
+    assert reasons(left_out) == {"cohen/a.png": "COVID test negative"}
 
 
 def test_a_table_that_cant_be_read_says_how_to_mend_it(tmp_path):

@@ -74,6 +74,9 @@ def test_nan_is_an_empty_cell():
 
 STRAY = {
     "open to the end": (HEADER + 'a.png,x,n\nb.png,x,"see\nc.png,x,n\n', 3),
+    "open to the end, behind doubled quotes": (HEADER + '"a ""b""\nc",x,"see\nd,x,n\n', 3),
+    "open to the end, behind a quote that is a letter": (HEADER + '5" a,"1\n2","see\nb,x,n\n', 3),
+    "open to the end, behind quotes that are letters": (HEADER + '5"" a,"1\n2","see\nb,x,n\n', 3),
     "open to the end, in a late cell": (HEADER + 'a,x,"1\n2"\n"b",x,"see\nc,x,n\n', 4),
     "closed inside a later cell": (HEADER + 'a.png,x,"see\nb.png,x,a "b" c\nc.png,x,n\n', 2),
     "closed by a quoted cell": (HEADER + 'a.png,x,"see\nb.png,x,n\n"c.png",x,n\n', 2),
@@ -139,3 +142,8 @@ BAD_HEADERS = {
 def test_a_header_that_cant_be_used_is_named(text):
     with pytest.raises(DatasetError, match=BAD_HEADERS[text]):
         read(text)
+
+
+def test_a_first_line_above_csvs_limit_is_no_header():
+    with pytest.raises(DatasetError, match=r"no column path, label; its columns are \(none\)"):
+        read("<html>" * 50_000)

@@ -158,3 +158,13 @@ def test_too_many_files_and_folders_end_with_a_sentence(tmp_path, monkeypatch):
     (tmp_path / "a/more").symlink_to(tmp_path / "disk")
     with pytest.raises(DatasetError, match=r"more than 20 files and folders.*links to other fold"):
         storage.folder(tmp_path)
+
+
+def test_a_link_above_a_linked_folder_does_not_come_back_to_it(tmp_path):
+    write_names(tmp_path / "disk", ["in/x.png", "y.png"])
+    (tmp_path / "disk/in/up").symlink_to(tmp_path / "disk")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/a").symlink_to(tmp_path / "disk/in")
+    files = storage.folder(tmp_path / "d")
+    assert files.names == ["a/up/y.png", "a/x.png"]
+    assert files.exclusions == [("a/up/in/", "link to a folder above it")]

@@ -1,5 +1,6 @@
 """Folders and zips by name: what is listed, what is excluded with its reason, what is read."""
 
+import errno
 import os
 import pathlib
 import tracemalloc
@@ -35,6 +36,7 @@ def test_a_later_change_of_the_working_folder_moves_nothing(tmp_path, monkeypatc
 def test_what_is_no_file_is_excluded_with_its_reason(tmp_path):
     write_names(tmp_path, ["a/x.png"])
     (tmp_path / "a/gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "a/.#x.png").symlink_to("user@host.1234")  # as Emacs marks a file it has open
     (tmp_path / "a/null.png").symlink_to("/dev/null")
     os.mkfifo(tmp_path / "a/pipe.png")
     (tmp_path / "empty/inner").mkdir(parents=True)
@@ -42,6 +44,7 @@ def test_what_is_no_file_is_excluded_with_its_reason(tmp_path):
     assert files.names == ["a/x.png"]
     assert dict(files.exclusions) == {
         "a/gone.png": "broken link",
+        "a/.#x.png": "hidden or system file",
         "a/null.png": "not a regular file",
         "a/pipe.png": "not a regular file",
         "empty/inner/": "empty folder",
@@ -121,6 +124,18 @@ def test_two_images_of_one_name_in_two_unicode_forms_are_not_one(tmp_path):
     assert {e.reason for e in found.exclusions} == {
         "same name as another file in other Unicode form"
     }
+
+
+def test_of_two_forms_of_a_name_one_that_cant_be_read_is_not_the_same(tmp_path):
+    for folder in ("m\u00e4", "ma\u0308"):
+        write(tmp_path / folder / "1.png", b"x")
+    if len(os.listdir(tmp_path)) == 1:
+        pytest.skip("this file system takes both forms for one")
+    assert len(own.images(tmp_path).records) == 1
+    for folder in ("m\u00e4", "ma\u0308"):
+        os.truncate(tmp_path / folder / "1.png", listing.LIMIT + 1)
+    with pytest.raises(DatasetError, match=r"1 file has the name of another one with other bytes"):
+        own.images(tmp_path)
 
 
 def test_what_changed_since_the_listing_is_unreadable_with_a_reason(tmp_path):
@@ -280,6 +295,25 @@ def test_the_commit_is_taken_from_comment_or_name(tmp_path, where):
     assert storage.folder(tmp_path / "plain").commit == ""
 
 
+def test_a_folder_that_may_not_be_opened_hides_no_source_beside_it(tmp_path, monkeypatch):
+    write_names(tmp_path, ["chest_xray/train/a.png", "locked/x.png", "x/chest_xray/train/b.png"])
+    for name in ("listdir", "scandir"):
+        refuse_below(monkeypatch, name, tmp_path / "locked", tmp_path / "chest_xray")
+    assert storage.find(tmp_path, *SOURCE).where == f"{tmp_path}/x/chest_xray"
+
+
+def refuse_below(monkeypatch, name: str, *refused: pathlib.Path) -> None:
+    """Has a function of `os` refuse folders, as it does root's for others."""
+    function = getattr(os, name)
+
+    def checked(path):
+        if pathlib.Path(path) in refused:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return function(path)
+
+    monkeypatch.setattr(os, name, checked)
+
+
 def test_a_missing_source_is_answered_with_what_was_seen(tmp_path):
     assert "There is no" in storage.seen(tmp_path / "nowhere")
     assert "is empty" in storage.seen(tmp_path)
@@ -288,10 +322,14 @@ def test_a_missing_source_is_answered_with_what_was_seen(tmp_path):
     write(tmp_path / "broken.zip", b"PK")
     with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
         archive.writestr("data/chest_xray.zip", b"x")
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w") as archive:
+        archive.writestr("a.png", b"x")
     text = storage.seen(tmp_path)
     assert "Seen there: archive.7z, b.tar.gz, broken.zip, c.rar, outer.zip, photos/, readm" in text
     for name in ("archive.7z", "b.tar.gz", "c.rar"):
         assert f"{name} is not read in place: unpack it there." in text
     assert "outer.zip holds another zip (data/chest_xray.zip): unpack outer.zip there." in text
     assert "broken.zip is no readable zip" in text
+    assert "whole.zip" not in text.partition("\n")[2]
     assert storage.find(tmp_path / "photos", *SOURCE) is None
+    assert storage.find(tmp_path / "nowhere", *SOURCE) is None

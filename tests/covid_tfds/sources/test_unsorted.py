@@ -107,6 +107,7 @@ def test_masks_beside_two_classes_are_left_out_with_a_note(tmp_path, folder):
     (some("xray/TB", "xray/ok", "ct/TB", "ct/ok"), "xray"),
     (some("images/a", "images/b", "c"), "images"),
     (some("data/png/a", "data/b", "data/c"), "data/png"),
+    (some("images/data/png/a", "images/data/b", "images/data/c"), "images/data/png"),
 ])  # fmt: skip
 def test_classes_on_two_levels_are_refused(tmp_path, names, folder):
     with pytest.raises(DatasetError, match=rf"^The folders in {folder}/ would be classes .*side"):

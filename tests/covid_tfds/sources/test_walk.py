@@ -2,7 +2,7 @@
 
 import pytest
 
-from covid_tfds.sources import own, storage
+from covid_tfds.sources import own, storage, walk
 from tests.covid_tfds.made_sources import reasons, write_names, zipped
 
 
@@ -56,3 +56,9 @@ def test_another_dataset_of_tfds_is_no_class(tmp_path):
 def test_classes_may_be_called_like_folders_of_tfds(tmp_path, name):
     write_names(tmp_path, [f"{name}/1.png", "b/2.png"])
     assert own.images(tmp_path).class_names == ("b", name)
+
+
+def test_a_folder_that_vanishes_before_it_is_read_is_an_exclusion(tmp_path):
+    walked = walk.Walk(str(tmp_path / "gone"))
+    assert not list(walked.files())
+    assert walked.exclusions == [("./", "folder can't be opened")]

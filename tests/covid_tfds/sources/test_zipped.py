@@ -125,13 +125,18 @@ def test_members_that_cant_be_unpacked_have_a_reason(tmp_path, offset, value, re
     assert files.read("train/b.png") == b"good"
 
 
-def test_a_member_above_the_limit_is_not_unpacked(tmp_path):
+@pytest.mark.parametrize(
+    "size,reason", [(listing.LIMIT + 1, "larger than 512 MiB"), (101, "damaged in the zip")]
+)
+def test_a_member_that_is_not_of_the_stated_size_or_above_the_limit_is_not_used(
+    tmp_path, size, reason
+):
     path = tmp_path / "archive.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("chest_xray/train/a.png", b"x" * 100)
     data = bytearray(path.read_bytes())
-    size = data.index(b"PK\1\2") + 24
-    data[size : size + 4] = struct.pack("<I", listing.LIMIT + 1)
+    place = data.index(b"PK\1\2") + 24
+    data[place : place + 4] = struct.pack("<I", size)
     path.write_bytes(data)
-    with pytest.raises(storage.Unreadable, match="larger than 512 MiB"):
+    with pytest.raises(storage.Unreadable, match=f"^{reason}$"):
         storage.find(tmp_path, *SOURCE).read("train/a.png")

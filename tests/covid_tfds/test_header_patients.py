@@ -1,0 +1,39 @@
+"""Persons by the headers of DICOM files, beside those that folders give."""
+
+import dataclasses
+
+import pytest
+
+from covid_tfds import header_patients
+from covid_tfds.first_pass import HEADER_KEY, Readings
+from covid_tfds.records import ImageRecord
+
+
+def read(*patients: tuple[str, str]) -> Readings:
+    """Of records by their folder's patient, or "", and the header's."""
+    records = []
+    for i, (folder, header) in enumerate(patients):
+        key = HEADER_KEY + header
+        record = ImageRecord(f"own/{i}", "a", "own", f"own/{folder}", f"{i}.dcm", also=(key,))
+        alone = dataclasses.replace(record, patient=key, also=())
+        records.append(record if folder else alone)
+    return Readings(records, None, [], [], [], None)
+
+
+@pytest.mark.parametrize("folders", [False, True])
+def test_an_id_that_most_headers_have_joins_nobody_and_leaves_the_folders_patients(folders):
+    given = [(f"p{i}" * folders, "export") for i in range(10)] + [("anna" * folders, "7")]
+    readings, notes = header_patients.settled(read(*given))
+    *most, last = readings.records
+    names = [f"p{i}" if folders else str(i) for i in range(10)]
+    assert [record.patient for record in most] == [f"own/{name}" for name in names]
+    assert {record.patient_known for record in most} == {folders}
+    assert not any(record.also for record in most)
+    assert HEADER_KEY + "7" in (last.patient, *last.also)
+    assert len(notes) == 1 and notes[0].startswith("10 of 11 DICOM headers have the same")
+
+
+def test_patients_of_one_header_are_counted_as_one_person():
+    readings, notes = header_patients.settled(read(("a", "1"), ("b", "1"), ("c", "2")))
+    assert [record.patient for record in readings.records] == ["own/a", "own/b", "own/c"]
+    assert notes[0].startswith("2 patients of yours are 1 person by their DICOM headers")
