@@ -30,6 +30,7 @@ def test_every_side_runs_and_the_last_line_is_json(opened, workers, capsys):
     assert printed["claims"].keys() == printed["spreads"].keys()
 
 
+@pytest.mark.slow
 def test_every_peer_gives_every_image_once_an_epoch(opened, tmp_path, monkeypatch):
     images = opened.splits["train"].take(range(5))
     encoded = [image for _, image in sorted(opened.encoded(images))]

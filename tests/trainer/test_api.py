@@ -173,6 +173,10 @@ def test_cross_validation_has_metrics_and_predictions_and_no_history(data_dir, t
     assert (crossed.metrics["folds"], crossed.metrics["repeats"]) == (2, 2)
     assert sorted(set(crossed.predictions.repeats)) == [0, 1]
     assert crossed.history == []
+    again = trainer.cross_validate(crossed.config, 2, 2, crossed.path)  # which has ended
+    assert (again.finished, again.metrics) == (True, crossed.metrics)
+    with pytest.raises(trainer.RunError, match="a cross-validation, which keeps no network"):
+        crossed.model()
     with pytest.raises(trainer.ConfigError, match="--folds is 1"):
         trainer.cross_validate(quick(data_dir), 1)
 

@@ -1,5 +1,6 @@
 """What TensorBoard shows of a run, read back from its files."""
 
+import contextlib
 import dataclasses
 import itertools
 import zipfile
@@ -10,7 +11,12 @@ import pytest
 
 import trainer
 from tests.helpers import events, trainings
+from trainer import board
 from trainer.training import curves
+from trainer.training.setup import set_up
+from trainer.training.training import Training
+
+pytestmark = pytest.mark.slow
 
 CHANGES = {"augmentation": "radiograph", "views": 2, "deterministic": True, "seed": 3,
            "align": "chest"}  # fmt: skip
@@ -107,7 +113,6 @@ def graph_of(folder):
 # The test split
 
 
-@pytest.mark.slow
 def test_no_test_image_is_read_for_it_and_no_score_of_test_shown(data_dir, tmp_path, run, shown):
     """A run that leaves test unread shows the same, but for the flag."""
     config = trainings.quick(data_dir, epochs=3, test=False, **CHANGES)
@@ -126,7 +131,6 @@ def test_no_test_image_is_read_for_it_and_no_score_of_test_shown(data_dir, tmp_p
 # What it costs
 
 
-@pytest.mark.slow
 def test_what_is_shown_changes_nothing_of_a_run(run, data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(curves.TensorBoard, "on_epoch_end", lambda *arguments: None)
     folder = tmp_path / "run"
@@ -159,7 +163,6 @@ class Kill(keras.callbacks.Callback):
             raise Killed
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 7, 10])
 def test_a_run_that_goes_on_has_each_point_once(steps, data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(curves, "_BETWEEN_POINTS", 0.0)
@@ -179,7 +182,6 @@ def test_a_run_that_goes_on_has_each_point_once(steps, data_dir, tmp_path, monke
     assert pictured == sorted(set(pictured)) and pictured[-1] == result["best_epoch"]
 
 
-@pytest.mark.slow
 def test_a_longer_run_has_one_set_of_everything(data_dir, tmp_path):
     config = trainings.quick(data_dir, epochs=1)
     trainer.fit(config, tmp_path / "run")
@@ -190,3 +192,17 @@ def test_a_longer_run_has_one_set_of_everything(data_dir, tmp_path):
     assert tags["hparams/epoch"][0][1] == result["best_epoch"]
     pictured = [step for step, _ in tags["validation/confusion"]]
     assert pictured == sorted(set(pictured)) and pictured[-1] == result["best_epoch"]
+
+
+def test_where_every_image_is_called_right_none_is_shown_as_misclassified(data_dir, tmp_path):
+    setup = set_up(trainings.quick(data_dir, epochs=1))
+    with contextlib.closing(setup.opened):
+        images = setup.dataset.splits
+        training = Training(setup, setup.config, images, train="train", score=("validation",))
+        right = np.eye(4, dtype=np.float32)[images["validation"].labels]
+        writer = board.writer_of(tmp_path)
+        with writer.as_default(step=1):
+            board.Pictures(setup, training)(right)
+        writer.close()
+    tags = events.values(tmp_path)
+    assert "validation/gradcam" in tags and "validation/misclassified" not in tags

@@ -104,6 +104,7 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(case, runs, tmp_path):
     assert "Traceback" not in ended.err
 
 
+@pytest.mark.slow
 def test_no_tensorflow_is_imported(runs, tmp_path):
     code = (
         "import sys, runpy\n"

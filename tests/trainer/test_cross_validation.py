@@ -18,14 +18,17 @@ from trainer.cross_validation import (
     train_fold,
 )
 from trainer.evaluation import poses, predictions
+from trainer.execution import tasks
 from trainer.execution.tasks import TaskFailed
 from trainer.input_pipeline import alignment
 from trainer.input_pipeline.dataset import joined
-from trainer.run import run_dir
+from trainer.run import progress, run_dir
 from trainer.run.errors import DivergedError, RunError
 from trainer.training.loop import train_phases
 from trainer.training.setup import set_up
 from trainer.training.training import Training
+
+pytestmark = pytest.mark.slow
 
 
 def made_images(patients: int):
@@ -58,6 +61,13 @@ def test_folds_follow_from_the_seed_and_each_repeat_has_the_next():
 def test_more_folds_than_groups_of_a_class_is_an_error():
     with pytest.raises(RunError, match=r"healthy has 4\. Give fewer folds"):
         assign_folds(made_images(12), 5, 1, seed=1)
+
+
+def test_groups_whose_classes_can_not_be_in_every_fold_are_an_error():
+    """Of three groups two are in one fold, and each two are all that a class has."""
+    images = datasets.made([0, 1, 0, 2, 1, 2], groups=["a", "a", "b", "b", "c", "c"])
+    with pytest.raises(RunError, match=r"Fold [12] of 2 has no image of \w+\. Give fewer folds"):
+        assign_folds(images, 2, 1, seed=1)
 
 
 @contextlib.contextmanager
@@ -104,7 +114,6 @@ def test_every_image_is_predicted_once_a_repeat(shares, fold):
     assert np.abs(shares[0] - shares[1]).max() > 1e-3
 
 
-@pytest.mark.slow
 def test_folds_begin_from_the_same_weights_and_a_repeat_is_its_seed(config, fold, shares):
     again = predicted(config, fold[:1])
     np.testing.assert_allclose(again[0], shares[0], atol=1e-5)
@@ -128,7 +137,7 @@ def test_a_fold_is_predicted_by_a_network_that_did_not_see_it(config, fold, shar
 
 @pytest.mark.parametrize(
     "tuned",
-    [{}, pytest.param(trainings.TUNED, marks=pytest.mark.slow)],
+    [{}, trainings.TUNED],
     ids=["head", "fine-tuned"],
 )
 def test_a_folds_network_is_that_of_a_run_on_its_images(config, fold, tuned):
@@ -148,7 +157,6 @@ def test_a_folds_network_is_that_of_a_run_on_its_images(config, fold, tuned):
     assert wanted.std(axis=0).max() > 1e-4
 
 
-@pytest.mark.slow
 def test_fine_tuning_is_undone_between_folds(config, fold):
     config = dataclasses.replace(config, **trainings.TUNED)
     both = predicted(config, fold)
@@ -156,7 +164,6 @@ def test_fine_tuning_is_undone_between_folds(config, fold):
     np.testing.assert_allclose(second[0], both[1], atol=1e-5)
 
 
-@pytest.mark.slow
 def test_folds_are_alike_where_rows_find_no_room(config, fold, shares, tmp_path):
     # 85 squares of 1 KiB fit, and hardly anything else.
     small = dataclasses.replace(config, cache_gib=8.5e-5, cache_dir=str(tmp_path))
@@ -166,7 +173,6 @@ def test_folds_are_alike_where_rows_find_no_room(config, fold, shares, tmp_path)
     np.testing.assert_allclose(passed[0], shares[0], atol=1e-3)
 
 
-@pytest.mark.slow
 def test_callbacks_run_in_every_fold(config, fold):
     epochs = []
     count = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.append(epoch))
@@ -190,7 +196,6 @@ def test_a_network_that_diverged_is_an_error(config, fold):
 # Folds as tasks
 
 
-@pytest.mark.slow
 def test_tasks_give_what_the_loop_gives(config, fold, shares):
     """One after the other in this process: the same training, every fold from the same weights."""
     with ready(config) as (setup, _):
@@ -256,7 +261,6 @@ def test_the_written_scores_are_those_of_the_predictions(written):
     assert scores["n"] == len(table.labels) // 2
 
 
-@pytest.mark.slow
 def test_folds_of_aligned_images_have_a_table_of_their_poses(data_dir, tiny, tmp_path):
     before = keras.config.dtype_policy()
     config = trainings.quick(data_dir, align="chest", epochs=1)
@@ -283,3 +287,16 @@ def test_a_table_of_out_of_fold_predictions_repeats_the_images():
     table = as_predictions(images, fold, shares)
     assert table.image_ids == images.image_ids.tolist() * 2
     assert table.folds.tolist() == fold.reshape(-1).tolist()
+
+
+def test_how_far_a_fold_is_is_shown_beside_the_folds_that_have_ended():
+    shown = []
+    with (
+        progress.shown_by(shown.append),
+        cross_validation._shown(4, 1, "training") as fold_ended,
+    ):
+        tasks.report("fold 2", "epoch 1 of 5")
+        assert "fold 2, epoch 1 of 5" in shown[-1] and "1 of 4 folds" in shown[-1]
+        fold_ended()
+        tasks.report("fold 3", "epoch 1 of 5")
+        assert "fold 3, epoch 1 of 5" in shown[-1] and "2 of 4 folds" in shown[-1]

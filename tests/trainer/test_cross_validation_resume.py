@@ -17,6 +17,8 @@ from trainer.run.run_dir import Identity
 from trainer.training.loop import train_phases
 from trainer.training.training import Training
 
+pytestmark = pytest.mark.slow
+
 FOLDS, REPEATS = 2, 2
 WRITTEN = ("predictions.csv", "crossval.json")
 CHANGES = {"deterministic": True, "dropout": 0.3, "learning_rate": 1e-2, "checkpoint_every": 0.0}
@@ -95,11 +97,7 @@ def test_the_folds_of_a_cross_validation_are_trained_once(whole):
 
 
 # Before the first fold, between two, within one, and within one of the last repeat.
-@pytest.mark.parametrize(
-    "at",
-    [pytest.param(at, marks=[] if at == (2, 4) else pytest.mark.slow)
-     for at in ((0, -1), (0, 3), (2, -1), (2, 4), (3, 1))],
-)  # fmt: skip
+@pytest.mark.parametrize("at", [(0, -1), (0, 3), (2, -1), (2, 4), (3, 1)])
 def test_killed_anywhere_it_goes_on_there_bit_for_bit(at, config, whole, tmp_path, monkeypatch):
     written, counts = whole
     fold, done = at
@@ -113,7 +111,6 @@ def test_killed_anywhere_it_goes_on_there_bit_for_bit(at, config, whole, tmp_pat
     assert names == {"manifest.json", "config.json", "flags.txt", *WRITTEN}
 
 
-@pytest.mark.slow
 def test_a_damaged_fold_and_a_damaged_state_are_trained_again(config, whole, tmp_path, monkeypatch):
     written, counts = whole
     left = kill(config, tmp_path / "cv", monkeypatch, (2, 4))
@@ -172,7 +169,6 @@ def wait_for(folder: pathlib.Path, ended: int, epoch: int, process) -> dict[str,
         time.sleep(0.01)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_process_that_was_killed_goes_on(number, data_dir, long_whole, tmp_path):
     with process(data_dir, tmp_path) as started:
@@ -196,7 +192,6 @@ def test_a_process_that_was_killed_goes_on(number, data_dir, long_whole, tmp_pat
     assert before and {name: (folder / name).read_bytes() for name in WRITTEN} == long_whole
 
 
-@pytest.mark.slow
 def test_the_fold_of_a_killed_worker_goes_on_from_its_state(data_dir, long_whole, tmp_path):
     with process(data_dir, tmp_path, "--workers=2") as started:
         wait_for(tmp_path, 0, 20, started)

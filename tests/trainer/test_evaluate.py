@@ -4,6 +4,7 @@ import csv
 import json
 import pathlib
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -15,10 +16,10 @@ from tests.covid_tfds.reading.made_files import TWELVE, dicom
 from tests.helpers import commands, images_of, trainings
 from trainer.evaluation import images_used, poses, predictions
 from trainer.evaluation.metrics import NOTICE
-from trainer.inference import external_validation, labelled_images
+from trainer.inference import external_validation, labelled_images, run_dataset
 from trainer.run.errors import ConfigError, RunError
 
-pytestmark = pytest.mark.usefixtures("undrawn", "loaded_once")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn", "loaded_once")]
 
 # Of the tiny dataset's four classes the network has two.
 OURS, OTHERS = ("healthy", "covid19"), ("bacterial", "viral")
@@ -132,7 +133,6 @@ def test_what_the_network_has_seen_is_left_out_and_counted(run, tiny):
         trainer.load(run).evaluate(split="train")
 
 
-@pytest.mark.slow
 def test_of_a_network_alone_nothing_is_checked_and_no_baseline_computed(run, data_dir, tmp_path):
     bare = shutil.copy(run / "model.keras", tmp_path / "of_a_friend.keras")
     words = f"--data_dir={data_dir}", f"--output={tmp_path / 'out'}", "--split=train"
@@ -169,7 +169,6 @@ def test_a_folder_is_scored_as_the_dataset_that_its_images_are_of(run, hospital,
     assert all(b"PERSON" not in each.read_bytes() for each in (tmp_path / "out").iterdir())
 
 
-@pytest.mark.slow
 def test_a_table_names_patients_and_sources(run, hospital, tiny, tmp_path):
     folder = shutil.copytree(hospital, tmp_path / "tabled")
     shutil.rmtree(folder / "tuberculosis")
@@ -207,7 +206,6 @@ def test_a_folder_without_images_is_one_sentence(tmp_path):
         pass
 
 
-@pytest.mark.slow
 def test_another_dataset_goes_to_a_folder_of_its_own(
     run, other, on_own_test, tmp_path, monkeypatch
 ):
@@ -246,7 +244,6 @@ def changed(run, tmp_path):
     return change
 
 
-@pytest.mark.slow
 def test_without_the_train_images_it_says_why_there_is_no_baseline(changed, other, tmp_path):
     moved = changed(data_dir=str(tmp_path))
     ended = evaluate(f"--run={moved}", "--dataset=other", f"--data_dir={other}",
@@ -254,6 +251,34 @@ def test_without_the_train_images_it_says_why_there_is_no_baseline(changed, othe
     assert ended.status == 0, ended.err
     text = " ".join(ended.out.split())
     assert f"was not computed. --dataset=tiny is not built in {tmp_path}" in text
+
+
+def test_other_images_under_the_name_of_the_runs_dataset_are_not_its_own(changed):
+    folder = changed()
+    origin = json.loads((folder / "config.json").read_text())
+    origin["dataset"]["fingerprint"] = "0" * 64
+    (folder / "config.json").write_text(json.dumps(origin))
+    with pytest.raises(RunError, match=r"tiny.* holds other images than those .* trained on\."):
+        run_dataset.opened(types.SimpleNamespace(run=folder))
+
+
+def test_the_folder_of_one_of_several_seeds_bears_the_name_of_all(
+    run, hospital, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    seed = shutil.copytree(run, tmp_path / "five" / "seed_0")
+    evaluated = trainer.load(seed).evaluate(images=hospital, output="")
+    assert evaluated.path == pathlib.Path("evaluations", "five-seed_0-hospital")
+
+
+def test_a_folder_of_images_that_the_network_has_seen_says_how_others_are_told_apart(
+    run, tiny, tmp_path
+):
+    for i, (name, data) in enumerate(of_our_classes(tiny, "train")[:4]):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / f"{i}.png").write_bytes(data)
+    with pytest.raises(RunError, match=r"there are 4 images .* give a source in images\.csv\."):
+        trainer.load(run).evaluate(images=tmp_path)
 
 
 def test_a_test_that_the_run_has_not_opened_stays_so(changed, tmp_path):

@@ -12,12 +12,12 @@ import trainer
 from tests.helpers import commands, images_of, trainings
 from trainer.evaluation import heatmaps, predictions
 from trainer.evaluation.metrics import NOTICE
-from trainer.inference import gradcam, network
+from trainer.inference import file_explanations, gradcam, network
 from trainer.inference.explanations import explained
 from trainer.input_pipeline import resize
 from trainer.run.errors import ConfigError, RunError
 
-pytestmark = pytest.mark.usefixtures("loaded_once")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("loaded_once")]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,6 @@ def test_a_folder_becomes_a_picture_each_and_a_table(run, images, masks, tmp_pat
     assert ended.out.rstrip().endswith(NOTICE)
 
 
-@pytest.mark.slow
 def test_from_python_it_gives_what_the_maps_are(run, opened, images, masks, capsys):
     result = trainer.load(run).explain([images], masks=masks)
     assert result.errors == {} and result.pictures == [None] * 3
@@ -120,7 +119,6 @@ def test_nothing_that_can_be_used_draws_nothing(run, tmp_path):
         trainer.load(run).explain(tmp_path / "empty")
 
 
-@pytest.mark.slow
 def test_a_picture_takes_no_image_s_place_and_no_other_s(run, images, tmp_path):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
@@ -133,7 +131,6 @@ def test_a_picture_takes_no_image_s_place_and_no_other_s(run, images, tmp_path):
     assert (tmp_path / "one" / "a.png").read_bytes() == before
 
 
-@pytest.mark.slow
 def test_a_bare_network_without_alignment_explains_too(data_dir, images, tmp_path):
     config = trainings.quick(data_dir, epochs=1, classes=2, align="none")
     trainings.run(config, tmp_path / "run")
@@ -165,3 +162,12 @@ def test_the_heatmaps_of_a_run_are_those_of_its_network(run, opened, tiny):
     np.testing.assert_array_equal(there.squares, squares[..., 0])
     maps = gradcam.heatmaps(opened.model, squares, table.predicted[rows])
     np.testing.assert_allclose(there.maps, maps, atol=1e-4)
+
+
+def test_without_a_folder_for_pictures_the_screen_names_none(run, images, capsys):
+    result = trainer.load(run).explain(images / "a.png")
+    assert result.pictures == [None]
+    file_explanations.show(result)
+    out = capsys.readouterr().out
+    assert "a.png" in out and result.check.split(":")[0] in " ".join(out.split())
+    assert "picture" not in out

@@ -61,6 +61,7 @@ def encoded(pixels, form, **options):
     return out.getvalue()
 
 
+@pytest.mark.slow
 def test_bytes_get_the_answers_of_predict(run, served, images, tmp_path):
     signature = served[0].signatures["serving_bytes"]
     given = signature(image_bytes=tf.constant(images))

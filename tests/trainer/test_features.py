@@ -135,6 +135,7 @@ def test_flags_of_a_training_have_no_effect_on_other_actions(flag):
     assert f"{name} has no effect without --fill" in ended.err
 
 
+@pytest.mark.slow
 def test_a_filled_cache_leaves_nothing_to_compute(data_dir, tmp_path):
     config = trainings.quick(data_dir, tmp_path, augmentation="radiograph", views=2,
                              **trainings.TUNED)  # fmt: skip

@@ -20,6 +20,8 @@ from trainer.run.manifest import PLOTS, REPORT
 from trainer.run.run_dir import Identity
 from trainer.training.curves import TensorBoard
 
+pytestmark = pytest.mark.slow
+
 TINY = ("--dataset=tiny", "--classes=4", "--image_size=32", "--width=0.1", "--weights=none",
         "--head_units=8", "--epochs=1", "--precision=float32")  # fmt: skip
 RESULTS = ("metrics.json", "predictions.csv", "model.keras", "history.csv")
@@ -82,7 +84,6 @@ def test_the_state_before_stays_where_a_new_one_finds_no_room(data_dir, tmp_path
     assert "The state of the training could not be written" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_plots_that_fail_cost_no_result_and_the_same_command_draws_them(data_dir, tmp_path, capsys):
     config, identity = quick(data_dir), Identity("trainer.main", {})
     path = tmp_path / "a"
@@ -106,7 +107,6 @@ def test_plots_that_fail_cost_no_result_and_the_same_command_draws_them(data_dir
         assert run_dir.nothing_left(folder)
 
 
-@pytest.mark.slow
 def test_a_report_that_fails_costs_no_result_and_the_same_command_writes_it(
     data_dir, tmp_path, capsys
 ):
@@ -146,7 +146,6 @@ def test_curves_that_fail_cost_a_line_and_no_result(tmp_path, capsys):
     assert "history.csv has the same numbers" in printed
 
 
-@pytest.mark.slow
 def test_a_path_that_is_too_long_for_tensorboard_s_files_alone_costs_no_result(
     data_dir, tmp_path, capsys
 ):

@@ -202,6 +202,23 @@ def test_an_unknown_flag_gets_the_nearest_names(command, flag, meant):
     assert len(ended.err.splitlines()) <= 3
 
 
+@pytest.mark.parametrize(("flag", "message"), [
+    ("--notest=1", "--notest=1 takes no value. Write it as --notest."),
+    ("--nohelp=1", "--nohelp=1 takes no value. Write it as --nohelp."),
+    ("--help=maybe", "--help=maybe can't be read. Give true or false."),
+    ("--verbosity=x", "flag --verbosity=x: invalid literal for int() with base 10: 'x'"),
+])  # fmt: skip
+def test_a_value_where_none_or_another_belongs_is_a_sentence(flag, message):
+    ended = commands.run("trainer.main", flag)
+    assert (ended.status, ended.out) == (2, "")
+    assert " ".join(ended.err.split()) == f"wrong command line: {message}"
+
+
+def test_help_that_is_not_wanted_is_not_shown():
+    ended = commands.run("trainer.compare", "--nohelp", "--helpshort=false")
+    assert (ended.status, ended.out) == (2, "") and "There are 0 runs" in ended.err
+
+
 def test_a_message_cuts_a_value_of_many_letters():
     values = flags.FlagValues()
     config_flags.define_flags(values)

@@ -162,6 +162,7 @@ def auto(data_dir, tmp_path, monkeypatch) -> Config:
     return trainings.quick(tmp_path / "data", data_dir / "cache", dataset="auto", epochs=1)
 
 
+@pytest.mark.slow
 def test_a_run_of_auto_bears_the_name_of_its_dataset_and_goes_on_with_it(auto, tmp_path):
     run = trainer.fit(auto)
     assert run.path.name.startswith("tiny-4-")
@@ -173,12 +174,14 @@ def test_a_run_of_auto_bears_the_name_of_its_dataset_and_goes_on_with_it(auto, t
         trainer.fit(Config(**{**auto.to_json(), "dataset": "full"}), run.path)
 
 
+@pytest.mark.slow
 def test_a_run_that_has_ended_needs_its_dataset_no_more(auto, tmp_path):
     path = trainer.fit(auto).path
     shutil.rmtree(tmp_path / "data")
     assert trainer.fit(auto, path).config.dataset == "tiny"
 
 
+@pytest.mark.slow
 def test_a_search_of_auto_is_not_taken_for_one_of_a_dataset_built_meanwhile(
     auto, tmp_path, monkeypatch
 ):

@@ -24,6 +24,8 @@ from trainer.run.errors import ConfigError
 from trainer.training.setup import set_up
 from trainer.training.steps import Steps
 
+pytestmark = pytest.mark.slow
+
 CHANGES = {"deterministic": True, "dropout": 0.3, "seed": 7, "checkpoint_every": 0.0}
 # What depends on whether test was scored.
 TABLES = ("metrics.json", "predictions.csv", "images_used.csv")
@@ -243,7 +245,6 @@ def test_a_second_call_gives_what_one_call_gives(command, copy, whole):
     assert command(copy, "--test").out.startswith(f"{copy} holds this run, and it has ended.")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("at", ["write_tables", "write_metrics", "draw"])
 def test_killed_in_either_call_the_same_command_goes_on(at, command, drawn, tmp_path):
     folder = tmp_path / "run"
@@ -257,7 +258,6 @@ def test_killed_in_either_call_the_same_command_goes_on(at, command, drawn, tmp_
     assert result_of(folder, RESULTS) == result_of(drawn, RESULTS)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn_here")
 def test_a_run_that_was_killed_in_training_may_go_on_with_test(command, whole, tmp_path):
     with killed_at(scoring, "write_tables"), pytest.raises(Killed):
@@ -284,7 +284,6 @@ def test_without_the_network_that_was_kept_test_stays_closed(command, copy):
     assert command(copy, "--notest").status == 0  # nothing else depends on it
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn_here")
 def test_fit_scores_what_fit_left_unopened(data_dir, tmp_path):
     config = trainings.quick(data_dir, epochs=1, test=False)
@@ -297,7 +296,6 @@ def test_fit_scores_what_fit_left_unopened(data_dir, tmp_path):
 # Several seeds
 
 
-@pytest.mark.slow
 def test_seeds_are_scored_together_in_the_second_call(command, tmp_path):
     folder, flags = tmp_path / "run", ("--seeds=2", "--epochs=1")
     ended = command(folder, *flags, "--notest")

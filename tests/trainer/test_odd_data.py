@@ -14,6 +14,8 @@ from tests.helpers.trainings import TUNED, quick
 from trainer.evaluation import predictions
 from trainer.input_pipeline import resize
 
+pytestmark = pytest.mark.slow
+
 A, B, C = "covid19", "healthy", "other"
 USUAL = {"train": {A: 6, B: 6}, "val": {A: 3, B: 3}, "test": {A: 3, B: 3}}
 ONE_EACH = {split: {A: 1, B: 1} for split in USUAL}
@@ -63,7 +65,6 @@ def folds(count):
 # What gives a result
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{}, {"normalization": "zca"}, {"early_stopping": 1, "augmentation": "radiograph", "views": 0}],
@@ -74,12 +75,10 @@ def test_one_image_of_each_class_in_each_split(changes, fit):
     assert all(each["sensitivity"]["n"] == 1 for each in test["classes"].values())
 
 
-@pytest.mark.slow
 def test_blocks_are_trained_on_one_image_of_each_class(fit):
     assert len(fit(ONE_EACH, **TUNED).history) == 2
 
 
-@pytest.mark.slow
 def test_a_test_split_of_one_image_has_what_it_defines(fit):
     run = fit({**ONE_EACH, "test": {A: 1}})
     test = run.metrics["splits"]["test"]
@@ -93,26 +92,22 @@ def test_a_test_split_of_one_image_has_what_it_defines(fit):
     assert len(predictions.read(run.path / "predictions.csv").of_split("test").labels) == 1
 
 
-@pytest.mark.slow
 def test_a_test_split_without_the_first_classes(fit):
     table = {"train": {A: 2, B: 2, C: 2}, "val": {A: 1, B: 1, C: 1}, "test": {C: 2}}
     test = fit(table, classes=3).metrics["splits"]["test"]
     assert [each["n"] for each in test["classes"].values()].count(0) == 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"as_published": True, "augmentation": "article"}])
 def test_a_batch_may_be_larger_than_the_split(changes, fit):
     assert len(fit(USUAL, batch_size=4096, **changes).history) == 1
 
 
-@pytest.mark.slow
 def test_folds_of_one_patient_of_each_class(fit):
     result = fit(ONE_EACH, folds(2)).metrics
     assert (result["n"], result["folds"]) == (4, 2)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("grey", [0, 255])
 @pytest.mark.parametrize("function", [api.fit, folds(2)], ids=["run", "folds"])
 def test_images_that_are_all_equal(function, grey, fit, monkeypatch, tmp_path):
@@ -151,7 +146,6 @@ def test_a_class_that_can_not_be_learned_or_chosen_is_named(table, message, fit,
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
 def test_fewer_classes_are_advised_where_they_help(fit):
     table = {**USUAL, "train": {A: 6, B: 6, C: 1}, "test": {A: 3, B: 3, C: 3}}
     with pytest.raises(
@@ -167,7 +161,6 @@ def test_more_folds_than_a_class_has_patients(fit, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
 def test_a_fold_that_diverges_is_named(fit, monkeypatch):
     init = keras.initializers.GlorotUniform.__call__
 

@@ -74,6 +74,7 @@ def test_a_run_that_another_process_writes_is_refused(tmp_path):
     assert not (run / REPORT).exists()
 
 
+@pytest.mark.slow
 def test_no_tensorflow_is_imported(tmp_path):
     run = finished(tmp_path / "run")
     code = (

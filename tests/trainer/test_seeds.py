@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -103,6 +104,15 @@ def test_one_seed_is_a_run_without_the_flag(flags, tmp_path):
     assert ended.out.startswith(f"{tmp_path} holds this run, and it has ended.")
 
 
+def test_one_training_is_traced_and_not_several(tmp_path):
+    ended = commands.run("trainer.main", "--seeds=2", "--profile=5,8", f"--run_dir={tmp_path}/run")
+    assert (ended.status, ended.out) == (2, "")
+    assert "--profile=5,8 traces one training, and --seeds=2 are several" in " ".join(
+        ended.err.split()
+    )
+    assert not (tmp_path / "run").exists()
+
+
 def test_no_seed_is_a_wrong_command_line(tmp_path):
     ended = commands.run("trainer.main", "--seeds=0", f"--run_dir={tmp_path}/run")
     assert ended.status == 2
@@ -170,6 +180,7 @@ def result_of(folder) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in names}
 
 
+@pytest.mark.slow
 def test_every_seed_has_a_run_of_its_own_and_the_table_holds_them_all(two):
     folder, ended = two
     assert ended.status == 0, ended.err
@@ -202,6 +213,18 @@ def test_the_runs_share_their_cached_rows(two):
     second = ended.out[ended.out.index("Seed 8: ") :]
     assert "computing" not in second
     assert ended.err.count("activations: 100 %") <= 1
+
+
+def test_a_table_that_was_lost_is_written_again_without_a_step(command, two, tmp_path):
+    folder = shutil.copytree(two[0], tmp_path / "run")
+    for name in ("seeds.json", "config.json"):
+        (folder / name).unlink()
+    with trained() as epochs:
+        ended = command(folder, 2)
+    assert (ended.status, epochs) == (0, [])
+    assert result_of(folder) == result_of(two[0])
+    before, after = (json.loads((each / "config.json").read_text()) for each in (two[0], folder))
+    assert after["dataset"] == before["dataset"]
 
 
 @pytest.mark.slow

@@ -45,6 +45,7 @@ def base(made) -> tuple[pathlib.Path, dict]:
     return made[:2]
 
 
+@pytest.mark.slow
 def test_the_run_folder_is_complete(base):
     folder, result = base
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -58,6 +59,7 @@ def test_the_run_folder_is_complete(base):
     assert json.loads((folder / "metrics.json").read_text()) == json.loads(json.dumps(result))
 
 
+@pytest.mark.slow
 def test_the_report_is_of_this_run(base, tiny):
     folder, result = base
     text = (folder / "report.html").read_text()
@@ -71,6 +73,7 @@ def test_the_report_is_of_this_run(base, tiny):
     assert "report.html" in Manifest.read(folder).files
 
 
+@pytest.mark.slow
 def test_config_json_says_what_was_run(base):
     folder, _ = base
     written = json.loads((folder / "config.json").read_text())
@@ -84,6 +87,7 @@ def test_config_json_says_what_was_run(base):
     assert (folder / "flags.txt").read_text() == config.to_flags()
 
 
+@pytest.mark.slow
 def test_images_used_holds_every_image_that_the_run_was_given(base, tiny):
     columns = images_used.read(base[0] / "images_used.csv")
     for name, images in tiny.splits.items():
@@ -94,6 +98,7 @@ def test_images_used_holds_every_image_that_the_run_was_given(base, tiny):
             assert columns["image_sha256"][i] == digests[columns["image_id"][i]].tobytes().hex()
 
 
+@pytest.mark.slow
 def test_every_image_is_scored_once(base, tiny):
     folder, result = base
     table = predictions.read(folder / "predictions.csv")
@@ -109,6 +114,7 @@ def test_every_image_is_scored_once(base, tiny):
         assert scores["accuracy"]["value"] == pytest.approx(right)
 
 
+@pytest.mark.slow
 def test_no_number_without_interval_and_shortcut_baseline(base):
     for scores in base[1]["splits"].values():
         for key in ("accuracy", "balanced_accuracy", "loss"):
@@ -117,6 +123,7 @@ def test_no_number_without_interval_and_shortcut_baseline(base):
         assert set(scores["shortcut_baseline"]) == {"full_image", "lungs_masked"}
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_what_was_scored(base):
     folder, result = base
     rows = epochs(folder)
@@ -129,17 +136,20 @@ def test_the_best_epoch_is_what_was_scored(base):
     assert scores["loss"]["value"] == pytest.approx(best["val_loss"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_history_has_a_row_an_epoch_of_each_phase(base):
     rows = epochs(base[0])
     assert [row["phase"] for row in rows] == ["head", "head", "fine_tune"]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_the_saved_model_carries_its_class_names(base):
     model = keras.saving.load_model(base[0] / "model.keras")
     assert saved.class_names_of(model) == LABELS
 
 
+@pytest.mark.slow
 def test_the_saved_model_says_what_its_answers_are_worth(base):
     folder, result = base
     says = about.read(folder / "model.keras")
@@ -256,6 +266,7 @@ def test_two_classes_have_one_unit_and_two_probabilities(data_dir, tmp_path):
         assert {row["label"] for row in csv.DictReader(file)} == set(LABELS[:2])
 
 
+@pytest.mark.slow
 def test_cache_dir_takes_squares_activations_baselines_and_nothing_else(base):
     beside = base[0].parent
     assert sorted(path.name for path in beside.iterdir()) == ["cache", "run"]

@@ -7,7 +7,7 @@ import pytest
 from tests.helpers import trainings
 from trainer.config import Config
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 # One change a flag; each has to show in the epochs.
 CHANGES = {
@@ -35,8 +35,6 @@ CHANGES = {
 }
 # And of the flags that change views; the preset has none of these values.
 STRENGTHS = {"shift": 0.0, "zoom": 0.3, "contrast": 0.4}
-# What the quick suite changes; the rest is slow.
-QUICK = ("optimizer", "class_weights")
 # What tests elsewhere show the effect of.
 ELSEWHERE = {"dataset", "data_dir", "cache_dir", "cache_gib", "views", "autotune", "as_published",
              "early_stopping", "fine_tune_from", "fine_tune_epochs", "fine_tune_learning_rate",
@@ -68,8 +66,7 @@ def augmented_config(data_dir, **changes) -> Config:
 
 
 def marks(name) -> list[pytest.MarkDecorator]:
-    quick = [] if name in QUICK else [pytest.mark.slow]
-    return [*quick, pytest.mark.bfloat16] if name == "precision" else quick
+    return [pytest.mark.bfloat16] if name == "precision" else []
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in CHANGES])
@@ -90,7 +87,6 @@ def test_every_strength_of_views_has_an_effect(name, augmented, data_dir, tmp_pa
     assert max(abs(one["loss"] - other["loss"]) for one, other in pairs) > 5e-5  # no rounding
 
 
-@pytest.mark.slow
 def test_strengths_that_are_the_presets_read_its_cached_rows(augmented, data_dir, tmp_path, capsys):
     changes = {"shift": 0.06, "zoom": 0.1, "contrast": 0.2}
     trainings.run(augmented_config(data_dir, **changes), tmp_path / "run")

@@ -9,7 +9,7 @@ from trainer.evaluation import predictions
 from trainer.input_pipeline import decode
 from trainer.input_pipeline.dataset import open_dataset
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 AUGMENTED = {"augmentation": "radiograph", "views": 2}
 RUNS = {
@@ -44,9 +44,7 @@ def weights(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize(
-    "name", [QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in RUNS if name != QUICK)]
-)
+@pytest.mark.parametrize("name", [QUICK, *(name for name in RUNS if name != QUICK)])
 def test_the_saved_model_gives_the_predictions_that_were_scored(name, data_dir, tmp_path, weights):
     config = trainings.quick(
         data_dir,

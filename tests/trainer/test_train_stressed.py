@@ -18,7 +18,7 @@ from trainer.input_pipeline import decode, stress
 from trainer.run.manifest import Manifest
 from trainer.training.setup import set_up
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 FULL = {"augmentation": "radiograph", "views": 2, "deterministic": True, **TUNED}
 
@@ -86,7 +86,6 @@ def test_its_numbers_count_an_image_once(base, table, tiny):
         assert scores[name]["n"] == plain["n"]
 
 
-@pytest.mark.slow
 def test_without_test_it_is_the_same(base, data_dir, cache_dir, tmp_path):
     result = run(quick(data_dir, cache_dir, **FULL, test=False), tmp_path / "run")
     assert not any(result["opened"].values())
@@ -96,7 +95,6 @@ def test_without_test_it_is_the_same(base, data_dir, cache_dir, tmp_path):
     assert written[0] == written[1]
 
 
-@pytest.mark.slow
 def test_another_seed_scores_the_same_frames_from_the_same_cache(
     base, data_dir, cache_dir, tmp_path, capsys
 ):

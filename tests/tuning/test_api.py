@@ -140,3 +140,9 @@ def test_what_the_command_refuses_is_refused(config, tmp_path):
         with pytest.raises(trainer.ConfigError, match=message):
             tuning.run(config, space, tmp_path / "s", settings and tuning.Settings(**settings))
     assert not (tmp_path / "s").exists()
+
+
+def test_public_names_are_listed_and_others_are_errors():
+    assert set(tuning.__all__) <= set(dir(tuning))
+    with pytest.raises(AttributeError, match="no attribute 'tune_it'"):
+        _ = tuning.tune_it

@@ -76,8 +76,14 @@ def test_a_fold_ends_where_the_search_kept_the_trial():
 
 
 @pytest.mark.slow
-def test_a_configuration_that_was_no_trial_ends_where_its_trial_would(quick):
-    trials = open_trials(*quick, "--epochs=6", "--learning_rate=1e-3:1e-2:log")
+@pytest.mark.parametrize(
+    "more",
+    [[], ["--augmentation=radiograph", "--views=0"], ["--cache_gib=1e-4", "--cache_dir="]],
+    ids=["cached rows", "new views in each epoch", "no room for rows"],
+)
+def test_a_configuration_that_was_no_trial_ends_where_its_trial_would(more, quick, tmp_path):
+    more = [f"{flag}{tmp_path}" if flag.endswith("_dir=") else flag for flag in more]
+    trials = open_trials(*quick, "--epochs=6", "--learning_rate=1e-3:1e-2:log", *more)
     default = trials.space.unsearched()
     epoch = trials(learning_rate=default.learning_rate)["epoch"]
     with executor(None, trials.setup) as tasks:

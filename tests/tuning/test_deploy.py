@@ -92,6 +92,7 @@ def test_a_slurm_job_ends_with_the_status_of_the_search(slurm):
     assert slurm("--clases=4", status=2)[2] == 2
 
 
+@pytest.mark.slow
 def test_ray_takes_the_options_that_slurm_gives_it(slurm):
     symmetric_run = ray_module("scripts.symmetric_run")
     argv = slurm("--classes=4")[1]["argv"]

@@ -1,14 +1,18 @@
 """The command: wrong lines, a whole search, going on, its process replaced."""
 
 import json
+import os
 import subprocess
 import sys
+import types
 
+import psutil
 import pytest
 
 from tests.helpers import commands, searches
 from tests.helpers.searches import ranking
 from trainer.run.manifest import Manifest
+from tuning import main
 
 WRONG = {
     "are no flags": ["grid"],
@@ -51,6 +55,7 @@ def whole(tiny, tmp_path_factory):
     return flags, folder, command(*flags, "--retrain_best")
 
 
+@pytest.mark.slow
 def test_a_search_ends_with_leaderboard_comparison_and_a_trained_network(whole):
     _, folder, done = whole
     assert done.status == 0, done.err
@@ -104,6 +109,36 @@ def test_a_search_without_a_finished_trial_exits_with_1(tiny, tmp_path, monkeypa
     assert "No trial finished; 1 failed. The last: In epoch 1, step " in out
     assert "the loss or a weight of the network was not finite any more" in out
     assert "Traceback" not in done.err
+
+
+class OfSize:
+    """A process that has the next of some sizes each time; None: nobody knows."""
+
+    def __init__(self, *sizes: int | None) -> None:
+        self._sizes = iter(sizes)
+
+    def memory_info(self):
+        if (size := next(self._sizes)) is None:
+            raise psutil.AccessDenied
+        return types.SimpleNamespace(rss=size)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "calls"),
+    [([7, 7 + main._MOST_GROWTH, 8 + main._MOST_GROWTH], [0, 0, 1]), ([None, 7, None], [0, 0, 0])],
+)
+def test_a_process_is_replaced_where_its_memory_is_known_to_have_climbed(sizes, calls, monkeypatch):
+    replaced, process = [], OfSize(*sizes)
+    monkeypatch.setattr(psutil, "Process", lambda: process)
+    monkeypatch.setattr(os, "execv", lambda path, words: replaced.append(words))
+    monkeypatch.setattr(sys, "argv", ["main.py", "--classes=4", "--overwrite"])
+    look, counts = main._Memory(), []
+    for _ in sizes:
+        look()
+        counts.append(len(replaced))
+    assert counts == calls
+    words = [sys.executable, "-m", "tuning.main", "--classes=4", "--overwrite", "--nooverwrite"]
+    assert replaced in ([], [words])
 
 
 @pytest.mark.slow

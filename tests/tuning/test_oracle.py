@@ -261,7 +261,14 @@ def test_trials_that_fail_keep_their_reason_and_the_search_goes_on(tmp_path):
 
 @pytest.mark.parametrize(
     "line",
-    ["", "{", "[]", '{"event": "begun"}', '{"event": "began", "trial": "0002", "values": {}}'],
+    [
+        "",
+        "{",
+        "[]",
+        '{"event": "begun"}',
+        '{"event": "began", "trial": "0002", "values": {}}',
+        oracle._line({"event": "paused", "trial": "0002"}).decode().rstrip(),
+    ],
 )
 def test_an_unreadable_line_is_refused_with_its_number(line, tmp_path):
     path = tmp_path / "log.jsonl"
@@ -296,6 +303,27 @@ def test_a_log_of_values_that_hyperband_does_not_propose_is_refused(changed, tmp
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(RunError, match=r"Line 21 of .* another version"):
         opened("hyperband", path)
+
+
+def test_a_log_in_which_hyperband_went_on_before_its_trials_had_ended_is_refused(tmp_path):
+    path = tmp_path / "log.jsonl"
+    searched("hyperband", path, 0)
+    lines = path.read_text().splitlines()
+    path.write_text("".join(f"{line}\n" for line in lines if '"ended"' not in line))
+    with pytest.raises(RunError, match=r"Line \d+ of .* another version"):
+        opened("hyperband", path)
+
+
+def test_a_trial_that_hyperband_begins_after_all_were_tried_is_refused(tmp_path):
+    path, two = tmp_path / "log.jsonl", space(learning_rate="1e-4,1e-3")
+    searched("hyperband", path, 0, two)
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    begun = [event for event in events if event["event"] == "begun"]
+    later = {"event": "begun", "trial": f"{len(begun):04d}", "values": begun[-1]["values"]}
+    lines = [line for line in path.read_text().splitlines() if '"over"' not in line]
+    path.write_text("\n".join([*lines, oracle._line(later).decode().rstrip()]) + "\n")
+    with pytest.raises(RunError, match=rf"Line {len(lines) + 1} of .* another version"):
+        opened("hyperband", path, two)
 
 
 def test_a_changed_bit_is_refused_and_named(tmp_path):

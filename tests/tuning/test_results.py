@@ -112,6 +112,7 @@ def test_the_best_values_are_written_when_another_trial_is_best_and_at_the_end(t
     assert json.loads(path.read_text())["trial"] == "0002"
 
 
+@pytest.mark.slow
 def test_the_bytes_written_stay_in_proportion_to_the_table(tmp_path):
     trials, known, written, path = {}, {}, 0, tmp_path / "trials.csv"
     before = None
@@ -278,7 +279,7 @@ def test_the_best_is_compared_with_the_defaults_in_80_columns():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.83361, "0.834"), (1e-5, "1e-05"), (0.0007391, "0.0007391"), (256, "256")],
-)  # fmt: skip
+    [(0.83361, "0.834"), (1e-5, "1e-05"), (0.0007391, "0.0007391"), (256, "256"), (None, "-")],
+)
 def test_values_are_short(value, text):
     assert results.short(value) == text

@@ -83,6 +83,7 @@ def test_a_larger_budget_goes_on_to_what_a_search_begun_with_it_gives(
     assert searches.ranking(tmp_path) == searches.ranking(undisturbed)
 
 
+@pytest.mark.slow
 def test_a_finished_search_opens_no_images(quick, undisturbed, monkeypatch, capsys):
     best = undisturbed / "best_hparams.json"
     before = json.loads(best.read_text())
@@ -101,6 +102,8 @@ def test_a_small_space_is_exhausted(quick, tmp_path, capsys):
     assert search(tmp_path, *quick, *flags)
     assert "exhausted: no configuration is left" in capsys.readouterr().out
     assert sorted(row["head_units"] for row in table(tmp_path)) == ["16", "8"]
+    assert search(tmp_path, *quick, *flags)  # which finds it so
+    assert capsys.readouterr().out.count("exhausted: no configuration is left") == 1
 
 
 @pytest.mark.slow

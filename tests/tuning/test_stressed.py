@@ -11,6 +11,8 @@ from trainer.evaluation import history
 from trainer.run import run_dir
 from tuning.settings import STRESSED
 
+pytestmark = pytest.mark.slow
+
 SPACE = ["--head_units=8:64:8", "--learning_rate=1e-4:1e-2:log", "--epochs=3"]
 RANKED = [*SPACE, f"--objective={STRESSED}"]
 VALUES = {"head_units": 16, "learning_rate": 3e-3}
@@ -26,7 +28,6 @@ def result(trials):
     return trials.result(**VALUES)
 
 
-@pytest.mark.slow
 def test_a_trials_value_is_what_a_run_gets_at_the_epoch_that_plain_validation_keeps(
     trials, result, tmp_path
 ):
@@ -48,7 +49,6 @@ def test_every_epoch_has_its_value(result):
     assert curve[at][STRESSED] == pytest.approx(result.metrics[STRESSED])
 
 
-@pytest.mark.slow
 def test_several_executions_have_a_mean_a_deviation_and_an_interval(trials, result):
     both = open_trials(*trials.argv, "--executions_per_trial=2", setup=trials.setup)(**VALUES)
     second = open_trials(*trials.argv, "--seed=2", setup=trials.setup)(**VALUES)
@@ -58,14 +58,12 @@ def test_several_executions_have_a_mean_a_deviation_and_an_interval(trials, resu
     assert both[f"{STRESSED}_low"] <= both[STRESSED] <= both[f"{STRESSED}_high"]
 
 
-@pytest.mark.slow
 def test_other_objectives_score_no_frames(quick):
     plain = open_trials(*quick, *SPACE)
     assert list(plain.setup.dataset.splits) == ["train", "validation"]
     assert not [name for name in plain(**VALUES) if "stressed" in name]
 
 
-@pytest.mark.slow
 def test_a_search_ranks_by_it_and_shows_it_with_its_interval(quick, tmp_path, capsys):
     flags = (*quick, *RANKED, "--max_trials=4", "--final_folds=0")
     assert searches.search(tmp_path, *flags)

@@ -81,6 +81,12 @@ def test_the_table_has_running_trials_then_the_last_ended_ones(clock):
     assert interval in lines[2]
 
 
+def test_a_value_without_effect_is_a_dash():
+    drawn = live()
+    drawn.begun("0000", {"head_units": 64, "learning_rate": None})
+    assert shown(drawn)[-1].split()[-2:] == ["64", "-"]
+
+
 def test_no_line_is_wider_than_80_columns_and_hidden_parameters_are_counted():
     rows = rows_of([0.5, None, *[0.838] * 20], WIDE)
     drawn = live(rows, budget=1000, space=WIDE)

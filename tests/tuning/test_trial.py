@@ -16,6 +16,8 @@ from trainer.run import run_dir
 from tuning.space import USUAL
 from tuning.trial import TrialResult
 
+pytestmark = pytest.mark.slow
+
 SIZED = ("image_size", "views")  # fixed here: each has a test of its own
 ALL = [f"--search={','.join(name for name in USUAL if name not in SIZED)}",
        "--learning_rate=1e-6:1:log", "--head_units=8:64:8", "--views=1", "--fine_tune_epochs=3",
@@ -28,7 +30,6 @@ OTHER = {"head_units": 8, "learning_rate": 3e-3, "dropout": 0.1, "l2": 1e-2, "po
 AUGMENTED = {**ONE, "augmentation": "radiograph"}
 TUNED = {**ONE, "fine_tune_from": "block5"}
 SCORES = ("val_loss", "val_accuracy", "val_balanced_accuracy")
-QUICK = ("head_units", "learning_rate", "optimizer")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,6 @@ def large(quick) -> Trials:
     return open_trials(*quick, *ALL, "--image_size=64", "--epochs=1")
 
 
-@pytest.mark.slow
 def test_a_trial_is_the_epoch_that_the_trainer_keeps(trials, one, tmp_path):
     train.train_and_evaluate(trials.space.config(ONE), run_dir.plain(tmp_path))
     (best,) = (row for row in history.read(tmp_path / "history.csv") if row["best"])
@@ -60,7 +60,6 @@ def test_a_trial_is_the_epoch_that_the_trainer_keeps(trials, one, tmp_path):
         assert one[name] == pytest.approx(best[name], rel=1e-6), name
 
 
-@pytest.mark.slow
 def test_a_trial_in_folds_is_the_trainers_cross_validation(quick, tmp_path):
     trials = open_trials(*quick, *ALL, "--folds=2", "--executions_per_trial=2", "--epochs=4")
     values = {**ONE, "head_units": 64, "learning_rate": 3e-3}
@@ -86,37 +85,31 @@ def test_a_trial_in_folds_is_the_trainers_cross_validation(quick, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
-     for name in sorted(OTHER.keys() - {"pooling", *BELONGING["augmentation"]})],
-)  # fmt: skip
+    sorted(OTHER.keys() - {"pooling", *BELONGING["augmentation"]}),
+)
 def test_every_parameter_counts(name, trials, one):
     assert differs(trials(**{**ONE, name: OTHER[name]}), one)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["shift", "zoom", "contrast"])
 def test_every_strength_of_augmentation_counts(name, trials):
     assert differs(trials(**{**AUGMENTED, name: OTHER[name]}), trials(**AUGMENTED))
 
 
-@pytest.mark.slow
 def test_the_number_of_views_counts(quick):
     trials = open_trials(*quick, "--augmentation=radiograph", "--views=1,2")
     assert differs(trials(views=2), trials(views=1))
 
 
-@pytest.mark.slow
 def test_the_size_of_images_counts(quick):
     trials = open_trials(*quick, "--image_size=32,64", "--epochs=1")
     assert differs(trials(image_size=64), trials(image_size=32))
 
 
-@pytest.mark.slow
 def test_pooling_counts(large):
     assert differs(large(**ONE, pooling="max"), large(**ONE))
 
 
-@pytest.mark.slow
 def test_fine_tuning_counts(trials, one, tuned):
     assert tuned.metrics["parameters"] > one["parameters"]
     (curve,), (other,) = tuned.curves, faster(trials).curves
@@ -145,7 +138,6 @@ def differs(other: dict[str, float], one: dict[str, float]) -> bool:
     return [other[score] for score in SCORES] != [one[score] for score in SCORES]
 
 
-@pytest.mark.slow
 def test_a_trial_again_after_others_gives_the_same(trials, one, tuned):
     again = trials.result(**TUNED)
     assert list(map(scored, again.curves)) == list(map(scored, tuned.curves))
@@ -154,7 +146,6 @@ def test_a_trial_again_after_others_gives_the_same(trials, one, tuned):
     assert open_trials(*trials.argv)(**ONE) == one
 
 
-@pytest.mark.slow
 def test_executions_are_means_over_seeds_with_their_deviation(trials, tuned):
     """The second begins with the blocks that the first began with."""
     flags = [*trials.argv, "--executions_per_trial=2"]
@@ -184,7 +175,7 @@ def test_images_are_counted_up_to_where_the_training_stopped(quick):
     assert measured["epoch"] < 89
 
 
-@pytest.mark.parametrize("flag", ["--folds=0", pytest.param("--folds=2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("flag", ["--folds=0", "--folds=2"])
 def test_numbers_that_are_none_fail_the_trial_with_a_reason(flag, quick, monkeypatch):
     """Convolutions that bring images to the brink of float32, and a head beyond."""
     searches.fix_random_weights(monkeypatch, first=1e36)

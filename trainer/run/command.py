@@ -282,7 +282,7 @@ def _parse(argv: list[str]) -> list[str]:
     help_lib.replace_absl()
     try:
         return flags.FLAGS(argv)
-    except (flags.Error, UnicodeDecodeError) as error:
+    except (flags.Error, ValueError) as error:  # ValueError: --noNAME=VALUE, a binary --flagfile
         _stop(f"wrong command line: {help_lib.message(error)}", status=2)
     except SystemExit:  # of absl's --helpfull and --helpxml, which end with status 1
         sys.exit(0)

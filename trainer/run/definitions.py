@@ -42,20 +42,32 @@ class Described(flags.Flag):
     shown: Any
 
 
-class _Reader(flags.ArgumentParser):
+class Reader(flags.ArgumentParser):
     """Reads a value as absl does, and says of a wrong one what to give instead."""
 
     def __init__(self, of_absl: flags.ArgumentParser, wanted: str) -> None:
+        """Reads nothing yet.
+
+        Args:
+            of_absl: Reads the values.
+            wanted: Which there are, for messages.
+        """
         super().__init__()
         self._of_absl, self._wanted = of_absl, wanted
 
     def parse(self, argument: Any) -> Any:
+        """The value of a text.
+
+        Raises:
+            ValueError: It is no value; the message says what to give.
+        """
         try:
             return self._of_absl.parse(argument)
         except (TypeError, ValueError):
             raise ValueError(f"can't be read. Give {self._wanted}.") from None
 
     def flag_type(self) -> str:
+        """What absl calls the type, for its own helps."""
         return self._of_absl.flag_type()
 
 
@@ -91,7 +103,7 @@ def define(
     make(name, default, explained(short, more, choices, bounds), flag_values=values, **limits)
     flag = cast(Described, values[name])
     if kind is not str:
-        flag.parser = _Reader(flag.parser, ", ".join(filter(None, (wanted, bounds))))
+        flag.parser = Reader(flag.parser, ", ".join(filter(None, (wanted, bounds))))
     flag.group, flag.short, flag.choices = GROUPS[GROUPS.index(group)], short, tuple(choices)
     flag.shown = default if shown is None else shown
 

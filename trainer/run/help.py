@@ -8,12 +8,13 @@ from typing import Any, cast
 from absl import flags
 
 from trainer.run import names
-from trainer.run.definitions import GROUPS, Described
+from trainer.run.definitions import GROUPS, Described, Reader
 from trainer.run.text import WIDTH, shortened
 
 _COLUMN = 35  # where the explanations of --helpshort begin
 _LONGEST = 60  # letters of a value in a message
 _UNREAD = re.compile(r"flag (--[^=]*)=(.*): can't be read(\. .*)", re.DOTALL)
+_NO_VALUE = " does not take an argument"  # of --noNAME=VALUE
 _OF_ABSL = ("flagfile", "help", "helpfull", "helpshort")
 _FOOT = {
     False: "--help explains each of them; --flagfile=FILE reads flags from a file.",
@@ -26,6 +27,7 @@ class _Help(flags.BooleanFlag):
 
     def __init__(self, name: str, short_name: str | None, *, full: bool) -> None:
         super().__init__(name, False, "Show this help.", short_name=short_name, allow_override=True)
+        self.parser = Reader(self.parser, "true or false")
         self._full = full
 
     def parse(self, argument: Any) -> None:
@@ -98,6 +100,9 @@ def message(error: Exception, values: flags.FlagValues = flags.FLAGS) -> str:
         return f"{reason}. Give a file with a flag a line."
     if str(error).startswith("Missing value for flag --"):
         return f"{error}. Write it as {str(error).rpartition(' ')[2]}=VALUE."
+    if str(error).endswith(_NO_VALUE):
+        given = shortened(str(error).removesuffix(_NO_VALUE), _LONGEST)
+        return f"{given} takes no value. Write it as {given.partition('=')[0]}."
     if match := _UNREAD.fullmatch(str(error)):
         return f"{match[1]}={shortened(match[2], _LONGEST)} can't be read{match[3]}"
     return str(error)

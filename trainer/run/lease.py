@@ -217,8 +217,6 @@ class Lease:
                 if not self._is_ours(_read(self.path)):
                     return None
             except OSError:
-                if place is os.replace:
-                    raise
                 place = os.replace  # there are no hard links here
                 place(beside, self.path)
             if place is os.replace:

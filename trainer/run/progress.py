@@ -52,13 +52,12 @@ def working(label: str) -> Iterator[None]:
     """
     if not label:
         yield
-    elif _status is not None:
-        _status(label)
+    elif (status := _status) is not None:
+        status(label)
         try:
             yield
         finally:
-            if _status is not None:
-                _status("")
+            status("")
     elif columns():
         with _clock(label):
             yield

@@ -181,5 +181,4 @@ class History(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Writes the table of a training that ended in an earlier process."""
-        if self.rows:
-            write_csv(self._path, self.rows)
+        write_csv(self._path, self.rows)

@@ -53,3 +53,12 @@ def test_the_lines_hold_what_the_article_printed(tmp_path, classes, printed):
         f"{accuracy['value']:.3f}",
     ]  # fmt: skip
     assert f"was of {printed[2]} images" in last
+
+
+def test_beside_classes_that_the_article_did_not_have_nothing_is_of_it(tmp_path):
+    run_folder(tmp_path, as_published=True)
+    metrics = run_metrics(tmp_path, baseline())
+    metrics["splits"]["test"]["classes"]["a fifth"] = {}
+    *_, validation, test = article.lines(metrics)
+    assert validation.split()[3:5] == ["0.120", "-"]
+    assert test.split()[:3] == ["test,", "first", "8"] and test.split()[5] == "-"

@@ -4,11 +4,14 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 import trainer.evaluation
 
 FILES = sorted(pathlib.Path(trainer.evaluation.__file__).parent.glob("*.py"))
 
 
+@pytest.mark.slow
 def test_no_file_of_the_room_imports_tensorflow_or_training():
     names = [f"trainer.evaluation.{path.stem}" for path in FILES if path.stem != "__init__"]
     assert "trainer.evaluation.metrics" in names

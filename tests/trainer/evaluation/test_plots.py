@@ -197,6 +197,7 @@ def test_the_same_data_give_the_same_bytes(tmp_path):
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_all_plots_of_a_run_come_from_its_folder(tmp_path):
     run_folder(tmp_path)
     metrics = run_metrics(tmp_path, baseline())

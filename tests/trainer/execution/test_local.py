@@ -97,3 +97,13 @@ def test_what_did_not_run_is_dropped_at_the_end(local):
     local.submit(Task("a", returns, (1,)))
     local.close()
     assert local.pending == 0
+
+
+def test_without_a_task_there_is_none_to_wait_for(local):
+    assert local.next() is None
+
+
+def test_a_task_out_of_memory_without_a_setup_fails_too():
+    with executor(None, None) as alone:
+        alone.submit(Task("a", raises, (MemoryError("8 GiB"),)))
+        assert alone.next().failure == "Out of memory, twice: 8 GiB"

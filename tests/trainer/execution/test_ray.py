@@ -97,6 +97,7 @@ def one(remote, function, *arguments):
     return ends(remote, Task("one", function, arguments))["one"]
 
 
+@pytest.mark.slow
 def test_every_result_comes_once(remote):
     for number in range(30):
         remote.submit(Task(str(number), squared, (number,)))
@@ -109,10 +110,12 @@ def test_every_result_comes_once(remote):
     assert all(each.value == int(each.task.name) ** 2 for each in results)
 
 
+@pytest.mark.slow
 def test_there_are_as_many_slots_as_workers(remote):
     assert remote.slots == 2
 
 
+@pytest.mark.slow
 def test_a_task_whose_process_was_killed_runs_again(remote, tmp_path, capfd):
     assert one(remote, dies, str(tmp_path / "marker"), 1).value == "survived"
     written = capfd.readouterr()
@@ -120,27 +123,32 @@ def test_a_task_whose_process_was_killed_runs_again(remote, tmp_path, capfd):
     assert written.out == ""
 
 
+@pytest.mark.slow
 def test_a_task_that_kills_its_process_always_fails_after_ten_times(remote, tmp_path):
     ended = one(remote, dies, str(tmp_path / "marker"), 99)
     assert ended.failure == "Its process was lost 10 times. Does it run out of memory?"
     assert (tmp_path / "marker").read_text() == "x" * 10
 
 
+@pytest.mark.slow
 def test_a_task_without_a_step_is_stopped_and_runs_once_more(remote, tmp_path):
     assert one(remote, hangs, str(tmp_path / "marker"), 1).value == "went on"
 
 
+@pytest.mark.slow
 def test_a_task_without_a_step_twice_fails_with_its_reason(remote, tmp_path):
     ended = one(remote, hangs, str(tmp_path / "marker"), 99)
     assert ended.failure == "It made no step for 2 seconds, twice (--task_timeout=2)."
     assert (tmp_path / "marker").read_text() == "xx"
 
 
+@pytest.mark.slow
 def test_a_task_with_steps_is_not_stopped_nor_is_one_that_waits(remote):
     tasks = [Task(str(number), steps_slowly) for number in range(4)]  # two of them wait for 4 s
     assert {each.value for each in ends(remote, *tasks).values()} == {"made steps"}
 
 
+@pytest.mark.slow
 def test_failures_come_with_their_reasons(remote):
     results = ends(
         remote,
@@ -154,6 +162,7 @@ def test_failures_come_with_their_reasons(remote):
     assert results["good"].value == 4
 
 
+@pytest.mark.slow
 def test_an_error_of_every_task_is_raised_in_the_driver(remote):
     remote.submit(Task("one", raises, (RunError("Wrong."),)))
     with pytest.raises(RunError, match=r"^Wrong\.$"):
@@ -161,12 +170,14 @@ def test_an_error_of_every_task_is_raised_in_the_driver(remote):
     assert remote.pending == 0
 
 
+@pytest.mark.slow
 def test_a_task_out_of_memory_runs_once_more_and_fails_the_second_time(remote, tmp_path):
     assert one(remote, runs_out_of_memory, str(tmp_path / "once"), 1).value == "fits"
     failed = one(remote, runs_out_of_memory, str(tmp_path / "twice"), 2)
     assert failed.failure == "Out of memory, twice: 8 GiB"
 
 
+@pytest.mark.slow
 def test_a_value_that_can_not_be_sent_is_a_failure(remote):
     assert "pickle" in one(remote, unsendable).failure
 
@@ -175,10 +186,12 @@ def unsendable(setup):
     return sys.stdout
 
 
+@pytest.mark.slow
 def test_a_task_has_the_threads_of_its_cores_and_no_tensorflow_before_its_setup(remote):
     assert one(remote, variables).value == (["1", "1", "1"], False)
 
 
+@pytest.mark.slow
 def test_an_interrupt_that_got_lost_is_raised(remote, monkeypatch):
     monkeypatch.setattr(command, "_interrupted", True)
     remote.submit(Task("one", squared, (1,)))
@@ -186,6 +199,7 @@ def test_an_interrupt_that_got_lost_is_raised(remote, monkeypatch):
         remote.next()
 
 
+@pytest.mark.slow
 def test_everything_listens_on_the_loopback_address_alone(cluster):
     import ray
 
@@ -227,11 +241,55 @@ def test_slots_follow_the_cores_and_gpus_of_each_node(gpus, nodes, slots, monkey
     assert Cluster(2, gpus, 600, shares_files=False).slots() == slots
 
 
+@pytest.mark.slow
 def test_a_request_that_no_node_can_meet_is_refused_at_once(cluster):
     with pytest.raises(RunError, match=r"--task_gpus=1, and no node of the cluster has a GPU\."):
         ray_lib._require_room(Cluster(1, 1, 600, shares_files=True))
     with pytest.raises(RunError, match=r"--task_cpus=99, and .* has more than 2 CPU cores\."):
         ray_lib._require_room(Cluster(99, 0, 600, shares_files=True))
+
+
+def test_cores_and_gpus_have_to_be_on_one_node(monkeypatch):
+    import ray
+
+    nodes = [{"Alive": True, "Resources": each} for each in ({"CPU": 8}, {"CPU": 2, "GPU": 4})]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    with pytest.raises(RunError, match=r"--task_cpus=4 and --task_gpus=1 together\. Give less"):
+        ray_lib._require_room(Cluster(4, 1, 600, shares_files=True))
+
+
+def test_fewer_gpus_than_workers_are_refused_with_the_part_that_each_can_have(monkeypatch):
+    import ray
+
+    for gpus, workers, each in ((0, 2, 0), (4, 2, 2), (2, 2, 1)):
+        monkeypatch.setattr(ray, "cluster_resources", lambda gpus=gpus: {"CPU": 8, "GPU": gpus})
+        assert ray_lib._own_gpus(workers) == each
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"GPU": 1.0})
+    with pytest.raises(RunError, match=r"this machine has 1 GPU\. Give --task_gpus=0\.33 to let"):
+        ray_lib._own_gpus(3)
+
+
+def test_a_cluster_that_a_notebook_has_joined_is_used_and_stays_connected(cluster):
+    import ray
+
+    with contextlib.ExitStack() as closed:
+        ray_lib._join("nowhere.invalid:6379", closed)
+    assert ray.is_initialized()
+
+
+@pytest.mark.parametrize("submitted", [False, True])
+def test_the_code_is_sent_to_a_cluster_unless_a_job_has_brought_it(submitted, monkeypatch):
+    how = {}
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr(ray_lib, "_require_reachable", lambda *_: None)
+    monkeypatch.setattr(ray_lib, "_init", lambda closed, **more: how.update(more))
+    monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR", raising=False)
+    if submitted:
+        monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    with contextlib.ExitStack() as closed:
+        ray_lib._join("127.0.0.1:6379", closed)
+    sent = [pathlib.Path(path).name for path in how["runtime_env"].get("py_modules", ())]
+    assert sent == ([] if submitted else ["covid_tfds", "trainer", "tuning"])
 
 
 def test_more_cores_than_this_machine_has_are_refused_before_anything_starts():
@@ -256,6 +314,17 @@ def test_a_cluster_that_ray_would_have_to_start_is_a_sentence(monkeypatch):
         "--cluster=local can't be joined (it names no cluster). Give host:port of a cluster's head "
         "node on one of its machines, or start the command with `ray job submit`."
     )
+
+
+@pytest.mark.slow
+def test_ray_that_does_not_start_is_a_sentence(script):
+    code = (
+        "from trainer.execution import ray as lib\n"
+        "def init(*_, **__): raise RuntimeError('no port is free.\\nmore')\n"
+        "lib._init = init; connected(Options(workers=2, task_cpus=1)).__enter__()"
+    )
+    wanted = "RunError: Ray can't be started on this machine (no port is free). Leave out --workers"
+    assert wanted in script(code)
 
 
 def test_ray_that_is_not_installed_is_a_sentence(script):

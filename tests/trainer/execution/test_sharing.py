@@ -23,6 +23,8 @@ from trainer.run.errors import RunError
 from trainer.training.setup import set_up
 from trainer.training.training import Training
 
+pytestmark = pytest.mark.slow
+
 VIEWS = {"augmentation": "radiograph", "views": 2, "deterministic": True, "align": "chest"}
 
 
@@ -68,7 +70,6 @@ def assert_same_rows(one: Training, other: Training) -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.slow
 def test_a_fresh_process_has_all_rows_and_trains_as_the_driver_does(driver, tmp_path):
     setup, training, _ = driver
     store = Store()
@@ -93,7 +94,6 @@ def test_a_fresh_process_has_all_rows_and_trains_as_the_driver_does(driver, tmp_
     assert wanted.std(axis=0).max() > 1e-4
 
 
-@pytest.mark.slow
 def test_no_process_takes_what_its_machine_has(driver, worker):
     store = Store()
     chunks = sharing.chunks(driver[1], store.put, set())
@@ -186,7 +186,6 @@ def test_parts_are_small(driver, worker, monkeypatch):
     assert computed == []
 
 
-@pytest.mark.slow
 def test_what_was_put_is_not_put_again(driver):
     setup, training, _ = driver
     store, known = Store(), set()
@@ -203,7 +202,6 @@ def test_what_was_put_is_not_put_again(driver):
     assert new
 
 
-@pytest.mark.slow
 def test_rows_in_bfloat16_come_back_as_they_are(driver, tmp_path):
     setup, before = driver[0], keras.config.dtype_policy()
     policy = precision.Precision("mixed_bfloat16", False, "")
@@ -242,7 +240,6 @@ def test_rows_do_not_depend_on_where_or_in_what_batches_they_are_computed(driver
     assert len(setup.kept["stages"]) == 2
 
 
-@pytest.mark.slow
 def test_a_cache_filled_by_tasks_is_that_of_one_process(driver, tmp_path):
     setup = driver[0]
 
@@ -288,3 +285,26 @@ def test_another_dataset_of_the_workers_is_refused(driver, data_dir):
 
 def test_tasks_without_a_setup_get_none():
     assert sharing.unpacked(sharing.packed(None, shares_files=True), Store().fetch) is None
+
+
+def test_a_dataset_that_a_worker_can_not_open_is_named_by_the_flag(driver, tmp_path):
+    with pytest.raises(
+        RunError, match=r"--worker_data_dir=.*none can't be used on a worker: --data"
+    ):
+        sharing._own_dataset(driver[0], str(tmp_path / "none"))
+
+
+def test_what_a_store_has_is_noted_once(tmp_path):
+    stages = sharing.SharedStages(tmp_path, 0, None, None)
+    stages.add([("a", 0, "one"), ("a", 0, "two")])
+    stages.add([("a", 0, "two"), ("a", 1, "three")])
+    assert stages._chunks == {("a", 0): ["one", "two"], ("a", 1): ["three"]}
+    stages.close()
+
+
+def test_squares_of_the_baseline_are_handed_over_where_the_networks_are_larger(data_dir, tmp_path):
+    config = trainings.quick(data_dir, tmp_path, image_size=40)
+    with trainings.training(config) as training:
+        reads = [(stage.spec.name, stage.spec.shape[:1], name) for stage, name, _ in
+                 sharing._reads(training)]  # fmt: skip
+    assert {name for *of, name in reads if of == ["square", (32,)]} >= {"train", "validation"}

@@ -82,3 +82,31 @@ def test_how_far_a_task_is_comes_by_its_name_to_who_shows_it():
         tasks.report("trial 7", "")
     tasks.report("trial 7", "epoch 1 of 2")
     assert shown == [("trial 7", "epoch 2 of 2")]
+
+
+class Growing:
+    """An executor of one slot, and of two when nothing had ended for a while."""
+
+    slots = 1
+
+    def __init__(self) -> None:
+        self._running = []
+
+    @property
+    def pending(self) -> int:
+        return len(self._running)
+
+    def submit(self, task):
+        self._running.append(task)
+
+    def next(self):
+        if self.slots == 1:
+            self.slots = 2
+            return None
+        return Ended(self._running.pop(0), self.pending)
+
+
+def test_where_slots_are_added_more_tasks_run_at_once():
+    results = list(tasks.run_all(Growing(), [Task(name, adds) for name in "abc"]))
+    assert [each.task.name for each in results] == ["a", "b", "c"]
+    assert [each.value for each in results] == [1, 1, 0]  # that ran beside it

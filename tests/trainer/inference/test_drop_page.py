@@ -1,5 +1,6 @@
 """The drop page, by HTTP in this process: what is dropped is answered once and kept nowhere."""
 
+import asyncio
 import gc
 import json
 import logging
@@ -14,6 +15,7 @@ import pytest
 
 pytest.importorskip("gradio", reason="the page needs gradio, of the extra [serve]")
 
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from covid_tfds.reading import encode
@@ -25,8 +27,9 @@ from tests.helpers.small_networks import lively
 from trainer.evaluation.metrics import NOTICE
 from trainer.evaluation.notes import UNKNOWN
 from trainer.inference import drop_page, network
+from trainer.inference import uploads as uploads_lib
 from trainer.inference.image_files import ImageFile
-from trainer.inference.uploads import MOST_WAITING
+from trainer.inference.uploads import MOST_WAITING, Uploads
 from trainer.model import saved
 
 ADDRESS = "http://127.0.0.1:7860"
@@ -151,6 +154,30 @@ def test_an_upload_without_files_is_a_sentence(client, content, kind):
 def test_a_drop_of_too_many_files_is_a_sentence(client):
     given = uploaded(client, {f"{i}.png": b"" for i in range(17)})
     assert (given.status_code, given.text.endswith("Drop up to 16 at once.")) == (400, True)
+
+
+def test_a_drop_that_comes_too_slowly_is_a_sentence_and_takes_nobodys_place(monkeypatch):
+    monkeypatch.setattr(drop_page, "_SLOWEST", 0.01)
+    body, headers = drops.form({"a.png": drawn(1)})
+    headers |= {"Content-Length": str(len(body))}
+    pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    parts = iter([{"type": "http.request", "body": body[:99], "more_body": True}])
+
+    async def receive():
+        return next(parts, None) or await asyncio.Event().wait()  # for the rest, for ever
+
+    uploads = Uploads()
+    request = Request({"type": "http", "method": "POST", "headers": pairs}, receive)
+    given = asyncio.run(drop_page._take_in(uploads, request))
+    assert (given.status_code, given.body) == (408, b"The files came too slowly. Drop them again.")
+    with uploads.coming(uploads_lib._MOST_BYTES):  # there is room for all that may be on the way
+        pass
+
+
+def test_the_progress_of_a_drop_is_done_at_once(client):
+    given = client.get("/gradio_api/upload_progress?upload_id=1")
+    assert given.headers["content-type"].startswith("text/event-stream")
+    assert json.loads(given.text.removeprefix("data: ")) == {"msg": "done"}
 
 
 def test_a_queue_that_is_full_says_so_and_goes_on_when_it_is_not(net):

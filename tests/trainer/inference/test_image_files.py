@@ -1,5 +1,6 @@
 """The claims of the list of files that paths stand for."""
 
+import errno
 import os
 import zipfile
 
@@ -76,6 +77,20 @@ def test_a_file_that_can_not_be_read_is_one_of_them(folder):
     assert there["in/link.png"] == "ERROR broken link"
     os.remove("in/a.dcm")
     assert read("in").keys() == there.keys() - {"in/a.dcm"}
+
+
+def test_a_folder_that_can_not_be_opened_is_one_of_the_files(monkeypatch):
+    scandir = os.scandir
+
+    def closed(path):
+        if str(path).endswith("in/b"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)  # as for all but root
+    assert read("in/b", "in/a.dcm") == {
+        "in/b": "ERROR folder can't be opened", "in/a.dcm": "a.dcm"
+    }  # fmt: skip
 
 
 def test_a_name_is_shown_on_one_line(folder):

@@ -107,3 +107,10 @@ def test_without_gradio_a_sentence_names_what_to_install(monkeypatch):
     )
     with pytest.raises(RunError, match=r'pip install "covid-tfds\[serve\]"'):
         page_door.require_gradio()
+
+
+def test_what_is_no_http_gets_no_answer_and_reaches_no_page():
+    def unwanted(*arguments):
+        raise AssertionError(arguments)
+
+    asyncio.run(Door(unwanted)({"type": "websocket"}, unwanted, unwanted))

@@ -191,6 +191,18 @@ def test_what_a_process_still_puts_into_a_folder_goes_with_it(tmp_path, three, m
     assert late and not late[0].parent.exists()
 
 
+@pytest.mark.parametrize("code", [errno.EBUSY, errno.ENOTEMPTY])
+def test_a_folder_that_the_machine_keeps_is_named(tmp_path, three, monkeypatch, code) -> None:
+    """Of a network disk, say, whose server holds a file of it for good."""
+
+    def kept(path, *args, **kwargs) -> None:
+        raise OSError(code, os.strerror(code), os.fspath(path))
+
+    monkeypatch.setattr(os, "rmdir", kept)
+    with pytest.raises(CacheError, match=os.strerror(code)):
+        cache_folders.remove(three[0])
+
+
 @pytest.mark.parametrize("made_again", [False, True])
 def test_a_folder_that_is_evicted_while_it_is_opened_is_opened_again(
     tmp_path, three, monkeypatch, made_again

@@ -25,6 +25,7 @@ def placed(data_dir, folder, *names: str) -> str:
     return str(folder)
 
 
+@pytest.mark.slow
 def test_auto_builds_the_synthetic_images_where_nothing_is(tmp_path, monkeypatch):
     monkeypatch.setattr(covid_tfds.Builder.builder_configs["phantom"], "patients", 72)
     opened = dataset.open_dataset("auto", str(tmp_path), 4)
@@ -164,10 +165,16 @@ def test_damage_of_a_tfrecords_frame_is_noticed_when_the_dataset_is_opened(
         dataset.open_dataset("other", root, 4)
 
 
-def test_a_group_in_two_splits_is_refused_except_in_the_article(tiny):
+def test_a_group_in_two_splits_is_refused_except_in_the_article(
+    tiny, data_dir, tmp_path, monkeypatch
+):
+    root = placed(data_dir, tmp_path, "article", "mine")
     leaking = dict(tiny.splits, test=tiny.splits["train"])
-    assert set(dataset._leaks(leaking)) == set(tiny.splits["train"].groups)
-    assert not dataset._leaks(tiny.splits)
+    monkeypatch.setattr(dataset, "_images", lambda builder, split, names: leaking[split])
+    assert set(dataset.open_dataset("article", root, 4).leaks) == set(leaking["train"].groups)
+    refused = r"groups in more than one split:\n  .*: test, train\n(.|\n)*Build the dataset again"
+    with pytest.raises(RunError, match=refused):
+        dataset.open_dataset("mine", root, 4)
 
 
 # What is known of the images

@@ -105,6 +105,15 @@ def test_an_image_is_decoded_once_for_all_kinds(monkeypatch):
     assert sorted(decoded) == [f"image{i}" for i in range(6)]
 
 
+@pytest.mark.parametrize("count", [0, 4, 5, 8])
+def test_batches_hold_every_image_once_and_none_is_empty(count, monkeypatch):
+    monkeypatch.setattr(decode, "_BATCH", 4)
+    files = [encoded(radiograph(i, (20, 20))) for i in range(count)]
+    batches = decode.squares(Stored(files), datasets.made([0] * count), [decode.Kind(8)])
+    sizes = [len(at) for at, _ in batches]
+    assert sum(sizes) == count and all(sizes)
+
+
 @pytest.mark.slow
 def test_what_is_made_does_not_depend_on_cores_and_batches(monkeypatch):
     files = [encoded(radiograph(i)) for i in range(70)]

@@ -1,5 +1,6 @@
 """Filling: nothing is computed twice, nothing is lost, and every row is what its stage makes."""
 
+import dataclasses
 import errno
 import fcntl
 import os
@@ -14,6 +15,7 @@ from tests.helpers.filling import IMAGES, ROWS
 from trainer.augmentation.random import uniform_draws
 from trainer.input_pipeline import cache_files
 from trainer.input_pipeline import fill as fill_lib
+from trainer.input_pipeline.cache import Spec
 from trainer.input_pipeline.fill import fill
 from trainer.input_pipeline.plan import Fill
 from trainer.input_pipeline.stages import OpenStages, square_stage
@@ -213,3 +215,13 @@ def test_two_processes_compute_nothing_twice(opened, tmp_path):
     assert sum(rows_of(logs[0])) + sum(rows_of(logs[1])) == ROWS
     assert filled(opened()) == 0
     check_rows(opened())
+
+
+def test_rows_that_are_not_finite_are_of_halves_or_of_the_weights():
+    """Rows of 32 bits can't be made longer."""
+    spec = Spec("block5_pool", (2, 2, 8), "bfloat16", {})
+    said = fill_lib.not_finite(spec, ["a.png"])
+    assert "a.png are not finite (block5_pool, bfloat16). Give --precision=float32" in said
+    said = fill_lib.not_finite(dataclasses.replace(spec, dtype="float32"), ["a.png"])
+    assert said.endswith("(block5_pool, float32). Look at these images, and at the weights "
+                         "(--weights).")  # fmt: skip

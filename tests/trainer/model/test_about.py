@@ -1,6 +1,7 @@
 """The claims of the member in which a model.keras says what it is."""
 
 import dataclasses
+import importlib.metadata
 import json
 import zipfile
 
@@ -77,3 +78,11 @@ def test_every_flipped_byte_of_the_member_is_noticed(tmp_path):
         path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
         with pytest.raises(RunError, match="is damaged"):
             about.read(path)
+
+
+def test_a_checkout_that_was_not_installed_has_no_release(monkeypatch):
+    def version(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert about.release() == ""

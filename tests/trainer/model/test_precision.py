@@ -1,5 +1,9 @@
 """The precision of a run: what the hardware does well, what is refused, what is measured."""
 
+import pathlib
+import sys
+import types
+
 import keras
 import pytest
 
@@ -114,3 +118,23 @@ def test_a_limit_on_onednns_instructions_keeps_auto_from_bfloat16(value, limited
     if limited:
         with pytest.raises(ValueError, match=f"under ONEDNN_MAX_CPU_ISA={value.upper()}"):
             precision.choose_precision("mixed_bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("devices", "least"), [([("gpu", "8.6"), ("gpu", "7.5"), ("cpu", None)], 7.5),
+                           ([("cpu", None)], None)],
+)  # fmt: skip
+def test_gpus_that_jax_sees_count_by_the_least_of_them(devices, least, monkeypatch):
+    seen = [types.SimpleNamespace(platform=on, compute_capability=able) for on, able in devices]
+    monkeypatch.setitem(sys.modules, "jax", types.SimpleNamespace(devices=lambda: seen))
+    monkeypatch.setattr(precision.keras.backend, "backend", lambda: "jax")
+    assert precision.gpu_capability() == least
+
+
+def test_a_machine_that_names_no_instructions_computes_in_float32(monkeypatch):
+    def read_text(path, **_):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(pathlib.Path, "read_text", read_text)
+    monkeypatch.setattr(precision, "gpu_capability", lambda: None)
+    assert choose_precision("auto") == ("float32", "CPU without bfloat16 instructions")

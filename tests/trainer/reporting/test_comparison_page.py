@@ -4,7 +4,7 @@ import pytest
 
 from tests.helpers.finished_runs import finished
 from tests.helpers.pages import Page, require_alone
-from trainer.reporting import comparison, comparison_page
+from trainer.reporting import comparison, comparison_page, comparison_text
 from trainer.reporting.results import Results
 from trainer.run.text import estimate
 
@@ -59,3 +59,13 @@ def test_what_is_not_distinguishable_is_called_so(tmp_path):
     runs = [Results(finished(tmp_path / name, skill=1.5)) for name in "ab"]
     comparison_page.write(comparison.compare(runs), tmp_path / "compare.html")
     assert "not distinguishable" in (tmp_path / "compare.html").read_text()
+
+
+def test_what_control_shows_is_a_row_where_a_run_has_scored_it(tmp_path, written):
+    runs = [finished(tmp_path / "a", control=True), finished(tmp_path / "b")]
+    compared = comparison.compare([Results(run) for run in runs])
+    comparison_page.write(compared, tmp_path / "compare.html")
+    page = Page((tmp_path / "compare.html").read_text(encoding="utf-8"))
+    row = page.text.partition(f"\n{comparison_text.CONTROL}\n")[2]
+    assert row.startswith(f"{estimate(compared.controls['A'])}-")
+    assert comparison_text.CONTROL not in written[1].text

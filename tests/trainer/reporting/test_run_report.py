@@ -192,6 +192,19 @@ def test_the_flow_of_images_adds_up(tmp_path):
         assert line in words, line
 
 
+def test_the_flow_begins_with_what_is_stored_where_the_builds_reasons_were_lost(tmp_path):
+    images = {"stored": {"train": 120, "validation": 80, "test": 80}, "left_out": None}
+    run = finished(tmp_path / "run", dataset={"images": images})
+    words = " ".join(page(run)[1].text.split())
+    assert "in the dataset280" in words and "read by the run280" in words
+    assert "found by the build" not in words and "left out:" not in words
+
+
+def test_control_without_covid19_among_the_classes_shows_nothing(tmp_path, written):
+    run = finished(tmp_path / "run", names=("clear", "pneumonia"), control=True)
+    assert "Control:" in written[1].text and "Control:" not in page(run)[1].text
+
+
 def test_the_flow_of_a_run_that_did_not_keep_it_says_so(written):
     assert "found, and left out: not in this run's folder" in written[1].text
 

@@ -71,6 +71,27 @@ def test_a_folder_appears_whole_or_the_one_before_stays(tmp_path):
     assert os.listdir(tmp_path) == ["made"]
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_where_a_new_folder_gets_no_name_the_one_before_has_its_own_again(
+    before, tmp_path, monkeypatch
+):
+    path, rename = tmp_path / "made", pathlib.Path.rename
+    if before:
+        path.mkdir()
+        (path / "first").touch()
+
+    def refused(source, target):
+        if target == path and not source.name.startswith(".before."):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(source, target)
+
+    monkeypatch.setattr(pathlib.Path, "rename", refused)
+    with pytest.raises(OSError, match="Input/output"), files.folder_written_whole(path) as beside:
+        (beside / "second").touch()
+    assert os.listdir(tmp_path) == (["made"] if before else [])
+    assert not before or os.listdir(path) == ["first"]
+
+
 def test_only_what_was_being_written_is_taken_for_unfinished():
     for name in ("state.json", ".12.state.json", ".a.12345678.b", "1.12345678.x", ".1.12345678."):
         assert files.unfinished(pathlib.Path(name)) is None, name
@@ -112,6 +133,18 @@ def test_folders_are_made_with_their_names_on_the_disk(tmp_path, monkeypatch):
     for path in ("file", "file/below"):
         with pytest.raises(FileExistsError):
             files.make_folder(tmp_path / path)
+
+
+def test_a_folder_that_another_process_makes_meanwhile_will_do(tmp_path, monkeypatch):
+    mkdir = pathlib.Path.mkdir
+
+    def later(path):
+        mkdir(path)  # by the other
+        mkdir(path)
+
+    monkeypatch.setattr(pathlib.Path, "mkdir", later)
+    files.make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
 
 
 def test_folders_may_be_relative(tmp_path, monkeypatch):
@@ -192,6 +225,15 @@ def test_a_file_is_locked_by_one_or_shared_by_several(tmp_path):
         assert files.locked(one) and not files.locked(two)
         assert files.try_lock(one, shared=True) and files.try_lock(two, shared=True)
         assert files.try_lock(two) is False
+
+
+def test_a_disk_that_fails_is_not_taken_for_one_without_locks(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with (tmp_path / "used").open("w") as file, pytest.raises(OSError, match="Input/output"):
+        files.try_lock(file)
 
 
 def test_a_file_system_without_locks_is_said_once(tmp_path, monkeypatch, capsys):

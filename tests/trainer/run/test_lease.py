@@ -109,6 +109,15 @@ def write(folder: pathlib.Path, **changes) -> bytes:
     return (folder / NAME).read_bytes()
 
 
+def refusing(number: int):
+    """In the place of a call of the system: it fails."""
+
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
 @pytest.mark.parametrize("stopped", [False, True])
 @pytest.mark.parametrize("kind", ["here", "unlocked"])
 def test_who_has_a_folder_on_this_host_is_named_at_once(kind, stopped, holder, tmp_path, capsys):
@@ -250,13 +259,52 @@ def test_a_lease_is_renewed_in_place(holder, tmp_path):
 
 
 def test_a_file_system_without_hard_links_has_leases_too(tmp_path, monkeypatch):
-    def link(*_):
-        raise PermissionError("no hard links here")
-
-    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(os, "link", refusing(errno.EPERM))
     with Lease(tmp_path), pytest.raises(LockHeldError):
         Lease(tmp_path)
     assert not os.listdir(tmp_path)
+
+
+def test_of_two_that_begin_together_without_hard_links_the_last_has_the_folder(
+    tmp_path, monkeypatch
+):
+    replace = os.replace
+
+    def replaced_by_another(*paths):
+        replace(*paths)
+        write(tmp_path, pid=os.getppid(), start=lease._start_of(os.getppid()))
+
+    monkeypatch.setattr(os, "link", refusing(errno.EPERM))
+    monkeypatch.setattr(os, "replace", replaced_by_another)
+    with pytest.raises(LockHeldError, match=f"in use by process {os.getppid()} "):
+        Lease(tmp_path)
+    assert os.listdir(tmp_path) == [NAME] and written(tmp_path).pid == os.getppid()
+
+
+def test_a_folder_that_can_not_be_taken_over_stays_as_it_was(tmp_path, monkeypatch):
+    before = write(tmp_path, start=1)
+    monkeypatch.setattr(os, "replace", refusing(errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        Lease(tmp_path)
+    assert os.listdir(tmp_path) == [NAME] and (tmp_path / NAME).read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_folder_that_can_only_be_read_can_be_shared(number, tmp_path, monkeypatch):
+    """As that of another user, which root can write all the same."""
+    before = write(tmp_path, start=1)
+    monkeypatch.setattr(os, "open", refusing(number))  # which opens it for writing
+    with lease.shared(tmp_path):
+        assert (tmp_path / NAME).read_bytes() == before
+
+
+def test_a_process_of_another_user_holds_its_folder(tmp_path, monkeypatch):
+    write(tmp_path, pid=os.getppid(), start=lease._start_of(os.getppid()))
+    monkeypatch.setattr(os, "kill", refusing(errno.EPERM))
+    with pytest.raises(LockHeldError, match=f"in use by process {os.getppid()} "):
+        Lease(tmp_path)
+    write(tmp_path, pid=os.getppid(), start=1)
+    Lease(tmp_path).close()
 
 
 def test_a_lost_answer_of_a_network_file_system_loses_no_lease(tmp_path, monkeypatch):
@@ -284,15 +332,12 @@ def test_a_lease_whose_file_was_removed_is_lost(tmp_path):
 def test_a_file_that_can_not_be_removed_hides_no_error_and_keeps_nobody_out(tmp_path, monkeypatch):
     """As on a disk that became read-only."""
 
-    def unlink(*_, **__):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
     with (
         monkeypatch.context() as patched,
         pytest.raises(RunError, match="what is saved"),
         Lease(tmp_path),
     ):
-        patched.setattr(os, "unlink", unlink)
+        patched.setattr(os, "unlink", refusing(errno.EROFS))
         raise RunError("what is saved")
     assert (tmp_path / NAME).exists()
     with Lease(tmp_path) as other:
@@ -319,8 +364,7 @@ def test_a_link_is_not_followed(tmp_path):
 @pytest.mark.parametrize("content", [b"", bytes(2048)])
 def test_what_a_power_cut_leaves_holds_nothing(content, tmp_path):
     (tmp_path / NAME).write_bytes(content)
-    with Lease(tmp_path) as ours:
-        ours.check()
+    Lease(tmp_path).close()
 
 
 def test_a_lock_of_an_earlier_release_is_watched(tmp_path, monkeypatch, capsys):

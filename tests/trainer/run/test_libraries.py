@@ -1,5 +1,6 @@
 """What the user's Keras is set to does not leak into the trainer, and is as it was afterwards."""
 
+import gc
 import json
 import os
 import subprocess
@@ -39,6 +40,7 @@ def run(folder, environment: dict[str, str], settings: str = "") -> subprocess.C
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_variables_of_other_programs_are_replaced_and_named(tmp_path):
     given = {
         "KERAS_BACKEND": "jax",
@@ -89,6 +91,46 @@ def test_settings_that_matplotlib_can_not_read_are_a_sentence(tmp_path):
         libraries.heavy_imports(),
     ):
         matplotlib.rc_file(tmp_path / "matplotlibrc")
+
+
+def test_other_text_that_can_not_be_read_is_no_fault_of_matplotlib():
+    with pytest.raises(UnicodeDecodeError), libraries.heavy_imports():
+        b"\xff".decode()
+
+
+def test_a_machine_without_proc_is_a_sentence(monkeypatch):
+    exists = os.path.exists
+    monkeypatch.setattr(os.path, "exists", lambda path: path != "/proc/self" and exists(path))
+    with pytest.raises(RunError, match=r"/proc is not there, .* Mount it: mount -t proc"):
+        libraries.import_keras()
+
+
+def test_keras_that_can_not_be_imported_is_no_fault_of_its_settings(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(ImportError, match="keras"):
+        libraries.import_keras()
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_imports_leave_the_search_for_garbage_on_or_off_as_it_was(collects):
+    before = gc.isenabled()
+    try:
+        (gc.enable if collects else gc.disable)()
+        with libraries._uncollected():
+            assert not gc.isenabled()
+        assert gc.isenabled() is collects
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
+def test_a_process_without_stderr_imports_all_the_same():
+    program = "from trainer.run import libraries\nwith libraries.no_greeting():\n    print('done')"
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -c "$1" 2>&-', sys.executable, program],
+        capture_output=True, text=True, check=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )  # fmt: skip
+    assert done.stdout == "done\n"
 
 
 def test_keras_on_another_backend_in_this_process_is_a_sentence(monkeypatch):

@@ -75,6 +75,8 @@ def test_errors_of_tensorflow_are_sentences_where_the_machine_made_them():
     assert machine.sentence(called).startswith("The system refused: Input/output error.")
     ours = errors.UnknownError(None, None, "CacheError: The cache is damaged. Mend it.\nTraceback")
     assert machine.sentence(ours) == "The cache is damaged. Mend it."
+    torn = errors.DataLossError(None, None, "truncated record at 12\nin a/b.tfrecord")
+    assert machine.sentence(torn).startswith("The system refused: truncated record at 12. See to")
     assert machine.sentence(errors.InvalidArgumentError(None, None, "shapes [2] and [3]")) is None
 
 
@@ -138,6 +140,15 @@ def test_a_disk_that_takes_no_more_files_is_not_called_full(tmp_path):
             CachedRows(disk, Spec("square", (4,), "uint8", {}))
 
 
+def test_a_disk_that_counts_no_files_is_full_where_it_says_so(tmp_path, monkeypatch):
+    def statvfs(path):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    text = machine.sentence(refused(errno.ENOSPC, str(tmp_path / "a.json")))
+    assert text.startswith("The disk is full (No space left on device:")
+
+
 def test_the_folder_of_the_command_is_named_where_it_is_what_is_gone(tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
@@ -149,6 +160,10 @@ def test_the_folder_of_the_command_is_named_where_it_is_what_is_gone(tmp_path, m
     with pytest.raises(OSError) as error:
         open(tmp_path / "b").close()
     assert f"No such file or directory: {tmp_path / 'b'}" in machine.sentence(error.value)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError) as error:
+        open("b").close()
+    assert "No such file or directory: b" in machine.sentence(error.value)
 
 
 def test_what_a_run_can_do_without_costs_a_line(capsys):

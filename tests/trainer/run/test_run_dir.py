@@ -296,3 +296,14 @@ def test_a_run_says_what_it_was_made_with():
 
     assert made_with["packages"]["keras"] == keras.__version__
     assert set(made_with) == {"packages", "git_revision"}
+
+
+@pytest.mark.parametrize("variable", ["PATH", "GIT_DIR"], ids=["no git", "no repository"])
+def test_code_without_a_revision_and_packages_that_are_not_there_are_none(
+    variable, tmp_path, monkeypatch
+):
+    monkeypatch.setenv(variable, str(tmp_path))
+    monkeypatch.setattr(run_dir, "_PACKAGES", ("keras", "no-such-package"))
+    made_with = run_dir.provenance()
+    assert made_with["git_revision"] is None
+    assert made_with["packages"]["keras"] and made_with["packages"]["no-such-package"] is None

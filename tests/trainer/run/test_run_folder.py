@@ -17,7 +17,7 @@ from tests.helpers.run_folders import (
     state,
 )
 from trainer.run import files, manifest, run_dir
-from trainer.run.errors import ConfigError
+from trainer.run.errors import ConfigError, RunError
 from trainer.run.run_dir import Identity, RunFolder
 
 
@@ -231,3 +231,11 @@ def test_a_plain_folder_begins_new_and_replaces(tmp_path):
         (path / "history.csv").touch()
         folder.finish()
         assert folder.damaged() == []
+
+
+def test_a_run_whose_manifest_was_removed_meanwhile_ends_with_a_sentence(tmp_path):
+    with opened(tmp_path) as folder:
+        folder.begin(ORIGIN)
+        (tmp_path / manifest.NAME).unlink()
+        with pytest.raises(RunError, match=r"has no manifest\.json any more\. Start the run again"):
+            folder.finish()

@@ -70,6 +70,16 @@ def test_squares_before_alignment_are_those_of_a_run_without(data_dir):
         assert (before != setup.squares(images, 32)).any()
 
 
+def test_without_a_folder_poses_are_counted_and_not_written(data_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with opened(data_dir, align="chest") as setup:
+        images = setup.dataset.splits["test"]
+        counts = aligned.poses_of(setup, images).counts()
+        found = aligned.write_poses(setup, images, None)
+    assert found == {"alignment": {"template": alignment.FORMULA, **counts}}
+    assert not list(tmp_path.iterdir())
+
+
 @contextlib.contextmanager
 def opened(data_dir, **changes):
     """A setup of the tiny dataset."""

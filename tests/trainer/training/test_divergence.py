@@ -1,5 +1,6 @@
 """A training whose loss is not finite ends there, keeps what was good, and names the images."""
 
+import dataclasses
 import re
 
 import keras
@@ -189,3 +190,13 @@ def test_activations_that_are_not_finite_are_not_cached(data_dir, monkeypatch, t
     monkeypatch.undo()
     with trainings.training(config) as training:
         assert np.isfinite(training.batch(training.plan.phases[0], 0, 0, 1)[1]).all()
+
+
+def test_halves_that_overflow_are_advised_against(ready, monkeypatch):
+    training = ready(epochs=1)
+    plan = training.plan.phases[0]
+    lower = f"Lower --learning_rate={training.config.learning_rate:g}"
+    assert divergence.lower_rate(training, plan) == lower
+    halves = dataclasses.replace(training.precision, policy="mixed_float16")
+    monkeypatch.setattr(training, "precision", halves)
+    assert divergence.lower_rate(training, plan) == f"{lower}, give --precision=float32"

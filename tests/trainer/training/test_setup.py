@@ -1,5 +1,6 @@
 """What a training starts from."""
 
+import copy
 import dataclasses
 import json
 import shutil
@@ -149,3 +150,29 @@ def test_auto_becomes_the_datasets_own_name(data_dir, tmp_path):
 def test_squares_that_do_not_fit_into_the_cache_are_an_error(made):
     with pytest.raises(RunError, match=r"squares of 100 images .* do not fit .*--cache_gib=1e-06"):
         made(cache_gib=1e-6)
+
+
+OTHER = {
+    r"The dataset is not the one that .* \(\w{12}, and was 0{12}\)": {"dataset": "fingerprint"},
+    r"The file of weights is not .* \(, and was 0{12}\)": {"weights": "sha256"},
+}
+
+
+@pytest.mark.parametrize("message", OTHER)
+def test_a_run_goes_on_with_the_images_and_weights_that_it_began_with_alone(message, made):
+    began = copy.deepcopy(made().origin)
+    for part, name in OTHER[message].items():
+        began[part][name] = "0" * 64
+    with pytest.raises(RunError, match=rf"{message}\. Bring that back"):
+        made({"began": began})
+
+
+def test_packages_that_changed_since_a_run_began_are_named_and_it_goes_on(made, capsys):
+    began = copy.deepcopy(made().origin)
+    capsys.readouterr()
+    made({"began": began})
+    assert "changed" not in capsys.readouterr().out
+    began["packages"] |= {"keras": "3.0.0", "numpy": None}
+    made({"began": began})
+    said = "Since the run began, keras, numpy changed: what follows may differ a bit."
+    assert said in capsys.readouterr().out

@@ -68,6 +68,7 @@ def test_a_new_image_computes_itself_only(fresh, computed, tiny):
     assert computed[1] == 2
 
 
+@pytest.mark.slow
 def test_rows_are_what_the_network_computes_of_the_augmented_views(ready):
     training = ready(**VIEWS)
     images, some = training.images["train"].take([7, 3, 11]), np.array([7, 3, 11])
@@ -177,6 +178,23 @@ def test_as_many_views_as_epochs_are_new_views_in_each(ready):
         drawn[views] = np.stack([training._draws(epoch, np.arange(9)) for epoch in range(3)])
     np.testing.assert_array_equal(drawn[0], drawn[3])
     assert len(np.unique(drawn[0][:, 0, 0])) == 3
+
+
+def test_logits_of_a_view_are_those_of_the_augmented_images_where_none_is_cached(ready):
+    training, some = ready(augmentation="radiograph", views=0), np.array([7, 3, 11])
+    plan = training.plan.phases[0]
+    squares = training.rows(plan.train, "validation", (0,)).read(0, some)
+    images, config = training.images["validation"].take(some), training.config
+    part = vgg16.part(training.networks.trained, vgg16.SQUARE, "block5_pool")
+    for epoch in (0, 1):
+        draws = random.uniform_draws(images.image_ids, epoch, config.seed)
+        views = Augmentation(config.augmentation_ranges)(squares, draws)
+        wanted = training.networks.logits("block5_pool").predict_on_batch(
+            part.predict_on_batch(views)
+        )
+        got = training.logits_of_view(epoch, "validation", some)
+        np.testing.assert_allclose(got, wanted, atol=1e-4, rtol=1e-4)
+    assert np.abs(got - training.logits_of_view(0, "validation", some)).max() > 1e-3
 
 
 def test_rows_of_bfloat16_are_trained_on_and_scored_ones_are_float32(ready):
