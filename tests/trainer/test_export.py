@@ -73,6 +73,7 @@ def test_bytes_get_the_answers_of_predict(run, served, images, tmp_path):
     np.testing.assert_allclose(given["probabilities"], expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_session_finds_what_it_needs_as_that_of_tensorflow_serving_does(served, images):
     expected = served[0].signatures["serving_bytes"](image_bytes=tf.constant(images))
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
@@ -83,6 +84,7 @@ def test_a_session_finds_what_it_needs_as_that_of_tensorflow_serving_does(served
     np.testing.assert_allclose(given, expected["probabilities"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_pixels_get_the_answers_of_the_network(run, served):
     pixels = exports.drawn(8)
     signature, opened = served[0].signatures["serving_default"], network.load(run)
@@ -93,6 +95,7 @@ def test_pixels_get_the_answers_of_the_network(run, served):
         assert given["labels"].shape == (1, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF"])
 @pytest.mark.parametrize("colour", [False, True])
 def test_encoded_images_are_decoded_and_shrunk_as_the_dataset_does(run, served, form, colour):
@@ -109,6 +112,7 @@ def test_encoded_images_are_decoded_and_shrunk_as_the_dataset_does(run, served, 
     np.testing.assert_allclose(given["probabilities"], expected, atol=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["", "text", "torn", "BMP", "WEBP", "TIFF"])
 def test_what_is_not_decoded_ends_the_call_with_an_invalid_argument(served, images, form):
     data = form.encode() if form in ("", "text") else images[0][:200]
@@ -118,6 +122,7 @@ def test_what_is_not_decoded_ends_the_call_with_an_invalid_argument(served, imag
         served[0].signatures["serving_bytes"](image_bytes=tf.constant([images[0], data]))
 
 
+@pytest.mark.slow
 def test_a_saved_model_says_what_it_is(run, served):
     extra = served[1] / "assets.extra"
     assert (extra / "labels.txt").read_text() == "healthy\ncovid19\n"

@@ -208,6 +208,7 @@ def test_every_seed_has_a_run_of_its_own_and_the_table_holds_them_all(two):
     assert [*shown[:3], *shown[-3:]] == ["validation", "re-framed", "test", "7", "8", "sd"]
 
 
+@pytest.mark.slow
 def test_the_runs_share_their_cached_rows(two):
     _, ended = two
     second = ended.out[ended.out.index("Seed 8: ") :]
@@ -215,6 +216,7 @@ def test_the_runs_share_their_cached_rows(two):
     assert ended.err.count("activations: 100 %") <= 1
 
 
+@pytest.mark.slow
 def test_a_table_that_was_lost_is_written_again_without_a_step(command, two, tmp_path):
     folder = shutil.copytree(two[0], tmp_path / "run")
     for name in ("seeds.json", "config.json"):

@@ -161,6 +161,7 @@ def test_the_saved_model_says_what_its_answers_are_worth(base):
     assert says.scores == notes.scores_of(json.loads(json.dumps(result)))
 
 
+@pytest.mark.slow
 def test_the_last_lines_say_synthetic_not_for_diagnosis_and_how_fast(made):
     for words in ("synthetic", "trained on", "shortcut baseline", "images/s",
                   "the device waited for input", "Research use, not for diagnosis",

@@ -74,6 +74,7 @@ def test_a_search_ends_with_leaderboard_comparison_and_a_trained_network(whole):
     assert final["difference"]["value"] == pytest.approx(difference[0] - difference[1])
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_screen_have_80_columns(whole):
     lines = whole[2].out.splitlines()
     paths = [line for line in lines if "/" in line]
@@ -82,6 +83,7 @@ def test_the_lines_of_the_screen_have_80_columns(whole):
     assert max(len(line) for line in lines if line not in [*paths, *trials]) <= 80
 
 
+@pytest.mark.slow
 def test_a_finished_search_trains_nothing_again(whole):
     flags, folder, _ = whole
     log, made = folder / "log.jsonl", (folder / "final.json", folder / "retrained/metrics.json")
@@ -93,6 +95,7 @@ def test_a_finished_search_trains_nothing_again(whole):
     assert (log.read_bytes(), [path.stat().st_mtime_ns for path in made]) == before
 
 
+@pytest.mark.slow
 def test_other_flags_in_the_same_folder_are_named(whole):
     flags, _, _ = whole
     done = command(*flags, "--epochs=3", "--dropout=0.1")

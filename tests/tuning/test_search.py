@@ -138,6 +138,7 @@ def test_an_unexpected_error_is_kept_with_its_traceback(quick, tmp_path, monkeyp
     assert search(tmp_path, *quick, *SPACE, "--max_trials=6")  # goes on with the others
 
 
+@pytest.mark.slow
 def test_other_flags_are_refused_by_name_and_a_second_process_is_kept_out(quick, undisturbed):
     folder = undisturbed
     with pytest.raises(ConfigError, match="--seed is 2, and was 1"):

@@ -340,8 +340,9 @@ class Status:
         self._show(f"{self._label}: {', '.join(far)}")
 
     def part(self, *texts: str) -> None:
-        """Shows the numbers of a part that has ended from the next line on."""
+        """Shows the numbers of a part that has ended, in place of the units, from now on."""
         self._texts = texts
+        self.update(0)
 
     def __enter__(self) -> Self:
         """The line, which is not shown yet."""

@@ -117,6 +117,7 @@ def _aligned() -> keras.Model:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_network_is_loaded_without_this_code(images, tmp_path, monkeypatch):
     model = _aligned()
     save(model, tmp_path / "model.keras", NAMES)

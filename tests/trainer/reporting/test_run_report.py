@@ -12,7 +12,7 @@ from PIL import Image
 from tests.helpers.finished_runs import finished
 from tests.helpers.pages import Page, require_alone
 from trainer.evaluation import heatmaps
-from trainer.reporting import run_report
+from trainer.reporting import figures, run_report
 from trainer.reporting.results import Results
 from trainer.run.text import estimate
 
@@ -32,6 +32,12 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def written(run):
     return page(run)
+
+
+@pytest.fixture
+def without_charts(monkeypatch):
+    """Drawing the charts takes most of the time of a page whose words are looked at."""
+    monkeypatch.setattr(figures, "svg", lambda *_: b"<svg></svg>")
 
 
 def test_every_section_is_there_and_the_contents_lead_to_it(written):
@@ -88,6 +94,7 @@ def test_a_confounded_run_says_so_beside_what_control_shows(run, written):
     assert words.index("Research use, not for diagnosis.") > 0
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_of_a_planted_shortcut_control_is_shown_as_what_it_is(tmp_path):
     changes = {"synthetic": True, "dataset": {"planted_shortcut": True}}
     run = finished(tmp_path / "run", control=True, **changes)
@@ -105,6 +112,7 @@ MEANS = {
 }
 
 
+@pytest.mark.usefixtures("without_charts")
 @pytest.mark.parametrize("baseline", MEANS)
 def test_a_sentence_says_what_the_score_means_beside_its_baseline(baseline, tmp_path):
     run = finished(tmp_path / "run", baseline=baseline)
@@ -114,6 +122,7 @@ def test_a_sentence_says_what_the_score_means_beside_its_baseline(baseline, tmp_
     assert [each for each in MEANS.values() if each in words] == [MEANS[baseline]]
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_synthetic_stands_across_the_page_of_drawn_images_alone(written, tmp_path):
     _, parsed = page(finished(tmp_path / "run", synthetic=True))
     assert parsed.all("body") == [{"class": "synthetic"}]
@@ -121,6 +130,7 @@ def test_synthetic_stands_across_the_page_of_drawn_images_alone(written, tmp_pat
     assert written[1].all("body") == [{}] and "SYNTHETIC:" not in written[1].text
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_a_run_that_did_not_open_test_is_shown_by_validation(tmp_path):
     run = finished(tmp_path / "run", test=False)
     words = " ".join(page(run)[1].text.split())
@@ -129,6 +139,7 @@ def test_a_run_that_did_not_open_test_is_shown_by_validation(tmp_path):
     assert "balanced accuracy on test" not in words
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_two_classes(tmp_path):
     parsed = page(finished(tmp_path / "run", names=("healthy", "covid19")))[1]
     assert "2 classes: healthy and covid19" in parsed.text
@@ -160,6 +171,7 @@ def test_images_have_their_heatmap_and_all_probabilities(run, written):
     assert f"The same with its heatmap of the class {called}" in alts
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_a_run_without_heatmaps_has_a_report(tmp_path):
     run = finished(tmp_path / "run")
     (run / "heatmaps.npz").unlink()
@@ -177,6 +189,7 @@ def test_large_images_are_shown_small(tmp_path):
     assert len(page(run)[0]) < 3 * 2**20
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_the_flow_of_images_adds_up(tmp_path):
     reasons = {f"reason {i}": i for i in range(1, 16)}
     stored = {"train": 150, "validation": 80, "test": 90, "control": 7}
@@ -192,6 +205,7 @@ def test_the_flow_of_images_adds_up(tmp_path):
         assert line in words, line
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_the_flow_begins_with_what_is_stored_where_the_builds_reasons_were_lost(tmp_path):
     images = {"stored": {"train": 120, "validation": 80, "test": 80}, "left_out": None}
     run = finished(tmp_path / "run", dataset={"images": images})
@@ -200,6 +214,7 @@ def test_the_flow_begins_with_what_is_stored_where_the_builds_reasons_were_lost(
     assert "found by the build" not in words and "left out:" not in words
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_control_without_covid19_among_the_classes_shows_nothing(tmp_path, written):
     run = finished(tmp_path / "run", names=("clear", "pneumonia"), control=True)
     assert "Control:" in written[1].text and "Control:" not in page(run)[1].text
@@ -209,6 +224,7 @@ def test_the_flow_of_a_run_that_did_not_keep_it_says_so(written):
     assert "found, and left out: not in this run's folder" in written[1].text
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_a_phase_is_shown_with_its_rates_and_their_schedule(tmp_path):
     flags = {
         "epochs": 2, "fine_tune_from": "block4", "fine_tune_epochs": 3,
@@ -224,6 +240,7 @@ def test_the_command_can_be_typed_again(written):
     assert "python -m trainer.main --classes=4 '--run_dir=a run'" in written[1].text
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_the_time_of_each_part_is_shown_where_a_clock_was_read(written, tmp_path):
     assert "Where the time went" not in written[1].text
     run = finished(tmp_path / "run")

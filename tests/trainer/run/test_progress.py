@@ -130,8 +130,8 @@ def test_something_else_can_show_it(capsys):
         with progress_lib.working("drawing"):
             pass
     assert texts == [
-        "computing: 25 %, 500 of 2,000 images", "computing: 50 %, epoch 1, loss 0.5",
-        "drawing", "", "",
+        "computing: 25 %, 500 of 2,000 images", "computing: 25 %, epoch 1, loss 0.5",
+        "computing: 50 %, epoch 1, loss 0.5", "drawing", "", "",
     ]  # fmt: skip
     assert capsys.readouterr() == ("", "")
     lines(1000, 450, 10, capsys)  # afterwards as before
