@@ -63,6 +63,7 @@ def test_what_was_not_flushed_is_lost_in_a_power_cut(cut):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_some_of_what_was_not_flushed_may_be_left(cut):
     lefts = [cut(Reading.SOME, seed) for seed in range(12)]
     assert {left["appended"] for left in lefts} == {"old", "old and new", "old" + 8 * "\0"}

@@ -98,6 +98,7 @@ def test_what_can_not_run_is_refused_before_anything_runs(argv, said, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_without_names_all_run_that_need_nothing_more(tmp_path, monkeypatch):
     package = tmp_path / "programs" / "benchmarks"
     package.mkdir(parents=True)

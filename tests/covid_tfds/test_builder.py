@@ -274,6 +274,7 @@ def test_a_failed_fetch_says_where_to_put_the_images(tmp_path, monkeypatch):
     assert "covid-chestxray-dataset/metadata.csv" in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_planted_shortcut_has_a_control_split(tmp_path):
     config = CovidConfig(name="planted", images="phantom", patients=60, shortcut=True)
     builder = covid_tfds.build(config, data_dir=tmp_path)

@@ -61,6 +61,7 @@ def put(built: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     return pathlib.Path(shutil.copytree(built, folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cwd,dataset", [(ROOT, ["covid_tfds"]), (ROOT / "covid_tfds", [])])
 def test_tfds_build_finds_the_dataset_from_the_root_and_inside(
     build_command, tmp_path, cwd, dataset
@@ -240,6 +241,7 @@ def test_a_manual_folder_that_is_a_file_is_one_sentence(tmp_path):
         covid_tfds.build("full", manual_dir=tmp_path / "archive.zip", data_dir=tmp_path)
 
 
+@pytest.mark.slow
 def test_two_first_builds_wait_for_each_other(tmp_path, capsys):
     manual, folder = own_images(tmp_path / "manual"), tmp_path / "covid_tfds" / "folder"
     folder.mkdir(parents=True)

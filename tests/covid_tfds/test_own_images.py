@@ -227,6 +227,7 @@ def test_dicom_patients_are_kept_apart_and_nobody_learns_who_they_are(tmp_path, 
             assert secret.encode() not in path.read_bytes(), path
 
 
+@pytest.mark.slow
 def test_a_rebuild_and_another_dataset_give_one_person_one_key(tmp_path):
     dicom_study(tmp_path / "own")
     keys = [
@@ -276,6 +277,7 @@ def test_stored_ids_and_files_are_json_and_text(tmp_path):
     assert any("胸部" in e["image_id"].decode() for e in examples(builder))
 
 
+@pytest.mark.slow
 def test_a_person_whose_studies_are_given_as_patients_is_not_torn(tmp_path):
     """CLASS/STUDY/*.dcm: the folder names a study, the header the person."""
     for i in range(60):

@@ -108,6 +108,12 @@ def test_nearest_tears_no_group_even_where_no_sum_fits():
     assert splits.nearest(images, groups, wanted).count("test") in (0, 7)
 
 
+def test_nearest_keeps_an_image_where_two_sizes_are_as_near():
+    images = [record(i, "viral") for i in range(2)]
+    # None or both of a pair: one image off either way, and both keep the one that is wanted.
+    assert splits.nearest(images, ["pair"] * 2, ["test", "train"]) == ["test"] * 2
+
+
 def test_a_copy_of_a_control_image_in_kaggles_train_is_left_out_of_train():
     images = [record(1, "viral", "cohen", ""), record(2, "viral"), record(3, "viral")]
     placed, reasons = splits.full(images, ["a", "a", "b"])

@@ -212,6 +212,7 @@ def test_an_error_without_words_is_called_by_its_kind(built, monkeypatch):
     assert verify.verify(built).faults == ["The images can't be read: AssertionError"]
 
 
+@pytest.mark.slow
 def test_the_articles_list_is_compared_with_the_published_one(tmp_path):
     made_sources.write_article(tmp_path / "manual")
     builder = covid_tfds.build("article", manual_dir=tmp_path / "manual", data_dir=tmp_path)

@@ -19,7 +19,7 @@ from trainer.evaluation.metrics import NOTICE
 from trainer.inference import exports, network, quantization, saved_model
 from trainer.run.errors import ConfigError, RunError
 
-pytestmark = pytest.mark.usefixtures("undrawn", "loaded_once")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn", "loaded_once")]
 
 BOTH = ["onnx", "litert"]
 
@@ -61,7 +61,6 @@ def encoded(pixels, form, **options):
     return out.getvalue()
 
 
-@pytest.mark.slow
 def test_bytes_get_the_answers_of_predict(run, served, images, tmp_path):
     signature = served[0].signatures["serving_bytes"]
     given = signature(image_bytes=tf.constant(images))
@@ -73,7 +72,6 @@ def test_bytes_get_the_answers_of_predict(run, served, images, tmp_path):
     np.testing.assert_allclose(given["probabilities"], expected, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_a_session_finds_what_it_needs_as_that_of_tensorflow_serving_does(served, images):
     expected = served[0].signatures["serving_bytes"](image_bytes=tf.constant(images))
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
@@ -84,7 +82,6 @@ def test_a_session_finds_what_it_needs_as_that_of_tensorflow_serving_does(served
     np.testing.assert_allclose(given, expected["probabilities"], atol=1e-6)
 
 
-@pytest.mark.slow
 def test_pixels_get_the_answers_of_the_network(run, served):
     pixels = exports.drawn(8)
     signature, opened = served[0].signatures["serving_default"], network.load(run)
@@ -95,7 +92,6 @@ def test_pixels_get_the_answers_of_the_network(run, served):
         assert given["labels"].shape == (1, 2)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF"])
 @pytest.mark.parametrize("colour", [False, True])
 def test_encoded_images_are_decoded_and_shrunk_as_the_dataset_does(run, served, form, colour):
@@ -112,7 +108,6 @@ def test_encoded_images_are_decoded_and_shrunk_as_the_dataset_does(run, served, 
     np.testing.assert_allclose(given["probabilities"], expected, atol=0.01)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("form", ["", "text", "torn", "BMP", "WEBP", "TIFF"])
 def test_what_is_not_decoded_ends_the_call_with_an_invalid_argument(served, images, form):
     data = form.encode() if form in ("", "text") else images[0][:200]
@@ -122,7 +117,6 @@ def test_what_is_not_decoded_ends_the_call_with_an_invalid_argument(served, imag
         served[0].signatures["serving_bytes"](image_bytes=tf.constant([images[0], data]))
 
 
-@pytest.mark.slow
 def test_a_saved_model_says_what_it_is(run, served):
     extra = served[1] / "assets.extra"
     assert (extra / "labels.txt").read_text() == "healthy\ncovid19\n"
@@ -231,7 +225,6 @@ def test_a_litert_file_says_what_it_is(others):
         assert NOTICE in json.loads(behind.read("covid_tfds.json"))["notes"]
 
 
-@pytest.mark.slow
 def test_half_of_the_room_costs_what_is_printed(data_dir, tmp_path):
     for name in ("tf2onnx", "onnxruntime", "ai_edge_litert"):
         pytest.importorskip(name)
@@ -266,7 +259,6 @@ def test_a_network_that_calls_images_otherwise_has_the_difference_with_its_inter
     assert images == changed
 
 
-@pytest.mark.slow
 def test_of_a_network_alone_the_cost_of_half_of_the_room_is_not_measured(run, tmp_path):
     pytest.importorskip("ai_edge_litert")
     words = "--format=litert", "--quantize=float16", f"--output={tmp_path}"

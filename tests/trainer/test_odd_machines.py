@@ -58,6 +58,7 @@ def test_a_rename_that_fails_leaves_the_file_before_and_nothing_beside_it(
     assert path.read_text() == "[\n 1\n]\n"
 
 
+@pytest.mark.slow
 def test_a_folder_of_a_run_that_is_removed_meanwhile_ends_it_in_a_sentence(data_dir, tmp_path):
     path = tmp_path / "a"
     with (

@@ -213,6 +213,7 @@ def test_help_explains_the_paths_and_every_flag():
             assert name in ended.out
 
 
+@pytest.mark.slow
 def test_a_network_alone_has_nothing_of_a_run(run, tmp_path):
     bare = trainer.load(shutil.copy(run / "model.keras", tmp_path / "m.keras"))
     images = np.full((1, 40, 50, 1), 7, np.uint8)

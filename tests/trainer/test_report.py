@@ -26,6 +26,7 @@ def test_the_report_is_written_and_the_manifest_knows_it(tmp_path):
     assert there.files_of(run).count(run / REPORT) == 1
 
 
+@pytest.mark.slow
 def test_the_same_run_has_the_same_report(tmp_path):
     run = finished(tmp_path / "run")
     report(run)

@@ -67,6 +67,7 @@ def test_without_a_network_nothing_is_served(tmp_path):
     assert ended.status == 1 and "none.keras" in ended.err and ended.out == ""
 
 
+@pytest.mark.slow
 def test_without_gradio_it_is_named(run, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(

@@ -24,7 +24,7 @@ from trainer.model import about, precision, saved
 from trainer.run.manifest import Manifest
 from trainer.run.text import estimate
 
-pytestmark = pytest.mark.usefixtures("undrawn_here")  # but `base` has pictures
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn_here")]  # but `base` has pictures
 
 # A run that has something of everything.
 FULL = {"augmentation": "radiograph", "views": 2, "dropout": 0.25, **trainings.TUNED}
@@ -45,7 +45,6 @@ def base(made) -> tuple[pathlib.Path, dict]:
     return made[:2]
 
 
-@pytest.mark.slow
 def test_the_run_folder_is_complete(base):
     folder, result = base
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -59,7 +58,6 @@ def test_the_run_folder_is_complete(base):
     assert json.loads((folder / "metrics.json").read_text()) == json.loads(json.dumps(result))
 
 
-@pytest.mark.slow
 def test_the_report_is_of_this_run(base, tiny):
     folder, result = base
     text = (folder / "report.html").read_text()
@@ -73,7 +71,6 @@ def test_the_report_is_of_this_run(base, tiny):
     assert "report.html" in Manifest.read(folder).files
 
 
-@pytest.mark.slow
 def test_config_json_says_what_was_run(base):
     folder, _ = base
     written = json.loads((folder / "config.json").read_text())
@@ -87,7 +84,6 @@ def test_config_json_says_what_was_run(base):
     assert (folder / "flags.txt").read_text() == config.to_flags()
 
 
-@pytest.mark.slow
 def test_images_used_holds_every_image_that_the_run_was_given(base, tiny):
     columns = images_used.read(base[0] / "images_used.csv")
     for name, images in tiny.splits.items():
@@ -98,7 +94,6 @@ def test_images_used_holds_every_image_that_the_run_was_given(base, tiny):
             assert columns["image_sha256"][i] == digests[columns["image_id"][i]].tobytes().hex()
 
 
-@pytest.mark.slow
 def test_every_image_is_scored_once(base, tiny):
     folder, result = base
     table = predictions.read(folder / "predictions.csv")
@@ -114,7 +109,6 @@ def test_every_image_is_scored_once(base, tiny):
         assert scores["accuracy"]["value"] == pytest.approx(right)
 
 
-@pytest.mark.slow
 def test_no_number_without_interval_and_shortcut_baseline(base):
     for scores in base[1]["splits"].values():
         for key in ("accuracy", "balanced_accuracy", "loss"):
@@ -123,7 +117,6 @@ def test_no_number_without_interval_and_shortcut_baseline(base):
         assert set(scores["shortcut_baseline"]) == {"full_image", "lungs_masked"}
 
 
-@pytest.mark.slow
 def test_the_best_epoch_is_what_was_scored(base):
     folder, result = base
     rows = epochs(folder)
@@ -136,20 +129,17 @@ def test_the_best_epoch_is_what_was_scored(base):
     assert scores["loss"]["value"] == pytest.approx(best["val_loss"], abs=1e-6)
 
 
-@pytest.mark.slow
 def test_the_history_has_a_row_an_epoch_of_each_phase(base):
     rows = epochs(base[0])
     assert [row["phase"] for row in rows] == ["head", "head", "fine_tune"]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
 
 
-@pytest.mark.slow
 def test_the_saved_model_carries_its_class_names(base):
     model = keras.saving.load_model(base[0] / "model.keras")
     assert saved.class_names_of(model) == LABELS
 
 
-@pytest.mark.slow
 def test_the_saved_model_says_what_its_answers_are_worth(base):
     folder, result = base
     says = about.read(folder / "model.keras")
@@ -161,7 +151,6 @@ def test_the_saved_model_says_what_its_answers_are_worth(base):
     assert says.scores == notes.scores_of(json.loads(json.dumps(result)))
 
 
-@pytest.mark.slow
 def test_the_last_lines_say_synthetic_not_for_diagnosis_and_how_fast(made):
     for words in ("synthetic", "trained on", "shortcut baseline", "images/s",
                   "the device waited for input", "Research use, not for diagnosis",
@@ -182,7 +171,6 @@ def test_further_callbacks_see_every_epoch_and_can_end_the_run(data_dir, tmp_pat
     assert {"loss", "val_loss", "val_balanced_accuracy", "best"} <= set(seen[0])
 
 
-@pytest.mark.slow
 def test_deterministic_runs_are_bit_equal(data_dir, tmp_path):
     for name in ("one", "two"):
         run(quick(data_dir, deterministic=True, **FULL), tmp_path / name)
@@ -191,7 +179,6 @@ def test_deterministic_runs_are_bit_equal(data_dir, tmp_path):
     assert texts[0] == texts[1]
 
 
-@pytest.mark.slow
 def test_flags_txt_repeats_the_run_bit_for_bit(data_dir, tmp_path):
     config = quick(data_dir, tmp_path / "cache", deterministic=True, **FULL)
     (tmp_path / "given.txt").write_text(config.to_flags())
@@ -216,7 +203,6 @@ def test_early_stopping_ends_a_phase(data_dir, tmp_path):
     assert len(rows) == best + 2 < 40
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("block", ["block1", "block4"])
 def test_fine_tuning_begins_at_any_block(data_dir, tmp_path, block):
     config = quick(data_dir, epochs=1, **{**trainings.TUNED, "fine_tune_from": block})
@@ -224,7 +210,6 @@ def test_fine_tuning_begins_at_any_block(data_dir, tmp_path, block):
     assert [row["phase"] for row in epochs(tmp_path / "run")] == ["head", "fine_tune"]
 
 
-@pytest.mark.slow
 def test_as_published_reads_the_tests_first_images_and_augmented_validation(data_dir, tmp_path):
     config = quick(data_dir, augmentation="article", as_published=True, batch_size=5)
     old = (result := run(config, tmp_path / "run"))["as_published"]
@@ -234,7 +219,6 @@ def test_as_published_reads_the_tests_first_images_and_augmented_validation(data
     assert old["validation_accuracy_last_10"] == pytest.approx(np.mean(values))
 
 
-@pytest.mark.slow
 def test_control_is_scored_and_never_trained_on(tmp_path):
     names = [f"train/NORMAL/IM-{i:04d}-0001.jpeg" for i in range(30)]
     names += [f"train/PNEUMONIA/person{i}_{c}_1.jpeg" for c in ("bacteria", "virus")
@@ -267,7 +251,6 @@ def test_two_classes_have_one_unit_and_two_probabilities(data_dir, tmp_path):
         assert {row["label"] for row in csv.DictReader(file)} == set(LABELS[:2])
 
 
-@pytest.mark.slow
 def test_cache_dir_takes_squares_activations_baselines_and_nothing_else(base):
     beside = base[0].parent
     assert sorted(path.name for path in beside.iterdir()) == ["cache", "run"]
@@ -275,7 +258,6 @@ def test_cache_dir_takes_squares_activations_baselines_and_nothing_else(base):
     assert names == ["baselines", "stages"]
 
 
-@pytest.mark.slow
 def test_autotune_takes_what_it_measured_fastest(data_dir, tmp_path, capsys):
     run(quick(data_dir, autotune=True, epochs=1, precision="auto"), tmp_path / "run")
     line = next(line for line in capsys.readouterr().out.splitlines() if "measured" in line)

@@ -119,6 +119,7 @@ def test_a_result_that_was_removed_is_written_again(kept, config, tmp_path):
     assert again["dataset_fingerprint"] == written["dataset_fingerprint"]
 
 
+@pytest.mark.slow
 def test_the_users_callbacks_are_called_and_nothing_of_the_process_is_changed(config, tmp_path):
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
     state = [getattr(keras.config, name)() for name in _KERAS]

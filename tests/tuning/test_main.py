@@ -103,6 +103,7 @@ def test_other_flags_in_the_same_folder_are_named(whole):
     assert "--dropout is 0.1, and was 0.5; --epochs is 3, and was 1" in done.err
 
 
+@pytest.mark.slow
 def test_a_search_without_a_finished_trial_exits_with_1(tiny, tmp_path, monkeypatch):
     searches.fix_random_weights(monkeypatch, first=1e36)  # the network gives no finite numbers
     done = command(*tiny, "--max_trials=1", f"--search_dir={tmp_path / 'search'}",

@@ -48,6 +48,7 @@ def cuts(log: bytes, every: int = 1) -> list[bytes]:
 # Interruptions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tuner", BUDGETS)
 def test_a_search_that_is_killed_anywhere_ends_as_an_undisturbed_one(tuner, tmp_path):
     undisturbed = searched(tuner, tmp_path / "log.jsonl", BUDGETS[tuner])
@@ -106,6 +107,7 @@ def test_a_budget_that_grows_gives_the_search_that_began_with_it(tuner, tmp_path
     assert contents(grown) == contents(searched(tuner, tmp_path / "whole.jsonl", more))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tuner", ["random", "grid", "bayesian"])
 def test_all_of_a_small_space_is_run_once_and_then_it_is_exhausted(tuner, tmp_path):
     path = tmp_path / "log.jsonl"
@@ -195,6 +197,7 @@ def test_grid_has_kerastuners_combinations_in_its_order(tmp_path):
     assert theirs.create_trial("one").status == "STOPPED"
 
 
+@pytest.mark.slow
 def test_bayesian_takes_the_best_untried_where_kerastuners_optimum_was_tried(tmp_path, monkeypatch):
     oracles, optima = keras_tuner.oracles.BayesianOptimizationOracle, []
     vector_to_values = oracles._vector_to_values

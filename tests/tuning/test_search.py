@@ -152,6 +152,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("message", REFUSED)
 def test_what_is_refused_removes_nothing(message, quick, undisturbed, tmp_path):
     """With --overwrite, and with a search or without one."""

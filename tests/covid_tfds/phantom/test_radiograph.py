@@ -82,6 +82,7 @@ def test_an_image_is_a_pure_function_of_its_arguments():
         assert np.abs(one.astype(int) - other).mean() > 3
 
 
+@pytest.mark.slow
 def test_another_process_draws_the_same_in_another_order():
     cases = [(0, 3, 0, None), (0, 3, 1, "covid19"), (5, 12, 0, "healthy"), (5, 12, 0, None)]
     program = (

@@ -124,16 +124,10 @@ def test_a_bfloat16_policy_does_not_touch_the_pixels():
     np.testing.assert_array_equal(numpy(views), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow's graphs")
-@pytest.mark.parametrize(
-    ("flag", "jit_compile"),
-    [
-        (ALL, False),
-        ("article", True),
-        pytest.param("article", False, marks=pytest.mark.slow),
-        pytest.param(ALL, True, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("flag", [ALL, "article"])
 def test_in_a_graph_of_open_batch_as_eagerly(flag, jit_compile):
     import tensorflow as tf
 

@@ -92,6 +92,7 @@ def test_poses_in_doubt_are_marked(drawn, tmp_path):
     assert marked == [True, False, True, True]
 
 
+@pytest.mark.slow
 def test_long_names_of_classes_do_not_meet(drawn, tmp_path):
     names = [f"a class of a very long name, number {i}" for i in range(7)]
     table = poses_of(60)

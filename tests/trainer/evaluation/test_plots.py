@@ -151,6 +151,7 @@ def test_roc(drawn, tmp_path, n, classes):
     np.testing.assert_allclose(rings, points)  # where the most probable class is called
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "classes"), [(1, 2), (2, 4), (5, 2), (16, 4), (40, 4)])
 def test_gallery(drawn, tmp_path, n, classes):
     path, p = tmp_path / "gallery.png", predictions(n, classes, seed=3)
@@ -180,6 +181,7 @@ def test_a_gallery_of_a_sample_names_the_size_of_the_split(drawn, tmp_path):
     check_picture(path, drawn[0], "n = 40, 16 shown")
 
 
+@pytest.mark.slow
 def test_gallery_refuses_what_is_no_image(tmp_path):
     p, path = predictions(2, 2), tmp_path / "gallery.png"
     for bad in (images(1), []):

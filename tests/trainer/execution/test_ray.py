@@ -269,6 +269,7 @@ def test_fewer_gpus_than_workers_are_refused_with_the_part_that_each_can_have(mo
         ray_lib._own_gpus(3)
 
 
+@pytest.mark.slow
 def test_a_cluster_that_a_notebook_has_joined_is_used_and_stays_connected(cluster):
     import ray
 
@@ -327,6 +328,7 @@ def test_ray_that_does_not_start_is_a_sentence(script):
     assert wanted in script(code)
 
 
+@pytest.mark.slow
 def test_ray_that_is_not_installed_is_a_sentence(script):
     code = "sys.modules['ray'] = None; connected(Options(workers=2)).__enter__()"
     assert "RunError: --workers and --cluster need Ray, which can't be imported" in script(code)

@@ -16,6 +16,8 @@ from trainer.inference.answers import answers
 from trainer.inference.image_files import ImageFile
 from trainer.model import saved
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory) -> network.Network:

@@ -12,7 +12,7 @@ from trainer.model import saved
 from trainer.model.about import About
 from trainer.run.errors import ConfigError, RunError
 
-pytestmark = pytest.mark.usefixtures("undrawn", "loaded_once")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn", "loaded_once")]
 
 NAMES = ("healthy", "covid19")
 ABOUT = About(

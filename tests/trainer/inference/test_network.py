@@ -16,6 +16,8 @@ from trainer.inference import network
 from trainer.model import about, saved, vgg16
 from trainer.run.errors import RunError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(aligned_run) -> pathlib.Path:
@@ -51,7 +53,6 @@ def test_a_bare_file_says_the_same(opened, run, tmp_path):
     assert (bare.run, bare.about, bare.notes) == (None, opened.about, opened.notes)
 
 
-@pytest.mark.slow
 def test_the_file_says_what_the_folder_says_when_it_does_not(opened, run, tmp_path):
     """As of runs before there was the member."""
     folder = shutil.copytree(run, tmp_path / "run")
@@ -64,7 +65,7 @@ def test_the_file_says_what_the_folder_says_when_it_does_not(opened, run, tmp_pa
     assert network.load(folder).notes == (notes.UNKNOWN,)
 
 
-@pytest.mark.parametrize("align", ["none", pytest.param("chest", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("align", ["none", "chest"])
 def test_squares_are_what_the_model_makes_inside(align, tmp_path):
     net = network.load(small(tmp_path / "m.keras", align))
     sides = ((90, 71), (64, 500), (32, 32), (320, 400))

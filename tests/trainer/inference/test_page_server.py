@@ -13,6 +13,8 @@ from trainer.inference import page_server
 from trainer.model import saved
 from trainer.run.errors import RunError
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_server_that_ends_by_itself_is_an_error(tmp_path, monkeypatch):
     class Server:

@@ -12,6 +12,7 @@ def model():
     return lively(classes=3)
 
 
+@pytest.mark.slow
 def test_the_network_is_as_it_was_afterwards(model):
     x = squares(2)
     before = [each.copy() for each in model.get_weights()]

@@ -82,6 +82,7 @@ def test_the_aligned_square_of_a_reframed_image_is_about_that_of_the_image():
     assert np.mean(differences) < 0.5 * np.mean(unaligned)
 
 
+@pytest.mark.slow
 def test_the_aligner_gives_the_pixels_and_poses_of_the_model():
     for image in _images():
         squares, fitted = _aligner()(image)

@@ -65,7 +65,8 @@ with CachedRows(pathlib.Path(sys.argv[1]), Spec("image", (1024, 16), "uint8", {}
 """
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [4, 20])
 def test_a_kill_costs_the_batch_in_hand(tmp_path, kills) -> None:
     random, digests = np.random.default_rng(0), digests_of(400)
     spec = Spec("image", (1024, 16), "uint8", {})

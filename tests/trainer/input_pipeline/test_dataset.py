@@ -45,6 +45,7 @@ def test_a_fingerprint_depends_on_the_images_and_the_classes_only(data_dir):
     assert prints[0] == prints[1] != prints[2]
 
 
+@pytest.mark.slow
 def test_a_format_that_can_not_be_streamed_is_refused(tmp_path):
     config = CovidConfig(name="other", images="phantom", patients=40)
     builder = covid_tfds.Builder(config=config, data_dir=tmp_path, file_format="array_record")

@@ -74,6 +74,7 @@ def test_the_last_pose_of_each_axis_is_the_best_of_all_tried_one_by_one():
         assert abs(exact - correlation[0]) < 0.01
 
 
+@pytest.mark.slow
 def test_an_image_has_the_same_pose_alone_and_in_a_batch():
     alone = np.concatenate([_poses(one[None]) for one in _chests()])
     assert (alone == _poses(_chests())).all()

@@ -284,6 +284,7 @@ def test_a_moved_frame_shows_the_image_mirrored_at_its_edges():
         assert (square(image, 128, Frame(48, 48, x, y)) == moved).all(), (x, y)
 
 
+@pytest.mark.slow
 def test_compiled_frames_show_the_same():
     import tensorflow as tf
 

@@ -39,15 +39,9 @@ def output(model: keras.Model, name: str, images: np.ndarray) -> np.ndarray:
     return keras.ops.convert_to_numpy(part(images))
 
 
-@pytest.mark.parametrize(
-    ("changes", "classes"),
-    [
-        (TUNED, 2),
-        ({}, 4),
-        pytest.param({}, 2, marks=pytest.mark.slow),
-        pytest.param(TUNED, 4, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("changes", [{}, TUNED])
 def test_probabilities_are_the_mean_of_the_members(changes, classes):
     model, images = stirred(classes=classes, **changes), radiographs(5)
     each = []
@@ -118,16 +112,8 @@ def test_ensembles_of_other_seeds_have_no_member_in_common():
     assert [member_seed(seed, 0) for seed in (0, 7, 2**31 - 1)] == [0, 7, 2**31 - 1]
 
 
-@pytest.mark.parametrize(
-    "below",
-    [
-        "block5_pool",
-        *(
-            pytest.param(each, marks=pytest.mark.slow)
-            for each in ("square", "block3_pool", "block4_pool")
-        ),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("below", ["block5_pool", "square", "block3_pool", "block4_pool"])
 def test_all_members_are_fed_by_rows_of_any_stage(below):
     """Those above the cut as well, as long as the members' blocks are equal."""
     nets, images = build(**TUNED), radiographs().astype("float32")

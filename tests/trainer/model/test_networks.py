@@ -77,6 +77,7 @@ def test_both_hold_what_was_fitted_on_the_train_images(kind):
     assert both[0] == both[1]
 
 
+@pytest.mark.slow
 def test_weights_follow_from_the_seed_whatever_was_drawn_before():
     keras.utils.set_random_seed(17)
     first = build(seed=3)
@@ -145,6 +146,7 @@ def test_train_from_frees_a_block_and_what_is_above(block):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.bfloat16
 def test_logits_are_of_the_runs_precision_and_probabilities_of_float32():
     nets, squares = build(), radiographs().astype("float32")
@@ -215,6 +217,7 @@ def test_a_head_without_dropout_can_be_reset():
         np.testing.assert_array_equal(weights, before)
 
 
+@pytest.mark.slow
 def test_augmented_logits_are_those_of_the_augmented_views():
     nets, layer = build("float32"), augmentation("article")
     squares, draws = radiographs(), uniform_draws("abcd", 2, 1)

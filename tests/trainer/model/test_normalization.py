@@ -148,6 +148,7 @@ def test_without_a_fit_the_means_of_imagenet_are_subtracted_and_no_more():
     assert names[start : start + 4] == ["square", "grey_to_bgr", "subtract_mean", "block1_conv1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ONE_LONG)
 def test_a_saved_model_holds_keras_layers_and_its_fit(kind, tmp_path):
     model = small(fit(kind, images()))
@@ -160,9 +161,8 @@ def test_a_saved_model_holds_keras_layers_and_its_fit(kind, tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    "block", ["block5", *(pytest.param(each, marks=pytest.mark.slow) for each in (None, "block1"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("block", [None, "block1", "block5"])
 def test_training_leaves_the_fit_alone(block):
     plain, fitted = small(None), small(fit("zca", images()))
     assert set_trainable(fitted, block) == set_trainable(plain, block)

@@ -265,9 +265,8 @@ def test_the_model_is_not_changed_by_saving_it(tmp_path):
     assert model.optimizer is optimizer
 
 
-@pytest.mark.parametrize(
-    "name", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mixed_bfloat16", "mixed_float16"])
 def test_a_model_of_mixed_precision_is_float32_in_the_file(name, images, policy, tmp_path):
     policy(name)
     mixed = _model()

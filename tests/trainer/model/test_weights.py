@@ -96,6 +96,7 @@ def test_converted_once_then_read_without_the_wheel(cache_dir, monkeypatch):
     assert again.sha256 == first.sha256 == fingerprint(again.layers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["one bit", "empty", *_slow("truncated", "other numbers")])
 def test_a_damaged_conversion_is_noticed_and_replaced(damage, cache_dir, tmp_path):
     expected = vgg16_weights("imagenet", cache_dir).sha256
@@ -191,6 +192,7 @@ def test_a_download_of_other_bytes_is_refused(tmp_path, no_wheel, monkeypatch):
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_keras_cache_comes_first_when_its_hash_holds(
     tmp_path, vgg16_layers, cache_dir, monkeypatch
 ):

@@ -178,6 +178,7 @@ def test_a_run_without_heatmaps_has_a_report(tmp_path):
     assert "This run's folder holds no heatmaps." in page(run)[1].text
 
 
+@pytest.mark.slow
 def test_large_images_are_shown_small(tmp_path):
     run = finished(tmp_path / "run")
     before = heatmaps.read(run / "heatmaps.npz")

@@ -266,6 +266,7 @@ def test_a_process_that_ends_at_once_has_written_what_it_printed():
         assert end == (130, "of the buffer\n", "\nstopped at once\n")
 
 
+@pytest.mark.slow
 def test_a_reader_that_does_not_read_does_not_keep_the_process():
     """As `| less` does: the main thread waits in a write, and has what flushing needs."""
     with command_that_is_ready("""

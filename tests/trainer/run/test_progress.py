@@ -154,6 +154,7 @@ def test_work_that_was_done_before_is_one_line(capsys):
     ]
 
 
+@pytest.mark.slow
 def test_a_bar_begins_where_the_work_goes_on_and_counts_the_speed_of_the_rest():
     work = WORK.replace("'steps')", "'steps', done=30)").replace(
         "range(40): shown.update(1)", "range(10): time.sleep(0.1); shown.update(1)"
@@ -210,6 +211,7 @@ def test_a_bar_of_parts_is_as_wide_as_the_terminal_and_keeps_what_matters(column
 # Work that can't be counted
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_a_line_when_it_begins():
     done = subprocess.run(
         [sys.executable, "-c", LOADING], capture_output=True, text=True, check=True
@@ -217,6 +219,7 @@ def test_a_pipe_gets_a_line_when_it_begins():
     assert done.stderr == "loading TensorFlow ...\nfloatx is replaced.\nloaded\n"
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_clock_that_is_erased():
     drawn = on_a_terminal(80, LOADING).decode()
     assert "\x1b[Kloading TensorFlow ..." in drawn and "loading TensorFlow ... 1 s" in drawn
@@ -224,6 +227,7 @@ def test_a_terminal_gets_a_clock_that_is_erased():
     assert drawn.endswith("\r\x1b[Kloaded\r\n")
 
 
+@pytest.mark.slow
 def test_a_clock_is_no_wider_than_the_terminal():
     drawn = on_a_terminal(16, LOADING).decode()
     shown = [line.removeprefix("\x1b[K") for line in drawn.split("\r")]

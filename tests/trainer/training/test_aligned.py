@@ -16,6 +16,8 @@ from trainer.run.manifest import ALIGNED, Manifest
 from trainer.training import aligned
 from trainer.training.setup import set_up
 
+pytestmark = pytest.mark.slow
+
 
 def test_alignment_csv_has_the_pose_of_every_image(aligned_run, tiny):
     table, aligner = poses.read(aligned_run[0] / "alignment.csv"), alignment.Aligner([])
@@ -42,7 +44,6 @@ def test_table_and_plot_are_files_of_the_run(aligned_run):
     assert {"alignment.csv", ALIGNED} <= recorded.keys()
 
 
-@pytest.mark.slow
 def test_a_run_without_alignment_has_none_of_it(data_dir, tmp_path):
     result = trainings.run(trainings.quick(data_dir, epochs=1), tmp_path / "run")
     names = {path.name for path in (tmp_path / "run").rglob("*")}
@@ -88,7 +89,6 @@ def opened(data_dir, **changes):
         yield setup
 
 
-@pytest.mark.slow
 def test_an_aligned_run_goes_on_bit_for_bit(data_dir, tmp_path):
     config = trainings.quick(data_dir, align="chest", deterministic=True)
     trainer.fit(config, tmp_path / "whole")

@@ -80,6 +80,7 @@ class Saves(keras.callbacks.Callback):
         self.texts.append(saved and saved.text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "every,texts",
     [
@@ -159,6 +160,7 @@ def test_a_changed_bit_is_noticed(ready, tmp_path):
     assert len(content) > 1000
 
 
+@pytest.mark.slow
 def test_epochs_of_a_phase_that_ended_can_not_change(ready, tmp_path):
     changes = {**trainings.TUNED, "epochs": 2, "fine_tune_epochs": 1}
     state = saved(ready, tmp_path / "state", **changes)

@@ -147,7 +147,8 @@ def test_the_best_epoch_before_is_what_is_kept(every, ready, monkeypatch, tmp_pa
     assert all(np.array_equal(a, b) for a, b in zip(weights, kept, strict=True))
 
 
-@pytest.mark.parametrize("every", [0.0, pytest.param(3600.0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("every", [0.0, 3600.0])
 def test_the_same_command_ends_at_the_same_place(every, ready, monkeypatch, tmp_path):
     path, ends = tmp_path / "state", []
     for _ in range(3):
@@ -178,6 +179,7 @@ def test_a_run_that_diverged_is_opened_with_its_best_epoch(data_dir, tmp_path):
     assert np.isfinite(run.model().predict(images, verbose=0)).all()
 
 
+@pytest.mark.slow
 def test_activations_that_are_not_finite_are_not_cached(data_dir, monkeypatch, tmp_path):
     def overflow(stage, batches):
         return (np.full((len(rows), *stage.spec.shape), np.inf, np.float32) for rows, _ in batches)

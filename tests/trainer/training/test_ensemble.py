@@ -16,6 +16,8 @@ from trainer.training.checkpoint import Checkpoints
 from trainer.training.loop import train_phases
 from trainer.training.validation import Validation
 
+pytestmark = pytest.mark.slow
+
 MEMBERS = 2
 BLOCKS_4_AND_5 = {**trainings.TUNED, "fine_tune_from": "block4"}
 COSINE = {"fine_tune_schedule": "cosine", "fine_tune_warmup": 3,
@@ -39,12 +41,7 @@ WAYS = {
 }
 
 
-_LONG = ("blocks, too", "blocks from squares", "heads by sgd with decay")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in _LONG)) for name in WAYS]
-)
+@pytest.mark.parametrize("name", WAYS)
 def test_each_member_trains_as_it_would_alone(name, ready):
     """In float32 to the last bits: sums over a batch have the same terms."""
     changes = {"epochs": 2, "dropout": 0.3, "class_weights": "balanced", **WAYS[name]}
@@ -81,7 +78,6 @@ def test_the_accuracy_is_that_of_the_mean_probabilities(ready):
     assert logs[0]["loss"] > wanted["loss"]  # that of a mean is below the mean of the losses
 
 
-@pytest.mark.slow
 def test_rows_of_what_is_frozen_are_those_of_one_network(ready):
     changes = {"augmentation": "radiograph", "views": 2}
     ready(**changes)
@@ -90,7 +86,6 @@ def test_rows_of_what_is_frozen_are_those_of_one_network(ready):
     assert shared.plan.missing_bytes == 0
 
 
-@pytest.mark.slow
 def test_heads_over_shared_rows_train_as_the_whole_ensemble_does(ready):
     """So that a trial of a search is the run of its values."""
     whole, one = ready(ensemble=MEMBERS, dropout=0.3), ready(dropout=0.3)
@@ -128,7 +123,6 @@ class _Kill(keras.callbacks.Callback):
 
 
 # In fine-tuning and in the head's phase, of 5 steps an epoch.
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "changes"), [(13, {"ensemble": MEMBERS}), (7, {"ensemble": MEMBERS}), (13, {})]
 )

@@ -127,6 +127,7 @@ def test_the_logs_are_the_means_of_the_epoch(ready):
     assert plan.phase.name == "head"
 
 
+@pytest.mark.slow
 @pytest.mark.bfloat16
 def test_what_is_evaluated_is_the_served_network(ready):
     """In bfloat16 the two networks are two, and the served one has the epoch's weights."""
@@ -156,6 +157,7 @@ def test_a_validation_that_diverged_is_an_error(ready):
         train_phases(ready(epochs=3), seed=1, evaluate=losses(1.0, np.nan))
 
 
+@pytest.mark.slow
 def test_the_same_seed_trains_the_same_and_another_does_not(ready):
     ends = []
     for seed in (1, 1, 2):
@@ -166,6 +168,7 @@ def test_the_same_seed_trains_the_same_and_another_does_not(ready):
     assert not same(ends[0], ends[2])
 
 
+@pytest.mark.slow
 def test_heads_over_frozen_layers_train_as_the_whole_network_does(data_dir):
     """So that a trial of a search is the run of its values."""
     from trainer.model import networks

@@ -27,6 +27,7 @@ def data():
     return rng.normal(size=(40, 6)).astype(np.float32), rng.integers(0, 3, 40)
 
 
+@pytest.mark.slow
 def test_the_numbers_are_those_of_keras(data):
     ours, theirs = trained(Adam(1e-2), *data), trained(keras.optimizers.Adam(1e-2), *data)
     for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):

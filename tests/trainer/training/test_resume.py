@@ -131,9 +131,8 @@ def test_more_epochs_train_as_if_they_had_been_given_at_first(ready, tmp_path):
     assert longer == trained(ready(**changes, epochs=4), tmp_path / "b", every=3600.0)
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_takes_effect_when_the_state_is_saved(number, ready, whole, tmp_path, capsys):
     def interrupt():
         signal.raise_signal(number)

@@ -51,6 +51,7 @@ def test_squares_of_the_network_and_of_the_baseline_are_cached(made, tiny):
             np.testing.assert_array_equal(squares[index, ..., 0], wanted)
 
 
+@pytest.mark.slow
 def test_squares_of_aligned_images_are_aligned_and_their_poses_are_cached(made, tiny):
     setup = made(image_size=40, align="chest")
     images = setup.dataset.splits["test"]
@@ -64,6 +65,7 @@ def test_squares_of_aligned_images_are_aligned_and_their_poses_are_cached(made, 
     assert "alignment" not in made().origin
 
 
+@pytest.mark.slow
 def test_further_kinds_of_squares_bring_those_of_the_baseline_beside_them(made):
     setup = made({"further": [decode.Kind(48, "chest")]}, image_size=40)
     images = setup.dataset.splits["validation"]

@@ -82,15 +82,16 @@ def fitted(model: keras.Model, classes: int, smoothing: float, class_weights: li
                      sample_weight=weights).history["loss"]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "classes,l2,smoothing,weighted",
     [
-        pytest.param(2, 0.0, 0.0, False, marks=pytest.mark.slow),
-        pytest.param(2, 0.0, 0.2, False, marks=pytest.mark.slow),
+        (2, 0.0, 0.0, False),
+        (2, 0.0, 0.2, False),
         (2, 0.03, 0.2, True),
-        pytest.param(4, 0.0, 0.0, False, marks=pytest.mark.slow),
-        pytest.param(4, 0.03, 0.0, False, marks=pytest.mark.slow),
-        pytest.param(4, 0.0, 0.2, True, marks=pytest.mark.slow),
+        (4, 0.0, 0.0, False),
+        (4, 0.03, 0.0, False),
+        (4, 0.0, 0.2, True),
     ],
 )
 def test_twenty_steps_equal_those_of_keras_fit(classes, l2, smoothing, weighted):
@@ -115,6 +116,7 @@ PEERS = {
 ONE_LONG = ["adam", pytest.param("sgd", marks=pytest.mark.slow)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ONE_LONG)
 def test_twenty_steps_of_each_optimizer_with_decay_equal_those_of_keras(optimizer):
     ours, theirs = network(4), network(4)

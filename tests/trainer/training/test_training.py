@@ -101,13 +101,14 @@ def test_a_later_cut_goes_on_from_the_earlier_one(fresh):
     np.testing.assert_allclose(*rows, atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
         {},
-        pytest.param(VIEWS, marks=pytest.mark.slow),
-        pytest.param(FROM_BLOCK_4, marks=pytest.mark.slow),
-        pytest.param({**VIEWS, **FROM_BLOCK_4}, marks=pytest.mark.slow),
+        VIEWS,
+        FROM_BLOCK_4,
+        {**VIEWS, **FROM_BLOCK_4},
     ],
     ids=["images", "augmented views", "images, fine-tuned", "augmented views, fine-tuned"],
 )
@@ -180,6 +181,7 @@ def test_as_many_views_as_epochs_are_new_views_in_each(ready):
     assert len(np.unique(drawn[0][:, 0, 0])) == 3
 
 
+@pytest.mark.slow
 def test_logits_of_a_view_are_those_of_the_augmented_images_where_none_is_cached(ready):
     training, some = ready(augmentation="radiograph", views=0), np.array([7, 3, 11])
     plan = training.plan.phases[0]
@@ -272,6 +274,7 @@ def test_advice_is_on_what_the_phase_reads(ready, monkeypatch):
     assert "--views=8" in made.advice(made.plan.phases[0])
 
 
+@pytest.mark.slow
 def test_the_least_recently_used_stage_makes_room(fresh, data_dir, tmp_path):
     first = fresh()
     row_bytes = first.plan.phases[0].train.spec.row_bytes
@@ -286,6 +289,7 @@ def test_the_least_recently_used_stage_makes_room(fresh, data_dir, tmp_path):
     assert not old.exists()
 
 
+@pytest.mark.slow
 def test_the_stages_of_a_run_stay_while_it_lasts(fresh):
     training = fresh()
     folders = [training._opened.rows(stage).folder for stage in training._chains.train]

@@ -50,7 +50,8 @@ def equal(one, other) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("at_once", [1, pytest.param(STEPS, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("at_once", [1, STEPS])
 def test_the_calls_come_in_the_order_of_fit(ready, monkeypatch, at_once):
     training, ours, theirs = ready(epochs=2), Watch(), Watch()
     monkeypatch.setattr(training, "steps_per_call", lambda plan: at_once)
@@ -71,6 +72,7 @@ def test_a_lambda_callback_adds_to_the_logs_of_those_behind_it(ready):
     assert seen == [0, 10]
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_the_phase_and_restores_its_best_weights(ready):
     training, watch = ready(epochs=9), Watch()
     values = iter([1.0, 0.5, 0.7, 0.8, 0.1])
@@ -83,6 +85,7 @@ def test_early_stopping_ends_the_phase_and_restores_its_best_weights(ready):
     assert equal(training.networks.trained.get_weights(), watch.epochs[1])
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_one_phase_and_the_next_one_runs(ready):
     training, watch = ready(epochs=6, **trainings.TUNED), Watch()
     stop = keras.callbacks.EarlyStopping(monitor="val_loss", patience=1)
