@@ -18,6 +18,8 @@ from tests.helpers import flips
 from trainer.model import weights as module
 from trainer.model.weights import WeightsError, fingerprint, vgg16_weights
 
+pytestmark = pytest.mark.usefixtures("no_keras_weights")
+
 # As printed by others from Keras' file: block1_conv1's kernel at [:, :, 0, 0] and the first of
 # [:, :, 1, 0], and its first ten biases.
 KERNEL = [
@@ -37,15 +39,6 @@ def _slow(*values):
 @pytest.fixture(scope="module")
 def cache_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def no_keras_cache(tmp_path, monkeypatch):
-    """No source but the one a test is about, whatever this machine has at home."""
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    monkeypatch.setattr(module, "KERAS_URL", f"http://127.0.0.1:{port}/{module.KERAS_FILE}")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """ImageNet's weights where what they come from is not whole, and files of other networks."""
 
 import http.server
-import socket
 import sys
 import threading
 
@@ -12,14 +11,7 @@ import pytest
 from trainer.model import weights as module
 from trainer.model.weights import WeightsError, vgg16_weights
 
-
-@pytest.fixture(autouse=True)
-def no_other_source(tmp_path, monkeypatch):
-    """Neither Keras' cache nor a network."""
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    monkeypatch.setattr(module, "KERAS_URL", f"http://127.0.0.1:{port}/{module.KERAS_FILE}")
+pytestmark = pytest.mark.usefixtures("no_keras_weights")
 
 
 def reason(tmp_path) -> str:
