@@ -182,6 +182,7 @@ def test_threads_that_read_at_once_get_what_one_gets():
 
 
 def test_the_libraries_log_for_others_as_before(caplog):
+    caplog.set_level(logging.WARNING)  # absl may have set another one for the whole process
     reading.read_image(FILES["DICOM"])
     pydicom.config.logger.warning("of the user's own reading")
     logging.getLogger("tifffile").warning("of the user's own reading")
