@@ -24,14 +24,19 @@ PROGRAMS = {
 FOLDERS = {"data_dir": "/data", "manual_dir": "/manual images"}
 
 
-@pytest.fixture
-def programs(tmp_path, monkeypatch):
-    package = tmp_path / "programs" / "benchmarks"
+def write(programs, folder):
+    """Programs in the place of the benchmarks, for `python -m` from that folder."""
+    package = folder / "benchmarks"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()  # else the real ones, found later, would be taken
-    for name, text in PROGRAMS.items():
+    for name, text in programs.items():
         (package / f"{name}.py").write_text(f"import json, sys\n{text}\n")
-    monkeypatch.chdir(package.parent)  # which `python -m` looks into first
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    write(PROGRAMS, tmp_path / "programs")
+    monkeypatch.chdir(tmp_path / "programs")  # which `python -m` looks into first
 
 
 def command(*argv, **more):
@@ -99,19 +104,14 @@ def test_what_can_not_run_is_refused_before_anything_runs(argv, said, tmp_path):
 
 
 @pytest.mark.slow
-def test_without_names_all_run_that_need_nothing_more(tmp_path, monkeypatch):
-    package = tmp_path / "programs" / "benchmarks"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    for name in record.READS:
-        (package / f"{name}.py").write_text(
-            f"import json\nprint(json.dumps(dict(benchmark='{name}')))"
-        )
+def test_without_names_all_run_that_need_nothing_more(tmp_path):
+    each = {name: f"print(json.dumps({{'benchmark': '{name}'}}))" for name in record.READS}
+    write(each, tmp_path / "programs")
     results, program = tmp_path / "results.jsonl", ROOT / "benchmarks" / "record.py"
     for given, missing in (([], {"build", "predict"}), (["--manual_dir=X"], set())):
         subprocess.run(
             [sys.executable, program, f"--results={results}", *given],
-            cwd=package.parent, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True,
+            cwd=tmp_path / "programs", env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True,
         )  # fmt: skip
         ran = {line["benchmark"] for line in lines(results)}
         assert ran == record.READS.keys() - {"gpu", "second_run"} - missing
