@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from benchmarks import article_code
+from covid_tfds.parallel import CORES
 from trainer.input_pipeline import decode, resize
 
 try:
@@ -145,7 +146,7 @@ def grains(encoded: Sequence[bytes], squares: np.ndarray, workers: int) -> dict[
     if grain is None:
         return {}
     count, square = len(encoded), _Square(squares.shape[1])
-    threads, none = grain.ReadOptions(decode.CORES, 4 * BATCH), grain.ReadOptions(0, 0)
+    threads, none = grain.ReadOptions(CORES, 4 * BATCH), grain.ReadOptions(0, 0)
 
     loader = grain.DataLoader(
         data_source=encoded,
@@ -198,7 +199,7 @@ def limit(encoded: Sequence[bytes], size: int) -> dict[str, Side]:
         resize.square(decode.pixels(image, "of the limit"), size)
 
     def side() -> float:
-        with concurrent.futures.ThreadPoolExecutor(decode.CORES) as pool:
+        with concurrent.futures.ThreadPoolExecutor(CORES) as pool:
             return rate(len(encoded), pool.map(square, encoded))
 
     return {"decode and resize limit": side}

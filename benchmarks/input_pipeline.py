@@ -35,12 +35,12 @@ from absl import app, flags, logging
 
 from benchmarks import harness, input_peers
 from benchmarks.input_peers import BATCH, WARM, Side, rate
+from covid_tfds.parallel import CORES
 from trainer.augmentation import layer, random
 from trainer.input_pipeline import batches as batches_lib
 from trainer.input_pipeline import dataset as dataset_lib
 from trainer.input_pipeline import stages
 from trainer.input_pipeline.dataset import Dataset, Images
-from trainer.input_pipeline.decode import CORES
 
 _SLOW = 200  # images for the peers that take milliseconds each
 

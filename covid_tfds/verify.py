@@ -26,6 +26,7 @@ from covid_tfds.config import CONFIGS
 from covid_tfds.errors import DatasetError, shown
 from covid_tfds.fingerprint import fingerprint
 from covid_tfds.sources import article, wording
+from covid_tfds.streaming import read_config
 
 _NAME = "covid_tfds"
 _SHOWN = 10
@@ -142,7 +143,7 @@ def _examples(builder: tfds.core.DatasetBuilder) -> Iterator[tuple[str, dict]]:
             stored = builder.as_dataset(
                 split=split,
                 decoders=tfds.decode.PartialDecoding(dict.fromkeys(wanted, True)),
-                read_config=tfds.ReadConfig(try_autocache=False),
+                read_config=read_config(),
             ).as_numpy_iterator()
         else:
             stored = builder.as_data_source(split=split)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from covid_tfds.parallel import CORES
 from trainer.inference import served
 from trainer.inference.network import Network
-from trainer.input_pipeline.decode import CORES
 from trainer.run.files import written_whole
 
 __all__ = ["opened", "write", "written"]

@@ -13,11 +13,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from covid_tfds.parallel import CORES
 from trainer.evaluation import notes
 from trainer.evaluation.metrics import NOTICE
 from trainer.input_pipeline import resize
 from trainer.input_pipeline.alignment import Aligner
-from trainer.input_pipeline.decode import CORES
 from trainer.model import about as about_lib
 from trainer.model import saved, vgg16
 from trainer.model.about import About

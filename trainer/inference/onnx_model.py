@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from covid_tfds.parallel import CORES
 from trainer.inference import served
 from trainer.inference.network import Network
-from trainer.input_pipeline.decode import CORES
 from trainer.run.files import written_whole
 
 if TYPE_CHECKING:

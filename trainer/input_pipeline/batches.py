@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from covid_tfds import streaming
+from covid_tfds.parallel import CORES
 from trainer.input_pipeline.cache import CachedRows
-from trainer.input_pipeline.decode import CORES
 
 MEMORY = 2 * 2**30  # bytes of rows that are held
 AHEAD = 4  # elements made while one is worked on
@@ -169,10 +170,11 @@ def train_batches(
     made = orders(at, epochs, seed, batch_size, skip, together)
     if draws is not None or not rows.held:
         # Python makes them, which waits for the disk and for hashes: several batches side by side.
-        return made.map(batch, CORES, deterministic=True).prefetch(AHEAD)
+        read_ahead = made.map(batch, CORES, deterministic=True).prefetch(AHEAD)
+        return read_ahead.with_options(streaming.options())
     # One thread of its own: a head's step takes all cores, and handing a batch from thread to
     # thread costs more than gathering it (1.1 times the images/s of a head on two cores).
-    options = tf.data.Options()
+    options = streaming.options()
     options.threading.private_threadpool_size = 1
     return made.map(batch).prefetch(AHEAD).with_options(options)
 
@@ -187,4 +189,5 @@ def ordered_batches(rows: Rows, at: np.ndarray, batch_size: int) -> tf.data.Data
     """
     order = tf.data.Dataset.from_tensor_slices(tf.constant(at, tf.int64)).batch(batch_size)
     read = rows.reader()
-    return order.map(_plain(lambda which: read(tf.constant(0, tf.int64), which))).prefetch(1)
+    made = order.map(_plain(lambda which: read(tf.constant(0, tf.int64), which))).prefetch(1)
+    return made.with_options(streaming.options())

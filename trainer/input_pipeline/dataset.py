@@ -15,6 +15,7 @@ import tensorflow_datasets as tfds
 import covid_tfds
 from covid_tfds import digests
 from covid_tfds.splits import shared_between
+from covid_tfds.streaming import read_config
 from trainer.input_pipeline import prepared as prepared_lib
 from trainer.input_pipeline.prepared import Prepared
 from trainer.run.errors import RunError
@@ -29,8 +30,6 @@ _READ, _READ_ENCODED = 1024, 64  # examples read at a time, without and with the
 # The one dataset that has patients in two splits and is kept so, to repeat the article.
 _AS_PUBLISHED = "article"
 _TEXT = np.dtypes.StringDType()
-# One file of a split after the other, so that an image's place is the same in every pass.
-_IN_ORDER = tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -286,7 +285,7 @@ def _examples(
     """
     skipped = {"image": tfds.decode.SkipDecoding()} if "image" in names else None
     partial = tfds.decode.PartialDecoding(dict.fromkeys(names, True), decoders=skipped)
-    stored = builder.as_dataset(split=split, decoders=partial, read_config=_IN_ORDER)
+    stored = builder.as_dataset(split=split, decoders=partial, read_config=read_config())
     # By the batch, since handing an example to Python costs more than reading it.
     try:
         for each in stored.batch(batch).as_numpy_iterator():

@@ -1,22 +1,20 @@
 """PNG bytes -> uint8 squares, aligned or not, and poses, on all cores."""
 
-import concurrent.futures
 import io
-import os
-import warnings
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
+from covid_tfds.parallel import in_order
 from trainer.input_pipeline import alignment, resize
 from trainer.input_pipeline.dataset import Images
 from trainer.input_pipeline.stress import reframed
 from trainer.run.errors import RunError
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-_BATCH = 256  # images read, then decoded, at a time
+_BATCH = 256  # images given at a time
 
 
 class Store(Protocol):
@@ -55,9 +53,10 @@ def pixels(encoded: bytes, name: str) -> np.ndarray:
         RunError: The bytes are no whole PNG file.
     """
     try:
-        with Image.open(io.BytesIO(encoded), formats=["PNG"]) as image:
+        # Not Image.open, which warns of images of 89 million pixels: the build has taken them.
+        with PngImageFile(io.BytesIO(encoded)) as image:
             return np.asarray(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise RunError(
             f"The image {name} can't be decoded ({error}). Build the dataset again: BUILD.md."
         ) from None
@@ -67,6 +66,8 @@ def squares(
     store: Store, images: Images, kinds: Sequence[Kind]
 ) -> Iterator[tuple[np.ndarray, dict[Kind, np.ndarray]]]:
     """Squares and poses of some images; each image is read and decoded once for all kinds.
+
+    All cores go on while a batch is with the caller, up to 64 images a core ahead.
 
     Args:
         store: Where the images are.
@@ -83,7 +84,7 @@ def squares(
     aligned = [kind for kind in kinds if kind.align != "none"]
     align = alignment.Aligner([kind.size for kind in aligned if kind != POSE]) if aligned else None
 
-    def made(item: tuple[int, bytes]) -> list[np.ndarray]:
+    def made(item: tuple[int, bytes]) -> tuple[int, list[np.ndarray]]:
         index, encoded = item
         decoded = reframed(pixels(encoded, images.image_ids[index]), images.frames[index])
         framed, pose = align(decoded) if align else ({}, np.zeros(0, np.float32))
@@ -95,25 +96,10 @@ def squares(
             square = resize.square(decoded, kind.size) if plain else framed[kind.size]
             return square[..., None]
 
-        return [of_kind(kind) for kind in kinds]
+        return index, [of_kind(kind) for kind in kinds]
 
-    with concurrent.futures.ThreadPoolExecutor(CORES) as pool:
-        for batch in _batched(store.encoded(images)):
-            with warnings.catch_warnings():  # here, where no other thread changes them meanwhile
-                # Of 89 million pixels and more; the build has taken the image all the same.
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                done = list(pool.map(made, batch))
-            at = np.array([index for index, _ in batch])
-            of_kinds = zip(kinds, zip(*done, strict=True), strict=True)
-            yield at, {kind: np.stack(each) for kind, each in of_kinds}
-
-
-def _batched(stream: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
-    batch = []
-    for item in stream:
-        batch.append(item)
-        if len(batch) == _BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    done = in_order(made, store.encoded(images))
+    while batch := list(itertools.islice(done, _BATCH)):
+        at, of_images = zip(*batch, strict=True)
+        of_kinds = zip(kinds, zip(*of_images, strict=True), strict=True)
+        yield np.array(at), {kind: np.stack(each) for kind, each in of_kinds}

@@ -70,6 +70,14 @@ def test_held_rows_and_rows_from_the_disk_make_the_same_batches(cached, monkeypa
     assert made[0] == made[1]
 
 
+def test_nothing_is_tuned_while_it_runs(rows):
+    """A tuner lets the end of an iterator wait: see `streaming.options`."""
+    at = np.arange(COUNT)
+    train = train_batches(rows, LABELS, at=at, batch_size=BATCH, seed=1, epochs=range(1))
+    for made in (train, ordered_batches(rows, at, BATCH)):
+        assert made.options().autotune.enabled is False
+
+
 def test_an_epoch_holds_every_image_once_and_keeps_the_tail(rows):
     epoch = stream(rows, range(1))
     assert [len(truth) for _, truth in epoch] == [8, 8, 8, 2]
