@@ -12,9 +12,11 @@ import tensorflow as tf
 
 from covid_tfds import streaming
 from covid_tfds.parallel import CORES
+from trainer.input_pipeline import host_tensor
 from trainer.input_pipeline.cache import CachedRows
 
 MEMORY = 2 * 2**30  # bytes of rows that are held
+_BLOCK = 8 * 2**20  # bytes of rows that are read at once
 AHEAD = 4  # elements made while one is worked on
 
 # Nothing here needs AutoGraph, which takes some .1 s a function.
@@ -78,14 +80,13 @@ class Rows:
     @functools.cached_property
     def _tensor(self) -> tf.Tensor:
         spec, count = self._cached.spec, self.count
-        rows = np.empty(
-            (len(self.views) * count, *spec.shape), tf.as_dtype(spec.dtype).as_numpy_dtype
-        )
+        rows = host_tensor.empty((len(self.views) * count, *spec.shape), spec.dtype)
+        at_once = max(1, _BLOCK // spec.row_bytes)
         for i, view in enumerate(self.views):
-            rows[i * count : (i + 1) * count] = self.read(view, np.arange(count))
-        # On the host: a GPU's memory is for the network, and the gathering is the host's work.
-        with tf.device("CPU"):
-            return tf.constant(rows)
+            for first in range(0, count, at_once):
+                at = np.arange(first, min(first + at_once, count))
+                rows[i * count + at] = self.read(view, at)
+        return host_tensor.tensor(rows)
 
 
 def orders(

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import datasets
+from tests.helpers.memory import resident
 from trainer.input_pipeline import batches
 from trainer.input_pipeline.batches import Rows, ordered_batches, train_batches
 from trainer.input_pipeline.cache import CachedRows, Spec
@@ -76,6 +77,22 @@ def test_nothing_is_tuned_while_it_runs(rows):
     train = train_batches(rows, LABELS, at=at, batch_size=BATCH, seed=1, epochs=range(1))
     for made in (train, ordered_batches(rows, at, BATCH)):
         assert made.options().autotune.enabled is False
+
+
+def test_rows_are_held_in_memory_once(tmp_path):
+    """In MiB; TensorFlow would copy them into a constant, and tf.data into what it rewrites."""
+    with CachedRows(tmp_path, Spec("large", (3 * 2**20,), "uint8", {})) as large:
+        with large.filling():
+            for image in IMAGES.digests:
+                large.append(image[None], 0, np.zeros((1, 3 * 2**20), np.uint8))
+        rows = Rows(large, IMAGES.digests, (0,))
+        before = resident()
+        made = train_batches(
+            rows, LABELS, at=np.arange(COUNT), batch_size=1, seed=1, epochs=range(1)
+        )
+        running = iter(made)
+        next(running)
+        assert rows.held and resident() - before < 1.4 * 3 * COUNT
 
 
 def test_an_epoch_holds_every_image_once_and_keeps_the_tail(rows):

@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import platform
 import subprocess
 import sys
 
@@ -109,6 +110,42 @@ def test_keras_that_can_not_be_imported_is_no_fault_of_its_settings(monkeypatch)
     monkeypatch.setitem(sys.modules, "keras", None)
     with pytest.raises(ImportError, match="keras"):
         libraries.import_keras()
+
+
+HEAPS = """
+import concurrent.futures, ctypes, os, threading
+from trainer.run import libraries
+libraries._limit_heaps()
+threads = 4 * libraries.CORES
+together = threading.Barrier(threads)
+with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+    def work(size):
+        held = [bytes(size) for _ in range(50)]
+        together.wait(30)
+        return len(held)
+    assert sum(pool.map(work, range(2000, 2000 + threads)))
+    read, write = os.pipe()
+    libc = ctypes.CDLL("libc.so.6")
+    libc.fdopen.restype = ctypes.c_void_p
+    libc.malloc_info.argtypes = (ctypes.c_int, ctypes.c_void_p)
+    libc.fclose.argtypes = (ctypes.c_void_p,)
+    file = libc.fdopen(write, b"w")
+    libc.malloc_info(0, file)
+    libc.fclose(file)
+    print(libraries.CORES, os.fdopen(read).read().count("<heap nr="))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries allocate otherwise")
+@pytest.mark.parametrize("asked", ["", "1"])
+def test_threads_share_a_heap_a_core_unless_the_environment_says_otherwise(asked):
+    environment = {**os.environ, "MALLOC_ARENA_MAX": asked} if asked else dict(os.environ)
+    done = subprocess.run(
+        [sys.executable, "-c", HEAPS], capture_output=True, text=True, timeout=120, check=False,
+        env=environment,
+    )  # fmt: skip
+    cores, heaps = map(int, done.stdout.split())
+    assert heaps == 1 if asked else 1 <= heaps <= cores
 
 
 @pytest.mark.parametrize("collects", [True, False])
