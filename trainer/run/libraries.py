@@ -14,7 +14,6 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-from covid_tfds.parallel import CORES
 from trainer.run.errors import RunError
 from trainer.run.progress import note, working
 
@@ -71,7 +70,8 @@ def _limit_heaps() -> None:
     """
     if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
         with contextlib.suppress(OSError, AttributeError):  # not glibc
-            ctypes.CDLL("libc.so.6").mallopt(_M_ARENA_MAX, CORES)
+            cores = len(os.sched_getaffinity(0))
+            ctypes.CDLL("libc.so.6").mallopt(_M_ARENA_MAX, cores)
 
 
 @contextlib.contextmanager

@@ -116,7 +116,8 @@ HEAPS = """
 import concurrent.futures, ctypes, os, threading
 from trainer.run import libraries
 libraries._limit_heaps()
-threads = 4 * libraries.CORES
+cores = len(os.sched_getaffinity(0))
+threads = 4 * cores
 together = threading.Barrier(threads)
 with concurrent.futures.ThreadPoolExecutor(threads) as pool:
     def work(size):
@@ -132,7 +133,7 @@ with concurrent.futures.ThreadPoolExecutor(threads) as pool:
     file = libc.fdopen(write, b"w")
     libc.malloc_info(0, file)
     libc.fclose(file)
-    print(libraries.CORES, os.fdopen(read).read().count("<heap nr="))
+    print(cores, os.fdopen(read).read().count("<heap nr="))
 """
 
 
