@@ -65,7 +65,7 @@ def _limit_heaps() -> None:
     """Has glibc keep one heap a core, where it would keep eight.
 
     Each of TensorFlow's threads takes a heap of its own as long as there are more, and what is
-    freed in one is of no use to the others: 100 MiB of a training on 10,000 images. Other systems
+    freed in one is of no use to the others: 60 MiB of a training on 10,000 images. Other systems
     allocate otherwise, and MALLOC_ARENA_MAX in the environment goes before this.
     """
     if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
