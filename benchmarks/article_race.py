@@ -265,7 +265,8 @@ def main(argv: list[str]) -> None:
         scores=results,
         targets=claims,
         spreads={f"{name}: times as fast": each for name, each in faster.items()},
-        bound="a: one pass of the frozen base per view; b: start-up and evaluation's statistics",
+        bound="a: one pass of the frozen base per view; b: start-up, and one pass of all images "
+        "and of the re-framed ones",
         images=len(images),
         epochs=values.epochs,
         peer_epochs_timed=values.peer_epochs,
