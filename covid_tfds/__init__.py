@@ -4,8 +4,8 @@ In order of reading: `records` (what is known of an image), `sources/` (what lie
 `reading/` (any file to grey pixels), `first_pass`, `copies`, `groups`, `splits`, `collect` (from
 sources to splits), `report`, `building` (how a dataset comes to stand in its folder), and the
 builder itself. `disk_space`, `progress` and `tfds_command` are for who types `tfds build`.
-`phantom/` draws synthetic radiographs, `verify` checks a dataset that is built, and `streaming` says
-how tf.data reads one.
+`phantom/` draws synthetic radiographs, `verify` checks a dataset that is built, `streaming` has
+the settings by which tf.data reads one.
 """
 
 from covid_tfds.api import build

@@ -91,6 +91,24 @@ def test_progress_counts_images_and_prints_a_line_a_phase(capsys):
 
 
 @pytest.mark.parametrize(
+    ("epochs", "begun"),
+    [(range(8), [("head", 0), ("fine_tune", 0)]), (range(3, 8), [("head", 300), ("fine_tune", 0)]),
+     (range(6, 8), [("fine_tune", 200)])],
+)  # fmt: skip
+def test_a_bar_begins_at_what_is_done_of_its_phase(epochs, begun, monkeypatch):
+    """Of 68 images that are trained on and 32 that are scored an epoch."""
+    bars, real = [], callbacks.progress
+
+    def noted(total, name, *, done, parts):
+        bars.append((name, done))
+        return real(total, name, done=done, parts=parts)
+
+    monkeypatch.setattr(callbacks, "progress", noted)
+    progress(epochs)
+    assert bars == begun
+
+
+@pytest.mark.parametrize(
     ("speed", "waited", "helps"),
     # 4 epochs of 68 images: 27 or 272 seconds, of which the share was lost.
     [(10.0, 0.5, False), (1.0, 0.1, False), (1.0, 0.5, True)],

@@ -328,3 +328,17 @@ def test_what_a_slow_dataset_takes_was_waited_for(deterministic):
     assert steps.waited >= sum(slept)
     steps.start_epoch()
     assert steps.waited == 0
+
+
+@pytest.mark.parametrize(("bad", "named"), [(0, range(1)), (1, range(2)), (2, range(1, 3))])
+def test_a_step_that_is_not_finite_is_named_with_the_one_before(bad, named):
+    """Which may have made the weights of which the loss shows it."""
+    part = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
+    rows, labels = data(3)
+    rows[bad * BATCH] = np.nan
+    steps = Steps(part, RATE, classes=3)
+    steps.reset([1.0] * 3)
+    steps.start_epoch()
+    steps.run(iter(tf.data.Dataset.from_tensors((rows, labels))), BATCH)
+    assert steps.not_finite() == named
+    assert steps.not_finite(now=False) is None  # the call before it
