@@ -162,6 +162,13 @@ def test_what_is_cached_and_what_is_to_compute_is_described(fresh, capsys, tiny)
     ]
 
 
+def test_the_heads_own_rate_is_of_its_layers_alone(ready):
+    training = ready(**trainings.TUNED, fine_tune_head_learning_rate=4e-3)  # 4 times the other
+    steps = training.steps(training.plan.phases[1])
+    of_blocks, of_head = steps.optimizer.factors[:-4], steps.optimizer.factors[-4:]
+    assert of_blocks and set(of_blocks) == {1.0} and of_head == pytest.approx([4.0] * 4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("views", [3, 0])
 def test_views_are_taken_in_turn(ready, views):
