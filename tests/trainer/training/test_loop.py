@@ -1,5 +1,8 @@
 """The loop: phases, the best epoch, errors, and users' Keras callbacks as under `fit`."""
 
+import itertools
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from tests.helpers import trainings
 from trainer.evaluation import metrics
 from trainer.run.errors import DivergedError, RunError
+from trainer.training import loop
 from trainer.training.loop import train_phases
 
 
@@ -54,6 +58,16 @@ def test_the_best_epoch_has_the_highest_balanced_accuracy_then_the_lowest_loss(r
     assert [logs["best"] for logs in seen.logs] == [True, True, True, False, False]
     assert same(training.networks.trained.get_weights(), seen.epochs[2])
     assert not same(seen.epochs[2], seen.epochs[4])
+
+
+def test_images_a_second_are_those_that_an_epoch_trained_on(ready, monkeypatch):
+    """By a clock on which an epoch takes two seconds."""
+    seconds = itertools.count(0, 2)
+    monkeypatch.setattr(loop, "time", types.SimpleNamespace(perf_counter=lambda: next(seconds)))
+    training, seen = ready(epochs=2), Weights()
+    train_phases(training, [seen], seed=1)
+    images = len(training.train_at)
+    assert [logs["images_per_second"] for logs in seen.logs] == [images / 2] * 2
 
 
 def test_without_evaluation_the_last_epoch_counts(ready):

@@ -342,3 +342,18 @@ def test_a_step_that_is_not_finite_is_named_with_the_one_before(bad, named):
     steps.run(iter(tf.data.Dataset.from_tensors((rows, labels))), BATCH)
     assert steps.not_finite() == named
     assert steps.not_finite(now=False) is None  # the call before it
+
+
+def test_the_accuracy_of_an_ensemble_is_that_of_its_mean_probabilities():
+    """One member is sure of class 1, the other nearly evenly for 0 and 2: logits add up to 0."""
+    inputs = keras.Input((6,))
+    members = [keras.layers.Dense(3) for _ in range(2)]
+    part = keras.Model(inputs, [member(inputs) for member in members])
+    for member, logits in zip(members, ([0.0, 9.0, 0.0], [1.0, -9.0, 0.9]), strict=True):
+        member.set_weights([np.zeros((6, 3)), np.array(logits)])
+    steps = Steps(part, RATE, classes=3)
+    steps.reset([1.0] * 3)
+    steps.start_epoch()
+    rows, labels = np.zeros((BATCH, 6), np.float32), np.ones(BATCH, np.int64)
+    steps.run(iter(tf.data.Dataset.from_tensors((rows, labels))), BATCH)
+    assert steps.means()["accuracy"] == 1
