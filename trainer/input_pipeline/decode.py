@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from covid_tfds.parallel import in_order
@@ -53,13 +54,21 @@ def pixels(encoded: bytes, name: str) -> np.ndarray:
         RunError: The bytes are no whole PNG file.
     """
     try:
-        # Not Image.open, which warns of images of 89 million pixels: the build has taken them.
+        # Image.open would warn of images of 89 million pixels, which the build takes.
         with PngImageFile(io.BytesIO(encoded)) as image:
+            _require_size(image)
             return np.asarray(image)
     except (OSError, SyntaxError, ValueError) as error:
         raise RunError(
             f"The image {name} can't be decoded ({error}). Build the dataset again: BUILD.md."
         ) from None
+
+
+def _require_size(image: Image.Image) -> None:
+    """Refuses what Image.open refuses: a small file may say that it has any number of pixels."""
+    size, limit = image.width * image.height, Image.MAX_IMAGE_PIXELS
+    if limit is not None and size > 2 * limit:
+        raise ValueError(f"its size of {size} pixels exceeds limit of {2 * limit} pixels")
 
 
 def squares(

@@ -57,6 +57,8 @@ def test_an_image_of_the_most_pixels_that_a_build_takes_is_read_without_a_word(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3000)  # a limit of images of this size
     assert squares([encoded(radiograph(0, (70, 50)))], (8,))[8].shape == (1, 8, 8, 1)
     assert not recwarn.list
+    with pytest.raises(RunError, match=r"image0 can't be decoded .*exceeds limit of 6000"):
+        squares([encoded(radiograph(0, (90, 90)))], (8,))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (20_000, 1)])
