@@ -93,10 +93,15 @@ def nodes(homes: pathlib.Path, count: int, **of_head) -> Iterator[Nodes]:
         started.close()
 
 
-def running(name: str = TASK) -> list[psutil.Process]:
-    """Workers of this process' clusters that run a task, by id."""
+def running(name: str = TASK, parent: int | None = None) -> list[psutil.Process]:
+    """Workers of a process' clusters that run a task, by id.
+
+    Args:
+        name: What their command lines hold.
+        parent: The process' id; None is this one's.
+    """
     found = []
-    for process in psutil.Process().children(recursive=True):
+    for process in psutil.Process(parent).children(recursive=True):
         with contextlib.suppress(psutil.Error):  # it has ended meanwhile
             if name in " ".join(process.cmdline()):
                 found.append(process)

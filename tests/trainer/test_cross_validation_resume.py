@@ -6,7 +6,6 @@ import signal
 import time
 
 import keras
-import psutil
 import pytest
 from tensorflow.python.framework import config as tf_config
 
@@ -153,7 +152,9 @@ def epochs_under_way(folder: pathlib.Path) -> dict[str, int]:
     """The epoch of each fold that is under way, by the name of its file."""
     epochs = {}
     for path in (folder / "cv" / saved_folds.FOLDER).glob(f"{saved_folds.NAMES}.state"):
-        if saved := saved_state.read(path):  # else it has just ended
+        saved = saved_state.read(path)
+        # A fold that ends is written, and then its state is removed.
+        if saved is not None and not path.with_suffix("").exists():
             epochs[path.name] = saved.values["epoch"]
     return epochs
 
@@ -162,10 +163,11 @@ def wait_for(folder: pathlib.Path, ended: int, epoch: int, process) -> dict[str,
     """Waits until so many folds have ended, and one is at an epoch."""
     while True:
         assert process.poll() is None, process.communicate()
-        every = list((folder / "cv" / saved_folds.FOLDER).glob(saved_folds.NAMES))
-        epochs = epochs_under_way(folder)
-        if len(every) - len(epochs) >= ended and max(epochs.values(), default=0) >= epoch:
-            return epochs
+        every = (folder / "cv" / saved_folds.FOLDER).glob(saved_folds.NAMES)
+        if sum(path.suffix == "" for path in every) >= ended:
+            epochs = epochs_under_way(folder)  # of folds that had not ended then
+            if max(epochs.values(), default=0) >= epoch:
+                return epochs
         time.sleep(0.01)
 
 
@@ -196,11 +198,7 @@ def test_the_fold_of_a_killed_worker_goes_on_from_its_state(data_dir, long_whole
     with process(data_dir, tmp_path, "--workers=2") as started:
         wait_for(tmp_path, 0, 20, started)
         before = epochs_under_way(tmp_path)
-        workers = [
-            each
-            for each in psutil.Process(started.pid).children(recursive=True)
-            if clusters.TASK in " ".join(each.cmdline())
-        ]
+        workers = clusters.running(parent=started.pid)
         for worker in workers:
             worker.kill()
         assert workers and before

@@ -60,8 +60,10 @@ def where_it_goes_on(folder: pathlib.Path) -> str:
     Args:
         folder: Of the cross-validation.
     """
-    every = list((folder / FOLDER).glob(NAMES))
-    ended = sum(path.suffix != _STATE for path in every)
+    every = {path.name for path in (folder / FOLDER).glob(NAMES)}
+    ended = sum(not name.endswith(_STATE) for name in every)
     folds = "1 fold that ended is" if ended == 1 else f"{ended} folds that ended are"
-    under_way = ", and the state of one that was under way" if len(every) > ended else ""
+    # A process may have been killed after it wrote a fold, and before it removed the fold's state.
+    states = len({name.removesuffix(_STATE) for name in every}) - ended
+    under_way = ", and the state of one that was under way" if states else ""
     return f"{folds} in {folder}{under_way}: the same command goes on there."

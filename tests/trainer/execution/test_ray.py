@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("ray")
 
+from tests.helpers import clusters
 from tests.helpers.commands import ROOT
 from trainer.execution import ray as ray_lib
 from trainer.execution.local import executor
@@ -203,10 +204,8 @@ def test_an_interrupt_that_got_lost_is_raised(remote, monkeypatch):
 def test_everything_listens_on_the_loopback_address_alone(cluster):
     import ray
 
-    here = psutil.Process()
-    everything = [each for each in here.children(recursive=True) if "ray" in each.name()]
     listening = []
-    for process in everything:
+    for process in clusters.running("ray"):
         with contextlib.suppress(psutil.NoSuchProcess):  # a worker that has ended meanwhile
             listening += [
                 connection.laddr.ip.removeprefix("::ffff:")

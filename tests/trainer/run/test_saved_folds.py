@@ -77,3 +77,10 @@ def test_an_interrupted_command_counts_the_folds(line, saved, tmp_path):
     for number in range(under_way):
         saved.state(f"state{number}").touch()
     assert where_it_goes_on(tmp_path) == line.format(tmp_path)
+
+
+def test_the_state_of_a_fold_that_has_ended_is_of_none_under_way(saved, tmp_path):
+    saved.write("ended", SHARES)
+    saved.state("ended").touch()  # as where the process was killed before it was removed
+    (line,) = (line for line, numbers in LINES.items() if numbers == (1, 0))
+    assert where_it_goes_on(tmp_path) == line.format(tmp_path)
