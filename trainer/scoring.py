@@ -34,7 +34,8 @@ from trainer.training.validation import predictions_of
 
 _SCORED = ("validation", "test", "control")
 _PLOTS_LATER = (
-    "The run has all else; when that is mended, the same command evaluates again and draws them."
+    "The run has all else; when that is mended, the same command on the same --run_dir evaluates "
+    "again and draws them."
 )
 
 

@@ -135,7 +135,8 @@ def test_control_c_ends_without_a_traceback_and_says_what_is_left(tmp_path, data
     assert process.returncode == 130
     words = " ".join(printed.split())
     assert f"{tmp_path}/run is at epoch " in words
-    assert ": the same command goes on there. Best so far: epoch " in words
+    again = f": the same command with --run_dir={tmp_path}/run goes on there. Best so far: epoch "
+    assert again in words
     assert "Traceback" not in printed
     state = saved_state.read(tmp_path / "run" / saved_state.FILE)
     run = trainer.load(tmp_path / "run")

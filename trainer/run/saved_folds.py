@@ -66,4 +66,4 @@ def where_it_goes_on(folder: pathlib.Path) -> str:
     # A process may have been killed after it wrote a fold, and before it removed the fold's state.
     states = len({name.removesuffix(_STATE) for name in every}) - ended
     under_way = ", and the state of one that was under way" if states else ""
-    return f"{folds} in {folder}{under_way}: the same command goes on there."
+    return f"{folds} in {folder}{under_way}: {saved_state.goes_on(folder)}."

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import pathlib
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -81,19 +82,26 @@ def where_it_goes_on(folder: pathlib.Path) -> str:
     Args:
         folder: Of the run, or of runs with several seeds.
     """
+    again = goes_on(folder)
     if seeds := sorted(folder.glob(SEED), key=lambda each: each.stat().st_mtime):
         ended = [each for each in seeds if (each / "metrics.json").exists()]
         left = f"{len(ended)} of the seeds in {folder} have ended"
-        return left + (f"; {where_it_goes_on(seeds[-1])}" if seeds[-1] not in ended else ".")
+        return f"{left}: {again}." if seeds[-1] in ended else f"{left}; {_of_run(seeds[-1], again)}"
+    return _of_run(folder, again)
+
+
+def goes_on(folder: pathlib.Path) -> str:
+    """What to do with an interrupted run, in words; also where its folder was not named."""
+    return f"the same command with --run_dir={shlex.quote(str(folder))} goes on there"
+
+
+def _of_run(folder: pathlib.Path, again: str) -> str:
     try:
         saved = read(folder / FILE)
     except files.DamagedError as error:
         return str(error)
     if saved is None:
-        return (
-            f"nothing of the training is saved in {folder} yet. The same command goes on with "
-            "what is cached."
-        )
+        return f"nothing of the training is saved in {folder} yet: {again} with what is cached."
     best = ""
     if saved.best_epoch is not None:
         accuracy = saved.values["best"]["logs"]["val_balanced_accuracy"]
@@ -101,4 +109,4 @@ def where_it_goes_on(folder: pathlib.Path) -> str:
             f" Best so far: epoch {saved.best_epoch}, balanced accuracy {accuracy:.3f} on "
             f'validation; trainer.load("{folder}").model() has it.'
         )
-    return f"{folder} is at {saved.text()}: the same command goes on there.{best}"
+    return f"{folder} is at {saved.text()}: {again}.{best}"

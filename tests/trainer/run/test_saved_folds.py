@@ -62,10 +62,10 @@ def test_all_folds_go_at_the_end_and_nothing_else(other, saved, tmp_path):
 
 
 LINES = {
-    "0 folds that ended are in {}: the same command goes on there.": (0, 0),
-    "1 fold that ended is in {}: the same command goes on there.": (1, 0),
-    "7 folds that ended are in {}, and the state of one that was under way: "
-    "the same command goes on there.": (7, 1),
+    "0 folds that ended are in {0}: the same command with --run_dir={0} goes on there.": (0, 0),
+    "1 fold that ended is in {0}: the same command with --run_dir={0} goes on there.": (1, 0),
+    "7 folds that ended are in {0}, and the state of one that was under way: "
+    "the same command with --run_dir={0} goes on there.": (7, 1),
 }
 
 

@@ -86,8 +86,9 @@ def test_the_best_epoch_counts_from_one(best, epoch, tmp_path):
 
 def test_the_line_names_the_place_and_the_best_epoch(tmp_path):
     assert where_it_goes_on(left(tmp_path / "a")) == (
-        f"{tmp_path}/a is at epoch 13 of 40, step 7 of 14: the same command goes on there. Best so "
-        f"far: epoch 12, balanced accuracy 0.812 on validation; "
+        f"{tmp_path}/a is at epoch 13 of 40, step 7 of 14: the same command with "
+        f"--run_dir={tmp_path}/a goes on there. Best so far: epoch 12, balanced accuracy 0.812 on "
+        "validation; "
         f'trainer.load("{tmp_path}/a").model() has it.'
     )
 
@@ -95,12 +96,16 @@ def test_the_line_names_the_place_and_the_best_epoch(tmp_path):
 def test_the_line_has_no_best_epoch_before_one_was_scored(tmp_path):
     line = where_it_goes_on(left(tmp_path / "a", epoch=0, best=None))
     assert line == (
-        f"{tmp_path}/a is at epoch 1 of 40, step 7 of 14: the same command goes on there."
+        f"{tmp_path}/a is at epoch 1 of 40, step 7 of 14: the same command with "
+        f"--run_dir={tmp_path}/a goes on there."
     )
 
 
 def test_the_line_promises_nothing_that_is_not_there(tmp_path):
-    assert where_it_goes_on(tmp_path).startswith("nothing of the training is saved in ")
+    assert where_it_goes_on(tmp_path) == (
+        f"nothing of the training is saved in {tmp_path} yet: the same command with "
+        f"--run_dir={tmp_path} goes on there with what is cached."
+    )
     path = left(tmp_path / "a") / FILE
     path.write_bytes(b"half of it")
     line = where_it_goes_on(tmp_path / "a")
@@ -111,9 +116,11 @@ def test_the_line_of_several_seeds_names_those_that_ended_and_the_one_under_way(
     for seed in (1, 2):
         (tmp_path / f"seed_{seed}").mkdir()
         (tmp_path / f"seed_{seed}" / "metrics.json").touch()
-    assert where_it_goes_on(tmp_path) == f"2 of the seeds in {tmp_path} have ended."
+    again = f"the same command with --run_dir={tmp_path} goes on there"
+    assert where_it_goes_on(tmp_path) == f"2 of the seeds in {tmp_path} have ended: {again}."
     left(tmp_path / "seed_3")
     line = where_it_goes_on(tmp_path)
     assert line.startswith(
-        f"2 of the seeds in {tmp_path} have ended; {tmp_path}/seed_3 is at epoch 13 of 40"
+        f"2 of the seeds in {tmp_path} have ended; {tmp_path}/seed_3 is at epoch 13 of 40, step 7 "
+        f"of 14: {again}. Best so far: epoch 12"
     )

@@ -144,7 +144,8 @@ def test_a_signal_takes_effect_when_the_state_is_saved(number, ready, whole, tmp
         trained(ready(), tmp_path, Kill(8, interrupt), every=3600.0)
     assert ended.value.code == 128 + number
     words = " ".join(capsys.readouterr().err.split())
-    assert "is at epoch 2 of 5, step 4 of 5: the same command goes on there." in words
+    again = f"the same command with --run_dir={tmp_path} goes on there."
+    assert f"is at epoch 2 of 5, step 4 of 5: {again}" in words
     assert trained(ready(), tmp_path) == whole
 
 
