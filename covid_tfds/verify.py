@@ -10,6 +10,7 @@ import atexit
 import collections
 import dataclasses
 import gc
+import io
 import os
 import pathlib
 import shlex
@@ -26,7 +27,6 @@ from covid_tfds.config import CONFIGS
 from covid_tfds.errors import DatasetError, shown
 from covid_tfds.fingerprint import fingerprint
 from covid_tfds.sources import article, wording
-from covid_tfds.streaming import read_config
 
 _NAME = "covid_tfds"
 _SHOWN = 10
@@ -137,6 +137,8 @@ def _compare_with_published(rows: list[tuple[str, str, str, str]], verdict: Verd
 
 
 def _examples(builder: tfds.core.DatasetBuilder) -> Iterator[tuple[str, dict]]:
+    from covid_tfds.streaming import read_config  # imports TensorFlow, which `verify` does first
+
     wanted = ("image", "label", "image_id", "group", "image_sha256")
     for split in sorted(builder.info.splits):
         if builder.info.file_format.value in ("tfrecord", "riegeli"):
@@ -206,6 +208,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("dataset", help="a config's name, e.g. full, or a version's folder")
     parser.add_argument("--data_dir", default="", help="folder of the datasets")
     asked = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be none of its encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
     logging.set_verbosity(logging.ERROR)  # TFDS warns of what is deprecated in itself
     try:
         folder = _folder(asked.dataset, asked.data_dir).absolute()

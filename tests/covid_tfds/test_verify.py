@@ -2,10 +2,12 @@
 
 import atexit
 import gc
+import os
 import pathlib
 import re
 import runpy
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 
@@ -18,6 +20,7 @@ from covid_tfds import digests, verify
 from covid_tfds.config import CovidConfig
 from tests.covid_tfds import made_sources
 from tests.helpers import flips
+from tests.helpers.commands import ROOT
 from tests.helpers.images import encoded, radiograph
 
 
@@ -253,6 +256,30 @@ def test_the_command_ends_with_the_status_of_what_was_found(monkeypatch, tmp_pat
         runpy.run_path(verify.__file__, run_name="__main__")
     assert ended.value.code == 2 and at_exit == [gc.freeze]
     assert "'gone' is no dataset in" in capsys.readouterr().err
+
+
+def test_the_help_loads_no_tensorflow_and_says_nothing_else():
+    code = (
+        "import sys; from covid_tfds import verify\n"
+        "try: verify.main(['--help'])\n"
+        "finally: assert 'tensorflow' not in sys.modules"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.startswith("usage: ") and ended.stderr == ""
+
+
+def test_a_name_that_the_terminal_can_not_show_is_escaped(built, tmp_path):
+    (tmp_path / "d\u00e9").mkdir()
+    folder = shutil.copytree(built, tmp_path / "d\u00e9" / "full")
+    (folder / "digests.json").unlink()
+    ended = subprocess.run(
+        [sys.executable, "-m", "covid_tfds.verify", folder], cwd=ROOT, capture_output=True,
+        text=True, check=False, env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert "d\\xe9" in ended.stdout and "NOT WHOLE" in ended.stdout
 
 
 def test_help_is_no_failure(capsys):

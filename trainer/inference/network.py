@@ -1,6 +1,5 @@
 """The network of a run folder or of a bare `model.keras`, and what goes with its answers."""
 
-import concurrent.futures
 import dataclasses
 import functools
 import os
@@ -13,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from covid_tfds.parallel import CORES
+from covid_tfds.parallel import in_order
 from trainer.evaluation import notes
 from trainer.evaluation.metrics import NOTICE
 from trainer.input_pipeline import resize
@@ -96,9 +95,8 @@ class Network:
             pixels: n images, uint8 [height, width] of any sizes, 0..255.
         """
         made = np.empty((len(pixels), self.image_size, self.image_size, 1), np.uint8)
-        with concurrent.futures.ThreadPoolExecutor(CORES) as pool:
-            for i, square in enumerate(pool.map(self.square, pixels)):
-                made[i] = square
+        for i, square in enumerate(in_order(self.square, pixels)):
+            made[i] = square
         return made
 
     def probabilities(self, squares: np.ndarray) -> np.ndarray:

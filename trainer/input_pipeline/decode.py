@@ -76,7 +76,7 @@ def squares(
 ) -> Iterator[tuple[np.ndarray, dict[Kind, np.ndarray]]]:
     """Squares and poses of some images; each image is read and decoded once for all kinds.
 
-    All cores go on while a batch is with the caller, up to 64 images a core ahead.
+    All cores go on while a batch is with the caller, some 64 images a core ahead, 512 in all.
 
     Args:
         store: Where the images are.
