@@ -239,8 +239,8 @@ def _leave(number: signal.Signals, text: Callable[[], str]) -> None:
         printing.start()
         printing.join(_FLUSH_WITHIN)
     except RuntimeError:  # from 3.12 on, no thread begins while Python shuts down
-        with contextlib.suppress(OSError):
-            os.write(2, f"{fitted(text())}\n".encode())  # waits for no lock of Python's streams
+        with contextlib.suppress(Exception):  # waits for no lock of Python's streams
+            os.write(2, f"{fitted(text())}\n".encode(errors="backslashreplace"))
     os._exit(128 + number)
 
 

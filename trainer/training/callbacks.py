@@ -175,10 +175,25 @@ class History(keras.callbacks.Callback):
         best, phase = bool(logs["best"]), self._plan.phase_of(epoch).phase.name
         if best:
             self.rows = [{**row, "best": False} for row in self.rows]
-        shown = {name: value for name, value in logs.items() if name not in self._left_out}
+        shown = {name: _plain(value) for name, value in logs.items() if name not in self._left_out}
         self.rows.append({"epoch": epoch + 1, "phase": phase, **shown, "best": best})
         write_csv(self._path, self.rows)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Writes the table of a training that ended in an earlier process."""
         write_csv(self._path, self.rows)
+
+
+def _plain(value: Any) -> Any:
+    """What an epoch's log holds, as a number or a text that can be saved.
+
+    Args:
+        value: Of ours it is one; an earlier callback of a user may have added a tensor or a
+            variable, the optimizer's learning rate for example.
+    """
+    if value is None or isinstance(value, (bool, int, float, str, np.generic)):
+        return value
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return str(value)

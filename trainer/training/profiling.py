@@ -28,7 +28,7 @@ class _Place:
 class Profile(keras.callbacks.Callback):
     """Traces steps of this process, from its first one: host and device, in whole calls of steps.
 
-    Where a head alone is trained, a call has 32 steps. Nothing of the training changes by it.
+    See `Training.steps_per_call`. Nothing of the training changes by it.
     """
 
     def __init__(self, steps: range, folder: pathlib.Path) -> None:

@@ -80,7 +80,7 @@ class Steps:
         # where all weights were finite at the end of a call. No integers, which TensorFlow would
         # keep on the host, where each step of a GPU would be waited for.
         self._finite = tf.Variable([0.0, 0.0, 1.0], trainable=False)
-        self._calls: list[tf.Tensor] = []  # `_finite` after each of the last two
+        self._calls: list[tf.Tensor] = []  # `_finite` after each of the last three
         self._run = tf.function(self._steps, autograph=False)
 
     def reset(self, class_weights: Sequence[float], count: int = 1) -> None:
@@ -128,7 +128,7 @@ class Steps:
             batch_size: Images a step; the last step of an element may have fewer.
         """
         self._run(batches, tf.constant(batch_size))
-        self._calls = [*self._calls[-1:], self._finite.read_value()]
+        self._calls = [*self._calls[-2:], self._finite.read_value()]
 
     def not_finite(self, *, now: bool = True) -> range | None:
         """In which steps the loss or a weight became other than finite.
@@ -144,7 +144,7 @@ class Steps:
             Numbers of steps since the epoch's start or `reset`, from 0, the last of which shows it;
             None: all is finite.
         """
-        before = 0
+        before = 0  # of three calls, the first was looked at, and says where the second began
         for finite in self._calls if now else self._calls[:-1]:
             steps, count, of_weights = (int(each) for each in finite.numpy())
             if count < steps:

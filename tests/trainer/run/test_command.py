@@ -1,6 +1,7 @@
 """What commands share: exit statuses, and signals that end them whatever is under way."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -244,6 +245,25 @@ def test_a_command_that_hangs_while_python_shuts_down_ends_by_itself():
     assert status == 143
     assert errors.startswith("\nstopped (SIGTERM); epoch 3 is saved\n")
     assert "did not end by itself" in errors
+
+
+def failing() -> str:
+    raise KeyError("epoch")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [(lambda: "\nstopped; runs/\udce9", "\nstopped; runs/\\udce9\n"), (failing, "")],
+)
+def test_a_command_leaves_where_no_thread_begins_whatever_it_says(text, shown, monkeypatch, capfd):
+    def refused(thread):
+        raise RuntimeError("can't create new thread at interpreter shutdown")  # as from 3.12 on
+
+    left = []
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    monkeypatch.setattr(os, "_exit", left.append)
+    command._leave(signal.SIGTERM, text)
+    assert (left, capfd.readouterr().err) == ([143], shown)
 
 
 @pytest.mark.parametrize("second", SIGNALS)

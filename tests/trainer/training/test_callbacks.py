@@ -2,6 +2,7 @@
 
 import types
 
+import keras
 import numpy as np
 import pytest
 
@@ -9,7 +10,7 @@ from trainer.config import Phase
 from trainer.evaluation import article, history
 from trainer.input_pipeline.plan import PhasePlan, Plan
 from trainer.input_pipeline.stages import square_stage
-from trainer.training import callbacks
+from trainer.training import callback_state, callbacks
 
 STAGE = square_stage(32)
 PHASES = (Phase("head", None, range(4), 1e-3), Phase("fine_tune", "block5", range(4, 8), 1e-4))
@@ -62,6 +63,20 @@ def test_history_is_written_after_every_epoch_and_marks_the_best_alone(tmp_path)
     assert [row["epoch"] for row in rows] == [1, 2, 3, 5]
     assert [row["phase"] for row in rows] == ["head"] * 3 + ["fine_tune"]
     assert history.best_epoch(rows) == 3
+
+
+def test_what_a_users_callback_added_to_the_logs_is_kept_as_a_number_or_a_text(tmp_path):
+    written = callbacks.History(tmp_path / "history.csv", PLAN)
+    rate, many = keras.Variable(0.25), keras.ops.zeros(3)
+    written.on_epoch_end(0, {**logs(True), "rate": rate, "many": many, "name": "warm"})
+    (row,) = written.rows
+    assert (row["rate"], row["name"], type(row["many"])) == (0.25, "warm", str)
+    rate.assign(0.5)
+    assert row["rate"] == 0.25
+    again = callbacks.History(tmp_path / "again.csv", PLAN)
+    callback_state.restore([again], *callback_state.of([written]))
+    again.on_train_end()
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "history.csv").read_bytes()
 
 
 def progress(epochs, waited: float = 0.01, **changes):

@@ -344,6 +344,27 @@ def test_a_step_that_is_not_finite_is_named_with_the_one_before(bad, named):
     assert steps.not_finite(now=False) is None  # the call before it
 
 
+@pytest.mark.parametrize("calls", [1, 2, 3, 4])
+def test_weights_that_are_not_finite_are_of_the_steps_of_the_call_that_made_them(calls):
+    hidden = keras.layers.Dense(2, activation="relu")
+    part = keras.Sequential([keras.Input((6,)), hidden, keras.layers.Dense(3)])
+    steps = Steps(part, RATE, classes=3)
+    steps.reset([1.0] * 3)
+    steps.start_epoch()
+    for call in range(calls):
+        if call == calls - 1:
+            hidden.bias.assign(
+                [-np.inf, 0.0]
+            )  # the activation makes 0 of it, and the loss is finite
+        steps.run(iter(tf.data.Dataset.from_tensors(data(3))), BATCH)
+        assert steps.not_finite(now=False) is None
+    each = -(-IMAGES // BATCH)
+    named = range((calls - 1) * each, calls * each)
+    assert steps.not_finite() == named
+    steps.run(iter(tf.data.Dataset.from_tensors(data(3))), BATCH)
+    assert steps.not_finite(now=False) == named
+
+
 def test_the_accuracy_of_an_ensemble_is_that_of_its_mean_probabilities():
     """One member is sure of class 1, the other nearly evenly for 0 and 2: logits add up to 0."""
     inputs = keras.Input((6,))
