@@ -105,6 +105,16 @@ def test_a_magnified_chest_has_a_larger_pose():
     assert abs(ratio / (48 / 42) - 1) < 0.03
 
 
+def test_poses_stay_within_the_bounds_whatever_the_image():
+    """Chests of 1.7 and .6 times their size are beyond the 1.37 and .68 that poses reach."""
+    chests = _chests().astype("uint8")
+    magnified = np.stack([resize.square(one, 64, Frame(28, 28, 0, 0)) for one in chests])
+    small = np.pad(chests, ((0, 0), (24, 24), (24, 24)), "edge")
+    small = np.stack([resize.square(one, 64) for one in small])
+    scales = _poses(np.concatenate([magnified, small]).astype("float32"))[:, :2]
+    assert (scales.min(), scales.max()) == (pose.LEAST_SCALE, resize.MOST_SCALE)
+
+
 @pytest.mark.parametrize("grey", [0, 128, 255])
 def test_an_image_of_one_grey_has_the_identity(grey):
     assert _poses(np.full((1, 64, 64), grey, "float32")).tolist() == [IDENTITY]
