@@ -64,8 +64,9 @@ def define_profile_flag(values: flags.FlagValues = flags.FLAGS) -> None:
     define(
         "profile", "", "Steps START,STOP to trace, for TensorBoard", "output",
         bounds="two whole numbers, 1 or more, the second not below the first",
-        more="Steps are counted from 1 where the command begins, and traced in whole calls (32 "
-        "steps where only the head is trained). pip install covid-tfds[profile] shows the trace.",
+        more="Steps are counted from 1 where the command begins, and traced in whole calls (up "
+        "to 32 steps where only the head is trained). pip install 'covid-tfds[profile]' shows the "
+        "trace.",
         values=values,
     )  # fmt: skip
 
