@@ -337,7 +337,8 @@ def load(run_dir: str | Path) -> Run:
 
     Raises:
         RunError: There is no such file, or it is damaged; or the folder holds no run of which an
-            epoch was saved, or one of release 1.0.0, or its state or manifest is damaged.
+            epoch was saved, one of release 1.0.0, or several seeds, or its state or manifest is
+            damaged.
     """
     path = Path(expanded(run_dir))
     if path.suffix == about.SUFFIX:
@@ -358,6 +359,12 @@ def load(run_dir: str | Path) -> Run:
         raise RunError(
             f"{path} holds no run of which an epoch was saved. Give the folder of one, or train: "
             "trainer.fit(trainer.Config(), folder)."
+        )
+    if (path / "seeds.json").exists():
+        one = min(path.glob(saved_state.SEED), default=path / saved_state.SEED)
+        raise RunError(
+            f"{path} holds runs of several seeds. Give the folder of one of them, {one} for "
+            "example."
         )
     best = next((row["epoch"] for row in Run(path).history if row["best"]), None)
     return Run(path, True, best)

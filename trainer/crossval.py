@@ -29,7 +29,9 @@ def main(argv: list[str]) -> None:
     identity = Identity("trainer.crossval", config.to_json() | numbers)
     with (
         run_dir.create(FLAGS.run_dir, default, identity, overwrite=FLAGS.overwrite) as folder,
-        command.stopped(lambda: saved_folds.where_it_goes_on(folder.path)),
+        command.stopped(
+            lambda: saved_folds.where_it_goes_on(folder.path, overwrite=FLAGS.overwrite)
+        ),
         contextlib.ExitStack() as connected,
     ):
         if run_dir.nothing_left(folder):

@@ -31,7 +31,9 @@ def main(argv: list[str]) -> None:
     identity = Identity("trainer.main", config.to_json() | several, GROWING)
     with (
         run_dir.create(FLAGS.run_dir, default, identity, overwrite=FLAGS.overwrite) as folder,
-        command.stopped(lambda: saved_state.where_it_goes_on(folder.path)),
+        command.stopped(
+            lambda: saved_state.where_it_goes_on(folder.path, overwrite=FLAGS.overwrite)
+        ),
     ):
         if run_dir.nothing_left(folder):
             return

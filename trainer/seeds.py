@@ -58,23 +58,29 @@ def train_seeds(
         identity = Identity("trainer.main", each.to_json(), GROWING)
         with run_dir.create(path, "", identity, overwrite=overwrite) as run:
             print(f"\nSeed {seed}: {path}", flush=True)
-            if not run_dir.nothing_left(run):
+            if not run_dir.nothing_left(run, within=True):
                 setup = set_up(each, stressed=True, began=run.origin, **origin)
                 with contextlib.closing(setup.opened):
                     if not begun:
-                        folder.begin(setup.origin)
+                        folder.begin(_of_all(setup.origin, config))
                         begun = True
                     train_and_evaluate(each, run, setup=setup)
                 keras.utils.clear_session()
             results.append(json.loads((path / "metrics.json").read_text(encoding="utf-8")))
     if not begun:  # all runs had ended, and the table was not written
-        folder.begin(json.loads((path / "config.json").read_text(encoding="utf-8")))
+        origin = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        folder.begin(_of_all(origin, config))
     result = table_of(list(paths), results)
     _pool(result["splits"], list(paths.values()))
     files.write_json(folder.path / "seeds.json", result)
     folder.finish()
     print(summary.seeds_summary(result, folder.path))
     return result
+
+
+def _of_all(origin: Mapping[str, Any], config: Config) -> dict[str, Any]:
+    """What config.json of all seeds holds: that of one of them, with the first one's seed."""
+    return {**origin, "config": {**origin["config"], "seed": config.seed}}
 
 
 def seeds_of(config: Config, count: int) -> list[int]:

@@ -21,8 +21,9 @@ def main(argv: list[str]) -> None:
     chosen, where = settings.from_flags(FLAGS, searched), options.from_flags(FLAGS)
     described = settings.described(searched, chosen, FLAGS.search_dir, overwrite=FLAGS.overwrite)
     folder = described.folder
+    again = "the same command" + (", without --overwrite," if FLAGS.overwrite else "")
     with (
-        command.stopped(f"trials that ended are in {folder.root}; the same command goes on"),
+        command.stopped(f"trials that ended are in {folder.root}; {again} goes on"),
         ray.connected(where) as cluster,
     ):
         with command.heavy_imports():

@@ -232,6 +232,6 @@ class Record:
         if self.best is None and len(failed) - self._before >= _HOPELESS:
             raise RunError(
                 f"All of the {len(failed)} trials so far failed; the last: {failed[-1]['reason']} "
-                "When that is mended, the same command goes on with the other trials, and "
-                "--overwrite begins again."
+                "When that is mended, the same command without --overwrite goes on with the other "
+                "trials; with it, it begins again."
             )

@@ -43,7 +43,7 @@ def retrain(
     there = Manifest.read(path)
     other = there is not None and there.flags.get("trial") != origin["trial"]
     with run_dir.create(path, "", identity, overwrite=other) as folder:
-        if run_dir.nothing_left(folder):
+        if run_dir.nothing_left(folder, within=True):
             return
         if cluster is None:
             train.train_and_evaluate(config, folder, hparams=origin)
@@ -69,6 +69,7 @@ def _run(setup: Setup, folder: RunFolder | None) -> bytes:
     """A task's function: runs in a folder of this machine, or returns one as a tar archive."""
     step = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: progressed())
     if folder is not None:
+        folder = _begun_before(folder)
         train.train_and_evaluate(setup.config, folder, [step], setup=setup)
         return b""
     with tempfile.TemporaryDirectory() as temporary:
@@ -78,6 +79,14 @@ def _run(setup: Setup, folder: RunFolder | None) -> bytes:
         with tarfile.open(fileobj=archive, mode="w") as files:
             files.add(temporary, arcname=".")
     return archive.getvalue()
+
+
+def _begun_before(folder: RunFolder) -> RunFolder:
+    """The folder of a run that a worker which was lost has begun: it goes on at its state."""
+    there = Manifest.read(folder.path)
+    if there is None or there.origin is None or there.flags != folder.identity.flags:
+        return folder
+    return dataclasses.replace(folder, state="started", before=there)
 
 
 def _unpack(archive: bytes, folder: RunFolder) -> None:

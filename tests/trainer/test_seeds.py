@@ -253,6 +253,7 @@ def test_killed_in_the_second_it_goes_on_there_and_more_may_be_added(command, tw
         name: data for name, data in before.items() if name != "seeds.json"
     }
     assert json.loads(after["seeds.json"])["seeds"] == [7, 8, 9]
+    assert {"--seed=7", "--seeds=3"} <= set((folder / "flags.txt").read_text().splitlines())
 
     with trained() as epochs:
         ended = command(folder, 3)
@@ -297,6 +298,7 @@ def test_other_seeds_may_replace_them_and_go_on_where_they_were_killed(command, 
         command(folder, 2, "--overwrite")
     with trained() as epochs:
         assert command(folder, 2).status == 0
-    assert epochs[:2] == [7, 7]
+    assert epochs == [7, 7, 8, 8]
+    assert not (folder / "seed_9").exists()  # it was of the run that was replaced
     assert json.loads((folder / "seeds.json").read_text())["seeds"] == [7, 8]
     assert result_of(folder)["seeds.json"] == result_of(two[0])["seeds.json"]

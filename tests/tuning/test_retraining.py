@@ -1,6 +1,7 @@
 """The run of the best values: trained once, gone on with, replaced by that of another trial."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import pathlib
@@ -135,3 +136,16 @@ def test_another_best_trial_replaces_it_and_nothing_else(config, data_dir, tmp_p
     assert (folder / "thesis.svg").read_text() == "mine"
     assert (folder / saved_state.FILE).read_bytes() != saved_state.FILE.encode()
     assert not (folder / run_folders.EVENTS.format(1)).exists()
+
+
+def test_a_run_whose_worker_was_lost_goes_on(tmp_path):
+    identity = run_dir.Identity("tuning.main", {"trial": "0003"})
+    with run_dir.create(tmp_path / "a", "", identity, overwrite=False) as folder:
+        assert retraining._begun_before(folder) is folder
+        folder.begin({"config": {}})
+        again = retraining._begun_before(folder)
+        assert (again.state, again.origin) == ("started", {"config": {}})
+        other = dataclasses.replace(
+            folder, identity=run_dir.Identity("tuning.main", {"trial": "9"})
+        )
+        assert retraining._begun_before(other) is other

@@ -60,11 +60,13 @@ def create(
         yield dataclasses.replace(_opened(path, identity, overwrite=overwrite), lease=has)
 
 
-def nothing_left(folder: RunFolder) -> bool:
+def nothing_left(folder: RunFolder, *, within: bool = False) -> bool:
     """Whether the run has ended and all that it wrote is whole; prints what there is to know.
 
     Args:
         folder: Of the run.
+        within: Whether the run is a part of what the command makes, all of which --overwrite
+            would begin again.
     """
     if folder.state != "finished" or folder.grown:
         return False
@@ -75,7 +77,8 @@ def nothing_left(folder: RunFolder) -> bool:
     elif damaged:
         print(fitted(f"{', '.join(damaged)} of {folder.path} {_NOT_WHOLE}"), flush=True)
         return False
-    print(fitted(f"{folder.path} holds this run, and it has ended. --overwrite begins it again."))
+    again = "" if within else " --overwrite begins it again."
+    print(fitted(f"{folder.path} holds this run, and it has ended.{again}"))
     return True
 
 

@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from trainer.run import files
+from trainer.run import files, saved_state
 from trainer.run.errors import RunError
 from trainer.run.lease import Lease
 from trainer.run.manifest import (
@@ -128,6 +128,9 @@ class RunFolder:
             now.write(self.path)  # no earlier run any more, but what is left of it is known
             there = now.files_of(self.path)
             self._remove(path for path in there if path != self.path / NAME)
+            for path in self.path.glob(saved_state.SEED):
+                if not path.is_symlink():
+                    _clear(path)
         self._remove(now.unfinished_of(self.path))
         return dataclasses.replace(now, contents=CONTENTS)
 
@@ -157,3 +160,17 @@ class RunFolder:
             if not path.is_file() or path.read_bytes() != data:
                 with files.written_whole(path) as beside:
                     beside.write_bytes(data)
+
+
+def _clear(folder: pathlib.Path) -> None:
+    """Removes the run of one seed, which belongs to a run of several that is replaced.
+
+    Otherwise it would count as one of the new run, where that is killed before it comes to it.
+    """
+    earlier = RunFolder(folder, Identity("", {}))
+    with contextlib.suppress(files.DamagedError):  # whoever comes to that seed is told
+        if Manifest.read(folder) is not None:
+            earlier._replaced()
+            earlier._remove([folder / NAME])
+            with contextlib.suppress(OSError):  # something is in it
+                folder.rmdir()

@@ -54,11 +54,12 @@ class SavedFolds:
         return self._folder / NAMES.replace("*", key)
 
 
-def where_it_goes_on(folder: pathlib.Path) -> str:
+def where_it_goes_on(folder: pathlib.Path, *, overwrite: bool = False) -> str:
     """One line on what an interrupted cross-validation has left.
 
     Args:
         folder: Of the cross-validation.
+        overwrite: Whether the command had --overwrite, which would begin again.
     """
     every = {path.name for path in (folder / FOLDER).glob(NAMES)}
     ended = sum(not name.endswith(_STATE) for name in every)
@@ -66,4 +67,5 @@ def where_it_goes_on(folder: pathlib.Path) -> str:
     # A process may have been killed after it wrote a fold, and before it removed the fold's state.
     states = len({name.removesuffix(_STATE) for name in every}) - ended
     under_way = ", and the state of one that was under way" if states else ""
-    return f"{folds} in {folder}{under_way}: {saved_state.goes_on(folder)}."
+    again = saved_state.goes_on(folder, overwrite=overwrite)
+    return f"{folds} in {folder}{under_way}: {again}."

@@ -76,13 +76,14 @@ def read(path: pathlib.Path) -> SavedState | None:
     return SavedState(json.loads(arrays.pop(_VALUES).tobytes()), arrays)
 
 
-def where_it_goes_on(folder: pathlib.Path) -> str:
+def where_it_goes_on(folder: pathlib.Path, *, overwrite: bool = False) -> str:
     """One line on what an interrupted run has left, and what goes on with it.
 
     Args:
         folder: Of the run, or of runs with several seeds.
+        overwrite: Whether the command had --overwrite, which would begin again.
     """
-    again = goes_on(folder)
+    again = goes_on(folder, overwrite=overwrite)
     if seeds := sorted(folder.glob(SEED), key=lambda each: each.stat().st_mtime):
         ended = [each for each in seeds if (each / "metrics.json").exists()]
         left = f"{len(ended)} of the seeds in {folder} have ended"
@@ -90,9 +91,13 @@ def where_it_goes_on(folder: pathlib.Path) -> str:
     return _of_run(folder, again)
 
 
-def goes_on(folder: pathlib.Path) -> str:
-    """What to do with an interrupted run, in words; also where its folder was not named."""
-    return f"the same command with --run_dir={shlex.quote(str(folder))} goes on there"
+def goes_on(folder: pathlib.Path, *, overwrite: bool = False) -> str:
+    """What to do with an interrupted run, in words; see `where_it_goes_on`.
+
+    The command may not have named the folder.
+    """
+    without = " and without --overwrite" if overwrite else ""
+    return f"the same command with --run_dir={shlex.quote(str(folder))}{without} goes on there"
 
 
 def _of_run(folder: pathlib.Path, again: str) -> str:
@@ -107,6 +112,7 @@ def _of_run(folder: pathlib.Path, again: str) -> str:
         accuracy = saved.values["best"]["logs"]["val_balanced_accuracy"]
         best = (
             f" Best so far: epoch {saved.best_epoch}, balanced accuracy {accuracy:.3f} on "
-            f'validation; trainer.load("{folder}").model() has it.'
+            f"validation; trainer.load({json.dumps(str(folder), ensure_ascii=False)}).model() "
+            "has it."
         )
     return f"{folder} is at {saved.text()}: {again}.{best}"

@@ -307,3 +307,30 @@ def test_code_without_a_revision_and_packages_that_are_not_there_are_none(
     made_with = run_dir.provenance()
     assert made_with["git_revision"] is None
     assert made_with["packages"]["keras"] and made_with["packages"]["no-such-package"] is None
+
+
+def test_a_part_of_what_a_command_makes_gives_no_advice_to_overwrite_it(tmp_path, capsys):
+    left(tmp_path, finished=True)
+    with opened(tmp_path) as folder:
+        assert run_dir.nothing_left(folder, within=True)
+    assert capsys.readouterr().out == f"{tmp_path} holds this run, and it has ended.\n"
+
+
+@pytest.mark.parametrize("flags", [{}, {"seeds": 2}])
+def test_overwrite_of_several_seeds_removes_the_runs_of_all_of_them(flags, tmp_path):
+    """Else those that the new run has not come to when it is killed would count as its own."""
+    with opened(tmp_path / "a", Identity("trainer.main", FLAGS | {"seeds": 3})) as folder:
+        folder.begin(ORIGIN)
+        for seed in (7, 8, 9):
+            left(tmp_path / "a" / f"seed_{seed}", finished=True)
+        folder.finish()
+    (tmp_path / "a" / "seed_8" / "mine.txt").write_text("mine")
+    (tmp_path / "a" / "seed_9" / "manifest.json").write_text("damaged")
+    damaged = contents(tmp_path / "a" / "seed_9")
+    again = Identity("trainer.main", FLAGS | flags)
+    with opened(tmp_path / "a", again, overwrite=True) as folder:
+        folder.begin(ORIGIN)
+    assert contents(tmp_path / "a" / "seed_9") == damaged
+    there = contents(tmp_path / "a").keys() - {f"seed_9/{name}" for name in damaged}
+    assert there == {*BEGUN, "seed_8/mine.txt"}
+    assert not (tmp_path / "a" / "seed_7").exists()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trainer.run import files, saved_state
+from trainer.run import files, saved_folds, saved_state
 from trainer.run.saved_state import FILE, where_it_goes_on
 
 PHASES = [{"name": "head", "start": 0, "stop": 30}, {"name": "block5", "start": 30, "stop": 40}]
@@ -124,3 +124,9 @@ def test_the_line_of_several_seeds_names_those_that_ended_and_the_one_under_way(
         f"2 of the seeds in {tmp_path} have ended; {tmp_path}/seed_3 is at epoch 13 of 40, step 7 "
         f"of 14: {again}. Best so far: epoch 12"
     )
+
+
+def test_what_was_begun_with_overwrite_goes_on_without_it(tmp_path):
+    again = f"the same command with --run_dir={tmp_path}/a and without --overwrite goes on there."
+    assert again in where_it_goes_on(left(tmp_path / "a"), overwrite=True)
+    assert again in saved_folds.where_it_goes_on(tmp_path / "a", overwrite=True)
