@@ -191,7 +191,9 @@ def _area(rng: np.random.Generator, cell: Cell, sets: int) -> tuple[Limits, floa
         sides = [simulated.images(rng, cell.kind, n, None) for n in _numbers(cell.row)]
         own, others = _scores(rng, shape, area, *(side.noise for side in sides))
         placed = areas.placements(own, others), 1 - areas.placements(others, own)
-        parts.append(areas.roc_area(*placed, *(side.groups for side in sides)).limits)
+        own_groups, others_groups = (side.groups for side in sides)
+        apart = own_groups.max() + 1 + others_groups  # no patient is on both sides
+        parts.append(areas.roc_area(*placed, own_groups, apart).limits)
         drawn += len(own)
     return _joined(parts), _true_area(shape, area)
 

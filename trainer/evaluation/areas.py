@@ -66,20 +66,32 @@ def precision(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
 
 
 class _Side(NamedTuple):
-    """One side of a ROC curve: its effective number, groups and share of the area's variance."""
+    """One side of a ROC curve.
+
+    Args:
+        n: Its effective number.
+        groups: How many it has.
+        variance: Its share of the area's variance.
+        names: int [groups], which they are, ascending.
+        parts: float64 [..., groups], of each group in the area's error.
+    """
 
     n: np.ndarray
     groups: np.ndarray
     variance: np.ndarray
+    names: np.ndarray
+    parts: np.ndarray
 
 
 def _side(values: np.ndarray, groups: np.ndarray) -> _Side:
-    numbers = np.unique(groups, return_inverse=True)[1]
+    names, numbers = np.unique(groups, return_inverse=True)
     sums = Sums.of_groups(np.ones_like(values), values, numbers)
     count, n = sums.groups, sums.size.sum(axis=-1)
     several = np.count_nonzero(sums.size > 1, axis=-1)
-    variance = count / np.maximum(count - 1, 1) * sums.deviations / np.square(n)
-    return _Side(by_correlation(sums, several, _PRIOR), count, variance)
+    scale = np.sqrt(count / np.maximum(count - 1, 1)) / n
+    parts = scale[..., None] * (sums.total - sums.mean[..., None] * sums.size)
+    variance = np.square(parts).sum(axis=-1)
+    return _Side(by_correlation(sums, several, _PRIOR), count, variance, names, parts)
 
 
 def roc_area(
@@ -105,9 +117,13 @@ def roc_area(
 
 def _factor(area: np.ndarray, above: _Side, below: _Side) -> np.ndarray:
     """How many times Newcombe's variance the estimated one is, with its uncertainty; from 1."""
-    model, variance = _variance(area, above.n, below.n), above.variance + below.variance
+    model, apart = _variance(area, above.n, below.n), above.variance + below.variance
+    _, own, other = np.intersect1d(above.names, below.names, return_indices=True)
+    # Groups that are on both sides; what makes an interval narrower is left out.
+    shared = 2 * (above.parts[..., own] * below.parts[..., other]).sum(axis=-1)
+    variance = apart + shared.clip(0)
     freedom = ratio(
-        np.square(variance),
+        np.square(apart),
         sum(np.square(side.variance) / np.maximum(side.groups - 1, 1) for side in (above, below)),
     )
     # A side of one group has no variance of its own: the largest factor.

@@ -136,6 +136,26 @@ def of_share(sums: Sums) -> np.ndarray:
     return np.minimum(n1, n2)
 
 
+def shared_between(sums: Sums) -> np.ndarray:
+    """How many times the variance of a mean of shares is that of independent shares; from 1.
+
+    A person with images in two classes, before an illness and in it, moves the shares of both. Of
+    a group's part in each share's error, d = (y - p s) / n, independent shares have the variance
+    sum d^2 over groups and shares; what is seen is the sum over groups of (sum d)^2.
+
+    Args:
+        sums: Of each share, float64 [..., shares, groups].
+
+    Returns:
+        float64 [...]: 1 where no group has images in two shares, at most their number.
+    """
+    n = sums.size.sum(axis=-1, keepdims=True)
+    parts = ratio(sums.total - sums.mean[..., None] * sums.size, n * np.ones_like(sums.size))
+    apart, together = np.square(parts).sum(axis=(-2, -1)), np.square(parts.sum(axis=-2)).sum(-1)
+    times = np.divide(together, apart, out=np.ones_like(apart), where=apart > TINY**2)
+    return np.where(times > 1 + TINY, times, 1.0)
+
+
 def of_mean(n: np.ndarray) -> np.ndarray:
     """Of a mean of shares along the last axis: the n of one share with the variance of that mean.
 

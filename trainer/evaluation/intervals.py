@@ -80,11 +80,12 @@ def _shares(labels: np.ndarray, by_repeat: np.ndarray, groups: np.ndarray) -> di
         for key, *of, more in zip(keys, *limits, zip(counts, n, held, strict=True), strict=True)
     }
     present = 1 + np.unique(labels)  # rows of the sensitivities
+    times = effective.shared_between(Sums(*(each[present] for each in sums)))
     result["balanced_accuracy"] = estimate(
         "MOVER of the sensitivities, 95 %",
-        shares.balanced_accuracy(limits.value[present], n[present]),
+        shares.balanced_accuracy(limits.value[present], n[present], times),
         len(labels),
-        effective.of_mean(n[present]),
+        effective.of_mean(n[present]) / times,
         held[0],
     )
     return result

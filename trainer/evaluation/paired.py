@@ -3,8 +3,8 @@
 Only images that one of both calls right hold anything about the difference. In each class the
 shares of images that only ours and only theirs has right have a Dirichlet distribution on the
 effective number of images, with half an image more of each kind (after Agresti & Min 2005); the
-classes' limits are combined by MOVER (Zou & Donner 2008). The quantiles are taken over a grid of
-the distribution's own quantiles, the same for all: no random draws.
+classes' limits are combined by MOVER as those of balanced accuracy, see `shares`. The quantiles are
+taken over a grid of the distribution's own quantiles, the same for all: no random draws.
 """
 
 from typing import Any
@@ -43,7 +43,8 @@ def paired_difference(
     )
     signed = Sums.of_groups(by_class, difference, groups)
     n = effective_number(signed, only_ours.mean, only_theirs.mean)
-    limits = shares.mean(limits_of(only_ours.mean, only_theirs.mean, n))
+    times = effective.shared_between(signed)
+    limits = shares.mean(limits_of(only_ours.mean, only_theirs.mean, n), times)
     discordant = {
         name: int((sums.total.sum(axis=0) > TINY).sum())
         for name, sums in (("ours", only_ours), ("peers", only_theirs))
@@ -51,7 +52,7 @@ def paired_difference(
     method = "paired Dirichlet 95 %, MOVER"
     held = len(np.unique(groups))
     return {
-        **intervals.estimate(method, limits, len(labels), effective.of_mean(n), held),
+        **intervals.estimate(method, limits, len(labels), effective.of_mean(n) / times, held),
         "discordant": discordant,
     }
 

@@ -1,9 +1,10 @@
 """95 % limits of shares, and of what is computed from several: closed forms, no resampling.
 
 A share (sensitivity, specificity, ppv, accuracy) has Jeffreys' interval on its effective number n*
-(Brown, Cai & DasGupta 2001; `effective`). A mean of independent shares, balanced accuracy, has the
-limits of its shares combined by MOVER, the method of variance estimates recovery (Zou & Donner
-2008), and PPV at a prevalence has MOVER-R, the same for a ratio (Donner & Zou 2012).
+(Brown, Cai & DasGupta 2001; `effective`). A mean of shares, balanced accuracy, has the limits of
+its shares combined by MOVER, the method of variance estimates recovery (Zou & Donner 2008), as far
+apart as the groups that they share make them (`effective.shared_between`), and PPV at a prevalence
+has MOVER-R, the same for a ratio (Donner & Zou 2012).
 """
 
 from typing import NamedTuple
@@ -57,15 +58,27 @@ def _at_bounds(share: np.ndarray) -> np.ndarray:
     return np.where(share >= 1 - TINY, 1.0, np.where(share <= TINY, 0.0, share))
 
 
-def mean(limits: Limits) -> Limits:
-    """MOVER of a mean of independent estimates, along the last axis."""
-    value, count = limits.value.mean(axis=-1), limits.value.shape[-1]
-    low = np.sqrt(np.square(limits.value - limits.low).sum(axis=-1)) / count
-    high = np.sqrt(np.square(limits.high - limits.value).sum(axis=-1)) / count
+def mean(limits: Limits, times: np.ndarray | float = 1.0) -> Limits:
+    """MOVER of a mean of estimates, along the last axis.
+
+    Args:
+        limits: Of each.
+        times: `effective.shared_between`; 1 where they are independent.
+    """
+    value = limits.value.mean(axis=-1)
+    low, high = (
+        # At most as far as all limits are on average, which is where all err together.
+        np.minimum(
+            np.sqrt(times * np.square(each).sum(axis=-1)) / each.shape[-1], each.mean(axis=-1)
+        )
+        for each in (limits.value - limits.low, limits.high - limits.value)
+    )
     return Limits(value, value - low, value + high)
 
 
-def balanced_accuracy(sensitivity: np.ndarray, n: np.ndarray) -> Limits:
+def balanced_accuracy(
+    sensitivity: np.ndarray, n: np.ndarray, times: np.ndarray | float = 1.0
+) -> Limits:
     """Mean sensitivity of the classes.
 
     The limits are those of `mean`, but for one thing. Where a few misses lie in as many classes,
@@ -76,10 +89,11 @@ def balanced_accuracy(sensitivity: np.ndarray, n: np.ndarray) -> Limits:
     Args:
         sensitivity: float64 [..., classes], 0..1.
         n: float64 [..., classes], effective images of each class.
+        times: `effective.shared_between` of the classes; 1 where no group is in two of them.
     """
     limits = jeffreys(sensitivity, n)
-    combined = mean(limits)
-    as_one = jeffreys(combined.value, effective.of_mean(n))
+    combined = mean(limits, times)
+    as_one = jeffreys(combined.value, effective.of_mean(n) / times)
     high = np.minimum(as_one.high, limits.high.mean(axis=-1))
     return combined._replace(high=np.maximum(combined.high, high))
 

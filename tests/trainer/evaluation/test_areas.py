@@ -17,11 +17,14 @@ def ranked(seed=0, positives=30, negatives=50, shift=1.5, ties=None):
     )
 
 
+_OTHERS = 10**6  # from here on, groups of the negatives alone
+
+
 def area_of(own, others, groups_own=None, groups_others=None):
     above, below = areas.placements(own, others), 1 - areas.placements(others, own)
     own_groups = np.arange(len(own)) if groups_own is None else groups_own
     other_groups = np.arange(len(others)) if groups_others is None else groups_others
-    return areas.roc_area(above, below, own_groups, other_groups)
+    return areas.roc_area(above, below, own_groups, _OTHERS + other_groups)
 
 
 @pytest.mark.parametrize("ties", [None, 2])
@@ -87,8 +90,30 @@ def test_many_rankings_are_those_of_each():
     own, others = (np.stack(each) for each in zip(*tables, strict=True))
     groups = np.arange(30) // 2, np.arange(50) // 3
     at_once = areas.roc_area(
-        areas.placements(own, others), 1 - areas.placements(others, own), *groups
-    )
+        areas.placements(own, others), 1 - areas.placements(others, own), groups[0],
+        _OTHERS + groups[1],
+    )  # fmt: skip
     for i, table in enumerate(tables):
         one = area_of(*table, *groups)
         assert [each[i] for each in at_once.limits] == pytest.approx(np.array(one.limits))
+
+
+def test_persons_on_both_sides_are_covered():
+    """100 persons with an image on each side; both images of a fifth look like the other side."""
+    rng, sets, persons = np.random.default_rng(0), 300, np.arange(100)
+
+    def ranked_persons(sets: int, count: int):
+        like = np.where(rng.random((sets, count)) < 0.2, -1.0, 1.0)
+        own = rng.normal(size=(sets, count)) + like
+        others = rng.normal(size=(sets, count)) - like
+        return areas.placements(own, others), 1 - areas.placements(others, own)
+
+    truth = ranked_persons(100, 400)[0].mean()
+    above, below = ranked_persons(sets, 100)
+    covered = [
+        ((limits.low <= truth) & (truth <= limits.high)).mean()
+        for limits in (
+            areas.roc_area(above, below, persons, persons + apart).limits for apart in (0, _OTHERS)
+        )
+    ]
+    assert covered[0] > 0.92 > covered[1]

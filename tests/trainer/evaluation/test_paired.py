@@ -92,3 +92,15 @@ def test_only_groups_of_several_images_say_whether_images_of_a_group_are_alike()
     # One pair is half of what is needed for a correlation of 0, however many images are single.
     mean_size = (6 * 1 + 1 * 2**2) / 8
     assert one_pair["n_effective"] == pytest.approx(8 / (1 + (mean_size - 1) / 2))
+
+
+def test_persons_in_several_classes_widen_it():
+    rng = np.random.default_rng(5)
+    of_person = rng.choice([1.0, -1.0, 0.0], p=[0.2, 0.2, 0.6], size=50)
+    labels, persons = np.repeat(np.arange(4), 50), np.tile(np.arange(50), 4)
+    ours, peers = (np.tile(each, 4) for each in (of_person.clip(0), (-of_person).clip(0)))
+    same = paired_difference(labels, persons, ours, peers)
+    others = paired_difference(labels, np.arange(200), ours, peers)
+    assert same["value"] == others["value"]
+    assert width(same) == pytest.approx(2 * width(others), rel=0.1)
+    assert same["n_effective"] == pytest.approx(others["n_effective"] / 4, rel=0.1)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from trainer.evaluation import shares
+from trainer.evaluation import effective, shares
+from trainer.evaluation.effective import Sums
 from trainer.evaluation.shares import Limits
 
 
@@ -109,3 +110,32 @@ def test_a_specificity_that_was_measured_as_1_leaves_the_ppv_a_low_limit():
     # A sensitivity of half its high limit makes 0 / 0 of the formula as it is printed.
     half = Limits(np.array(0.25), np.array(0.05), np.array(0.5))
     assert np.isfinite(shares.ppv_at(0.1, half, shares.jeffreys(0.9, 30.0))).all()
+
+
+def test_estimates_that_err_together_have_limits_that_add_up():
+    limits = Limits(np.array([0.9, 0.6]), np.array([0.8, 0.3]), np.array([0.95, 0.8]))
+    apart, half, together = (shares.mean(limits, times) for times in (1.0, 1.5, 2.0))
+    assert apart.value == half.value == together.value
+    assert together.low < half.low < apart.low and apart.high < half.high <= together.high
+    assert half.low == pytest.approx(0.75 - np.sqrt(1.5) * np.hypot(0.1, 0.3) / 2)
+    for times in (2.0, 9.0):  # no farther than all limits at once
+        assert shares.mean(limits, times).low >= limits.low.mean() - 1e-12
+        assert shares.mean(limits, times).high <= limits.high.mean() + 1e-12
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("images", [1, 3])
+def test_persons_with_images_in_all_classes_are_covered(classes, images):
+    """40 persons of whom a fifth is called wrong in most images, whatever the class."""
+    rng, sets = np.random.default_rng(0), 1500
+    chance = np.where(rng.random((sets, 1, 40)) < 0.2, 0.2, 0.98)
+    right = rng.binomial(images, np.repeat(chance, classes, axis=1)).astype(float)
+    of_classes = Sums(np.full(right.shape, float(images)), right, right)
+    n, times = effective.of_share(of_classes), effective.shared_between(of_classes)
+    truth = 0.8 * 0.98 + 0.2 * 0.2
+
+    def covered(limits: Limits) -> float:
+        return ((limits.low <= truth) & (truth <= limits.high)).mean()
+
+    assert covered(shares.balanced_accuracy(of_classes.mean, n)) < 0.9  # as if they were others
+    assert covered(shares.balanced_accuracy(of_classes.mean, n, times)) > 0.93
