@@ -112,7 +112,8 @@ def test_the_screen_has_the_table_and_all_that_belongs_to_it(run, on_own_test):
     n, groups = metrics["n"], metrics["groups"]
     assert f"n = {n} images of {groups} patient groups" in text
     for words in (
-        "left out: none; the network has seen no image and no patient of these",
+        "left out: none; none of these has the pixels, or a known patient, of what the network "
+        "has seen",
         "of classes that the network does not have, bacterial (",
         "shortcut baseline, lungs masked", "of the network's own run: SYNTHETIC",
         f"folder: {folder}", NOTICE,

@@ -5,6 +5,7 @@ is in nats. Intervals are over patient groups, see `intervals`. Research use, no
 """
 
 import json
+import operator
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -211,6 +212,7 @@ def run_metrics(run_dir: pathlib.Path, baselines: Mapping[str, Any]) -> dict[str
     Returns:
         What metrics.json holds: `dataset` (`name`, `fingerprint`, `synthetic`, `planted_shortcut`,
         `train_images`, `train_patients`, `train_groups`, `train_classes` {class: images},
+        `images_without_patient` of all splits that the run was given,
         `groups_in_more_than_one_split` {group: splits}), `best_epoch` and `epochs`, `splits`
         {split: `score` and its `shortcut_baseline`; of validation also `stressed`, see
         `stressed_score`}, `opened` {"test": bool, "control": bool} (whether images of these splits
@@ -223,7 +225,8 @@ def run_metrics(run_dir: pathlib.Path, baselines: Mapping[str, Any]) -> dict[str
     setup = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
     epochs = history.read(run_dir / "history.csv")
     table = read(run_dir / "predictions.csv")
-    train = _train(run_dir / "images_used.csv")
+    used = images_used.read(run_dir / "images_used.csv")
+    train = _of_split(used, "train")
     names = table.class_names
     labels = [names.index(name) for name in train["label"]]
     counts = np.bincount(labels, minlength=len(names)).tolist()
@@ -234,6 +237,8 @@ def run_metrics(run_dir: pathlib.Path, baselines: Mapping[str, Any]) -> dict[str
             "train_patients": len(set(train["patient"])),
             "train_groups": len(set(train["group"])),
             "train_classes": dict(zip(names, counts, strict=True)),
+            # A patient by the name of the image is none.
+            "images_without_patient": sum(map(operator.eq, used["image_id"], used["patient"])),
         },
         "best_epoch": history.best_epoch(epochs),
         "epochs": len(epochs),
@@ -260,10 +265,9 @@ def run_metrics(run_dir: pathlib.Path, baselines: Mapping[str, Any]) -> dict[str
     return result
 
 
-def _train(path: pathlib.Path) -> dict[str, list[str]]:
-    """The columns of images_used.csv, of the train split."""
-    columns = images_used.read(path)
-    rows = [i for i, split in enumerate(columns["split"]) if split == "train"]
+def _of_split(columns: Mapping[str, list[str]], name: str) -> dict[str, list[str]]:
+    """The columns of images_used.csv, of one split."""
+    rows = [i for i, split in enumerate(columns["split"]) if split == name]
     return {name: [values[i] for i in rows] for name, values in columns.items()}
 
 

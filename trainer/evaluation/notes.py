@@ -55,6 +55,12 @@ def warnings_of(metrics: Mapping[str, Any]) -> Iterator[str]:
             f"{metrics['confounding']['cramers_v']:.2f}). A network may recognize the source "
             "instead of the disease: compare with the shortcut baselines."
         )
+    if unknown := metrics["dataset"].get("images_without_patient"):  # none in earlier runs
+        yield (
+            f"PATIENTS UNKNOWN: {counted(unknown, 'image')} of the dataset name no patient and "
+            "count as one each. A person's images may be in train and in test, which makes scores "
+            "too high, and intervals too narrow."
+        )
     if shared := len(metrics["dataset"]["groups_in_more_than_one_split"]):
         yield (
             f"LEAK: the dataset has {counted(shared, 'patient group')} in more than one split, as "

@@ -105,7 +105,7 @@ def of_folder(path: str | os.PathLike, data_dir: str) -> Iterator[Labelled]:
             there = own.images(folder)
             readings, groups, notes = collect.read_own(there, spool, key)
         except DatasetError as error:
-            raise RunError(str(error)) from None
+            raise RunError(str(error).replace("--manual_dir", "--images")) from None
         unusable = [*there.exclusions, *readings.unusable]
         if not readings.records:
             raise RunError(f"No image of {folder} can be used: {unusable[0].reason}. Mend that.")
@@ -151,8 +151,8 @@ def _patient_notes(readings: Readings) -> list[str]:
         return []
     return [
         f"{unknown} of {counted(len(readings.records), 'image')} have no patient: each of them "
-        "counts as its own, so that intervals may be too narrow. Give an images.csv with a patient "
-        "column."
+        "counts as its own, so that intervals may be too narrow, and a patient whom the network "
+        "has seen is not recognized. Give an images.csv with a patient column."
     ]
 
 

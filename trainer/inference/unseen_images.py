@@ -61,7 +61,10 @@ class Unseen:
         if any(self.counts.values()):
             yield f"left out: {_in_words(self.counts)}"
         elif self.checked:
-            yield "left out: none; the network has seen no image and no patient of these"
+            yield (
+                "left out: none; none of these has the pixels, or a known patient, of what the "
+                "network has seen"
+            )
         if self.classes:
             names = listed([f"{name} ({n})" for name, n in self.classes.items()])
             images = counted(sum(self.classes.values()), "image")

@@ -69,6 +69,7 @@ def repeating(origin: Mapping[str, Any]) -> dict[str, Any]:
     """
     return {
         "command": _command(origin["command"]),
+        "program": "trainer.main",
         "settings": origin["config"].items(),
         "versions": list(_versions(origin)),
     }
@@ -235,7 +236,11 @@ def _card(run: Results) -> Iterator[tuple[str, str]]:
     yield (
         "probabilities",
         f"Not calibrated: expected calibration error {number(scores['calibration']['ece'])}. They "
-        "hold for the shares of classes in the train images.",
+        + (
+            "hold for classes that are equally frequent, since --class_weights=balanced."
+            if run.origin["config"]["class_weights"] == "balanced"
+            else "hold for the shares of classes in the train images."
+        ),
     )
     if data["synthetic"]:
         yield "limits", "Trained on drawn images: its answers to X-rays mean nothing."

@@ -90,6 +90,7 @@ def write(run: Results) -> pathlib.Path:
         confounding=metrics["confounding"],
         sources=list(next(iter(metrics["confounding"]["table"].values()))),
         leaks=bool(data["groups_in_more_than_one_split"]),
+        unknown=bool(data.get("images_without_patient")),
         examples=_examples(run),
         examples_split=run.heatmaps.split if run.heatmaps else "",
         **_said(run),

@@ -16,6 +16,7 @@ from trainer.run.manifest import REPORT
 from trainer.run.text import counted, estimate, listed, number
 
 _OUT_OF_FOLD = "images out of fold"
+_NUMBERS = ("folds", "repeats")  # flags of a cross-validation alone
 
 
 class Part(NamedTuple):
@@ -68,8 +69,7 @@ def write(run: Results) -> pathlib.Path:
         + listed([f"{name} {estimate(of)}" for name, of in intervals]),
         confusion=pages.of_svg(figures.svg(draw_confusion, scores["confusion"], names, "")),
         confusion_alt=run_report.confusion_words(scores["confusion"], names),
-        **provenance.repeating(run.origin),
-        **values,
+        **(provenance.repeating(run.origin) | values),
     )
     return path
 
@@ -93,6 +93,7 @@ def _of_seeds(run: Results) -> dict[str, Any]:
         "parts_text": f"The deviation over seeds is {number(balanced['sd'])}, by chance in "
         "training; what the choice of patients adds is in the intervals.",
         "parts": list(_seed_parts(run, seeds["seeds"], balanced, of)),
+        "settings": [*run.origin["config"].items(), ("seeds", len(seeds["seeds"]))],
     }
 
 
@@ -130,6 +131,8 @@ def _of_folds(run: Results) -> dict[str, Any]:
         "parts_text": f"Mean {number(by_fold['mean'])}, deviation over folds "
         f"{number(by_fold['sd'])}. The shortcut baselines have the folds of the first repeat.",
         "parts": list(_fold_parts(by_fold)),
+        "program": "trainer.crossval",
+        "settings": [*run.origin["config"].items(), *((key, of[key]) for key in _NUMBERS)],
     }
 
 

@@ -158,6 +158,7 @@ def test_the_metrics_of_a_run_come_from_its_folder(tmp_path):
         "train_patients": 60,
         "train_groups": 30,
         "train_classes": dict.fromkeys(NAMES, 30),
+        "images_without_patient": 0,
         "groups_in_more_than_one_split": {},
     }
     assert (metrics["best_epoch"], metrics["epochs"]) == (11, 12)

@@ -31,11 +31,15 @@ def test_everything_that_makes_an_answer_worth_less_is_a_note(metrics):
     metrics["dataset"] |= {
         "synthetic": True,
         "planted_shortcut": True,
+        "images_without_patient": 3,
         "groups_in_more_than_one_split": {"a person": ["train", "test"]},
     }
     metrics["confounding"] = {"confounded": True, "cramers_v": 0.875}
-    assert words(metrics) == ["SYNTHETIC", "PLANTED SHORTCUT", "CONFOUNDED", "LEAK"]
+    assert words(metrics) == [
+        "SYNTHETIC", "PLANTED SHORTCUT", "CONFOUNDED", "PATIENTS UNKNOWN", "LEAK"
+    ]  # fmt: skip
     text = " ".join(notes.notes_of(metrics))
+    assert "3 images of the dataset name no patient" in text
     assert "Cramer's V 0.88" in text and "1 patient group in more than one split" in text
     assert "a person" not in text
 

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.helpers.finished_runs import finished
 from tests.helpers.pages import Page, require_alone
 from trainer.evaluation import heatmaps
-from trainer.reporting import figures, run_report
+from trainer.reporting import figures, provenance, run_report
 from trainer.reporting.results import Results
 from trainer.run.text import estimate
 
@@ -258,3 +258,21 @@ def test_pictures_can_be_opened(written):
         with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as image:
             image.load()
             assert max(image.size) <= 224
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"), [("none", "the shares of classes in"), ("balanced", "equally frequent")]
+)
+def test_the_card_says_for_which_shares_of_classes_the_probabilities_are(weights, words, run):
+    results = Results(run)
+    results.origin["config"]["class_weights"] = weights
+    assert words in dict(provenance._card(results))["probabilities"]
+
+
+def test_patients_that_are_not_known_are_said_where_splits_are(run, without_charts):
+    results = Results(run)
+    assert "as far as patients are known" not in page(run)[1].text
+    results.metrics["dataset"]["images_without_patient"] = 2
+    text = run_report.write(results).read_text(encoding="utf-8")
+    assert "No patient group is in two splits, as far as patients are known." in text
+    assert "PATIENTS UNKNOWN: 2 images" in " ".join(Page(text).text.split())

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+import trainer
 from tests.helpers.finished_runs import finished
 from tests.helpers.pages import Page, require_alone
 from tests.helpers.predictions import baseline, random_predictions
@@ -65,6 +66,14 @@ def test_seeds_are_shown_by_their_mean_and_each_with_its_interval(seeds):
     assert estimate(table["pooled"]["balanced_accuracy"]) in parsed.text
     for of_class in table["pooled"]["classes"].values():
         assert str(of_class["sensitivity"]["value"]) in shown
+    assert "python -m trainer.main --flagfile=flags.txt" in parsed.text
+    assert "--seeds=3" in parsed.text
+
+
+def test_from_python_one_of_them_is_opened(seeds):
+    with pytest.raises(trainer.RunError, match=r"several seeds\. Give .* one of them, .*seed_0 "):
+        trainer.load(seeds)
+    assert trainer.load(seeds / "seed_0").finished
 
 
 def test_a_seed_with_a_report_is_a_link_that_stays_in_the_folder(seeds):
@@ -91,6 +100,8 @@ def test_folds_are_shown_out_of_fold_and_each_with_its_interval(tmp_path):
     table = json.loads((folder / "crossval.json").read_text())
     text, parsed = page(folder)
     words = " ".join(parsed.text.split())
+    assert "python -m trainer.crossval --flagfile=flags.txt" in words
+    assert "--folds=2" in words and "--repeats=2" in words
     assert "cross-validation of 2 folds x 2 repeats" in words
     shown = [each["value"] for each in parsed.all("data")]
     assert shown[0] == str(table["pooled"]["balanced_accuracy"]["value"])
