@@ -40,7 +40,7 @@ _NO_BODY_PART = {"", "UNKNOWN", "UNDEFINED", "UNSPECIFIED", "NOT SPECIFIED", "NO
 # What stands in place of a patient's id when there is none; any number of zeros and signs, too.
 # `Anonymous 7` is an id: whoever numbers them tells persons apart.
 _NO_PATIENT = re.compile(
-    r"[\W0_]*|(anon\w*[a-z]|anon|unknown|none|null|nil|n/?a|patient ?id|no ?id|x+)[\W0_]*"
+    r"[\W0_]*|(anon[a-z]*|unknown|none|null|nil|n/?a|patient ?id|no ?id|x+)[\W0_]*"
     r"|test([\W\d_].*)?",
     re.IGNORECASE,
 )

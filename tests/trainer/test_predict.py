@@ -176,6 +176,13 @@ def test_nothing_to_read_is_no_success(run, tmp_path):
     assert f"There is no file in {tmp_path}." in ended.err
 
 
+def test_a_list_without_a_path_is_a_sentence(run, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
+    ended = predict(run, "-")
+    assert (ended.status, ended.out) == (1, "")
+    assert "There is no file: stdin lists none." in ended.err
+
+
 WRONG = {
     "--run is missing": ("a.png",),
     "There is no PATH": ("--run=x",),

@@ -120,4 +120,4 @@ def _score(network: Network, name: str) -> str:
     parts = [
         f"{key} {estimate(of_class[key], decimals=2)}" for key in ("sensitivity", "specificity")
     ]
-    return f"<small>{network.scores['split']}: {', '.join(parts)}</small>"
+    return f"<small>{html.escape(str(network.scores['split']))}: {', '.join(parts)}</small>"

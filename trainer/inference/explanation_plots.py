@@ -37,7 +37,7 @@ def panels(explanation: Explanation, notes: Sequence[str], path: str | os.PathLi
     name = shortened(os.path.basename(each.name), _LONG)
     heading = f"{name}\n{textwrap.fill(answer, _LINE)}"
     footer = f"maps of the class {names[each.label]}"
-    if each.lungs is not None:
+    if each.lungs is not None and np.isfinite(each.lungs.share):
         footer += (
             f", {number(each.lungs.share, decimals=2)} of the Grad-CAM map inside the lungs, "
             f"which are {number(each.lungs.area, decimals=2)} of the square"

@@ -102,7 +102,8 @@ def _read(
         elif not file.is_left_out(each):
             errors[file.name] = each
     if not images and not errors:
-        raise RunError(f"There is no image in {listed(list(map(str, paths[:_NAMED])))}.")
+        where = f" in {listed(list(map(str, paths[:_NAMED])))}" if paths else ": no path was given"
+        raise RunError(f"There is no image{where}.")
     return images, errors
 
 
@@ -143,17 +144,19 @@ def _cells(each: Explanation, with_lungs: bool, long: int) -> list[str]:
     name = each.name if len(each.name) <= long else f"…{each.name[1 - long :]}"
     cells = [name, shortened(each.class_names[each.label]), number(each.probabilities[each.label])]
     if with_lungs:
-        inside = each.lungs or (None, None)
-        cells += [number(share, decimals=2) for share in inside]
+        inside = [share if np.isfinite(share) else None for share in each.lungs or ()]
+        cells += [number(share, decimals=2) for share in inside or (None, None)]
     return cells
 
 
 def _of_lungs(made: Sequence[Explanation]) -> str:
-    inside = [each.lungs for each in made if each.lungs]
-    share, area = np.nanmean(np.array(inside), axis=0)
+    inside = [each.lungs for each in made if each.lungs and np.isfinite(each.lungs.share)]
+    if not inside:
+        return "No map of an image with a mask has anything to show."
+    share, area = np.mean(np.array(inside), axis=0)
     text = (
         f"Inside the lungs lie {share:.2f} of a Grad-CAM map on average, and {area:.2f} of the "
         "square: a map without any preference would have as much there."
     )
-    left = len(made) - len(inside)
+    left = sum(not each.lungs for each in made)
     return text + f" {counted(left, 'image')} had no mask." * bool(left)

@@ -50,7 +50,8 @@ def predict(
     with working("listing the files"):
         files = ImageFiles(paths)
     if not len(files):
-        raise RunError(f"There is no file in {listed(list(map(str, paths[:_NAMED])))}.")
+        where = f" in {listed(list(map(str, paths[:_NAMED])))}" if paths else ": stdin lists none"
+        raise RunError(f"There is no file{where}.")
     on_screen = not output and sys.stdout.isatty()
     left_out: list[str] = []
     failed = count = 0

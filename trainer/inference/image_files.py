@@ -19,7 +19,8 @@ from covid_tfds.sources.unpacked import folder, read_file
 from trainer.run import files
 
 _ZIP = ".zip"
-_NO_IMAGE = "not an image"  # of `reading.read_image`
+# Of `reading.read_image`: of a file that is none, and of one that nobody can tell.
+_NO_IMAGE = ("not an image", "empty file", listing.TOO_LARGE)
 _SUFFIX = re.compile(r"\.[a-z]\w{0,9}$", re.IGNORECASE)  # and not the end of 1.2.840.113619
 # What lies in a folder and is no image that anybody would miss.
 _NO_MATTER = {listing.HIDDEN, walk.LOOP, walk.HERE, walk.ALREADY, walk.OF_TFDS, walk.EMPTY}
@@ -47,7 +48,7 @@ class ImageFile:
 
     def is_left_out(self, reason: str) -> bool:
         """Whether nobody misses it: no image by its name, nor by its content for this reason."""
-        return self.of_another_kind and reason == _NO_IMAGE
+        return self.of_another_kind and reason in _NO_IMAGE
 
 
 class ImageFiles(Sequence[ImageFile]):
@@ -136,6 +137,8 @@ def _parts(path: str | os.PathLike) -> Iterator[_Part]:
         yield from _zip(given)
     elif glob.has_magic(given) and not os.path.lexists(given):
         matches = sorted(glob.glob(given, recursive=True))
+        if "**" in given:  # it stands for all that is below a folder, too
+            matches = [match for match in matches if not os.path.isdir(match)] or matches[:1]
         if not matches:
             yield _unreadable([(given, "nothing matches")])
         for match in matches:

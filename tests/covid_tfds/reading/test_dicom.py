@@ -91,7 +91,11 @@ def test_a_placeholder_is_no_patient(patient):
     assert header(PatientID=patient).patient_id == ""
 
 
-@pytest.mark.parametrize("patient", ["P7", "007", "testament", "NA12878", "Nona", "anon7", "10"])
+@pytest.mark.parametrize(
+    "patient",
+    ["P7", "007", "testament", "NA12878", "Nona", "anon7", "10", "ANON3F9C", "ANON3F92",
+     "Anonym_12_B"],
+)  # fmt: skip
 def test_other_ids_are_kept(patient):
     assert header(PatientID=patient).patient_id == patient
 

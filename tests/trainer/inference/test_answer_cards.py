@@ -57,6 +57,12 @@ def test_what_it_is_worth_is_in_every_answer_and_in_full_above():
     assert NOTES[0] in above and NOTICE in above and "Balanced accuracy on test: 0.800" in above
 
 
+def test_what_a_network_says_of_itself_is_text():
+    scores = SCORES | {"split": "<script>alert(1)</script>"}
+    made = page(answer_cards.cards(network(scores=scores), [answer()], [np.zeros((2, 2))]))
+    assert "<script>alert(1)</script>: sensitivity" in made.text
+
+
 @pytest.mark.parametrize("name", ["<img src=x onerror=alert(1)>.png", '"><script>', "${alert(1)}&"])
 def test_a_name_is_text(name):
     bad = Answer(name, None, "<b>broken</b>", NOTES)

@@ -55,6 +55,7 @@ def test_a_zip_is_read_in_place_and_what_leads_out_of_it_is_not():
 def test_patterns_stand_for_what_is_there():
     assert list(read("in/b/[12].png", "in/?.dcm")) == ["in/b/1.png", "in/b/2.png", "in/a.dcm"]
     assert list(read("in/**/*.png")) == ["in/b/1.png", "in/b/2.png"]
+    assert [file.name for file in ImageFiles(["in/**"])] == IN  # each once
     assert list(read("*")) == [*read("all.ZIP"), *IN]  # a folder and a zip, too
     assert read("in/*.gif") == {"in/*.gif": "ERROR nothing matches"}
     os.rename("in/a.dcm", "in/[a].dcm")
@@ -120,3 +121,11 @@ def test_what_lies_among_images_is_of_another_kind_by_its_name():
     other = [file.name for file in ImageFiles(["in"]) if file.of_another_kind]
     assert other == ["in/notes.txt"]
     assert not ImageFiles(["in/notes.txt"])[0].of_another_kind  # it was meant
+
+
+@pytest.mark.parametrize("reason", ["not an image", "empty file", "larger than 512 MiB"])
+def test_nobody_misses_what_is_no_image_by_its_name_and_can_not_be_read_as_one(reason):
+    left_out = [file.name for file in ImageFiles(["in"]) if file.is_left_out(reason)]
+    assert left_out == ["in/notes.txt"]
+    assert not ImageFiles(["in/notes.txt"])[0].is_left_out(reason)
+    assert not any(file.is_left_out("git-lfs pointer") for file in ImageFiles(["in"]))

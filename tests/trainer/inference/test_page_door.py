@@ -44,6 +44,8 @@ def asked(method, path, headers, body=(b"",)):
         ("POST", UPLOAD, {"content-length": str(MOST_BYTES)}),
         ("POST", "/gradio_api/queue/join", {"content-length": "100"}),
         ("GET", "/", {"host": "localhost:7860"}),
+        ("GET", "/", {"host": "127.0.0.1"}),  # of --port=80
+        ("GET", "/", {"host": "localhost", "origin": "http://localhost"}),
     ],
 )
 def test_the_page_itself_passes_and_may_fetch_from_nowhere_else(method, path, more):

