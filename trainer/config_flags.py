@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from trainer.config import HPARAMS_FILE, Config
+from trainer.config import BELONGING, HPARAMS_FILE, OFF, Config
 from trainer.run.definitions import define
 from trainer.run.errors import ConfigError
 from trainer.run.files import expanded
@@ -115,6 +115,10 @@ def from_flags_and_hparams(values: flags.FlagValues) -> tuple[Config, dict[str, 
     best, origin = _read_hparams(pathlib.Path(expanded(values["hparams"].value)))
     names = [field.name for field in dataclasses.fields(Config)]
     given = {name: values[name].value for name in names if values[name].present}
+    # What the search found for a choice that a flag turns off has no effect, and was not given.
+    off = [each for each in BELONGING if given.get(each) in OFF]
+    idle = {name for each in off for name in BELONGING[each]} - given.keys()
+    best = {name: value for name, value in best.items() if name not in idle}
     changed = {
         name: {"search": origin["values"][name], "flag": flag}
         for name, flag in given.items()

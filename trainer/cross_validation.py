@@ -354,7 +354,7 @@ def out_of_fold(
     *,
     seed: int | None = None,
     label: str = "folds",
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    callbacks: Callable[[], Sequence[keras.callbacks.Callback]] = tuple,
 ) -> np.ndarray:
     """Predicts every image by networks that did not see its fold, one after the other.
 
@@ -363,7 +363,7 @@ def out_of_fold(
         fold: int64 [repeats, n], of `assign_folds`.
         seed: Repeat r trains with seed + r; the config's unless given.
         label: Of the progress bar; "" for none.
-        callbacks: Of every fold's training.
+        callbacks: Gives those of a fold's training.
 
     Returns:
         float32 [repeats, n, classes], finite.
@@ -375,8 +375,8 @@ def out_of_fold(
     out = np.full((*fold.shape, training.config.classes), np.nan, np.float32)
     with progress(fold.shape[0] * (fold.max() + 1), label, "folds") as shown:
         for repeat, number in np.ndindex(fold.shape[0], fold.max() + 1):
-            held_out = fold[repeat] == number
-            out[repeat, held_out] = begin.predicted(fold[repeat], number, first + repeat, callbacks)
+            of_fold = fold[repeat], number, first + repeat, callbacks()
+            out[repeat, fold[repeat] == number] = begin.predicted(*of_fold)
             shown.update(1)
     return out
 

@@ -55,7 +55,13 @@ class Search:
 
     @property
     def best(self) -> "Trial":
-        """The trial of rank 1 in trials.csv."""
+        """The trial of rank 1 in trials.csv.
+
+        Raises:
+            RunError: None has finished.
+        """
+        if not Folder(self.path).best.is_file():
+            raise RunError(f"No trial of {self.path} has finished: trials.csv has the reasons.")
         number, trials = read_result(Folder(self.path).best).get("trial"), self.tuner.oracle.trials
         if number not in trials:
             raise RunError(

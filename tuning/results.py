@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -175,11 +176,11 @@ def write_curves(
         return
     beside = folder / f".{there.name}"  # where TensorBoard, which may be looking, finds no run
     shutil.rmtree(beside, ignore_errors=True)
-    with tf.summary.create_file_writer(str(beside)).as_default(step=0):
+    with tf.summary.create_file_writer(os.fsencode(beside)).as_default(step=0):
         _write_hparams(row, space, settings, folder / there.name)
     for number, curve in enumerate(curves, 1):
         run = beside / f"execution_{number}" if len(curves) > 1 else beside
-        with tf.summary.create_file_writer(str(run)).as_default():
+        with tf.summary.create_file_writer(os.fsencode(run)).as_default():
             for logs in curve:
                 write_logs(logs["epoch"], {name: logs[name] for name in logs if name != "epoch"})
     for path in (*beside.rglob("*"), beside):  # on the disk before it bears its name

@@ -151,15 +151,20 @@ def _run_trials(
     record: Record,
     on_trial_end: Callable[[], None],
 ) -> None:
-    """The loop: as many trials as there is room for, until none is left."""
+    """The loop: as many trials as there is room for, until none is left.
+
+    Where there is room for none, a cluster has lost its last node, and another is waited for.
+    """
     budget, waiting = search.settings.max_trials, proposals.running()
     with Table.make(
         budget, search.space, search.settings, lambda: tasks.slots, record.rows
     ) as table:
         record.begin(table)
-        while True:
+        left = True
+        while left or tasks.pending:
             while tasks.pending < tasks.slots:
                 trial = waiting.pop(0) if waiting else proposals.propose(budget)
+                left = trial is not None
                 if trial is None:
                     break
                 values = trial.hyperparameters.values
@@ -167,9 +172,7 @@ def _run_trials(
                 arguments = (search.space, search.settings, values, search.callbacks)
                 tasks.submit(Task(trial.trial_id, trial_lib.run, arguments))
                 table.begun(trial.trial_id, values)
-            if not tasks.pending:
-                break
-            ended = tasks.next()
+            ended = tasks.next() if left or tasks.pending else None
             if ended is not None:
                 record.ended(ended)
                 on_trial_end()
@@ -197,6 +200,7 @@ def _compare(search: Spec, record: Record, tasks: Executor) -> None:
         if best.get("epoch") is not None:  # else it was scored in folds, at its last epoch
             config = comparison.at_kept_epoch(tasks, config, best["epoch"])
             default = comparison.at_kept_epoch(tasks, default, record.epoch(default))
+        tasks.setup.kept.pop("trainings", None)  # rows of trials, which no fold reads
         saved = SavedFolds(search.folder.root / saved_folds.FOLDER)
         compared = comparison.compare(tasks, config, default, count, saved)
     except (ConfigError, RunError) as error:

@@ -4,6 +4,7 @@ Only train and validation are opened: a trial can't reach the test split.
 """
 
 import collections
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from trainer.execution.tasks import Executor, progressed
 from trainer.input_pipeline import stress
 from trainer.input_pipeline.dataset import Images
 from trainer.input_pipeline.decode import Kind
+from trainer.run.errors import ConfigFailedError
 from trainer.training.setup import Setup, set_up
 from trainer.training.training import Training
 from tuning.settings import Settings
@@ -147,8 +149,9 @@ def provide(tasks: Executor, config: Config, folds: bool) -> None:
         return
     key, provided = (rows_key(setup, config), folds), setup.kept.setdefault("provided", set())
     if key not in provided:
-        tasks.provide(rows_training(setup, config, folds=folds))
-        provided.add(key)
+        with contextlib.suppress(ConfigFailedError):  # the trial that reads them says it
+            tasks.provide(rows_training(setup, config, folds=folds))
+            provided.add(key)
 
 
 def _shared_training(setup: Setup, config: Config, folds: bool) -> Training:

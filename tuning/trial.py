@@ -22,7 +22,7 @@ from trainer.model import networks, saved
 from trainer.model.head import reset_head
 from trainer.model.precision import Precision
 from trainer.model.weights import Weights
-from trainer.run.errors import DivergedError
+from trainer.run.errors import ConfigFailedError
 from trainer.training.callbacks import EarlyStopping
 from trainer.training.loop import train_phases
 from trainer.training.setup import Setup
@@ -78,7 +78,7 @@ def run(
         callbacks: Of the user; each training gets copies.
 
     Raises:
-        TaskFailed: It diverged.
+        TaskFailed: It diverged, or these values take more memory than there is.
         RunError: Something is wrong that is wrong for every trial.
     """
     config = space.config(values)
@@ -87,7 +87,7 @@ def run(
         begin = time.perf_counter()  # what the first of several computes for all is not its own
         measure = _by_folds if settings.folds else _by_executions
         of = measure(setup, settings, training, callbacks)
-    except DivergedError as error:
+    except ConfigFailedError as error:
         raise TaskFailed(str(error)) from None
     images, seconds = trainings.scored_images(setup, settings.folds), time.perf_counter() - begin
     passed = sum(len(curve) for curve in of.curves) * len(training.train_at)
@@ -142,7 +142,7 @@ def _by_executions(
         calls = [*copy.deepcopy(list(callbacks)), watch]
         seed, last = config.seed + execution, training.plan.phases[-1]
         scores.append(train_and_score(training, seed, calls, stressed=settings.stressed))
-        curves.append(watch.curve)
+        curves += watch.curves
         probabilities.append(training.probabilities(last, "validation"))
         if settings.stressed:
             of_draws = training.probabilities(last, stress.NAME)
@@ -162,7 +162,7 @@ def _by_folds(
     assert fold is not None  # there are folds
     watch = _Watch(training, settings)
     predicted = cross_validation.out_of_fold(
-        training, fold, label="", callbacks=[*copy.deepcopy(list(callbacks)), watch]
+        training, fold, label="", callbacks=lambda: [*copy.deepcopy(list(callbacks)), watch]
     )
     labels = training.images[cross_validation.ALL].labels
     scores = [
@@ -170,9 +170,7 @@ def _by_folds(
         for repeat in metrics.scores_by_fold(labels, fold, predicted)
         for each in repeat
     ]
-    epochs = training.plan.phases[-1].phase.epochs.stop
-    curves = [watch.curve[at : at + epochs] for at in range(0, len(watch.curve), epochs)]
-    return _Measured(scores, curves, predicted)
+    return _Measured(scores, watch.curves, predicted)
 
 
 def train_and_score(
@@ -220,23 +218,26 @@ def _evaluation(training: Training, stressed: bool) -> Callable[[PhasePlan], Log
 
 
 class _Watch(keras.callbacks.Callback):
-    """Notes each step and epoch as progress, and the logs of each epoch."""
+    """Notes each step and epoch as progress, and the logs of each training's epochs."""
 
     def __init__(self, training: Training, settings: Settings, execution: int = 0) -> None:
         """Has seen no epoch; with folds all executions are one's, `execution` is the first."""
         super().__init__()
-        self.curve: list[Logs] = []
+        self.curves: list[list[Logs]] = []
         each = training.plan.phases[-1].phase.epochs.stop
         self._before, self._total = execution * each, each * settings.executions_per_trial
         self._total *= settings.folds or 1
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.curves.append([])
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         progressed()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         rate = float(self.model.optimizer.learning_rate)
-        self.curve.append({"epoch": epoch + 1, **(logs or {}), "learning_rate": rate})
-        progressed(f"epoch {self._before + len(self.curve)} of {self._total}")
+        self.curves[-1].append({"epoch": epoch + 1, **(logs or {}), "learning_rate": rate})
+        progressed(f"epoch {self._before + sum(map(len, self.curves))} of {self._total}")
 
 
 class ClassifierHyperModel(keras_tuner.HyperModel):

@@ -190,7 +190,7 @@ def test_a_network_that_diverged_is_an_error(config, fold):
         with pytest.raises(
             DivergedError, match=r"finite probabilities\. Lower --learning_rate=0\.01"
         ):
-            out_of_fold(ready, fold[:1], label="", callbacks=[broken])
+            out_of_fold(ready, fold[:1], label="", callbacks=lambda: [broken])
 
 
 # Folds as tasks

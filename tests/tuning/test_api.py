@@ -106,6 +106,9 @@ def test_a_best_trial_that_is_none_of_the_searchs_is_a_sentence(kept, tmp_path):
     (tmp_path / "copy" / "best_hparams.json").write_text('{"trial": "0099"}')
     with pytest.raises(trainer.RunError, match="names no trial of the search"):
         _ = tuning.load(tmp_path / "copy").best
+    (tmp_path / "copy" / "best_hparams.json").unlink()
+    with pytest.raises(trainer.RunError, match=r"No trial of .* has finished: trials\.csv"):
+        _ = tuning.load(tmp_path / "copy").best
 
 
 def test_a_result_that_was_removed_is_written_again(kept, config, tmp_path):

@@ -20,7 +20,7 @@ WRONG = {
     "--learning_rate=fast can't be read": ["--learning_rate=fast"],
     "--workers=0 has to be 1 or more": ["--workers=0"],
     "--task_cpus=2 has no effect": ["--task_cpus=2"],
-    "--final_folds is 1. Give 2 or more, or 0": ["--final_folds=1"],
+    "--final_folds is 1. Give 2 to 1000, or 0": ["--final_folds=1"],
     "--keep_best=2 has no effect with --folds": ["--keep_best=2", "--folds=2"],
     "--objective is val_auc. Choose from: val_balanced_accuracy, val": ["--objective=val_auc"],
 }

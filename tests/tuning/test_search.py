@@ -14,6 +14,7 @@ from tests.helpers import searches
 from tests.helpers.searches import search, table
 from trainer import cross_validation, train
 from trainer.evaluation import baselines
+from trainer.execution import local
 from trainer.run.errors import ConfigError, RunError
 from trainer.training.training import Training
 from tuning import retraining, trainings
@@ -341,3 +342,21 @@ def test_a_process_that_is_killed_goes_on(signal_, data_dir, tmp_path):
     other = [*COMMAND, *flags, f"--search_dir={tmp_path / 'undisturbed'}"]
     subprocess.run(other, capture_output=True, check=True)
     assert searches.ranking(tmp_path / "search") == searches.ranking(tmp_path / "undisturbed")
+
+
+@pytest.mark.slow
+def test_a_cluster_without_a_node_is_waited_for(quick, undisturbed, tmp_path, monkeypatch):
+    class Late(local.LocalExecutor):
+        """The first node joins when it is waited for."""
+
+        slots = 0
+
+        def next(self):
+            if not self.slots:
+                self.slots = 1
+                return None
+            return super().next()
+
+    monkeypatch.setattr(local, "LocalExecutor", Late)
+    assert search(tmp_path / "late", *quick, *SPACE, "--max_trials=2")
+    assert searches.ranking(tmp_path / "late") == searches.ranking(undisturbed)

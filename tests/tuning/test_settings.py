@@ -18,7 +18,8 @@ WRONG = {
     "--max_trials=9 has no effect: hyperband's brackets follow from --epochs": [
         "--tuner=hyperband", "--max_trials=9"
     ],
-    "--folds is 1. Give 2 or more, or 0": ["--folds=1"],
+    "--folds is 1. Give 2 to 1000, or 0": ["--folds=1"],
+    "--final_folds is 5000. Give 2 to 1000, or 0": ["--final_folds=5000"],
     "--folds is -2": ["--folds=-2"],
     "--final_folds is 1": ["--final_folds=1"],
     "--executions_per_trial is 0. Give 1 to 1000000": ["--executions_per_trial=0"],

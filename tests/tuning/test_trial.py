@@ -2,8 +2,10 @@
 
 import operator
 import statistics
+import types
 
 import numpy as np
+import psutil
 import pytest
 
 from tests.helpers import searches
@@ -184,3 +186,10 @@ def test_numbers_that_are_none_fail_the_trial_with_a_reason(flag, quick, monkeyp
         trials(**ONE)
     assert "the loss or a weight of the network was not finite any more" in str(failed.value)
     assert "Lower --learning_rate=0.001" in str(failed.value)
+
+
+def test_a_trial_that_the_memory_has_no_room_for_fails_alone(trials, monkeypatch):
+    there = types.SimpleNamespace(total=2**10)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: there)
+    with pytest.raises(TaskFailed, match=r"this machine has 0\.0 GiB of memory"):
+        trials.result(**{**TUNED, "batch_size": 32})

@@ -73,7 +73,12 @@ class Options:
                 f"--workers={self.workers} starts Ray on this machine, and "
                 f"--cluster={self.cluster} joins a cluster that is there. Give one of them."
             )
-
+        for name in ("task_cpus", "task_gpus", "task_timeout") if self.here else ():
+            if getattr(self, name) != getattr(Options, name):
+                raise ConfigError(
+                    f"--{name}={getattr(self, name):g} has no effect: tasks run in this process. "
+                    "Give --workers above 1 or --cluster with it."
+                )
         if self.worker_data_dir and not self.cluster:
             raise ConfigError(
                 f"--worker_data_dir={self.worker_data_dir} has no effect: all tasks run on this "
@@ -97,15 +102,8 @@ def from_flags(values: flags.FlagValues) -> Options:
     """The options that the parsed flags describe.
 
     Raises:
-        ConfigError: As for `Options`, or a flag of tasks is given that has no effect.
+        ConfigError: As for `Options`.
     """
     fields = [field.name for field in dataclasses.fields(Options)]
     given: dict[str, Any] = {name: values[name].value for name in fields}
-    options = Options(**given)
-    for name in ("task_cpus", "task_gpus", "task_timeout"):
-        if options.here and values[name].present:
-            raise ConfigError(
-                f"--{name}={values[name].value:g} has no effect: tasks run in this process. Give "
-                "--workers above 1 or --cluster with it."
-            )
-    return options
+    return Options(**given)

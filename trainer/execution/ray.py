@@ -119,15 +119,21 @@ def _require_ray() -> None:
     except ImportError as error:
         raise RunError(
             f"--workers and --cluster need Ray, which can't be imported here ({error}). Install "
-            "it: pip install -e '.[cluster]'."
+            "it: pip install 'covid-tfds[cluster]'."
         ) from None
 
 
 def _start(cpus: int, closed: contextlib.ExitStack) -> str:
     """Starts Ray on this machine, reachable from this machine alone; returns its own folder."""
+    import ray
     from ray import exceptions
     from ray._private import ray_constants
 
+    if ray.is_initialized():  # by a notebook, whose it stays
+        raise RunError(
+            "This process is connected to a Ray cluster, and --workers would start another. Use "
+            "that one (--cluster=auto), or call ray.shutdown() first."
+        )
     above = tempfile.gettempdir()
     # Paths of sockets have 107 bytes, and Ray's own part of them some 65.
     folder = tempfile.mkdtemp(prefix="ray-", dir=above if len(above) < 28 else "/tmp")

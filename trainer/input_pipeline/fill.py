@@ -12,7 +12,7 @@ from trainer.input_pipeline.dataset import Images
 from trainer.input_pipeline.plan import Fill, Plan
 from trainer.input_pipeline.stages import OpenStages, Stage, check
 from trainer.run import command
-from trainer.run.errors import RunError
+from trainer.run.errors import ConfigFailedError
 from trainer.run.progress import progress
 
 BATCH = 64  # images through the network at a time, on each device: what a kill costs here
@@ -106,7 +106,7 @@ def _computed(
             if not np.isfinite(computed).all():  # costs a hundredth of what computed them
                 finite = np.isfinite(computed).reshape(len(computed), -1).all(axis=1)
                 message = not_finite(fill.stage.spec, images.image_ids[at[~finite]])
-                raise RunError(message[0].upper() + message[1:])
+                raise ConfigFailedError(message[0].upper() + message[1:])
             rows.append(images.digests[at], view, computed)
             yield len(at)
 

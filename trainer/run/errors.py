@@ -9,5 +9,9 @@ class RunError(Exception):
     """The run can't start or go on; the message says what is wrong and how to mend it."""
 
 
-class DivergedError(RunError):
+class ConfigFailedError(RunError):
+    """One configuration can't be trained here; others, of a search for example, can."""
+
+
+class DivergedError(ConfigFailedError):
     """The network gives no finite probabilities any more."""

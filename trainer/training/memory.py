@@ -9,7 +9,7 @@ import psutil
 from trainer.config import BLOCKS, Config
 from trainer.input_pipeline import fill
 from trainer.model import vgg16
-from trainer.run.errors import RunError
+from trainer.run.errors import ConfigFailedError
 from trainer.run.text import counted
 
 _FLOAT32, _SMALLEST = 4, 2  # bytes of a number: of weights, and of activations in any precision
@@ -23,7 +23,7 @@ def require_parameters(config: Config) -> None:
         config: What is to be trained.
 
     Raises:
-        RunError: They do not.
+        ConfigFailedError: They do not.
     """
     counts = vgg16.parameters(config)
     members = _members(config)
@@ -45,7 +45,7 @@ def require_batch(config: Config, images: int) -> None:
         images: Of an epoch.
 
     Raises:
-        RunError: They do not.
+        ConfigFailedError: They do not.
     """
     count, of_one, members = min(config.batch_size, images), 0, _members(config)
     for block in vgg16.trained_blocks(config):  # all that the gradient needs is kept
@@ -68,7 +68,7 @@ def require_pass(config: Config, missing: int) -> None:
         missing: Rows to compute, so many images at most.
 
     Raises:
-        RunError: They do not fit into the memory.
+        ConfigFailedError: They do not fit into the memory.
     """
     count = min(fill.BATCH, missing)
     _require(
@@ -89,7 +89,7 @@ def _require(needed: int, what: str, of: str, mend: str) -> None:
     except OSError:  # a system that does not say
         return
     if needed > there:
-        raise RunError(
+        raise ConfigFailedError(
             f"{what} at least {needed / 2**30:,.1f} GiB{of}, and this machine has "
             f"{there / 2**30:,.1f} GiB of memory. {mend}"
         )

@@ -66,6 +66,11 @@ def test_flags_and_connecting_import_neither_tensorflow_nor_ray():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_what_has_no_effect_is_refused_from_python_too():
+    with pytest.raises(ConfigError, match="--task_cpus=4 has no effect: tasks run in this proc"):
+        Options(task_cpus=4)
+
+
 @pytest.mark.parametrize("value", [1.5, "x", None, True])
 def test_a_number_from_python_is_checked_as_one_of_a_flag(value):
     with pytest.raises(ConfigError, match=r"--workers is .*\. Give a whole number"):

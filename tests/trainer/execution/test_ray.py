@@ -369,3 +369,12 @@ def test_nothing_is_left_of_the_cluster_of_a_driver_that_was_killed(tmp_path):
     gone, alive = psutil.wait_procs(processes, timeout=20)
     assert not alive
     assert len(gone) > 5
+
+
+def test_a_cluster_that_a_notebook_has_started_is_not_replaced(monkeypatch):
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    with (
+        pytest.raises(RunError, match="is connected to a Ray cluster, and --workers would start"),
+        contextlib.ExitStack() as closed,
+    ):
+        ray_lib._start(2, closed)
