@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from covid_tfds import phantom
 from trainer.augmentation.layer import augmentation
 from trainer.augmentation.random import uniform_draws
-from trainer.input_pipeline.resize import square
+from trainer.input_pipeline.alignment import Aligner
+from trainer.model import vgg16
 from trainer.model.saved import class_names_of
 
 _SIDE = 150  # pixels of the square
@@ -23,8 +24,8 @@ _INK, _ACCENT, _PALE = "#1f2933", "#0b6e99", "#c8d6df"
 _LEFT = (0.012, 0.222, 0.415, 0.612, 0.850)  # of the five panels, as shares of the width
 _STEPS = (
     ("image", "PNG, JPEG, TIFF, DICOM\n(here synthetic)"),
-    ("square", "150 x 150 pixels\ncached"),
-    ("augmented view", "8 of each image,\nor none"),
+    ("aligned square", "150 x 150 pixels\ncached"),
+    ("augmented view", "8 of each image,\nby default none"),
     ("VGG16 activations", "of the frozen blocks\ncached"),
     ("probabilities", "of each class"),
 )
@@ -73,15 +74,16 @@ def _span(figure: plt.Figure, left: float, right: float, text: str) -> None:
 def main(run: str) -> None:
     """Computes each step with the run's network, and draws it."""
     model = keras.saving.load_model(pathlib.Path(run) / "model.keras")
-    frozen = keras.Model(model.input, model.get_layer("block5_pool").output)
+    frozen = vgg16.part(model, vgg16.SQUARE, "block5_pool")
+    head = vgg16.part(model, "block5_pool", "probabilities")
     images = [phantom.draw(7, number, 0, size=320) for number in _PATIENTS]
-    squares = [square(image, _SIDE) for image in images]
+    align = Aligner([_SIDE])
+    squares = [align(image)[0][_SIDE] for image in images]
     draws = [uniform_draws(["overview"], view, seed=3) for view in range(3)]
     layer = augmentation("radiograph")
     views = [np.asarray(layer(squares[0][None, ..., None], each))[0, ..., 0] for each in draws]
-    view = views[0][None, ..., None]
-    activations = keras.ops.convert_to_numpy(frozen(view))[0]
-    probabilities = keras.ops.convert_to_numpy(model(view))[0]
+    activations = keras.ops.convert_to_numpy(frozen(views[0][None, ..., None]))
+    probabilities = keras.ops.convert_to_numpy(head(activations))[0]
 
     figure = plt.figure(figsize=(18, 6.1), dpi=100, facecolor="white")
     for left, (title, caption) in zip(_LEFT, _STEPS, strict=True):
@@ -91,7 +93,7 @@ def main(run: str) -> None:
     _cards(figure, _LEFT[1], squares)
     _cards(figure, _LEFT[2], views)
     axes = figure.add_axes((_LEFT[3], 0.29, 0.182, 0.538))
-    axes.imshow(_montage(activations, 7), cmap="magma", interpolation="nearest")
+    axes.imshow(_montage(activations[0], 7), cmap="magma", interpolation="nearest")
     axes.axis("off")
     _bars(figure.add_axes((_LEFT[4], 0.29, 0.135, 0.52)), class_names_of(model), probabilities)
     for start, panel in zip((0.188, 0.381, 0.575, 0.797), _LEFT[1:], strict=True):
