@@ -30,7 +30,9 @@ def main(argv: list[str]) -> None:
     with (
         run_dir.create(FLAGS.run_dir, default, identity, overwrite=FLAGS.overwrite) as folder,
         command.stopped(
-            lambda: saved_folds.where_it_goes_on(folder.path, overwrite=FLAGS.overwrite)
+            lambda: saved_folds.where_it_goes_on(
+                folder.path, overwrite=FLAGS.overwrite and folder.begun
+            )
         ),
         contextlib.ExitStack() as connected,
     ):

@@ -32,7 +32,9 @@ def main(argv: list[str]) -> None:
     with (
         run_dir.create(FLAGS.run_dir, default, identity, overwrite=FLAGS.overwrite) as folder,
         command.stopped(
-            lambda: saved_state.where_it_goes_on(folder.path, overwrite=FLAGS.overwrite)
+            lambda: saved_state.where_it_goes_on(
+                folder.path, overwrite=FLAGS.overwrite and folder.begun
+            )
         ),
     ):
         if run_dir.nothing_left(folder):

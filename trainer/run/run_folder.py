@@ -56,6 +56,16 @@ class RunFolder:
         assert self.before is not None and self.before.origin is not None  # else it is new
         return dict(self.before.origin)
 
+    @property
+    def begun(self) -> bool:
+        """Whether the run has begun, and not ended: before, the folder holds what it held."""
+        there = None
+        with contextlib.suppress(files.DamagedError):
+            there = Manifest.read(self.path)
+        if there is None or there.origin is None or there.files is not None:
+            return False
+        return there.flags == self.identity.flags
+
     def begin(self, origin: Mapping[str, Any]) -> None:
         """Begins the run, or goes on with it; called when all that can be refused was.
 

@@ -309,6 +309,17 @@ def test_code_without_a_revision_and_packages_that_are_not_there_are_none(
     assert made_with["packages"]["keras"] and made_with["packages"]["no-such-package"] is None
 
 
+def test_a_run_has_begun_when_the_folder_is_no_more_what_it_was(tmp_path):
+    other = Identity("trainer.main", FLAGS | {"classes": 3})
+    left(tmp_path / "a")
+    with opened(tmp_path / "a", other, overwrite=True) as folder:
+        assert not folder.begun
+        folder.begin(ORIGIN)
+        assert folder.begun
+        (tmp_path / "a" / "manifest.json").write_text("damaged")
+        assert not folder.begun
+
+
 def test_a_part_of_what_a_command_makes_gives_no_advice_to_overwrite_it(tmp_path, capsys):
     left(tmp_path, finished=True)
     with opened(tmp_path) as folder:
