@@ -108,7 +108,7 @@ def test_a_best_trial_that_is_none_of_the_searchs_is_a_sentence(kept, tmp_path):
         _ = tuning.load(tmp_path / "copy").best
     (tmp_path / "copy" / "best_hparams.json").unlink()
     with pytest.raises(trainer.RunError, match=r"No trial of .* has finished: trials\.csv"):
-        _ = tuning.load(tmp_path / "copy").best
+        _ = type(kept)(tmp_path / "copy").best  # as `tuning.run` returns it
 
 
 def test_a_result_that_was_removed_is_written_again(kept, config, tmp_path):

@@ -142,7 +142,7 @@ def test_ranges_that_differ_in_their_seventh_digit_are_two_searches():
 
 COMMANDS = {
     "--search names dropout, and --dropout=0.3 fixes it": ["--search=dropout", "--dropout=0.3"],
-    "--folds is 1. Give 2 or more": ["--folds=1"],
+    "--folds is 1. Give 2 to 1000, or 0": ["--folds=1"],
     "--tuner is greedy. Choose from: random, hyperband, bayesian,": ["--tuner=greedy"],
     "Unknown command line flag 'max_trial'": ["--max_trial=3"],
     "are no flags": ["search"],
