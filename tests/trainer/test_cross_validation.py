@@ -176,7 +176,7 @@ def test_folds_are_alike_where_rows_find_no_room(config, fold, shares, tmp_path)
 def test_callbacks_run_in_every_fold(config, fold):
     epochs = []
     count = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.append(epoch))
-    predicted(config, fold[:1], callbacks=[count])
+    predicted(config, fold[:1], callbacks=lambda: [count])
     assert epochs == [0, 1, 2] * 3
 
 
