@@ -25,6 +25,7 @@ ALIGNMENTS = ("none", "chest")
 MIN_IMAGE_SIZE = 32  # pixels; VGG16 halves an image five times
 PATHS = ("data_dir", "cache_dir", "weights")
 HPARAMS_FILE = "best_hparams.json"
+MOST_FOLDS = 1000  # and repeats of them
 BEFORE = {"align": "none"}  # what was done before there was such a setting, and was its default
 SCHEDULES = ("constant", "cosine")
 # Settings that have no effect where a choice is one of `OFF`, and what to choose in its place.
@@ -368,8 +369,8 @@ def check_folds(config: Config, folds: int, repeats: int) -> None:
     """
     for name, value, least in (("folds", folds, 2), ("repeats", repeats, 1)):
         whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        holds = whole and least <= value <= 1000
-        require(holds, name, value, f"{least} to 1000")
+        holds = whole and least <= value <= MOST_FOLDS
+        require(holds, name, value, f"{least} to {MOST_FOLDS}")
     for name, why in (
         ("early_stopping", "a fold would choose the epoch that it scores"),
         ("as_published", "the article had no folds"),

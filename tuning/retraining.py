@@ -83,10 +83,8 @@ def _run(setup: Setup, folder: RunFolder | None) -> bytes:
 
 def _begun_before(folder: RunFolder) -> RunFolder:
     """The folder of a run that a worker which was lost has begun: it goes on at its state."""
-    there = Manifest.read(folder.path)
-    if there is None or there.origin is None or there.flags != folder.identity.flags:
-        return folder
-    return dataclasses.replace(folder, state="started", before=there)
+    own = folder.own_manifest()
+    return folder if own is None else dataclasses.replace(folder, state="started", before=own)
 
 
 def _unpack(archive: bytes, folder: RunFolder) -> None:

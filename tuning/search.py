@@ -161,7 +161,7 @@ def _run_trials(
     ) as table:
         record.begin(table)
         left = True
-        while left or tasks.pending:
+        while True:
             while tasks.pending < tasks.slots:
                 trial = waiting.pop(0) if waiting else proposals.propose(budget)
                 left = trial is not None
@@ -172,7 +172,9 @@ def _run_trials(
                 arguments = (search.space, search.settings, values, search.callbacks)
                 tasks.submit(Task(trial.trial_id, trial_lib.run, arguments))
                 table.begun(trial.trial_id, values)
-            ended = tasks.next() if left or tasks.pending else None
+            if not (left or tasks.pending):
+                break
+            ended = tasks.next()
             if ended is not None:
                 record.ended(ended)
                 on_trial_end()

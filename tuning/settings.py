@@ -29,7 +29,7 @@ TUNERS = ("random", "hyperband", "bayesian", "grid")
 STRESSED = "val_stressed_balanced_accuracy"
 OBJECTIVES = ("val_balanced_accuracy", "val_accuracy", "val_loss", STRESSED)
 USUAL_TRIALS = 20
-_MOST, _MOST_FOLDS = 1_000_000, 1000
+_MOST = 1_000_000
 # Settings that may change while a search goes on: how much is run, and what is kept of it.
 _MAY_CHANGE = ("max_trials", "final_folds", "keep_best")
 
@@ -95,9 +95,9 @@ class Settings:
             if not least <= getattr(self, name) <= _MOST:
                 raise ConfigError(f"--{name} is {getattr(self, name)}. Give {least} to {_MOST}.")
         for name in ("folds", "final_folds"):
-            if getattr(self, name) and not 2 <= getattr(self, name) <= _MOST_FOLDS:
+            if getattr(self, name) and not 2 <= getattr(self, name) <= config_lib.MOST_FOLDS:
                 raise ConfigError(
-                    f"--{name} is {getattr(self, name)}. Give 2 to {_MOST_FOLDS}, or 0."
+                    f"--{name} is {getattr(self, name)}. Give 2 to {config_lib.MOST_FOLDS}, or 0."
                 )
         if not self.max_trials and self.tuner in ("random", "bayesian"):
             object.__setattr__(self, "max_trials", USUAL_TRIALS)

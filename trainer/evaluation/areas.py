@@ -89,7 +89,7 @@ def _side(values: np.ndarray, groups: np.ndarray) -> _Side:
     count, n = sums.groups, sums.size.sum(axis=-1)
     several = np.count_nonzero(sums.size > 1, axis=-1)
     scale = np.sqrt(count / np.maximum(count - 1, 1)) / n
-    parts = scale[..., None] * (sums.total - sums.mean[..., None] * sums.size)
+    parts = scale[..., None] * sums.errors
     variance = np.square(parts).sum(axis=-1)
     return _Side(by_correlation(sums, several, _PRIOR), count, variance, names, parts)
 

@@ -68,9 +68,14 @@ class Sums(NamedTuple):
         return ratio(self.total.sum(axis=-1), self.size.sum(axis=-1))
 
     @property
+    def errors(self) -> np.ndarray:
+        """float64 [..., groups]: total - mean size; over n, a group's part in the mean's error."""
+        return self.total - self.mean[..., None] * self.size
+
+    @property
     def deviations(self) -> np.ndarray:
-        """float64 [...]: sum over groups of (total - mean size)^2; over n^2, a variance."""
-        return np.square(self.total - self.mean[..., None] * self.size).sum(axis=-1)
+        """float64 [...]: sum over groups of the squared errors; over n^2, a variance."""
+        return np.square(self.errors).sum(axis=-1)
 
 
 def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
@@ -144,13 +149,12 @@ def shared_between(sums: Sums) -> np.ndarray:
     sum d^2 over groups and shares; what is seen is the sum over groups of (sum d)^2.
 
     Args:
-        sums: Of each share, float64 [..., shares, groups].
+        sums: Of each share, float64 [..., shares, groups]; none without an image.
 
     Returns:
         float64 [...]: 1 where no group has images in two shares, at most their number.
     """
-    n = sums.size.sum(axis=-1, keepdims=True)
-    parts = ratio(sums.total - sums.mean[..., None] * sums.size, n * np.ones_like(sums.size))
+    parts = sums.errors / sums.size.sum(axis=-1, keepdims=True)
     apart, together = np.square(parts).sum(axis=(-2, -1)), np.square(parts.sum(axis=-2)).sum(-1)
     times = np.divide(together, apart, out=np.ones_like(apart), where=apart > TINY**2)
     return np.where(times > 1 + TINY, times, 1.0)

@@ -59,12 +59,22 @@ class RunFolder:
     @property
     def begun(self) -> bool:
         """Whether the run has begun, and not ended: before, the folder holds what it held."""
-        there = None
-        with contextlib.suppress(files.DamagedError):
-            there = Manifest.read(self.path)
-        if there is None or there.origin is None or there.files is not None:
+        try:
+            own = self.own_manifest()
+        except files.DamagedError:
             return False
-        return there.flags == self.identity.flags
+        return own is not None and own.files is None
+
+    def own_manifest(self) -> Manifest | None:
+        """The manifest that is there now, if it is of this run; None before the run has begun.
+
+        Raises:
+            DamagedError: It is not what was written.
+        """
+        there = Manifest.read(self.path)
+        if there is None or there.origin is None or there.flags != self.identity.flags:
+            return None
+        return there
 
     def begin(self, origin: Mapping[str, Any]) -> None:
         """Begins the run, or goes on with it; called when all that can be refused was.

@@ -104,13 +104,8 @@ def test_a_weight_below_one_is_never_worth_more_than_its_image():
     assert 0 < half <= 1.5
 
 
-def of_classes(right: list[list[int]], size: list[list[int]]) -> Sums:
-    """Classes, each of the same groups with so many images, so many of them right."""
-    return sums(size, right)
-
-
 def test_groups_in_one_share_each_leave_a_mean_as_it_is():
-    apart = of_classes([[1, 0, 2, 0, 0], [0, 0, 0, 3, 1]], [[1, 2, 2, 0, 0], [0, 0, 0, 3, 2]])
+    apart = sums([[1, 2, 2, 0, 0], [0, 0, 0, 3, 2]], [[1, 0, 2, 0, 0], [0, 0, 0, 3, 1]])
     assert effective.shared_between(apart) == 1
 
 
@@ -118,7 +113,7 @@ def test_groups_that_err_in_all_shares_count_as_often_as_there_are_shares():
     right = [1, 1, 0, 1, 0, 2]
     size = [1, 2, 1, 1, 2, 2]
     for classes in (2, 4):
-        together = of_classes([right] * classes, [size] * classes)
+        together = sums([size] * classes, [right] * classes)
         assert effective.shared_between(together) == pytest.approx(classes)
 
 
@@ -130,12 +125,10 @@ def test_what_shared_groups_add_is_the_formula_written_out():
     ]
     apart = sum(part**2 for of_class in parts for part in of_class)
     together = sum(sum(of_group) ** 2 for of_group in zip(*parts, strict=True))
-    assert effective.shared_between(of_classes(right, size)) == pytest.approx(
-        max(1, together / apart)
-    )
+    assert effective.shared_between(sums(size, right)) == pytest.approx(max(1, together / apart))
     # Who errs in one class only makes a mean more certain, of which no interval takes advantage.
-    assert effective.shared_between(of_classes([[1, 0, 1], [0, 1, 0]], [[1] * 3] * 2)) == 1
+    assert effective.shared_between(sums([[1] * 3] * 2, [[1, 0, 1], [0, 1, 0]])) == 1
 
 
 def test_where_all_are_right_nothing_is_known_of_it():
-    assert effective.shared_between(of_classes([[1, 1], [1, 1]], [[1, 1], [1, 1]])) == 1
+    assert effective.shared_between(sums([[1, 1], [1, 1]], [[1, 1], [1, 1]])) == 1

@@ -353,9 +353,7 @@ def test_weights_that_are_not_finite_are_of_the_steps_of_the_call_that_made_them
     steps.start_epoch()
     for call in range(calls):
         if call == calls - 1:
-            hidden.bias.assign(
-                [-np.inf, 0.0]
-            )  # the activation makes 0 of it, and the loss is finite
+            hidden.bias.assign([-np.inf, 0.0])  # the activation makes 0 of it: a finite loss
         steps.run(iter(tf.data.Dataset.from_tensors(data(3))), BATCH)
         assert steps.not_finite(now=False) is None
     each = -(-IMAGES // BATCH)
