@@ -9,12 +9,15 @@ optimism stays; the test split, which is free of it, is opened by `trainer.main`
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from trainer import config as config_lib
 from trainer import cross_validation
 from trainer.config import Config
 from trainer.evaluation import intervals, metrics, paired
 from trainer.evaluation.summary import not_above_baseline
 from trainer.execution.tasks import Executor, Task, run_all
+from trainer.input_pipeline.dataset import Images
 from trainer.run.progress import working
 from trainer.run.saved_folds import SavedFolds
 from trainer.run.text import counted, estimate, number, table
@@ -45,9 +48,7 @@ def compare(
     Raises:
         ConfigError, RunError: The images can't be assigned to folds, or a training failed.
     """
-    config_lib.check_folds(dataclasses.replace(best, early_stopping=0), count, 1)
-    images, seed = cross_validation.images_of_folds(tasks.setup), best.seed + _OTHER_SEED
-    fold = cross_validation.assign_folds(images, count, 1, seed)
+    images, fold, seed = assigned(tasks.setup, best, count)
     right, compared = {}, {}
     for side, config in (("best", best), ("default", default)):
         if side == "best" or config != best:  # else they are one configuration
@@ -78,6 +79,22 @@ def compare(
         "groups": len(set(images.groups)),
         "seed": seed,
     }
+
+
+def assigned(setup: Setup, config: Config, count: int) -> tuple[Images, np.ndarray, int]:
+    """The folds of a comparison: its images, int64 [1, n] and the seed.
+
+    Args:
+        setup: With the images of train and validation.
+        config: One that is compared, whose seed is the search's.
+        count: Folds.
+
+    Raises:
+        ConfigError, RunError: There can be none: of such a configuration, or of such images.
+    """
+    config_lib.check_folds(dataclasses.replace(config, early_stopping=0), count, 1)
+    images, seed = cross_validation.images_of_folds(setup), config.seed + _OTHER_SEED
+    return images, cross_validation.assign_folds(images, count, 1, seed), seed
 
 
 def at_kept_epoch(tasks: Executor, config: Config, epoch: float | None) -> Config:

@@ -122,6 +122,11 @@ def _tasks(search: Spec, cluster: Cluster | None) -> Iterator[Executor]:
     with opened_executor(cluster, lambda: _opened(search)) as tasks:
         # Whether there are patient groups enough for the folds.
         trainings.assigned(tasks.setup, search.settings, tasks.setup.config)
+        if count := search.settings.final_folds:  # known before trials take hours
+            try:
+                comparison.assigned(tasks.setup, search.space.unsearched(), count)
+            except (ConfigError, RunError) as error:
+                print(fitted(f"No closing comparison at the end (--final_folds={count}): {error}"))
         yield tasks
 
 

@@ -100,12 +100,14 @@ NONE = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reason", NONE)
-def test_a_search_without_its_comparison_names_the_reason_and_is_done(
+def test_a_search_without_its_comparison_names_the_reason_first_and_last(
     reason, quick, tmp_path, capsys
 ):
     assert search(tmp_path, *quick, *NONE[reason], "--max_trials=1", "--head_units=8,16")
     printed = capsys.readouterr().out
-    assert f"No closing comparison ({reason}" in printed
+    before, trial, after = printed.partition("trial  ")
+    assert trial and f"No closing comparison at the end ({reason}" in " ".join(before.split())
+    assert f"No closing comparison ({reason}" in " ".join(after.split())
     assert "train:  python -m trainer.main --hparams=" in printed
     assert not (tmp_path / "final.json").exists()
 
