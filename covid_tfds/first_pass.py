@@ -30,9 +30,10 @@ ROW = np.dtype(
         ("original_width", "i4"),
     ]
 )
-# Begins the key of a person whom a header names. One for all sources of a table: an id that occurs
-# in two of them keeps its images together, which costs less than tearing a person apart.
-HEADER_KEY = "own/dicom-"
+# Begins the key of a person whom a header names. It lacks the slash that keys of sources have, so
+# that no patient of a table is taken for such a person. One for all sources of a table, as in
+# `patient_names.across_sources`.
+HEADER_KEY = "dicom-"
 # The key of a person, of the id that a file's header has.
 PatientKey = Callable[[str], str]
 

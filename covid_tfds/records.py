@@ -16,10 +16,10 @@ class ImageRecord:
         image_id: Unique in the dataset, e.g. `kaggle/train/IM-0115-0001`.
         label: Class name: one of `LABELS` in the public sources, any name in a user's own.
         source: `kaggle`, `cohen`, `phantom`, `own`, or what a user's table says.
-        patient: Key of the person, prefixed by the source; the image's own id when no patient is
-            known.
+        patient: Key of the person, prefixed by the source and a slash; that of a DICOM header,
+            which has no slash; the image's own id when no patient is known.
         name: Path of the file in its storage, relative to the storage's root.
-        also: Further patient keys under which the source lists the same file.
+        also: Further keys of the same person, or of persons who are listed with the same file.
         patient_known: Whether `patient` names a person.
         original_split: The split the source itself puts the image in, or "".
         projection: As the source writes it, e.g. `PA`, or "" when unknown.

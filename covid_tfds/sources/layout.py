@@ -146,6 +146,18 @@ def container_of_class(name: str, layout: Layout) -> str:
     return next(("/".join(parts[: n + 1]) for n in above if _meaning(parts[n]) == "container"), "")
 
 
+def containers_below_class(name: str, layout: Layout) -> list[str]:
+    """The containers between the folder of a file's class and the file, outermost first.
+
+    Args:
+        name: Path of the file, which has a class.
+        layout: How the folders are read.
+    """
+    parts, first = name.split("/")[:-1], len(layout.wrappers)
+    below = range(parts.index(layout.place(name).label, first) + 1, len(parts))
+    return ["/".join(parts[: n + 1]) for n in below if _meaning(parts[n]) == "container"]
+
+
 @functools.lru_cache(maxsize=4096)  # the files of a folder come one after another
 def _meaning(folder: str) -> str:
     """`mask`, `container`, a split, or "" where a folder's name says nothing of the kind.

@@ -60,6 +60,10 @@ def images(
         with_folders = dataclasses.replace(read, patients=True)
         folders = [(r.label, with_folders.place(r.name).patient) for r in records]
         two_readings.refuse(folders, read.patients)
+        of_nobody = (r.name for r in records if not r.patient_known)
+        two_readings.refuse_numbered(
+            folder for name in of_nobody for folder in layout.containers_below_class(name, read)
+        )
         _refuse_some_splits(records)
         _require_classes(files, read, classes)
     notes = [*_notes(read, files.names, records), *by_folder]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from covid_tfds.records import ImageRecord
 from covid_tfds.sources import class_names
-from covid_tfds.sources.wording import one_line
+from covid_tfds.sources.wording import listed, one_line
 
 # What stands in a table where nobody is named.
 _NOBODY = {"unknown", "unk", "none", "nan", "na", "n/a", "nil", "null", "missing", "anonymous",
@@ -57,6 +57,39 @@ def unified(records: Sequence[ImageRecord]) -> list[ImageRecord]:
                 record = dataclasses.replace(record, patient=patient)
         same.append(record)
     return same
+
+
+def across_sources(records: Sequence[ImageRecord]) -> tuple[list[ImageRecord], list[str]]:
+    """Joins patients of one name in several sources: they may be one person with two devices.
+
+    Where they are two persons, joining them only keeps images in one split that could have been
+    apart; the other error would put one person's images on both sides.
+
+    Args:
+        records: With one spelling for each patient of a source.
+
+    Returns:
+        The records, whose `also` has the patient of the first source, and a note if there is one.
+    """
+    first: dict[str, str] = {}
+    shared: dict[str, str] = {}
+    joined = []
+    for record in records:
+        if record.patient_known:
+            name = record.patient[len(record.source) + 1 :]
+            other = first.setdefault(key(name), record.patient)
+            if other != record.patient:
+                shared.setdefault(key(name), name)
+                record = dataclasses.replace(record, also=(*record.also, other))
+        joined.append(record)
+    if not shared:
+        return joined, []
+    names = listed([repr(name) for name in shared.values()], 3)
+    are, each = ("name is", "it") if len(shared) == 1 else ("names are", "each")
+    return joined, [
+        f"{len(shared)} patient {are} in several sources ({names}): {each} is taken for one "
+        "person, who stays in one split. If they are others, let their names say so."
+    ]
 
 
 def notes(records: Sequence[ImageRecord]) -> list[str]:

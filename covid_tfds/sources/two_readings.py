@@ -5,6 +5,7 @@ where they can; where they can't, the user has to.
 """
 
 import collections
+import re
 from collections.abc import Iterable, Sequence
 
 from covid_tfds.errors import DatasetError
@@ -17,6 +18,7 @@ _FEWEST_SHARED = 2
 _NO_PERSONS = 20  # images each, on average
 _BULK = 0.8  # of all images in one top folder: it may hold the dataset, the others documents
 _MANY_IMAGES = 3  # a folder, on average
+_DIGITS = re.compile(r"\d+")
 
 
 def refuse_public_names(records: Sequence[ImageRecord]) -> None:
@@ -38,6 +40,32 @@ def refuse_public_names(records: Sequence[ImageRecord]) -> None:
                 f"{record.name} would be an image of the class {record.label!r}: the folder of the "
                 "class comes first, that of the patient second. Put the folders of the classes at "
                 "the top, or give an images.csv."
+            )
+
+
+def refuse_numbered(containers: Iterable[str]) -> None:
+    """Refuses `images_001` beside `images_002` below a class: persons, or parts of a heap.
+
+    Args:
+        containers: Folders below a class that hold images of no patient and are called as such
+            folders are, with those above them.
+
+    Raises:
+        DatasetError: Says both readings.
+    """
+    alike: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
+    for folder in sorted(set(containers)):
+        above, _, name = folder.rpartition("/")
+        alike[above, _DIGITS.sub("0", name)].append(folder)
+    for (above, _), several in alike.items():
+        if len(several) > 1:
+            name = several[0].rpartition("/")[2]
+            number = "".join(_DIGITS.findall(name)) or "1"
+            raise DatasetError(
+                f"The folders {listed(f'{folder}/' for folder in several)} may be those of "
+                "patients, or hold a part of the images each. If they are patients', rename them "
+                f"(e.g. `patient_{number}`); if not, put their images into {above}/ itself. Or "
+                "give an images.csv."
             )
 
 

@@ -33,6 +33,15 @@ def test_an_id_that_most_headers_have_joins_nobody_and_leaves_the_folders_patien
     assert len(notes) == 1 and notes[0].startswith("10 of 11 DICOM headers have the same")
 
 
+def test_a_patient_of_a_table_who_is_called_like_a_header_key_is_no_header():
+    """All images have the patient `dicom-0`, and 20 headers name nobody twice."""
+    given = [("dicom-0", str(i)) for i in range(20)]
+    readings, notes = header_patients.settled(read(*given))
+    assert {record.patient for record in readings.records} == {"own/dicom-0"}
+    assert all(record.patient_known and record.also for record in readings.records)
+    assert not notes
+
+
 def test_patients_of_one_header_are_counted_as_one_person():
     readings, notes = header_patients.settled(read(("a", "1"), ("b", "1"), ("c", "2")))
     assert [record.patient for record in readings.records] == ["own/a", "own/b", "own/c"]

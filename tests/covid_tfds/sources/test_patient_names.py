@@ -2,6 +2,7 @@
 
 import pytest
 
+from covid_tfds import groups
 from covid_tfds.sources import own, patient_names
 from tests.covid_tfds.made_sources import write, write_names
 
@@ -43,6 +44,24 @@ def test_sources_of_one_name_have_the_same_patients(tmp_path):
     rows = ["p1,Clinic", "P1,clinic", "p1,other"]
     found = read(tmp_path, rows, columns="path,label,patient,source")
     assert [r.patient for r in found.records] == ["Clinic/p1", "Clinic/p1", "other/p1"]
+
+
+@pytest.mark.parametrize("second", ["p1", "P 1"])
+def test_a_patient_of_two_sources_is_one_person_and_noted(tmp_path, second):
+    rows = ["p1,A", f"{second},B", "p2,B", ",A"]
+    found = read(tmp_path, rows, columns="path,label,patient,source")
+    one, other, *rest = found.records
+    assert one.patient == "A/p1" and other.patient == f"B/{second}"
+    assert groups.group(found.records, [], [])[:2] == ["A/p1", "A/p1"]
+    assert not any(record.also for record in rest)
+    (note,) = [note for note in found.notes if "sources" in note]
+    assert note.startswith(f"1 patient name is in several sources ({second!r}): it is taken")
+
+
+def test_patients_of_one_source_each_are_not_joined(tmp_path):
+    found = read(tmp_path, ["p1,A", "p1,A", "p2,B"], columns="path,label,patient,source")
+    assert not any(record.also for record in found.records)
+    assert not any("several sources" in note for note in found.notes)
 
 
 def test_folders_of_patients_are_compared_alike(tmp_path):

@@ -1,5 +1,7 @@
 """Layouts whose second folder may be the class: refused, with both readings."""
 
+import re
+
 import pytest
 
 from covid_tfds.errors import DatasetError
@@ -56,6 +58,31 @@ def test_folders_that_may_be_classes_are_refused_with_both_readings(tmp_path, ki
 def test_a_patient_that_is_called_like_a_class_is_refused(tmp_path, names):
     with pytest.raises(DatasetError, match="the folder of the class comes first"):
         read(tmp_path, names)
+
+
+@pytest.mark.parametrize(
+    "folder", ["img_{:03}", "dcm{:03}", "Image {}", "X-Ray-{}", "png({})", "train/img{}"]
+)
+def test_numbered_folders_of_images_may_be_those_of_patients(tmp_path, folder):
+    names = [f"{label}/{folder.format(k)}/{i}.png"
+             for label in ("TB", "sound") for k in range(1, 15) for i in range(3)]  # fmt: skip
+    with pytest.raises(DatasetError) as refused:
+        read(tmp_path, names)
+    text = str(refused.value)
+    assert text.startswith(f"The folders TB/{folder.format(1)}/, ")
+    assert "may be those of patients, or hold a part of the images each." in text
+    renamed, there = re.search(r"`patient_(\d+)`\); if not, .* into (.*)/ itself", text).groups()
+    assert int(renamed) == 1 and there == f"TB/{folder}".rpartition("/")[0]
+
+
+STUDIES = [f"p{k}/img_{study}" for k in range(12) for study in (1, 2)]
+
+
+@pytest.mark.parametrize("folders", [["img_1"], ["images", "png"], STUDIES])
+def test_other_folders_of_images_are_not(tmp_path, folders):
+    names = [f"{label}/{folder}/{i}.png"
+             for label in ("TB", "sound") for folder in folders for i in range(3)]  # fmt: skip
+    assert read(tmp_path, names).class_names == ("TB", "sound")
 
 
 ALLOWED = {
