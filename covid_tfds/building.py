@@ -36,6 +36,7 @@ _FULL = {
         "the limit, and build again.",
     ),
 }
+_OTHER_FORMAT = "File format is already set to"  # what TFDS says of it
 
 
 class Info(tfds.core.DatasetInfo):
@@ -87,7 +88,7 @@ def prepare(
     replace = asked.download_mode.overwrite_dataset
     replacing.recover(builder)
     if builder.is_prepared() and not replace:
-        _require_same_request(builder)
+        _require_same_request(builder, asked)
         download_and_prepare(**kwargs)
         if under_tfds_command() or always_summary:
             _show_last(_summary(builder, asked.manual_dir, built_before=True))
@@ -99,18 +100,29 @@ def prepare(
         built_before = builder.is_prepared() and not replace
         if built_before:
             builder.info.read_from_directory(builder.data_dir)
-            _require_same_request(builder)
+            _require_same_request(builder, asked)
         download_and_prepare(**kwargs)
     _show_last(_summary(builder, asked.manual_dir, built_before=built_before))
 
 
-def _require_same_request(builder: tfds.core.DatasetBuilder) -> None:
+def request(
+    builder: tfds.core.DatasetBuilder, asked: tfds.download.DownloadConfig
+) -> dict[str, Any]:
+    """What decides which images a dataset has, as JSON has it."""
+    limit = asked.max_examples_per_split
+    return builder.builder_config.request() | {"max_examples_per_split": limit}
+
+
+def _require_same_request(
+    builder: tfds.core.DatasetBuilder, config: tfds.download.DownloadConfig
+) -> None:
     """Refuses to take a dataset for another one that bears its name."""
-    built = (builder.info.metadata or {}).get("config")
-    asked = builder.builder_config.request()
-    if built is None or built == asked:
+    built, asked = (builder.info.metadata or {}).get("config"), request(builder, config)
+    if built is None:
         return
     differing = [name for name in asked if asked[name] != built.get(name)]
+    if not differing:
+        return
     said = ", ".join(f"{name} {built.get(name)!r}, not {asked[name]!r}" for name in differing)
     raise DatasetError(
         f"{builder.info.full_name} in {builder.data_path.parent} was built with {said}. Give "
@@ -149,7 +161,8 @@ def damage_messages(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
         builder: One that is being constructed.
 
     Raises:
-        DatasetError: A dataset is there, and its description can't be read.
+        DatasetError: A dataset is there, and its description can't be read, or is of another
+            format of files.
     """
     try:
         yield
@@ -157,6 +170,11 @@ def damage_messages(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
         raise
     except Exception as error:
         folder = getattr(builder, "_data_dir", None)
+        if str(error).startswith(_OTHER_FORMAT):
+            raise DatasetError(
+                f"The dataset in {folder} has another --file_format than the one that is asked for "
+                f"({wording.one_line(str(error))}). Remove that folder, or give another --data_dir."
+            ) from error
         if folder is None or not os.path.lexists(os.path.join(folder, "dataset_info.json")):
             raise
         raise DatasetError(

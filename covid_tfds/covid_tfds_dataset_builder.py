@@ -177,6 +177,9 @@ class Builder(tfds.core.ShardBasedBuilder):
         self.info.known_digests = known
         croissant.write(self.data_path, self.info, known)
 
+    def _example_writer(self) -> shards.Writer:
+        return shards.Writer(self.info.file_format)
+
     def _shard_iterators_per_split(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Sequence[functools.partial]]:
@@ -187,7 +190,9 @@ class Builder(tfds.core.ShardBasedBuilder):
         # A dataset that is replaced may have had other classes, and names can be set once only.
         label = self.info.features["label"]
         label.__init__(names=list(found.class_names), doc=_LABEL_DOC)
-        self.info.metadata.update(_metadata(found) | {"config": self.builder_config.request()})
+        self.info.metadata.update(
+            _metadata(found) | {"config": building.request(self, self._asked)}
+        )
         Report(found).write(self.data_path)
         self._written = self._bars.enter_context(progress.shown("writing", len(found.stored())))
         return {

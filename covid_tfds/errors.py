@@ -2,10 +2,17 @@
 
 import contextlib
 import pathlib
+import signal
 import sys
 from collections.abc import Iterator
 
 from covid_tfds.sources import wording
+
+_INTERRUPTED = (
+    "Interrupted: nothing is left of this build, and a dataset that was there stays. The same "
+    "command begins again."
+)
+_STATUS_OF_INTERRUPT = 128 + signal.SIGINT
 
 
 class DatasetError(Exception):
@@ -22,10 +29,15 @@ def under_tfds_command() -> bool:
 def message_for_command() -> Iterator[None]:
     """Turns a `DatasetError` into the end of the `tfds` command: its message, no traceback.
 
-    Everywhere else the error passes.
+    So does Ctrl-C, with the status that shells give it. Everywhere else the error passes.
     """
     try:
         yield
+    except KeyboardInterrupt:
+        if not under_tfds_command():
+            raise
+        print(shown(_INTERRUPTED), file=sys.stderr)
+        sys.exit(_STATUS_OF_INTERRUPT)
     except DatasetError as error:
         if not under_tfds_command():
             raise

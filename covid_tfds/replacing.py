@@ -53,7 +53,7 @@ def make_room(folder: epath.Path) -> None:
     version = built.name.rpartition("_")[2]
     final, aside = built.with_name(version), built.with_name(_REPLACED + version)
     if final.exists():
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove(aside)
         final.rename(aside)
 
 
@@ -128,6 +128,14 @@ def _clear(folder: pathlib.Path, version: str) -> None:
     for aside in folder.glob(f"{_REPLACED}*"):
         was = aside.with_name(aside.name.removeprefix(_REPLACED))
         if was.exists():
-            shutil.rmtree(aside)
+            _remove(aside)
         else:
             aside.rename(was)
+
+
+def _remove(folder: pathlib.Path) -> None:
+    """Removes a folder if it is there, or the link by which a dataset lies on another disk."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)

@@ -1,9 +1,13 @@
 """The files in which a dataset's examples are stored."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import tensorflow_datasets as tfds
+from etils import epath
+from tensorflow_datasets.core import writer
+from tensorflow_datasets.proto import tf_example_pb2
 
 from covid_tfds.collection import Collection
 
@@ -21,7 +25,8 @@ def divided(
         found: The collection.
         places: n places in the order in which they are stored, one or more.
         asked: `num_shards`, `min_shard_size` and `max_shard_size` count; else TFDS' own rule: as
-            many shards as leave each at 64 MiB or more.
+            many shards as leave each at 64 MiB or more. But for `num_shards`, no shard has more
+            than 1000 examples.
 
     Returns:
         Runs of places, of nearly equal lengths.
@@ -35,3 +40,22 @@ def divided(
     count = max(1, min(count, len(places)))
     edges = [round(len(places) * i / count) for i in range(count + 1)]
     return [places[low:high] for low, high in itertools.pairwise(edges)]
+
+
+class Writer(writer.ExampleWriter):
+    """Writes examples with their features in the order of names.
+
+    TFDS leaves it to protobuf, which orders them by another hash in each process: the same sources
+    would give other bytes, and no digest of a file could be compared with another build's.
+    """
+
+    def write(
+        self, path: epath.PathLike, examples: Iterable[tuple[Any, bytes]]
+    ) -> list[Any] | None:
+        """Writes one shard; see `tfds.core.writer.ExampleWriter`."""
+        return super().write(path, ((key, _ordered(data)) for key, data in examples))
+
+
+def _ordered(example: bytes) -> bytes:
+    parsed = tf_example_pb2.Example.FromString(example)
+    return parsed.SerializeToString(deterministic=True)

@@ -173,6 +173,8 @@ def _folder(dataset: str, data_dir: str) -> pathlib.Path:
     given = pathlib.Path(paths.expanded(dataset))
     if any((given / name).is_file() for name in _MARKS):
         return given
+    if versions := _versions(given):
+        return versions[-1]
     built = _root(data_dir) / _NAME
     under = built / dataset.removeprefix(f"{_NAME}/").strip("/")
     if any((under / name).is_file() for name in _MARKS):
@@ -195,8 +197,9 @@ def _versions(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _build_again(folder: pathlib.Path) -> str:
-    """The command that replaces a dataset."""
-    config, root = folder.parent.name, shlex.quote(str(folder.parents[2]))
+    """The command that replaces a dataset; DATA stands for the folder of one that was moved."""
+    config, kept = folder.parent.name, folder.parent.parent.name == _NAME
+    root = shlex.quote(str(folder.parents[2])) if kept else "DATA"
     of = config if config in CONFIGS else "..."
     manual = "" if config == "phantom" else " --manual_dir=DIR"
     return f"tfds build covid_tfds --config={of}{manual} --data_dir={root} --overwrite"
@@ -205,7 +208,7 @@ def _build_again(folder: pathlib.Path) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Prints what was found; 0 when the dataset is whole, 1 when it is not, 2 without one."""
     parser = argparse.ArgumentParser(prog="python -m covid_tfds.verify", description=__doc__)
-    parser.add_argument("dataset", help="a config's name, e.g. full, or a version's folder")
+    parser.add_argument("dataset", help="a config's name, e.g. full, or its folder, or a version's")
     parser.add_argument("--data_dir", default="", help="folder of the datasets")
     asked = parser.parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be none of its encoding

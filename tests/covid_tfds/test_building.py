@@ -11,12 +11,13 @@ import threading
 import time
 
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import covid_tfds
-from covid_tfds import phantom, verify
+from covid_tfds import collect_phantom, phantom, verify
 from covid_tfds.config import CovidConfig
-from covid_tfds.errors import DatasetError
+from covid_tfds.errors import DatasetError, message_for_command
 from tests.covid_tfds import made_sources
 from tests.helpers import commands
 from tests.helpers.images import encoded, radiograph
@@ -133,6 +134,13 @@ def test_two_builds_of_the_same_sources_are_the_same_bytes(tmp_path):
         built.append({path.name: path.read_bytes() for path in builder.data_path.iterdir()})
         time.sleep(1.1 if name == "a" else 0)  # so that a time in seconds differs
     assert built[0] == built[1]
+    records = [record.numpy() for shard in builder.data_path.glob("*.tfrecord-*")
+               for record in tf.data.TFRecordDataset(str(shard))]  # fmt: skip
+    assert len(records) == 40
+    # Protobuf's own order of features is another in each process, in which nothing else differs.
+    for record in records:
+        example = tf.train.Example.FromString(record)
+        assert example.SerializeToString(deterministic=True) == record
 
 
 def test_a_dataset_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
@@ -329,6 +337,54 @@ def test_a_limit_of_examples_is_counted_in_the_summary(tmp_path, most):
     text = (builder.data_path / "summary.txt").read_text()
     assert f"stored {3 * most}: at most {most} a split" in text
     assert len((builder.data_path / "ATTRIBUTION.csv").read_text().splitlines()) == 1 + 3 * most
+
+
+@pytest.mark.parametrize("first,second", [("3", None), (None, "3"), ("3", "4")])
+def test_a_dataset_with_another_limit_of_examples_is_not_taken_for_it(
+    tfds_build, tmp_path, first, second
+):
+    flags = ("covid_tfds", f"--config={json.dumps(TINY)}", f"--data_dir={tmp_path}")
+    limits = [[f"--max_examples_per_split={each}"] if each else [] for each in (first, second)]
+    assert tfds_build(*flags, *limits[0]).status == 0
+    assert tfds_build(*flags, *limits[0]).status == 0
+    refused = tfds_build(*flags, *limits[1])
+    assert refused.status == 1 and f"max_examples_per_split {first}, not {second}." in refused.err
+    assert tfds_build(*flags, *limits[1], "--overwrite").status == 0
+
+
+def test_a_dataset_that_lies_on_another_disk_is_replaced(tiny, tmp_path):
+    moved = tiny.rename(tmp_path / "other_disk")
+    tiny.symlink_to(moved)
+    covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path)
+    for _ in range(2):
+        covid_tfds.build(CovidConfig(**TINY), data_dir=tmp_path, overwrite=True)
+        assert [path.name for path in tiny.parent.iterdir() if path.name != ".lock"] == ["2.0.0"]
+        assert tiny.is_dir() and not tiny.is_symlink()
+    assert (moved / "digests.json").is_file()
+
+
+@pytest.mark.parametrize("more", [[], ["--overwrite"]])
+def test_a_dataset_of_another_file_format_is_one_sentence(tfds_build, tiny, tmp_path, more):
+    flags = ("covid_tfds", f"--config={json.dumps(TINY)}", f"--data_dir={tmp_path}")
+    refused = tfds_build(*flags, "--file_format=array_record", *more)
+    said = " ".join(refused.err.split())
+    assert "Traceback" not in said
+    assert "2.0.0 has another --file_format than the one that is asked for" in said
+    assert (tiny / "digests.json").is_file()
+
+
+def test_an_interrupted_build_says_what_is_left(tfds_build, tmp_path, monkeypatch):
+    def interrupted(*_, **__) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(collect_phantom, "read_all", interrupted)
+    ended = tfds_build("covid_tfds", f"--config={json.dumps(TINY)}", f"--data_dir={tmp_path}")
+    assert "Interrupted: nothing is left of this build" in ended.err
+    assert ended.err.rstrip().endswith("130") and "Traceback" not in ended.err
+    assert [path.name for path in (tmp_path / "covid_tfds/tiny").iterdir()] == [".lock"]
+    monkeypatch.undo()
+    with pytest.raises(KeyboardInterrupt), message_for_command():
+        interrupted()
 
 
 @pytest.mark.parametrize("written", ["", '{"name": ', "[1]", '{"splits": 3}'])

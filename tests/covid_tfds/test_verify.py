@@ -298,3 +298,18 @@ def test_what_does_not_belong_into_a_dataset_is_named_and_the_command_is_quoted(
     printed = capsys.readouterr().out
     assert "link can't be read" in " ".join(printed.split())
     assert f"--data_dir='{tmp_path}/my data' --overwrite" in printed
+
+
+@pytest.mark.parametrize("given", ["{}/covid_tfds/tiny", "{}/covid_tfds/tiny/", "covid_tfds/tiny"])
+def test_the_folder_of_a_config_stands_for_its_newest_version(
+    built, tmp_path, monkeypatch, capsys, given
+):
+    shutil.copytree(built, tmp_path / "covid_tfds" / "tiny" / "2.0.0")
+    monkeypatch.chdir(tmp_path)
+    assert verify.main([given.format(tmp_path)]) == 0
+    assert f"in {tmp_path}/covid_tfds/tiny/2.0.0" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("folder", ["/", "/data", "/a/b", "/a/b/c/d"])
+def test_a_damaged_dataset_outside_of_the_usual_folders_gets_a_command(folder):
+    assert verify._build_again(pathlib.Path(folder)).endswith("--data_dir=DATA --overwrite")
