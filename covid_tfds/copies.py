@@ -70,16 +70,22 @@ def perceptual_hashes(thumbnails: np.ndarray | Thumbnails) -> np.ndarray:
     return hashes
 
 
-def near_equal_pairs(thumbnails: np.ndarray | Thumbnails) -> list[tuple[int, int]]:
+def near_equal_pairs(
+    thumbnails: np.ndarray | Thumbnails, places: np.ndarray | None = None
+) -> list[tuple[int, int]]:
     """Pairs (i, j), i < j, of images that show nearly the same picture.
 
-    Time grows with the square of the number of images: a second for 6,000, a minute for 100,000.
+    Time grows with the square of the number of images: a second for 6,000, a minute for 100,000;
+    and with the number of pairs.
 
     Args:
         thumbnails: uint8 [n, THUMBNAIL**2].
+        places: int64 [m], ascending: the images to compare; None: all.
     """
     found: list[tuple[int, int]] = []
-    for first, second in _close_pairs(perceptual_hashes(thumbnails)):
+    places = np.arange(len(thumbnails)) if places is None else places
+    for one, other in _close_pairs(perceptual_hashes(thumbnails)[places]):
+        first, second = places[one], places[other]
         alike = _correlations(thumbnails[first], thumbnails[second]) >= MIN_CORRELATION
         found += zip(first[alike].tolist(), second[alike].tolist(), strict=True)
     return found

@@ -29,11 +29,12 @@ def decode(data: bytes, mode: str) -> Image.Image:
     return Image.fromarray(decoded[..., 0] if mode == "L" else decoded)
 
 
-def require_whole(data: bytes) -> None:
+def require_whole(data: bytes, colours: str = "GRAY") -> None:
     """Refuses a damaged stream that another decoder takes.
 
     Args:
         data: A JPEG stream of 8 bits a sample, baseline or progressive.
+        colours: `CMYK` where it has inks, which have no way to grey; else `GRAY`.
 
     Raises:
         Unusable: A part of it is damaged or missing.
@@ -42,6 +43,6 @@ def require_whole(data: bytes) -> None:
 
     try:
         # An eighth of the size: all of the stream is read, and little of it computed.
-        simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, strict=True)
+        simplejpeg.decode_jpeg(data, colours, min_height=1, min_width=1, strict=True)
     except ValueError:
         raise Unusable(DAMAGED) from None

@@ -57,6 +57,8 @@ def read(data: bytes) -> Raster | None:
         return deep.read_ppm(data, picture)
     if picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB"):
         return _finished(jpeg.decode(data, picture.mode), picture)
+    if picture.format in ("JPEG", "MPO") and picture.mode == "CMYK":
+        jpeg.require_whole(data, "CMYK")
     return from_pillow(picture)
 
 
@@ -75,7 +77,7 @@ def from_pillow(picture: Image.Image) -> Raster:
     except (OSError, SyntaxError, ValueError, EOFError):
         raise Unusable(DAMAGED) from None
     if mode == "F" or mode.startswith("I"):
-        values = np.asarray(picture)
+        values = _with_alpha(np.asarray(picture), picture.info.get("transparency"))
         bits = 16 if mode.startswith("I;16") else 32
         raster = to_raster(Samples(values, bits), file_format, orientation_of(picture))
         return Raster(raster.grey, None, mode, file_format)
@@ -83,6 +85,15 @@ def from_pillow(picture: Image.Image) -> Raster:
         # Pillow takes the inks of every JPEG for inverted, as Adobe's are and no others.
         picture = ImageChops.invert(picture)
     return _finished(picture, opened)
+
+
+def _with_alpha(values: np.ndarray, transparent: object) -> np.ndarray:
+    """[h, w], or [h, w, 2] where one value of a PNG in grey is transparent (its chunk tRNS)."""
+    if not isinstance(transparent, int):
+        return values
+    opaque = np.iinfo(values.dtype).max
+    alpha = np.where(values == transparent, 0, opaque).astype(values.dtype)
+    return np.stack([values, alpha], axis=-1)
 
 
 def _finished(pixels: Image.Image, opened: Image.Image) -> Raster:
@@ -120,9 +131,10 @@ def _scanned(exif: bytes) -> int:
 
 def _to_grey(picture: Image.Image) -> Image.Image:
     """Any mode of 8 bits to `L`; transparent parts are black, as the border of an X-ray is."""
-    if picture.mode == "L":
+    transparent = "A" in picture.mode or "transparency" in picture.info
+    if picture.mode == "L" and not transparent:
         return picture
-    if "A" in picture.mode or "transparency" in picture.info:
+    if transparent:
         coloured = picture.convert("RGBA")
         black = Image.new("RGBA", coloured.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, coloured).convert("L")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from PIL import Image
 
-from covid_tfds.reading import raster
+from covid_tfds.reading import jpeg, raster
 from covid_tfds.reading.codestream import frame_of
 from covid_tfds.reading.decoded import (
     DAMAGED,
@@ -106,6 +106,9 @@ def _refuse_bombs(page: "tifffile.TiffPage", data: bytes) -> None:
             if frame is None:
                 raise Unusable(DAMAGED)
             refuse_bomb(frame.width * frame.height, frame.samples * 2)
+            if (frame.process, frame.bits) == ("jpeg", 8) and not page.jpegtables:
+                inks = frame.samples == 4
+                jpeg.require_whole(data[offset : offset + count], "CMYK" if inks else "GRAY")
 
 
 def _samples(page: "tifffile.TiffPage") -> Samples | None:

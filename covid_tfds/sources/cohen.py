@@ -4,6 +4,7 @@ Cohen, Morrison, Dao: COVID-19 image data collection, arXiv:2003.11597. Adults, 
 images taken from publications; the license differs per image and travels with it.
 """
 
+import collections
 import dataclasses
 import math
 import os
@@ -26,6 +27,7 @@ _NEEDED = ("filename", "patientid", "finding", "view")
 _WANTED = ("modality", "folder", "sex", "age", "license", "url", "doi", "rt_pcr_positive")
 _FRONTAL = {"pa": "PA", "ap": "AP", "ap supine": "AP Supine", "ap erect": "AP Erect",
             "ap semi erect": "AP semi erect"}  # fmt: skip
+_IMAGES = "images/"
 _LONGEST = 200  # characters of a cell that is stored
 _NOT_AN_XRAY = {"FAFA-A1BF-49A8-A1D3-66FAFA41B7345D.jpg": "a warning picture"}
 
@@ -66,7 +68,8 @@ def rows(files: storage.Storage) -> list[csv_table.Row]:
 def images(files: storage.Storage) -> tuple[list[ImageRecord], list[Exclusion]]:
     """Frontal images with a label of ours, and everything else with its reason.
 
-    A file that several rows name is one image of several patient keys (`ImageRecord.also`).
+    A file that several rows name, whether they are used or not, is one image of several patient
+    keys (`ImageRecord.also`).
 
     Raises:
         DatasetError: A broken table (see `rows`), findings that no vocabulary knows, or a file
@@ -76,29 +79,37 @@ def images(files: storage.Storage) -> tuple[list[ImageRecord], list[Exclusion]]:
     findings.refuse_unknown({row["finding"] for row in table})
     on_disk = set(files.names)
     found: dict[str, ImageRecord] = {}
+    patients: dict[str, dict[str, None]] = collections.defaultdict(dict)  # of each file, in order
     left_out = []
     for row in table:
+        if row["patientid"] and not row.extra:
+            patients[_path(row)][_patient(row)] = None
         record = _record(row, files, on_disk)
         if isinstance(record, Exclusion):
             left_out.append(record)
         elif record.name in found:
-            found[record.name] = _merged(found[record.name], record)
+            _require_one_label(found[record.name], record)
         else:
             found[record.name] = record
     left_out += _without_a_row(table, files)
-    return list(found.values()), left_out
+    records = []
+    for record in found.values():
+        also = tuple(each for each in patients[record.name] if each != record.patient)
+        records.append(dataclasses.replace(record, also=also) if also else record)
+    return records, left_out
 
 
 def image_of_row(row: csv_table.Row, label: str) -> ImageRecord:
     """The record of one row, whatever its finding and view."""
-    image_id = f"cohen/{row['filename']}"
+    # One name may be in two folders.
+    image_id = f"cohen/{_path(row).removeprefix(_IMAGES)}"
     sex = row["sex"].upper()
     return ImageRecord(
         image_id=image_id,
         label=label,
         source="cohen",
         # Rows without a patient are not one person.
-        patient=f"cohen/{_kept(row['patientid'])}" if row["patientid"] else image_id,
+        patient=_patient(row) if row["patientid"] else image_id,
         patient_known=bool(row["patientid"]),
         name=_path(row),
         projection=_FRONTAL.get(row["view"].casefold(), _kept(row["view"])),
@@ -151,23 +162,26 @@ def _without_a_row(table: list[csv_table.Row], files: storage.Storage) -> list[E
     without = [
         (name, "file without a row")
         for name in files.names
-        if name.startswith("images/") and name not in in_table
+        if name.startswith(_IMAGES) and name not in in_table
     ]
     unusable = [
         (name, reason)
         for name, reason in files.exclusions
-        if name not in in_table and (name.startswith("images/") or reason != listing.HIDDEN)
+        if name not in in_table and (name.startswith(_IMAGES) or reason != listing.HIDDEN)
     ]
     return [Exclusion(f"cohen/{name}", reason) for name, reason in (*unusable, *without)]
 
 
-def _merged(first: ImageRecord, second: ImageRecord) -> ImageRecord:
+def _require_one_label(first: ImageRecord, second: ImageRecord) -> None:
     if first.label != second.label:
         raise DatasetError(
             f"metadata.csv lists {first.name} as {first.label} and as {second.label}. "
             "Remove one of its rows."
         )
-    return dataclasses.replace(first, also=(*first.also, second.patient))
+
+
+def _patient(row: csv_table.Row) -> str:
+    return f"cohen/{_kept(row['patientid'])}"
 
 
 def _path(row: csv_table.Row) -> str:

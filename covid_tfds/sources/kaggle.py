@@ -53,7 +53,7 @@ def images(files: storage.Storage) -> tuple[list[ImageRecord], list[Exclusion]]:
     for name in files.names:
         record = _record(name)
         if isinstance(record, ImageRecord) and record.image_id in found:
-            reason = "same name as another file but for its suffix"
+            reason = "same split and name as another file, but for case or suffix"
             record = Exclusion(f"kaggle/{name}", reason)
         if isinstance(record, ImageRecord):
             found[record.image_id] = record

@@ -43,6 +43,12 @@ def test_more_pairs_than_one_batch_are_all_found(monkeypatch):
     assert sorted(copies.near_equal_pairs(thumbnails(*images))) == wanted
 
 
+def test_images_that_are_left_out_are_in_no_pair():
+    images = [radiograph(i % 2) for i in range(6)]
+    found = copies.near_equal_pairs(thumbnails(*images), np.array([1, 2, 4, 5]))
+    assert sorted(found) == [(1, 5), (2, 4)]
+
+
 def test_images_that_show_nothing_are_copies_of_none():
     black, grey = np.zeros((80, 70), np.uint8), np.full((80, 70), 128, np.uint8)
     assert copies.near_equal_pairs(thumbnails(black, black, grey)) == []

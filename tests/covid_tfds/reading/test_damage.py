@@ -23,7 +23,7 @@ from pydicom.uid import (
 )
 
 from covid_tfds import reading
-from covid_tfds.reading import Unusable
+from covid_tfds.reading import DAMAGED, Unusable
 from tests.covid_tfds.reading.made_files import (
     GREY,
     TWELVE,
@@ -201,7 +201,7 @@ def test_libraries_of_rare_formats_are_loaded_when_they_are_needed():
 
 
 @pytest.mark.parametrize("progressive", [False, True], ids=["baseline", "progressive"])
-@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 @pytest.mark.parametrize("harm", ["zeroed", "dropped"])
 def test_a_jpeg_that_is_damaged_inside_is_not_taken_for_whole(mode, progressive, harm):
     """libjpeg goes on with shifted bands; a class of such files is told by its damage."""
@@ -215,6 +215,33 @@ def test_a_jpeg_that_is_damaged_inside_is_not_taken_for_whole(mode, progressive,
     }[harm]
     with pytest.raises(Unusable, match="truncated or damaged"):
         pixels(damaged)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_jpeg_in_a_tiff_that_is_damaged_inside_is_not_taken_for_whole(mode):
+    stream = encoded(Image.fromarray(radiograph(3, (400, 360))).convert(mode), "JPEG", quality=90)
+    middle = len(stream) // 2
+
+    def in_tiff(jpeg: bytes) -> bytes:
+        photometric, channels = {"L": ("minisblack", ()), "RGB": ("ycbcr", (3,))}[mode]
+        file = io.BytesIO()
+        tifffile.imwrite(file, iter([jpeg]), shape=(400, 360, *channels), dtype=np.uint8,
+                         compression="jpeg", photometric=photometric, rowsperstrip=400)  # fmt: skip
+        return file.getvalue()
+
+    pixels(in_tiff(stream))
+    with pytest.raises(Unusable, match="truncated or damaged"):
+        pixels(in_tiff(stream[:middle] + bytes(40) + stream[middle + 40 :]))
+
+
+@pytest.mark.parametrize("begin,reason", [
+    (encoded(radiograph(3), "PNG")[:20], DAMAGED), (encoded(radiograph(3), "JPEG")[:20], DAMAGED),
+    (encoded(radiograph(3), "WEBP")[:20], DAMAGED), (b"\0\0\0\x1cftypavif", "AVIF, HEIC or"),
+    (b"\xff\x0a\xfa", "JPEG XL, which is not read"), (b"\xff", "not an image"),
+])  # fmt: skip
+def test_what_begins_as_an_image_is_called_one(begin, reason):
+    with pytest.raises(Unusable, match=reason):
+        pixels(begin)
 
 
 def test_what_stands_behind_the_end_of_a_jpeg_is_of_no_matter():

@@ -77,6 +77,24 @@ def test_transparent_parts_are_black():
     assert not pixels_or_none(encoded(rgba(0)))
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "I;16"])
+def test_what_a_chunk_of_a_png_calls_transparent_is_black(mode):
+    """A film with a border of one value, which a program has marked as transparent."""
+    values = GREY.clip(1, 200)
+    values[:, :30] = 255
+    wanted = values.copy()
+    wanted[:, :30] = 0
+    if mode == "I;16":
+        picture, transparent = Image.fromarray(values.astype(np.uint16) * 257), 65535
+    else:
+        picture = Image.fromarray(values).convert(mode)
+        transparent = (255, 255, 255) if mode == "RGB" else 255
+    read = reading.read_image(encoded(picture, transparency=transparent))
+    assert read.mode == mode
+    np.testing.assert_array_equal(read.pixels, wanted)
+    assert (pixels(encoded(picture))[:, :30] == 255).all()
+
+
 def pixels_or_none(data):
     try:
         return pixels(data)

@@ -66,6 +66,7 @@ def test_rows_are_kept_or_left_out_with_a_reason(tmp_path):
         row("same.png", "339"),
         row("gone.png", "7"),
         row("nobody.png", ""),
+        row("a.png", "99", finding="todo"),
         row("", "8"),
         row("FAFA-A1BF-49A8-A1D3-66FAFA41B7345D.jpg", "9"),
     ]
@@ -81,19 +82,33 @@ def test_rows_are_kept_or_left_out_with_a_reason(tmp_path):
     assert (b.label, b.patient, b.license, b.sex) == ("bacterial", "cohen/313a", "not stated", "")
     assert np.isnan(b.age)
     assert found["images/same.png"].also == ("cohen/339",)
+    assert a.also == ("cohen/99",)  # by a row that is left out
+    assert b.also == ()
     nobody = found["images/nobody.png"]
     assert (nobody.patient, nobody.patient_known) == ("cohen/nobody.png", False)
     assert reasons(left_out) == {
+        "cohen/a.png": "finding still to be done upstream",
         "cohen/c.png": "CT, not an X-ray",
         "cohen/d.png": "not a frontal view",
         "cohen/e.png": "view unknown",
         "cohen/f.png": "finding still to be done upstream",
         "cohen/gone.png": "row without a file",
-        "cohen/line 12 of metadata.csv": "row without a file name",
+        "cohen/line 13 of metadata.csv": "row without a file name",
         "cohen/FAFA-A1BF-49A8-A1D3-66FAFA41B7345D.jpg": "not an X-ray: a warning picture",
         "cohen/images/extra.png": "file without a row",
         "cohen/images/.DS_Store": "hidden or system file",
     }
+
+
+def test_files_of_one_name_in_two_folders_are_two_images(tmp_path):
+    rows = [row("a.png", "1"), row("a.png", "2", folder="extra"), row("b.png", "3", folder="")]
+    table(tmp_path, rows, ["extra/a.png", "images/a.png", "images/b.png"])
+    records, _ = images(tmp_path)
+    assert [(r.image_id, r.name, r.patient) for r in records] == [
+        ("cohen/a.png", "images/a.png", "cohen/1"),
+        ("cohen/extra/a.png", "extra/a.png", "cohen/2"),
+        ("cohen/b.png", "images/b.png", "cohen/3"),
+    ]
 
 
 def test_a_row_whose_file_cant_be_used_has_that_reason_once(tmp_path):

@@ -65,7 +65,7 @@ def test_what_is_not_understood_is_left_out_with_its_reason(tmp_path):
         "train/NORMAL/scan.jpeg": "file name not understood",
         "train/NORMAL/IM-\u0661-0001.jpeg": "file name not understood",
         "train/NORMAL/person9_virus_1.jpeg": "file name contradicts its folder",
-        "train/NORMAL/IM-0001-0001.jpg": "same name as another file but for its suffix",
+        "train/NORMAL/IM-0001-0001.jpg": "same split and name as another file, but for case or suffix",
         "train/PNEUMONIA/person1_virus_3.PNG": None,  # sorts first: the .jpeg is the second one
         "chest_xray/train/NORMAL/IM-0001-0001.jpeg": "outside train, val and test",
         "readme.txt": "outside train, val and test",
@@ -73,7 +73,7 @@ def test_what_is_not_understood_is_left_out_with_its_reason(tmp_path):
     records, left_out = images(tmp_path, [*KAGGLE, *strange])
     wanted = {f"kaggle/{name}": reason for name, reason in strange.items() if reason}
     wanted["kaggle/train/PNEUMONIA/person1_virus_3.jpeg"] = (
-        "same name as another file but for its suffix"
+        "same split and name as another file, but for case or suffix"
     )
     assert reasons(left_out) == wanted
     assert len({r.image_id for r in records}) == len(records) == len(KAGGLE)
