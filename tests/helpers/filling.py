@@ -46,16 +46,14 @@ def chains(wrap=lambda compute: compute) -> tuple[tuple[Stage, ...], tuple[Stage
     def chain(augmented: bool) -> tuple[Stage, ...]:
         specs = [Spec(name, shape, "float32", {"augmented": augmented})
                  for name, shape in (("block4_pool", (64,)), ("block5_pool", (8,)))]  # fmt: skip
-        return (
-            SQUARE,
-            Stage(specs[0], wrap(lower), augmented, seed=1 if augmented else None),
-            Stage(specs[1], wrap(upper), augmented),
-        )
+        seed = 1 if augmented else None
+        first = Stage(specs[0], wrap(lower), augmented, seed=seed, lower=(SQUARE,))
+        return SQUARE, first, Stage(specs[1], wrap(upper), augmented, lower=(SQUARE, first))
 
     return chain(True), chain(False)
 
 
-def planned(opened: OpenStages, wrap=lambda compute: compute) -> Plan:
+def planned(opened: OpenStages, wrap=lambda compute: compute, room: int = 2**40) -> Plan:
     """The plan of a head on two views; the squares are cached."""
     train, score = chains(wrap)
     phases = (Phase("head", None, range(2), 1e-3), Phase("low", "block5", range(2, 4), 1e-3))
@@ -69,7 +67,7 @@ def planned(opened: OpenStages, wrap=lambda compute: compute) -> Plan:
     def missing(stage: Stage, name: str, views: tuple[int, ...]) -> int:
         return opened.missing(stage, IMAGES[name], views)
 
-    return make_plan(demand, missing, 2**40)
+    return make_plan(demand, missing, room)
 
 
 def main(cache_dir: str, log: str) -> None:

@@ -241,9 +241,14 @@ def _reads(training: Training) -> Iterator[tuple[Stage, str, tuple[int, ...]]]:
 
 
 def compute_rows(
-    setup: Setup, config: Config, folder_name: str, lower: np.ndarray, draws: np.ndarray | None
+    setup: Setup,
+    config: Config,
+    folder_name: str,
+    lower: np.ndarray,
+    draws: np.ndarray | None,
+    from_squares: bool,
 ) -> np.ndarray:
-    """A task's function: rows of a stage from those of the stage below.
+    """A task's function: rows of a stage from those of the stage below, or from squares.
 
     In batches of the size that `fill` uses, so that rows do not depend on where they are computed.
 
@@ -251,8 +256,9 @@ def compute_rows(
         setup: Of the process.
         config: Whose networks make the stage.
         folder_name: Of the stage.
-        lower: [n, ...], rows of the stage below.
-        draws: float32 [n, DRAWS] where the stage draws views.
+        lower: [n, ...], rows of the stage below, or squares.
+        draws: float32 [n, DRAWS] where the stage, or one on the way from the squares, draws views.
+        from_squares: Whether `lower` are squares, of a stage that may lie above others.
 
     Returns:
         [n, *shape] of the stage.
@@ -268,6 +274,7 @@ def compute_rows(
             "The network that was built on a worker is not that of the command: another release, "
             "or random weights that another device drew. Install the same release on all machines."
         )
+    stage = stage.from_squares if from_squares else stage
     made = []
     for first in range(0, len(lower), BATCH):
         batch = slice(first, first + BATCH)

@@ -84,7 +84,8 @@ def _computed(
 ) -> Iterator[int]:
     """Computes the rows of one fill; yields how many, batch by batch."""
     rows = opened.rows(fill.stage)
-    below = opened.rows_of(fill.below, images, fill.views if fill.below.augmented else (0,))
+    stage, lowest = _computed_from(fill, images, opened)
+    below = opened.rows_of(lowest, images, fill.views if lowest.augmented else (0,))
     size = handed_over(fill) if compute else here
     under_way: collections.deque[tuple[int, np.ndarray]] = collections.deque()
 
@@ -93,15 +94,15 @@ def _computed(
             missing = rows.missing(images.digests, view)
             for first in range(0, len(missing), size):
                 at = missing[first : first + size]
-                lower = below.read(images.digests[at], view if fill.below.augmented else 0)
+                lower = below.read(images.digests[at], view if lowest.augmented else 0)
                 draws = None
-                if fill.stage.seed is not None:
-                    draws = random.uniform_draws(images.image_ids[at], view, fill.stage.seed)
+                if stage.seed is not None:
+                    draws = random.uniform_draws(images.image_ids[at], view, stage.seed)
                 under_way.append((view, at))
                 yield lower, draws
 
     with rows.filling(waiting):
-        for computed in (compute or _here)(fill.stage, batches()):
+        for computed in (compute or _here)(stage, batches()):
             view, at = under_way.popleft()
             if not np.isfinite(computed).all():  # costs a hundredth of what computed them
                 finite = np.isfinite(computed).reshape(len(computed), -1).all(axis=1)
@@ -109,6 +110,22 @@ def _computed(
                 raise ConfigFailedError(message[0].upper() + message[1:])
             rows.append(images.digests[at], view, computed)
             yield len(at)
+
+
+def _computed_from(fill: Fill, images: Images, opened: OpenStages) -> tuple[Stage, Stage]:
+    """The stage as it is computed, and the one whose rows are read: as planned, or the squares.
+
+    Rows that turn out damaged were not planned for, and those below them may not be there.
+    """
+    if fill.below.kind is not None:
+        return fill.stage.from_squares, fill.below
+    rows = opened.rows(fill.stage)
+    below = opened.rows_of(fill.below, images, fill.views if fill.below.augmented else (0,))
+    for view in fill.views:
+        wanted = images.digests[rows.missing(images.digests, view)]
+        if len(below.missing(wanted, view if fill.below.augmented else 0)):
+            return fill.stage.from_squares, fill.stage.lower[0]
+    return fill.stage, fill.below
 
 
 def _here(stage: Stage, batches: Batches) -> Iterator[np.ndarray]:

@@ -20,7 +20,7 @@ class Fill:
 
     Attributes:
         stage: Whose rows they are.
-        below: The stage that they are computed from.
+        below: The stage that they are computed from: the one below, or the squares.
         images: Name of the images.
         views: Numbers of the augmented views.
         missing: How many rows are not cached.

@@ -33,6 +33,8 @@ class Stage:
         augmented: Whether its rows are of augmented views.
         seed: Of the views that are drawn here; None where none are.
         kind: What is made of an encoded image; None where rows are made of other rows.
+        lower: The stages that it is computed through, the squares first; () where it is made of
+            encoded images.
     """
 
     spec: Spec
@@ -40,6 +42,21 @@ class Stage:
     augmented: bool = False
     seed: int | None = None
     kind: decode.Kind | None = None
+    lower: tuple["Stage", ...] = ()
+
+    @property
+    def from_squares(self) -> "Stage":
+        """The same rows, computed from the squares: those between are computed, and not kept."""
+        between = (*self.lower[1:], self)
+
+        def compute(rows: np.ndarray, draws: np.ndarray | None) -> np.ndarray:
+            for stage in between:
+                assert stage.compute is not None  # else it is no stage above the squares
+                rows = stage.compute(rows, None if stage.seed is None else draws)
+            return rows
+
+        seed = next((stage.seed for stage in between if stage.seed is not None), None)
+        return dataclasses.replace(self, compute=compute, seed=seed, lower=self.lower[:1])
 
 
 Chain = tuple[Stage, ...]

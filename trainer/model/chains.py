@@ -72,6 +72,7 @@ def _chain(
                 _compute(part, augment if first else None),
                 augmented=ranges is not None,
                 seed=config.seed if ranges and first else None,
+                lower=tuple(chain),
             )
         )
         below = cut

@@ -8,6 +8,8 @@ from covid_tfds.errors import DatasetError
 from covid_tfds.sources import kaggle
 from tests.covid_tfds.made_sources import KAGGLE, reasons, write_names, zipped
 
+SAME = "same split and name as another file, but for case or suffix"
+
 
 def images(tmp_path, names):
     write_names(tmp_path / "chest_xray", names)
@@ -65,16 +67,14 @@ def test_what_is_not_understood_is_left_out_with_its_reason(tmp_path):
         "train/NORMAL/scan.jpeg": "file name not understood",
         "train/NORMAL/IM-\u0661-0001.jpeg": "file name not understood",
         "train/NORMAL/person9_virus_1.jpeg": "file name contradicts its folder",
-        "train/NORMAL/IM-0001-0001.jpg": "same split and name as another file, but for case or suffix",
+        "train/NORMAL/IM-0001-0001.jpg": SAME,
         "train/PNEUMONIA/person1_virus_3.PNG": None,  # sorts first: the .jpeg is the second one
         "chest_xray/train/NORMAL/IM-0001-0001.jpeg": "outside train, val and test",
         "readme.txt": "outside train, val and test",
     }
     records, left_out = images(tmp_path, [*KAGGLE, *strange])
     wanted = {f"kaggle/{name}": reason for name, reason in strange.items() if reason}
-    wanted["kaggle/train/PNEUMONIA/person1_virus_3.jpeg"] = (
-        "same split and name as another file, but for case or suffix"
-    )
+    wanted["kaggle/train/PNEUMONIA/person1_virus_3.jpeg"] = SAME
     assert reasons(left_out) == wanted
     assert len({r.image_id for r in records}) == len(records) == len(KAGGLE)
 

@@ -231,7 +231,7 @@ def test_rows_do_not_depend_on_where_or_in_what_batches_they_are_computed(driver
         if fill.stage.seed is not None:
             draws = uniform_draws(training.images[ALL].image_ids, 0, 1)
         name = fill.stage.spec.folder_name()
-        whole = sharing.compute_rows(setup, setup.config, name, squares, draws)
+        whole = sharing.compute_rows(setup, setup.config, name, squares, draws, True)
         parts = [
             fill.stage.compute(squares[at], None if draws is None else draws[at])
             for at in (slice(0, 64), slice(64, None))
@@ -246,7 +246,8 @@ def test_a_cache_filled_by_tasks_is_that_of_one_process(driver, tmp_path):
     def compute(config, stage, batches):
         for lower, draws in batches:
             name = stage.spec.folder_name()
-            yield sharing.compute_rows(setup, config, name, lower, draws)
+            from_squares = len(stage.lower) == 1
+            yield sharing.compute_rows(setup, config, name, lower, draws, from_squares)
 
     other = set_up(
         dataclasses.replace(setup.config, cache_dir=str(tmp_path)), splits=cross_validation.SPLITS
@@ -257,7 +258,8 @@ def test_a_cache_filled_by_tasks_is_that_of_one_process(driver, tmp_path):
 
 def test_a_network_that_is_not_the_drivers_is_an_error(driver):
     with pytest.raises(RunError, match="Install the same release on all machines"):
-        sharing.compute_rows(driver[0], driver[0].config, "0" * 16, np.zeros((1, 32, 32, 1)), None)
+        squares = np.zeros((1, 32, 32, 1))
+        sharing.compute_rows(driver[0], driver[0].config, "0" * 16, squares, None, False)
 
 
 # A dataset that the workers have

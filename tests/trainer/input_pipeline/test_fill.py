@@ -13,7 +13,7 @@ import pytest
 from tests.helpers import commands, filling
 from tests.helpers.filling import IMAGES, ROWS
 from trainer.augmentation.random import uniform_draws
-from trainer.input_pipeline import cache_files
+from trainer.input_pipeline import cache_files, cache_folders
 from trainer.input_pipeline import fill as fill_lib
 from trainer.input_pipeline.cache import Spec
 from trainer.input_pipeline.fill import fill
@@ -93,6 +93,40 @@ def test_a_damaged_row_is_computed_again(opened, tmp_path):
     assert filled(opened()) == 1
     check_rows(opened())
     assert filled(opened()) == 0
+
+
+def test_where_the_rows_below_find_no_room_the_squares_are_passed_through(opened):
+    """Those of the head fit, and those that the second phase would train from do not."""
+    cache = opened()
+    plan = filling.planned(cache, room=470 * 32 + 70 * 256)
+    assert [each.train.spec.name for each in plan.phases] == ["square", "block5_pool"][::-1]
+    assert fill(plan, IMAGES, cache) == 2 * 200 + 2 * 70
+    train, _ = filling.chains()
+    images = IMAGES["train"]
+    for view in (0, 1):
+        below = filling.lower(filling.squares("train"), uniform_draws(images.image_ids, view, 1))
+        assert len(cache.rows(train[1]).missing(images.digests, view)) == 200
+        got = cache.rows(train[2]).read(images.digests, view)
+        np.testing.assert_array_equal(got, filling.upper(below, None))
+
+
+def test_a_damaged_row_whose_lower_row_is_gone_is_computed_from_its_square(opened):
+    cache = opened()
+    filled(cache)
+    train, _ = filling.chains()
+    images = IMAGES["train"]
+    wanted = cache.rows(train[2]).read(images.digests, 1)
+    lower, path = cache.rows(train[1]).folder, cache.rows(train[2]).folder / "rows.bin"
+    cache.close()
+    assert cache_folders.remove(lower)
+    data = bytearray(path.read_bytes())
+    data[5] ^= 1
+    path.write_bytes(data)
+    cache = opened()
+    plan = filling.planned(cache)
+    assert not any(each.missing for each in plan.fills if each.stage.spec.name == "block5_pool")
+    fill(plan, IMAGES, cache)
+    np.testing.assert_array_equal(cache.rows(train[2]).read(images.digests, 1), wanted)
 
 
 def test_a_full_disk_is_a_sentence_and_nothing_is_lost(opened, monkeypatch):

@@ -128,6 +128,26 @@ def test_training_from_activations_equals_training_from_squares(fresh, changes):
     assert max(np.abs(a - b).max() for a, b in zip(before, ends[0], strict=True)) > 5e-3
 
 
+@pytest.mark.parametrize("changes", [{}, VIEWS], ids=["images", "augmented views"])
+def test_where_only_the_heads_rows_fit_they_are_those_of_a_cache_with_room(fresh, changes):
+    """The rows that fine-tuning would train from do not: the head's are computed from squares."""
+    changes = {**changes, **FROM_BLOCK_4, "epochs": 3}
+    training = fresh(**changes)
+    plan, at = training.plan.phases[0], np.arange(9)
+    wanted = [training.rows(plan.train, "train", (view,)).read(0, at) for view in plan.views]
+    training._opened.close()
+    entries = cache_folders.entries(training._opened.cache_dir)
+    taken = sum(entry.bytes for entry in entries)
+    spared = training.plan.phases[1].train.spec.row_bytes * len(training.images["train"]) // 2
+    for entry in entries:
+        cache_folders.remove(entry.folder)
+    training = fresh(**changes, cache_gib=(taken - spared) / 2**30)
+    names = [plan.train.spec.name for plan in training.plan.phases]
+    assert names == ["block5_pool", "square"]
+    rows = [training.rows(plan.train, "train", (view,)).read(0, at) for view in plan.views]
+    np.testing.assert_array_equal(rows, wanted)
+
+
 def test_a_cache_without_room_is_described(fresh, capsys):
     fresh(cache_gib=SQUARES_ONLY, **VIEWS)
     printed = " ".join(capsys.readouterr().out.split())
