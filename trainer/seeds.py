@@ -14,7 +14,7 @@ from trainer.evaluation import metrics, predictions, summary
 from trainer.run import command, files, run_dir
 from trainer.run.manifest import GROWING, Identity
 from trainer.run.run_folder import RunFolder
-from trainer.run.saved_state import SEED
+from trainer.run.saved_state import of_seed
 from trainer.train import train_and_evaluate
 from trainer.training import memory, room
 from trainer.training.setup import set_up
@@ -48,7 +48,7 @@ def train_seeds(
     Raises:
         RunError: As for `train.train_and_evaluate`.
     """
-    paths = {seed: folder.path / SEED.replace("*", str(seed)) for seed in seeds_of(config, count)}
+    paths = {seed: of_seed(folder.path, seed) for seed in seeds_of(config, count)}
     left = [path for path in paths.values() if overwrite or not (path / "metrics.json").exists()]
     memory.require_parameters(config)
     room.require_for_runs(config, folder.path, len(left))

@@ -47,7 +47,7 @@ OTHERS = {
     "--flagfile=binary": "--flagfile names a file that is no text.",
     "--flagfile=wrong": "Unknown command line flag 'lr'. Did you mean --learning_rate?",
     "word" * 1000: "['wordwordwordwordwordwordwordwordwordwo…] are no flags.",
-    "--run_dir=file": "--run_dir file can't be written (File exists). Give another folder.",
+    "--run_dir=file": "file is no folder). Give another folder.",
     "--run_dir=/": "--run_dir / is not empty",
     "--run_dir=.": "--run_dir . is not empty",
 }

@@ -181,6 +181,26 @@ def result_of(folder) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("lost", ["seed_7/predictions.csv", "seed_8/model.keras", "seed_8"])
+def test_what_is_missing_of_a_seed_is_made_again(two, command, tmp_path, lost):
+    folder = shutil.copytree(two[0], tmp_path / "run")
+    whole = result_of(folder)
+    assert command(folder, 2).out.startswith(f"{folder} holds this run, and it has ended.")
+    if (folder / lost).is_dir():
+        shutil.rmtree(folder / lost)
+    else:
+        (folder / lost).unlink()
+    with trained() as epochs:
+        ended = command(folder, 2)
+    assert ended.status == 0, ended.err
+    assert epochs == ([8, 8] if lost == "seed_8" else [])
+    seed, _, name = lost.partition("/")
+    assert f"{name or seed} of " in " ".join(ended.out.split())
+    assert (folder / lost).exists()
+    assert result_of(folder) == whole
+
+
+@pytest.mark.slow
 def test_every_seed_has_a_run_of_its_own_and_the_table_holds_them_all(two):
     folder, ended = two
     assert ended.status == 0, ended.err

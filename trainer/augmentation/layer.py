@@ -92,7 +92,10 @@ class Augmentation(keras.layers.Layer):
         Returns:
             float32 [batch, height, width, 1] in 0..255.
         """
-        return self._augment(ops.cast(images, "float32"), draws)
+        images = ops.cast(images, "float32")
+        if images.shape[0] == 1:  # of which XLA would sum the pixels in another order
+            return self._augment(ops.repeat(images, 2, axis=0), ops.repeat(draws, 2, axis=0))[:1]
+        return self._augment(images, draws)
 
     def compute_output_shape(self, images_shape: tuple, draws_shape: tuple) -> tuple:
         """The shape of the views is that of the images."""

@@ -13,7 +13,7 @@ from trainer.input_pipeline.plan import Fill, Plan
 from trainer.input_pipeline.stages import OpenStages, Stage, check
 from trainer.run import command
 from trainer.run.errors import ConfigFailedError
-from trainer.run.progress import progress
+from trainer.run.progress import Shown, progress
 
 BATCH = 64  # images through the network at a time, on each device: what a kill costs here
 # Handed over at a time where rows are computed elsewhere: some seconds of work, whole batches, so
@@ -57,14 +57,36 @@ def fill(
         missing = [_missing(each, images[each.images], opened) for each in fills]
         with progress(sum(missing), f"computing {name}") as bar:
             for each in itertools.compress(fills, missing):
+                waiting = _Waiting(bar, on_progress)
                 for count in _computed(
-                    each, images[each.images], opened, on_progress, compute, devices * BATCH
+                    each, images[each.images], opened, waiting, compute, devices * BATCH
                 ):
+                    waiting.end()
                     computed += count
                     bar.update(count)
                     on_progress()
                     command.raise_if_interrupted()
     return computed
+
+
+class _Waiting:
+    """What is done again and again while another process computes the same rows."""
+
+    def __init__(self, bar: Shown, on_progress: Callable[[], None]) -> None:
+        self._bar, self._on_progress, self._said = bar, on_progress, False
+
+    def __call__(self) -> None:
+        if not self._said:
+            self._bar.part("waiting for another process, which computes them, too")
+        self._said = True
+        self._on_progress()
+        command.raise_if_interrupted()
+
+    def end(self) -> None:
+        """Shows the numbers again."""
+        if self._said:
+            self._bar.part()
+        self._said = False
 
 
 def _missing(fill: Fill, images: Images, opened: OpenStages) -> int:

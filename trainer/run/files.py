@@ -281,10 +281,11 @@ def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> Non
 
     Args:
         path: Of the file.
-        rows: One or more; all have the keys of the first.
+        rows: One or more, from which the columns come in their order; what a row lacks is empty.
     """
+    columns = dict.fromkeys(name for row in rows for name in row)
     with written_whole(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

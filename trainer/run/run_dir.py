@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
+import os
 import pathlib
 import subprocess
 from collections.abc import Collection, Iterator
@@ -236,6 +237,12 @@ def writable(path: str | pathlib.Path, flag: str = "run_dir") -> Iterator[None]:
     """
     try:
         yield
+    except (FileExistsError, NotADirectoryError):
+        above = pathlib.Path(path).absolute()
+        there = next(each for each in (above, *above.parents) if os.path.lexists(each))
+        raise ConfigError(
+            f"--{flag} {path} can't be written ({there} is no folder). Give another folder."
+        ) from None
     except OSError as error:
         raise ConfigError(
             f"--{flag} {path} can't be written ({error.strerror or error}). Give another folder."

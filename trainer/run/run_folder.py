@@ -121,8 +121,20 @@ class RunFolder:
         self._remove(())
 
     def damaged(self) -> list[str]:
-        """Names of files of the finished run that are missing or not what they were."""
-        return self._manifest().damaged(self.path)
+        """Names of what is missing of the finished run, or not what it was.
+
+        They are files, and of several seeds folders whose run has not ended or lacks a file.
+        """
+        parts = [path for path in self._parts() if not _is_whole(path)]
+        return [*self._manifest().damaged(self.path), *(path.name for path in parts)]
+
+    def _parts(self) -> list[pathlib.Path]:
+        """The folders of the runs with several seeds that this run is made of."""
+        flags = self.identity.flags
+        return [
+            saved_state.of_seed(self.path, flags["seed"] + number)
+            for number in range(flags.get("seeds", 0))
+        ]
 
     def check(self) -> None:
         """Looks whether the folder is still this run's.
@@ -194,3 +206,14 @@ def _clear(folder: pathlib.Path) -> None:
             earlier._remove([folder / NAME])
             with contextlib.suppress(OSError):  # something is in it
                 folder.rmdir()
+
+
+def _is_whole(path: pathlib.Path) -> bool:
+    """Whether a folder has a run that has ended, with all that can't be made without training."""
+    try:
+        there = Manifest.read(path)
+    except files.DamagedError:
+        return False
+    if there is None or there.files is None:
+        return False
+    return there.damaged(path) in ([], [saved_state.FILE])

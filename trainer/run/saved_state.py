@@ -20,6 +20,11 @@ SEED = "seed_*"  # the run of one of several seeds, in the folder of all
 _VALUES = "values"
 
 
+def of_seed(folder: pathlib.Path, seed: int) -> pathlib.Path:
+    """The folder of the run of one of several seeds, in the folder of all."""
+    return folder / SEED.replace("*", str(seed))
+
+
 @dataclasses.dataclass(frozen=True)
 class SavedState:
     """What was saved.

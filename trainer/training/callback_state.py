@@ -1,10 +1,12 @@
 """What Keras callbacks know, as plain values and arrays: of ours and of users' alike.
 
 All attributes are taken that are numbers, texts, arrays, or lists, tuples and dictionaries of
-these: counters, best values, best weights, patience, histories. What else a callback holds
-(functions, writers, the model) is what its constructor makes again.
+these, and that training has changed: counters, best values, best weights, histories. What else a
+callback holds is what its constructor makes again: functions, writers, the model, and settings,
+which may be others when the training goes on.
 """
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,25 +21,50 @@ class _Unknown(Exception):
     """A value is of a type that is not saved."""
 
 
-def of(callbacks: Sequence[keras.callbacks.Callback]) -> tuple[list, dict[str, np.ndarray]]:
-    """What callbacks know.
+Settings = list[dict[str, str]]  # of each callback, its attributes as texts that can be compared
+
+
+def settings_of(callbacks: Sequence[keras.callbacks.Callback]) -> Settings:
+    """What callbacks hold before their training, but for arrays.
 
     Args:
         callbacks: In their order.
+    """
+    found: Settings = []
+    for callback in callbacks:
+        found.append({})
+        for name, value in vars(callback).items():
+            arrays: dict[str, np.ndarray] = {}
+            with contextlib.suppress(_Unknown):
+                encoded = _encoded(value, arrays)
+                if not arrays:
+                    found[-1][name] = repr(encoded)
+    return found
+
+
+def of(
+    callbacks: Sequence[keras.callbacks.Callback], settings: Settings
+) -> tuple[list, dict[str, np.ndarray]]:
+    """What callbacks know more than they were given.
+
+    Args:
+        callbacks: In their order.
+        settings: As of `settings_of`, of the same ones.
 
     Returns:
         JSON-able values, and the arrays that they refer to by name.
     """
     arrays: dict[str, np.ndarray] = {}
     states = []
-    for callback in callbacks:
+    for callback, given in zip(callbacks, settings, strict=True):
         known = {}
         for name, value in vars(callback).items():
-            if name not in _NOT_ITS_OWN:
-                try:
-                    known[name] = _encoded(value, arrays)
-                except _Unknown:
-                    continue
+            count = len(arrays)
+            with contextlib.suppress(_Unknown):
+                encoded = _encoded(value, arrays)
+                same = len(arrays) == count and given.get(name) == repr(encoded)
+                if name not in _NOT_ITS_OWN and not same:
+                    known[name] = encoded
         states.append([_kind(callback), known])
     return states, arrays
 

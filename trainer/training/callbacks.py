@@ -2,7 +2,7 @@
 
 import contextlib
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -155,7 +155,7 @@ class History(keras.callbacks.Callback):
     """Writes `history.csv` after every epoch, so that a killed run leaves what it learned.
 
     Attributes:
-        rows: One an epoch: epoch (from 1), phase, everything in the logs, and `best`.
+        rows: One an epoch: epoch (from 1), phase, every number in the logs, and `best`.
     """
 
     def __init__(self, path: pathlib.Path, plan: Plan, *, timed: bool = True) -> None:
@@ -175,7 +175,7 @@ class History(keras.callbacks.Callback):
         best, phase = bool(logs["best"]), self._plan.phase_of(epoch).phase.name
         if best:
             self.rows = [{**row, "best": False} for row in self.rows]
-        shown = {name: _plain(value) for name, value in logs.items() if name not in self._left_out}
+        shown = {k: v for k, v in numbers(logs).items() if k not in self._left_out}
         self.rows.append({"epoch": epoch + 1, "phase": phase, **shown, "best": best})
         write_csv(self._path, self.rows)
 
@@ -184,16 +184,19 @@ class History(keras.callbacks.Callback):
         write_csv(self._path, self.rows)
 
 
-def _plain(value: Any) -> Any:
-    """What an epoch's log holds, as a number or a text that can be saved.
+def numbers(logs: Mapping[str, Any]) -> dict[str, Any]:
+    """What is a number in an epoch's logs.
 
     Args:
-        value: Of ours it is one; an earlier callback of a user may have added a tensor or a
-            variable, the optimizer's learning rate for example.
+        logs: Ours are plain numbers; a callback of a user may have added a tensor or a variable,
+            the optimizer's learning rate for example, which become numbers, or a text or an array,
+            which are left out.
     """
-    if value is None or isinstance(value, (bool, int, float, str, np.generic)):
-        return value
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return str(value)
+    found = {}
+    for name, value in logs.items():
+        if isinstance(value, (bool, int, float, np.number, np.bool_)):
+            found[name] = value
+        elif not isinstance(value, (str, bytes)):
+            with contextlib.suppress(TypeError, ValueError):
+                found[name] = float(value)
+    return found

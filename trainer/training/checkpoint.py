@@ -134,7 +134,16 @@ class Checkpoints:
         self._path, self._every, self._events, self._at_ends = path, every, events, at_ends
         self._next = time.monotonic() + every
         self._failed = False  # whether the last state could not be saved
+        self._settings: callback_state.Settings = []
         self._begin: tuple[TrainState, list[np.ndarray], tuple[list, dict]] | None = None
+
+    def note_settings(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+        """Notes what callbacks are given, which no state holds; call it before their training.
+
+        Args:
+            callbacks: Of the training.
+        """
+        self._settings = callback_state.settings_of(callbacks)
 
     def rewind(self) -> None:
         """Cuts the run's TensorBoard files where the saved state is, so that no point is double."""
@@ -215,7 +224,8 @@ class Checkpoints:
         *_, sums = parts["steps"]
         if not all(np.isfinite(array).all() for array in (*parts["network"], sums)):
             return  # the next look at the loss, or the validation, ends the training
-        self._write(training, state, parts, callback_state.of(callbacks), ended=ended)
+        known = callback_state.of(callbacks, self._settings)
+        self._write(training, state, parts, known, ended=ended)
         took = 0 if not self._every else (time.monotonic() - begin) / _LONGEST_SHARE
         self._next = time.monotonic() + max(self._every, took)
 
@@ -230,7 +240,8 @@ class Checkpoints:
             callbacks: Of the training.
         """
         network = [np.asarray(each).copy() for each in training.trained_part.variables]
-        self._begin = dataclasses.replace(state), network, callback_state.of(callbacks)
+        known = callback_state.of(callbacks, self._settings)
+        self._begin = dataclasses.replace(state), network, known
 
     def keep_best(self, training: Training, best: Best, steps: Steps) -> None:
         """Saves the best epoch of a training that diverged, with the last state that was saved.

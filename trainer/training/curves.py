@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from trainer.evaluation.areas import placements
 from trainer.run import machine
+from trainer.training.callbacks import numbers
 from trainer.training.training import Training
 from trainer.training.validation import Validation
 
@@ -50,6 +51,12 @@ class _Pace:
         self._next = time.monotonic() + max(_BETWEEN_PICTURES, seconds / _LONGEST_SHARE)
 
 
+class _Switch:
+    """Whether the files can be written. No plain value, which a saved state would bring back."""
+
+    on = True
+
+
 class TensorBoard(keras.callbacks.Callback):
     """Every number of the logs, of steps where they are long, and pictures of best epochs.
 
@@ -76,7 +83,7 @@ class TensorBoard(keras.callbacks.Callback):
         super().__init__()
         self._writer, self._training, self._validation = writer, training, validation
         self._draw, self._pace, self.pictured = pictures, _Pace(), 0
-        self._writes, self._epoch = True, 0
+        self._writes, self._epoch = _Switch(), 0
         self._last: _Reading | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -85,25 +92,25 @@ class TensorBoard(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Begins the first interval of an epoch, or of what is left of one."""
-        if self._writes and self._last is None:
+        if self._writes.on and self._last is None:
             self._last = self._reading()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes a point of all steps since the last one, if that is a while ago."""
         last = self._last
-        if self._writes and last and time.monotonic() - last.at >= _BETWEEN_POINTS:
+        if self._writes.on and last and time.monotonic() - last.at >= _BETWEEN_POINTS:
             self._attempt(self._write_steps, last, batch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """Writes the epoch, until that fails."""
         self._last = None
-        if self._writes:
+        if self._writes.on:
             self._attempt(self._write_epoch, epoch, logs)
-        if self._writes and logs["best"] and self._pace.due:
+        if self._writes.on and logs["best"] and self._pace.due:
             self._write_pictures(epoch)
 
     def _attempt(self, function: Callable[..., None], *args: Any) -> None:
-        self._writes = machine.attempted(CURVES, WITHOUT_CURVES, function, *args)
+        self._writes.on = machine.attempted(CURVES, WITHOUT_CURVES, function, *args)
 
     def _reading(self) -> _Reading:
         steps = self._training.begun_steps(self._training.plan.phase_of(self._epoch))
@@ -161,8 +168,8 @@ def write_logs(epoch: int, logs: Mapping[str, Any]) -> None:
     Args:
         epoch: Its number, from 1.
         logs: By name; what begins with `val_` is shown under `validation/`, all else under
-            `train/`.
+            `train/`, and what is no number nowhere.
     """
-    for name, value in logs.items():
+    for name, value in numbers(logs).items():
         group = "validation" if name.startswith("val_") else "train"
         tf.summary.scalar(f"{group}/{name.removeprefix('val_')}", float(value), step=epoch)

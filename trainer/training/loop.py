@@ -53,8 +53,11 @@ def train_phases(
         DivergedError: The loss or a probability is not finite any more.
         RunError: A phase left weights as they were, or the saved state is of another network.
     """
-    state = checkpoints.restored(training) if checkpoints else TrainState()
-    loop = _Loop(training, state, list(callbacks), seed, evaluate, checkpoints)
+    state, callbacks = TrainState(), list(callbacks)
+    if checkpoints:
+        checkpoints.note_settings(callbacks)
+        state = checkpoints.restored(training)
+    loop = _Loop(training, state, callbacks, seed, evaluate, checkpoints)
     with command.deferred():
         loop.run()
     return state

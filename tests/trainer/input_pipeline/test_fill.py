@@ -19,6 +19,7 @@ from trainer.input_pipeline.cache import Spec
 from trainer.input_pipeline.fill import fill
 from trainer.input_pipeline.plan import Fill
 from trainer.input_pipeline.stages import OpenStages, square_stage
+from trainer.run import command
 from trainer.run.errors import RunError
 
 
@@ -156,10 +157,10 @@ def test_progress_is_reported_for_each_batch(opened):
     assert len(calls) == 2 * (2 * 4 + 2)
 
 
-def test_while_another_process_fills_progress_is_reported_too(opened):
+def test_while_another_process_fills_progress_is_reported_too(opened, capsys):
     cache = opened()
     filling.planned(cache)
-    folder = cache.rows(filling.chains()[0][1]).folder
+    folder = cache.rows(filling.chains()[1][1]).folder  # which is filled first
     waited = []
     with (folder / "filling").open("a") as theirs:
         fcntl.flock(theirs, fcntl.LOCK_EX)
@@ -171,6 +172,23 @@ def test_while_another_process_fills_progress_is_reported_too(opened):
         assert filled(cache, on_progress=release) == ROWS
     assert waited
     check_rows(cache)
+    printed = capsys.readouterr().err
+    assert printed.count("waiting for another process, which computes them, too") == 1
+    assert "computing block4_pool: 100 %" in printed
+
+
+def test_waiting_for_another_process_ends_where_a_signal_asks_for_it(opened, monkeypatch):
+    def interrupted():
+        raise command.Interrupted(signal.SIGINT)
+
+    cache = opened()
+    filling.planned(cache)
+    folder = cache.rows(filling.chains()[1][1]).folder  # which is filled first
+    monkeypatch.setattr(command, "raise_if_interrupted", interrupted)
+    with (folder / "filling").open("a") as theirs:
+        fcntl.flock(theirs, fcntl.LOCK_EX)
+        with pytest.raises(command.Interrupted):
+            filled(cache)
 
 
 # Rows that are computed elsewhere

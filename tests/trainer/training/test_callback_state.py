@@ -18,7 +18,7 @@ class Own(keras.callbacks.Callback):
 
 def copied(callback):
     """What another process has of it."""
-    states, arrays = callback_state.of([callback])
+    states, arrays = callback_state.of([callback], [{}])
     other = type(callback)() if not isinstance(callback, Own) else Own()
     callback_state.restore([other], json.loads(json.dumps(states)), arrays)
     return other
@@ -40,7 +40,7 @@ def test_plain_values_and_arrays_come_back_as_they_were():
 
 
 def test_what_can_not_be_saved_stays_as_the_constructor_made_it():
-    states, _ = callback_state.of([Own(function=len, objects=np.array([object()]), count=1)])
+    states, _ = callback_state.of([Own(function=len, objects=np.array([object()]), count=1)], [{}])
     assert list(states[0][1]) == ["count"]
 
 
@@ -53,14 +53,28 @@ def test_patience_and_best_weights_of_keras_own_are_restored():
 
 
 def test_callbacks_are_matched_by_class_in_their_order():
-    states, arrays = callback_state.of([Own(a=1), Own(a=2)])
+    states, arrays = callback_state.of([Own(a=1), Own(a=2)], [{}, {}])
     first, between, second = Own(), keras.callbacks.EarlyStopping(), Own()
     callback_state.restore([first, between, second], states, arrays)
     assert (first.a, second.a) == (1, 2)
 
 
 def test_one_that_was_not_there_stays_as_it_is():
-    states, arrays = callback_state.of([Own(a=1)])
+    states, arrays = callback_state.of([Own(a=1)], [{}])
     early = keras.callbacks.EarlyStopping(patience=4)
     callback_state.restore([early], states, arrays)
     assert early.patience == 4
+
+
+def test_settings_that_training_did_not_change_are_those_of_the_process_that_goes_on():
+    early = keras.callbacks.EarlyStopping(patience=5)
+    table = Own(pairs={"a": (1, 2)}, rows=[], start=np.arange(2))
+    settings = callback_state.settings_of([early, table])
+    early.wait, early.best = 3, 0.25
+    table.rows.append(1)
+    states, arrays = callback_state.of([early, table], settings)
+    other = keras.callbacks.EarlyStopping(patience=2)
+    again = Own(pairs={"a": (3, 4)}, rows=[])
+    callback_state.restore([other, again], json.loads(json.dumps(states)), arrays)
+    assert (other.patience, other.wait, other.best) == (2, 3, 0.25)
+    assert (again.pairs, again.rows) == ({"a": (3, 4)}, [1])

@@ -65,18 +65,28 @@ def test_history_is_written_after_every_epoch_and_marks_the_best_alone(tmp_path)
     assert history.best_epoch(rows) == 3
 
 
-def test_what_a_users_callback_added_to_the_logs_is_kept_as_a_number_or_a_text(tmp_path):
+def test_numbers_that_a_users_callback_added_to_the_logs_are_kept(tmp_path):
     written = callbacks.History(tmp_path / "history.csv", PLAN)
     rate, many = keras.Variable(0.25), keras.ops.zeros(3)
     written.on_epoch_end(0, {**logs(True), "rate": rate, "many": many, "name": "warm"})
     (row,) = written.rows
-    assert (row["rate"], row["name"], type(row["many"])) == (0.25, "warm", str)
+    assert row["rate"] == 0.25 and not row.keys() & {"name", "many"}
     rate.assign(0.5)
     assert row["rate"] == 0.25
+    assert history.read(tmp_path / "history.csv")[0]["rate"] == 0.25
     again = callbacks.History(tmp_path / "again.csv", PLAN)
-    callback_state.restore([again], *callback_state.of([written]))
+    callback_state.restore([again], *callback_state.of([written], [{}]))
     again.on_train_end()
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "history.csv").read_bytes()
+
+
+def test_a_number_that_only_some_epochs_have_is_a_column_of_the_history(tmp_path):
+    written = callbacks.History(tmp_path / "history.csv", PLAN)
+    for epoch, more in enumerate(({}, {"my_auc": 0.5}, {})):
+        written.on_epoch_end(epoch, {**logs(True), **more})
+    read = history.read(tmp_path / "history.csv")
+    assert [row["my_auc"] for row in read] == [None, 0.5, None]
+    assert [row["loss"] for row in read] == [logs(True)["loss"]] * 3
 
 
 def progress(epochs, waited: float = 0.01, **changes):

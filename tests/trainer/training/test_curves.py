@@ -11,7 +11,7 @@ from tests.helpers import events
 from trainer.config import Phase
 from trainer.input_pipeline.plan import PhasePlan, Plan
 from trainer.input_pipeline.stages import square_stage
-from trainer.training import curves
+from trainer.training import callback_state, curves
 
 STAGE = square_stage(32)
 PLAN = Plan((PhasePlan(Phase("head", None, range(9), 1e-3), STAGE, STAGE, ()),), (), 0, 0)
@@ -55,10 +55,13 @@ def board(tmp_path, clock):
 
     took = {"seconds": 0.0}
     writer = tf.summary.create_file_writer(str(tmp_path / "tensorboard"))
-    shown = curves.TensorBoard(writer, training, types.SimpleNamespace(probabilities=SHARES), draw)
+    made = writer, training, types.SimpleNamespace(probabilities=SHARES), draw
+    shown = curves.TensorBoard(*made)
     optimizer = types.SimpleNamespace(learning_rate=0.25)
     shown.set_model(types.SimpleNamespace(optimizer=optimizer))
-    return types.SimpleNamespace(shown=shown, steps=steps, drawn=drawn, took=took)
+    return types.SimpleNamespace(
+        shown=shown, steps=steps, drawn=drawn, took=took, made=made, folder=tmp_path
+    )
 
 
 def logs(best: bool) -> dict:
@@ -122,6 +125,30 @@ def test_pictures_are_of_best_epochs_and_take_a_small_share_of_the_time(board, c
     clock.now += 100
     board.shown.on_epoch_end(7, logs(True))
     assert board.drawn == [2, 5, 8]
+
+
+def test_curves_that_failed_are_written_again_by_a_process_that_goes_on(board, monkeypatch, capsys):
+    """What failed may be mended by then: a full disk."""
+    settings = callback_state.settings_of([board.shown])
+    write_logs = curves.write_logs
+    monkeypatch.setattr(curves, "write_logs", lambda *_: 1 / 0)
+    board.shown.on_epoch_end(0, logs(False))
+    monkeypatch.setattr(curves, "write_logs", write_logs)
+    board.shown.on_epoch_end(1, logs(False))
+    assert capsys.readouterr().err.count("What TensorBoard shows could not be written") == 1
+    states, arrays = callback_state.of([board.shown], settings)
+    assert not any("writes" in name for name in states[0][1])
+    again = curves.TensorBoard(*board.made)
+    again.set_model(board.shown.model)
+    callback_state.restore([again], states, arrays)
+    again.on_epoch_end(2, logs(False))
+    assert [step for step, _ in events.values(board.folder)["train/loss"]] == [3]
+
+
+def test_a_text_in_the_logs_costs_no_curve(board, tmp_path):
+    board.shown.on_epoch_end(0, {**logs(False), "note": "warm", "many": np.zeros(3)})
+    values = events.values(tmp_path)
+    assert values["train/loss"] == [(1, 0.5)] and not values.keys() & {"train/note", "train/many"}
 
 
 def test_pictures_that_fail_cost_a_line_and_no_curve(board, tmp_path, monkeypatch, capsys):
