@@ -271,9 +271,10 @@ def fit(
         The run.
 
     Raises:
-        ConfigError: The folder holds a run, or can't be written.
+        ConfigError: The folder holds a run, or can't be written, or `callbacks` is no list.
         RunError: The dataset or the weights are missing, or the training failed.
     """
+    inputs.require_callbacks(callbacks)
     config = inputs.for_run(config, run_dir or "", overwrite=overwrite)
     default = f"{config.dataset}-{config.classes}"
     identity = Identity("trainer.main", config.to_json(), GROWING)

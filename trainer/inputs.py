@@ -1,18 +1,19 @@
 """What a config names and does not hold: its dataset and its file of weights.
 
 Both are looked for before TensorFlow is imported and before a folder is made, so that a typo is
-answered at once and nothing bears the name `auto`.
+answered at once and nothing bears the name `auto`. So is what was given for `callbacks`.
 """
 
 import contextlib
 import dataclasses
 import os
 import pathlib
+from collections.abc import Sequence
 
 from trainer.config import Config, cache_folder
 from trainer.input_pipeline import prepared
 from trainer.run import names
-from trainer.run.errors import RunError
+from trainer.run.errors import ConfigError, RunError
 from trainer.run.files import expanded
 from trainer.run.manifest import Manifest
 from trainer.run.text import wrapped
@@ -76,6 +77,19 @@ def check(config: Config) -> None:
     prepared.require_classes(found, config.classes)
     _require_weights(config.weights)
     require_cache_folder(config.cache_dir)
+
+
+def require_callbacks(callbacks: object) -> None:
+    """Refuses what is no list of Keras callbacks, such as one callback alone.
+
+    Raises:
+        ConfigError: The message says what it is.
+    """
+    if not isinstance(callbacks, Sequence) or isinstance(callbacks, (str, bytes)):
+        raise ConfigError(
+            f"callbacks is {type(callbacks).__name__}. Give a list of Keras callbacks: "
+            "callbacks=[keras.callbacks.EarlyStopping(patience=3)], for example."
+        )
 
 
 def require_cache_folder(cache_dir: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainer import inputs
 from trainer.config import Config
 from trainer.execution import ray
 from trainer.execution.options import Options
@@ -102,9 +103,11 @@ def run(
         The search.
 
     Raises:
-        ConfigError: A setting is out of bounds, or the folder holds another search.
+        ConfigError: A setting is out of bounds, the folder holds another search, or `callbacks` is
+            no list.
         RunError: The dataset or the weights are missing, or no trial can be trained.
     """
+    inputs.require_callbacks(callbacks)
     searched, chosen = Space.of(config, space), settings or Settings()
     chosen.check(searched)
     described = settings_lib.described(

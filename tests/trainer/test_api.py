@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 import trainer
+import tuning
 from tests.helpers.trainings import quick
+from trainer.config import Config
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -108,6 +110,16 @@ def test_a_changed_bit_is_refused_and_made_again(data_dir, tmp_path, capsys):
         assert (tmp_path / name).read_bytes() == before[tmp_path / name], name
     images = np.full((1, 40, 50, 1), 7, np.uint8)
     assert trainer.load(tmp_path).model().predict(images, verbose=0).shape == (1, 4)
+
+
+@pytest.mark.parametrize("given", [keras.callbacks.EarlyStopping(), "early", None])
+def test_what_is_no_list_of_callbacks_is_refused_before_anything_is_read(tmp_path, given):
+    with pytest.raises(trainer.ConfigError, match=r"^callbacks is .*\. Give a list of Keras"):
+        trainer.fit(Config(dataset="nowhere"), tmp_path / "run", callbacks=given)
+    space = {"head_units": "8,16"}
+    with pytest.raises(trainer.ConfigError, match=r"^callbacks is "):
+        tuning.run(Config(dataset="nowhere"), space, tmp_path / "search", callbacks=given)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
