@@ -151,11 +151,23 @@ def _ppv_at(prevalence: float, scores: Mapping[str, Any]) -> dict[str, float | N
 
 def _expected_calibration_error(predictions: Predictions) -> float:
     """Mean gap of confidence and accuracy over equal bins of confidence (Guo et al. 2017), 0..1."""
-    confidence = predictions.probabilities.max(axis=1).astype(np.float64)
+    confidence, bins = by_confidence(predictions.probabilities)
     gap = (predictions.predicted == predictions.labels) - confidence
-    # Bins are (0, .1], (.1, .2] and so on.
-    bins = np.ceil(np.minimum(confidence, 1) * CALIBRATION_BINS).astype(np.int64)
     return float(np.abs(np.bincount(bins, weights=gap)).sum() / len(gap))
+
+
+def by_confidence(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The bin of confidence that each image is in: (0, .1], (.1, .2] and so on.
+
+    Args:
+        probabilities: float32 [n, classes], 0..1.
+
+    Returns:
+        float64 [n], the probability of the class that is called, at most 1; and int64 [n], 0 to
+        `CALIBRATION_BINS` - 1.
+    """
+    confidence = np.minimum(probabilities.max(axis=1).astype(np.float64), 1)
+    return confidence, np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1
 
 
 def patients_for_5_points(accuracy: float) -> int:
@@ -164,7 +176,7 @@ def patients_for_5_points(accuracy: float) -> int:
     Args:
         accuracy: The measured share of right calls, 0..1.
     """
-    n = np.arange(1, 500)  # 381 at .5
+    n = np.arange(1, 500)  # 382 at .5
     limits = jeffreys(np.full(len(n), accuracy), n)
     return int(n[np.argmax(limits.high - limits.low <= 0.1)])
 

@@ -20,7 +20,7 @@ from trainer.evaluation.drawing import (
     panels_and_legend,
 )
 from trainer.evaluation.effective import Sums, of_share
-from trainer.evaluation.metrics import CALIBRATION_BINS
+from trainer.evaluation.metrics import CALIBRATION_BINS, by_confidence
 from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.shares import jeffreys
 from trainer.run.text import counted, estimate, short_names
@@ -113,14 +113,15 @@ def draw_reliability(table: Predictions) -> Figure:
     """
     figure = new_figure(6.4, 6.4, "", "", "")
     curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    share, number = reliability(table)
+    share, number, confidence = reliability(table)
     there = number > 0
     middle = (np.arange(CALIBRATION_BINS) + 0.5) / CALIBRATION_BINS
     ends = np.abs(np.stack([share.low, share.high]) - share.value)[:, there]
+    # At the mean confidence of a bin, not in its middle: most of the last one's images are near 1.
     curve.plot([0, 1], [0, 1], color=GREY, linewidth=1, label="as often right as confident")
     curve.errorbar(
-        middle[there], share.value[there], yerr=ends, color=BLUE, fmt="o", markersize=7, capsize=4,
-        label="right calls, with 95 % intervals",
+        confidence[there], share.value[there], yerr=ends, color=BLUE, fmt="o", markersize=7,
+        capsize=4, label="right calls, with 95 % intervals",
     )  # fmt: skip
     curve.set(ylabel="share of right calls", xlim=(0, 1), ylim=(-0.02, 1.02))
     curve.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False)  # it would hide points
@@ -131,20 +132,21 @@ def draw_reliability(table: Predictions) -> Figure:
     return figure
 
 
-def reliability(table: Predictions) -> tuple[Any, np.ndarray]:
-    """The share of right calls by confidence, and the number of images.
+def reliability(table: Predictions) -> tuple[Any, np.ndarray, np.ndarray]:
+    """The share of right calls by confidence, the number of images, and their mean confidence.
 
     Args:
         table: The rows of one split.
 
     Returns:
-        `shares.Limits` of float64 [bins], over patient groups, and int64 [bins].
+        `shares.Limits` of float64 [bins], over patient groups; int64 [bins]; and float64 [bins],
+        NaN where there is no image.
     """
-    confidence = table.probabilities.max(axis=1).astype(np.float64)
-    # Bins are (0, .1], (.1, .2] and so on, as those of the expected calibration error.
-    bins = np.ceil(np.minimum(confidence, 1) * CALIBRATION_BINS).astype(int) - 1
+    confidence, bins = by_confidence(table.probabilities)
     within = bins == np.arange(CALIBRATION_BINS)[:, None]
     right = np.broadcast_to(table.predicted == table.labels, within.shape)
     groups = np.unique(np.asarray(table.groups), return_inverse=True)[1]
     sums = Sums.of_groups(within, right, groups)
-    return jeffreys(sums.mean, of_share(sums)), within.sum(axis=1)
+    number = within.sum(axis=1)
+    mean = (within @ confidence) / np.where(number, number, np.nan)
+    return jeffreys(sums.mean, of_share(sums)), number, mean

@@ -245,7 +245,7 @@ def _areas(scores: Mapping[str, Any], key: str) -> str:
 
 
 def _reliability(table: Predictions) -> Iterator[str]:
-    share, counts = figures.reliability(table)
+    share, counts, _ = figures.reliability(table)
     for place, n in enumerate(counts):
         if n:
             span = f"{place / len(counts):g} to {(place + 1) / len(counts):g}"
