@@ -112,7 +112,7 @@ def cross_validate(
         cluster: Of `execution.ray.connected`, where folds are trained; None: in this process.
 
     Returns:
-        For crossval.json: `dataset`, `metrics.cross_validation_metrics`, `aligned.write_poses`.
+        For crossval.json: `metrics.cross_validation_metrics`, `aligned.write_poses`.
 
     Raises:
         RunError: As for `train.train_and_evaluate`, or there are too few groups, or a fold failed.
@@ -132,8 +132,7 @@ def cross_validate(
     table = as_predictions(images, fold, probabilities)
     with working("computing the scores and their intervals"):
         result = {
-            "dataset": {"name": setup.dataset.name, "synthetic": setup.dataset.synthetic},
-            **metrics.cross_validation_metrics(table, shortcuts),
+            **metrics.cross_validation_metrics(table, shortcuts, setup.origin["dataset"]),
             **alignment,
         }
     if folder is not None and saved is not None:

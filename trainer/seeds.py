@@ -74,7 +74,7 @@ def train_seeds(
     _pool(result["splits"], list(paths.values()))
     files.write_json(folder.path / "seeds.json", result)
     folder.finish()
-    print(summary.seeds_summary(result, folder.path))
+    print(summary.seeds_summary(result, metrics.of_seeds(result, results[0]), folder.path))
     return result
 
 

@@ -63,7 +63,7 @@ def finished(
                   for e in range(1, 13)]  # fmt: skip
         files.write_csv(path / "history.csv", epochs)
         predictions.write(path / "predictions.csv", tables.joined(*scored.values()))
-        draws = [scored["validation"]] * 2
+        draws = [_scored("validation", 1, names, s * skill, prefix) for s in (0.75, 0.5)]
         stressed = tables.joined(*draws, repeats=np.repeat([0, 1], SCORED))
         predictions.write(path / "stressed.csv", stressed)
         images_used.write(path / "images_used.csv", _used(scored, names, prefix, pixels))
@@ -79,7 +79,10 @@ def _scored(split, seed, names, skill, prefix):
     table = tables.random_predictions(SCORED, len(names), seed=seed, skill=skill, split=split)
     ids = [f"{prefix}{split}/{i}" for i in range(SCORED)]
     sources = ["cohen" if label == 1 else "kaggle" for label in table.labels]
-    return dataclasses.replace(table, class_names=tuple(names), image_ids=ids, sources=sources)
+    patients = [f"p{i // 2 if i % 8 else i}" for i in range(SCORED)]  # more than groups
+    return dataclasses.replace(
+        table, class_names=tuple(names), image_ids=ids, sources=sources, patients=patients
+    )
 
 
 def _used(scored, names, prefix, pixels):

@@ -63,7 +63,7 @@ def test_nothing_is_written_into_the_runs(runs):
 
 
 REFUSED = {
-    "one": ("wrong command line: There are 1 runs. Give the folders of 2 to 26.", 2),
+    "one": ("wrong command line: 1 run given. Give the folders of 2 to 26.", 2),
     "twice": ("is given twice. Give each run once.", 2),
     "other classes": ("has healthy, covid19. Give runs of the same classes.", 1),
     "no shared images": ("share no image of test, so that nothing can be compared", 1),

@@ -40,7 +40,8 @@ def estimates(
         probabilities: float [n, classes], 0..1, rows sum to 1; or [repeats, n, classes], of the
             same images by several networks. An image counts once: as right by its share of the
             repeats, with the mean of its losses, and its mean place in the rankings, so that every
-            value is the mean of the repeats' and no interval narrows with their number.
+            value but the ppv (of all calls) is the mean of the repeats' and no interval narrows
+            with their number.
         groups: int [n], the number of each image's group, 0..k-1, each in use.
         areas: Whether to compute areas under curves, which take most of the time.
 

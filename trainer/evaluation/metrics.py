@@ -4,10 +4,11 @@ Ranges used throughout: probabilities, accuracies, areas and Cramer's V are shar
 is in nats. Intervals are over patient groups, see `intervals`. Research use, not for diagnosis.
 """
 
+import itertools
 import json
 import operator
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from trainer.evaluation import article, history, images_used, poses
 from trainer.evaluation.confounding import confounding
 from trainer.evaluation.intervals import SMALLEST_PROBABILITY, estimates
 from trainer.evaluation.predictions import Predictions, read
-from trainer.evaluation.shares import Limits, jeffreys, ppv_at
+from trainer.evaluation.shares import Limits, patients_for_5_points, ppv_at
 from trainer.run.files import write_json
 from trainer.run.text import FEW
 
@@ -46,7 +47,8 @@ def score(predictions: Predictions) -> dict[str, Any]:
     Args:
         predictions: The rows of one split, or of all repeats of a cross-validation. There an image
             counts once, as right in the share of the repeats in which it was called right: every
-            value is a mean over repeats, and every n counts images.
+            value but the ppv, which is of all calls, is a mean over repeats, and every n counts
+            images.
 
     Returns:
         `n` (images), `patients`, `groups`, `accuracy` E, `balanced_accuracy` E (mean sensitivity of
@@ -170,17 +172,6 @@ def by_confidence(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return confidence, np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1
 
 
-def patients_for_5_points(accuracy: float) -> int:
-    """The fewest independent patients whose interval is +-5 points wide or narrower.
-
-    Args:
-        accuracy: The measured share of right calls, 0..1.
-    """
-    n = np.arange(1, 500)  # 382 at .5
-    limits = jeffreys(np.full(len(n), accuracy), n)
-    return int(n[np.argmax(limits.high - limits.low <= 0.1)])
-
-
 def loss_and_accuracy(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     """The numbers of an epoch or a fold, without intervals.
 
@@ -249,8 +240,7 @@ def run_metrics(run_dir: pathlib.Path, baselines: Mapping[str, Any]) -> dict[str
             "train_patients": len(set(train["patient"])),
             "train_groups": len(set(train["group"])),
             "train_classes": dict(zip(names, counts, strict=True)),
-            # A patient by the name of the image is none.
-            "images_without_patient": sum(map(operator.eq, used["image_id"], used["patient"])),
+            "images_without_patient": _without_patient(used["image_id"], used["patient"]),
         },
         "best_epoch": history.best_epoch(epochs),
         "epochs": len(epochs),
@@ -277,25 +267,47 @@ def run_metrics(run_dir: pathlib.Path, baselines: Mapping[str, Any]) -> dict[str
     return result
 
 
+def _without_patient(image_ids: Iterable[str], patients: Iterable[str]) -> int:
+    """How many images name no patient: one by the name of the image is none."""
+    return sum(map(operator.eq, image_ids, patients))
+
+
 def _of_split(columns: Mapping[str, list[str]], name: str) -> dict[str, list[str]]:
     """The columns of images_used.csv, of one split."""
     rows = [i for i, split in enumerate(columns["split"]) if split == name]
     return {name: [values[i] for i in rows] for name, values in columns.items()}
 
 
+def of_seeds(result: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
+    """What `run_metrics` says of one seed, with the scores of all: their means.
+
+    Args:
+        result: What seeds.json holds.
+        first: The metrics.json of the first seed, whose images and baselines are those of all.
+    """
+    splits = {
+        name: {**of["pooled"], "shortcut_baseline": first["splits"][name]["shortcut_baseline"]}
+        for name, of in result["splits"].items()
+    }
+    return {**{key: of for key, of in first.items() if key != "control"}, "splits": splits}
+
+
 def cross_validation_metrics(
-    predictions: Predictions, baselines: Mapping[str, Any]
+    predictions: Predictions, baselines: Mapping[str, Any], dataset: Mapping[str, Any]
 ) -> dict[str, Any]:
     """All numbers of a cross-validation, ready for JSON.
 
     Args:
         predictions: The out-of-fold predictions of every image in every repeat.
         baselines: Of `baselines.cross_validated`.
+        dataset: That of config.json.
 
     Returns:
-        `n` (images), `patients`, `groups`, `folds` and `repeats` (their numbers); `pooled`
-        (`score` of all rows: its numbers are means over repeats); `by_fold`, the balanced accuracy
-        over folds and repeats: `mean`, `sd`, `min`, and [repeats][folds] `values`, their 95 %
+        `dataset` (`name`, `synthetic`, `planted_shortcut`, `images_without_patient` of those in the
+        folds), `confounding` of these, `n` (images), `patients`, `groups`, `folds` and `repeats`
+        (their numbers); `pooled` (`score` of all rows: its numbers are means over repeats, but for
+        the PPV, which is that of all rows); `by_fold`, the balanced accuracy over folds and
+        repeats: `mean`, `sd`, `min`, and [repeats][folds] `values`, their 95 %
         limits `low` and `high`, `n` (images) and `groups`; `shortcut_baseline`; `notice`.
 
     Raises:
@@ -306,7 +318,17 @@ def cross_validation_metrics(
     repeats = np.unique(predictions.repeats)
     by_fold = _by_fold(predictions, repeats, predictions.folds)
     pooled = score(predictions)
+    first = predictions.repeats == repeats[0]
+    ids, patients, sources = (
+        list(itertools.compress(each, first))
+        for each in (predictions.image_ids, predictions.patients, predictions.sources)
+    )
     return {
+        "dataset": {
+            **{name: dataset[name] for name in ("name", "synthetic", "planted_shortcut")},
+            "images_without_patient": _without_patient(ids, patients),
+        },
+        "confounding": confounding(predictions.labels[first], sources, predictions.class_names),
         "n": pooled["n"],
         "patients": pooled["patients"],
         "groups": pooled["groups"],

@@ -4,11 +4,11 @@ The summary prints these sentences, `model.keras` carries them, and whatever giv
 network gives them with it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from trainer.evaluation.metrics import shown_split
-from trainer.run.text import counted, number
+from trainer.run.text import counted, listed, number
 
 UNKNOWN = (
     "UNKNOWN: nothing is known of how well this network does: its file has no scores, and there is "
@@ -47,25 +47,54 @@ def warnings_of(metrics: Mapping[str, Any]) -> Iterator[str]:
     """
     for split, each in metrics["splits"].items():
         yield from against_baseline(each["balanced_accuracy"], each["shortcut_baseline"], split)
-    if metrics["dataset"]["planted_shortcut"]:
+    yield from warnings_of_images(metrics["dataset"], metrics["confounding"])
+    if shared := leaking(metrics):
+        torn = set().union(*shared.values())
+        scored = listed([split for split in metrics["splits"] if split in torn])
+        yield (
+            f"LEAK: the dataset was published with {counted(len(shared), 'patient group')} of "
+            f"{scored} in a split that the network was trained or chosen on, too. The scores are "
+            "too high."
+        )
+
+
+def warnings_of_images(dataset: Mapping[str, Any], confounding: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences on what makes scores less than they look, whatever the network.
+
+    Args:
+        dataset: As in `metrics.run_metrics`: `planted_shortcut`, `images_without_patient`.
+        confounding: Of the images that were trained on; see `confounding.confounding`.
+    """
+    if dataset["planted_shortcut"]:
         yield _PLANTED
-    if metrics["confounding"]["confounded"]:
+    if confounding["confounded"]:
         yield (
             "CONFOUNDED: in train, class and source go together (Cramer's V "
-            f"{metrics['confounding']['cramers_v']:.2f}). A network may recognize the source "
+            f"{confounding['cramers_v']:.2f}). A network may recognize the source "
             "instead of the disease: compare with the shortcut baselines."
         )
-    if unknown := metrics["dataset"].get("images_without_patient"):  # none in earlier runs
+    if unknown := dataset.get("images_without_patient"):  # none in earlier runs
         yield (
             f"PATIENTS UNKNOWN: {counted(unknown, 'image')} of the dataset name no patient and "
-            "count as one each. A person's images may be in train and in test, which makes scores "
-            "too high, and intervals too narrow."
+            "count as one each. A person's images may be both in what is trained on and in what is "
+            "scored, which makes scores too high, and intervals too narrow."
         )
-    if shared := len(metrics["dataset"]["groups_in_more_than_one_split"]):
-        yield (
-            f"LEAK: the dataset has {counted(shared, 'patient group')} in more than one split, as "
-            "it was published. The scores are too high."
-        )
+
+
+def leaking(metrics: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+    """The splits of each patient group that makes a score of these too high, by its name.
+
+    Args:
+        metrics: Of `metrics.run_metrics`, or of folds, which no group is torn between.
+    """
+    shared = metrics["dataset"].get("groups_in_more_than_one_split", {})
+    return {group: splits for group, splits in shared.items()
+            if any(_chosen_on(splits, scored) for scored in metrics["splits"])}  # fmt: skip
+
+
+def _chosen_on(splits: Sequence[str], scored: str) -> bool:
+    """Whether a group of some splits is scored in one, and trained or chosen on in another."""
+    return scored in splits and bool({"train", "validation"} & {*splits} - {scored})
 
 
 def against_baseline(
@@ -86,7 +115,7 @@ def against_baseline(
             baseline = shortcuts[key]["balanced_accuracy"]["value"]
             if network.get(limit, network["value"]) <= baseline:
                 reached = number(network["value"])
-                if limit == "low":
+                if limit == "low" and network.get("groups") != 1:
                     reached += f" (at least {number(network['low'])})"
                 yield (
                     f"{words} THE SHORTCUT BASELINE{where and f' on {where}'}: balanced accuracy "

@@ -128,3 +128,14 @@ def ppv_at(prevalence: float, sensitivity: Limits, specificity: Limits) -> Limit
 
     value = ppv(ratio(a, b))
     return Limits(value, *(np.where(np.isnan(value), np.nan, ppv(q)) for q in (most, least)))
+
+
+def patients_for_5_points(accuracy: float) -> int:
+    """The fewest independent patients whose interval is +-5 points wide or narrower.
+
+    Args:
+        accuracy: The measured share of right calls, 0..1.
+    """
+    n = np.arange(1, 500)  # 382 at .5
+    limits = jeffreys(np.full(len(n), accuracy), n)
+    return int(n[np.argmax(limits.high - limits.low <= 0.1)])

@@ -35,7 +35,7 @@ _REFRAMED_ARE = (
     "network that goes by the frame of an image is lower here."
 )
 _NOT_OPENED = "test: not opened; the same command on the same --run_dir with --test scores it"
-_ONE_LIMIT = "(at least, at most: the value is 1 or 0; the one limit is of 97.5 %)"
+_ONE_LIMIT = "(at least, at most: the other limit is the value; this one is of 97.5 %)"
 _FILES = "report.html, metrics.json, predictions.csv, model.keras, plots/"
 _FILES_OF_EVALUATION = "metrics.json, predictions.csv, images_used.csv, left_out.csv"
 _OWN_RUN = "of the network's own run:"
@@ -128,13 +128,7 @@ def _scores(metrics: Mapping[str, Any]) -> str:
     rows = [["", *splits]]
     for key in ("accuracy", "loss"):
         rows.append([key, *(estimate(each[key]) for each in splits.values())])
-    for key, label in BASELINES.items():
-        baselines = [each["shortcut_baseline"] for each in splits.values()]
-        shown = [
-            estimate(each[key]["balanced_accuracy"]) if each else "not computed"
-            for each in baselines
-        ]
-        rows.append([label, *shown])
+    rows += _baselines(metrics)
     return "\n".join(
         [
             "balanced accuracy, with its 95 % interval over patient groups",
@@ -147,6 +141,15 @@ def _scores(metrics: Mapping[str, Any]) -> str:
             wrapped(f"  {_explained(metrics)}", indent=2),
         ]
     )
+
+
+def _baselines(metrics: Mapping[str, Any]) -> Iterator[list[str]]:
+    """A row for each shortcut baseline, with a cell for each split."""
+    baselines = [each["shortcut_baseline"] for each in metrics["splits"].values()]
+    for key, label in BASELINES.items():
+        cells = [estimate(of[key]["balanced_accuracy"]) if of else "not computed"
+                 for of in baselines]  # fmt: skip
+        yield [label, *cells]
 
 
 def _explained(metrics: Mapping[str, Any]) -> str:
@@ -176,8 +179,10 @@ def _widths(splits: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         name = max(parts, key=parts.__getitem__)
         if len(parts) > 1 and parts[name] ** 2 > _MOST_OF_IT * sum(p * p for p in parts.values()):
             groups = counted(scores["classes"][name]["groups"], "patient group")
-            whole = f"  {split}: {abs(balanced[end] - value):.2f} to the {end} limit"
-            yield wrapped(f"{whole}, {parts[name]:.2f} by {name} alone, {groups}", indent=4)
+            far = "below" if end == "low" else "above"
+            whole = f"{split}: the {end} limit is {abs(balanced[end] - value):.2f} {far} the value"
+            why = f"{parts[name]:.2f} of it since {name} has {groups}"
+            yield wrapped(f"  {whole}, {why}", indent=4)
         if high - low > _TOO_WIDE:
             yield f"  {split}: too few patients to rank models"
 
@@ -216,8 +221,8 @@ def _group_by_group(name: str, by_group: Sequence[Sequence[float]]) -> str:
 def _warnings(metrics: Mapping[str, Any]) -> Iterator[str]:
     for sentence in notes.warnings_of(metrics):
         yield wrapped(sentence, indent=2)
-    if shared := metrics["dataset"]["groups_in_more_than_one_split"]:
-        yield wrapped(f"  {_shared(shared)}", indent=2)
+    if shared := notes.leaking(metrics):
+        yield wrapped(f"  {shared_groups(shared)}", indent=2)
     control = metrics.get("control")
     if control and metrics["dataset"]["planted_shortcut"]:
         yield from _of_planted(control)
@@ -231,8 +236,8 @@ def _warnings(metrics: Mapping[str, Any]) -> Iterator[str]:
         yield f"For an interval of +-5 points at this accuracy a test needs {needed} patients."
 
 
-def _shared(groups: Mapping[str, Sequence[str]]) -> str:
-    """The names of some groups that are in more than one split."""
+def shared_groups(groups: Mapping[str, Sequence[str]]) -> str:
+    """The names of some groups that are in more than one split, with these."""
     names = [f"{group} in {' and '.join(splits)}" for group, splits in groups.items()]
     more = f"; and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return f"{'; '.join(names[:_LISTED])}{more}"
@@ -246,22 +251,38 @@ def _of_planted(control: Mapping[str, Any]) -> Iterator[str]:
     yield "  (that of test if the network reads the lungs, far lower if the marker)"
 
 
-def _places(run_dir: pathlib.Path, files: str, *, curves: bool) -> str:
+def _places(
+    run_dir: pathlib.Path, files: str, *, curves: bool = False, report: bool = False
+) -> str:
+    """Where things are.
+
+    Args:
+        run_dir: The folder.
+        files: Names of what is in it.
+        curves: Whether TensorBoard shows them.
+        report: Whether a report is still to be written.
+    """
+    where = shlex.quote(str(run_dir))
     lines = [f"run folder: {run_dir}", f"            {files}"]
+    if report:
+        lines.append(f"report:     python -m trainer.report --run={where}")
     if curves:
-        lines.append(f"curves:     tensorboard --logdir={shlex.quote(str(run_dir))}")
+        lines.append(f"curves:     tensorboard --logdir={where}")
     return "\n".join([*lines, NOTICE])
 
 
-def seeds_summary(result: Mapping[str, Any], run_dir: pathlib.Path) -> str:
+def seeds_summary(
+    result: Mapping[str, Any], metrics: Mapping[str, Any], run_dir: pathlib.Path
+) -> str:
     """The scores of a run with several seeds, and how far they differ.
 
     Args:
         result: What seeds.json holds; see `seeds.train_seeds`.
+        metrics: Of `metrics.of_seeds`.
         run_dir: The folder of all of them.
 
     Returns:
-        Some 15 lines of at most 80 columns (a path may be longer).
+        Some 25 lines of at most 80 columns (a path may be longer).
     """
     splits = _with_reframed(result["splits"])
     means = [
@@ -269,17 +290,10 @@ def seeds_summary(result: Mapping[str, Any], run_dir: pathlib.Path) -> str:
         for name, each in splits.items()
     ]
     rows = [["seed", "best epoch", *splits]]
-    scores = {name: each["balanced_accuracy"] for name, each in splits.items()}
     for i, (seed, epoch) in enumerate(zip(result["seeds"], result["best_epochs"], strict=True)):
-        values = [
-            estimate(
-                {"value": each["values"][i], "low": each["low"][i], "high": each["high"][i]},
-                decimals=2,
-            )
-            for each in scores.values()
-        ]
+        values = [estimate(_of_seed(of, i), decimals=2) for of in splits.values()]
         rows.append([str(seed), str(epoch), *values])
-    rows.append(["sd", "", *(number(each["sd"]) for each in scores.values())])
+    rows.append(["sd", "", *(number(each["balanced_accuracy"]["sd"]) for each in splits.values())])
     explained = (
         f"  {_REFRAMED_ARE} sd is the deviation over seeds, by chance in training; what "
         "the choice of patients adds is in the intervals."
@@ -292,13 +306,25 @@ def seeds_summary(result: Mapping[str, Any], run_dir: pathlib.Path) -> str:
                 table(means, align="<<", indent=2),
                 *([] if "test" in splits else [f"  {_NOT_OPENED}"]),
                 "",
+                table([["", *metrics["splits"]], *_baselines(metrics)], align="<<<", indent=2),
+                wrapped(f"  {_explained(metrics)}", indent=2),
+                "",
                 table(rows, align="<><<<", indent=2),
                 wrapped(explained, indent=2),
             ]
         ),
-        _places(run_dir, "seeds.json, seed_*/", curves=True),
+        "\n".join(_warnings(metrics)),
+        _places(run_dir, "seeds.json, seed_*/", curves=True, report=True),
     ]
     return "\n" + "\n\n".join(filter(None, parts))
+
+
+def _of_seed(of: Mapping[str, Any], place: int) -> dict[str, Any]:
+    """The balanced accuracy of one of several seeds, as `text.estimate` takes it."""
+    columns = {"value": "values", "low": "low", "high": "high"}
+    return {end: of["balanced_accuracy"][name][place] for end, name in columns.items()} | {
+        "groups": of["groups"]
+    }
 
 
 def not_above_baseline(
@@ -318,7 +344,7 @@ def cross_validation_summary(metrics: Mapping[str, Any], run_dir: pathlib.Path) 
     """The pooled score with its interval, the spread over folds, the shortcut baselines.
 
     Args:
-        metrics: Of `metrics.cross_validation_metrics`, and `dataset` (name, synthetic) with it.
+        metrics: What crossval.json holds; see `cross_validation.cross_validate`.
         run_dir: Of the cross-validation.
 
     Returns:
@@ -334,7 +360,11 @@ def cross_validation_summary(metrics: Mapping[str, Any], run_dir: pathlib.Path) 
         of = shortcuts[key]
         shown = map(number, (of["mean"], of["sd"]))
         rows.append([f"  {label}", estimate(of["balanced_accuracy"]), *shown])
-    warnings = not_above_baseline(pooled, shortcuts)
+    of_images = notes.warnings_of_images(metrics["dataset"], metrics["confounding"])
+    warnings = [
+        *not_above_baseline(pooled, shortcuts),
+        *(wrapped(each, indent=2) for each in of_images),
+    ]
     explained = wrapped(f"  {_explained(metrics)} {_OF_FOLDS}", indent=2)
     parts = [
         "\n".join([_heading(metrics["dataset"], how), *_alignment(metrics)]),
@@ -343,7 +373,7 @@ def cross_validation_summary(metrics: Mapping[str, Any], run_dir: pathlib.Path) 
         + "\n".join([*_widths({"out of fold": metrics["pooled"]}), *_extreme_folds(by_fold)]),
         f"{table(rows, align='<<')}\n{explained}",
         "\n".join(warnings),
-        _places(run_dir, "crossval.json, predictions.csv", curves=False),
+        _places(run_dir, "crossval.json, predictions.csv", report=True),
     ]
     return "\n" + "\n\n".join(filter(None, parts))
 

@@ -14,6 +14,7 @@ from trainer.evaluation.predictions import Predictions
 from trainer.reporting.results import Results
 from trainer.run.errors import ConfigError, RunError
 from trainer.run.manifest import OF_THE_MACHINE
+from trainer.run.text import counted
 
 MOST = len(string.ascii_uppercase)  # runs, each of which has a letter
 _DIGITS = 12  # of a digest
@@ -95,7 +96,7 @@ def compare(runs: Sequence[Results]) -> Comparison:
 
 def _check(runs: Sequence[Results]) -> None:
     if not 2 <= len(runs) <= MOST:
-        raise ConfigError(f"There are {len(runs)} runs. Give the folders of 2 to {MOST}.")
+        raise ConfigError(f"{counted(len(runs), 'run')} given. Give the folders of 2 to {MOST}.")
     for one, other in itertools.combinations(runs, 2):
         if one.path.resolve() == other.path.resolve():
             raise ConfigError(f"{one.path} is given twice. Give each run once.")

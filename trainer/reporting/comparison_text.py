@@ -103,7 +103,9 @@ def _settings(comparison: Comparison) -> Iterator[str]:
     names = {name: shortened(name, 30) for name in comparison.settings}
     width = max(map(len, names.values()))
     for name, of_runs in comparison.settings.items():
-        short = {run: shortened(value_text(value), _LONGEST) for run, value in of_runs.items()}
+        values = list(dict.fromkeys(map(value_text, of_runs.values())))
+        shown = dict(zip(values, short_names(values, _LONGEST), strict=True))
+        short = {run: shown[value_text(value)] for run, value in of_runs.items()}
         yield wrapped(f"  {names[name]:{width}}  {values_text(short)}", indent=width + 4)
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trainer.evaluation import heatmaps as heatmaps_lib
-from trainer.evaluation import notes, plots
+from trainer.evaluation import notes, plots, summary
 from trainer.evaluation.drawing import title_of
 from trainer.evaluation.metrics import NOTICE, PREVALENCES, shown_split
 from trainer.evaluation.predictions import Predictions
@@ -89,7 +89,7 @@ def write(run: Results) -> pathlib.Path:
         baselines=BASELINES,
         confounding=metrics["confounding"],
         sources=list(next(iter(metrics["confounding"]["table"].values()))),
-        leaks=bool(data["groups_in_more_than_one_split"]),
+        leaks=summary.shared_groups(data["groups_in_more_than_one_split"]),
         unknown=bool(data.get("images_without_patient")),
         examples=_examples(run),
         examples_split=run.heatmaps.split if run.heatmaps else "",
@@ -142,10 +142,13 @@ def meaning(network: Mapping[str, Any], baseline: float) -> Iterator[str]:
         network: An E of `metrics.score`.
         baseline: Balanced accuracy on the same images.
     """
+    others = f"for other patients like these, {100 * network['low']:.0f} to "
+    others += f"{100 * network['high']:.0f} %"
+    if network.get("groups") == 1:
+        others = "of other patients the images of one patient group show nothing"
     yield (
         f"Of the images of each class the network calls {100 * network['value']:.0f} % right, "
-        f"averaged over classes; for other patients like these, {100 * network['low']:.0f} to "
-        f"{100 * network['high']:.0f} %."
+        f"averaged over classes; {others}."
     )
     if network["value"] <= baseline:
         yield (

@@ -6,9 +6,8 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from trainer.evaluation.confounding import confounding
 from trainer.evaluation.drawing import title_of
-from trainer.evaluation.metrics import NOTICE, PREVALENCES
+from trainer.evaluation.metrics import NOTICE, PREVALENCES, of_seeds
 from trainer.evaluation.plots import draw_confusion
 from trainer.reporting import figures, pages, provenance, run_report
 from trainer.reporting.results import Results
@@ -77,13 +76,12 @@ def write(run: Results) -> pathlib.Path:
 def _of_seeds(run: Results) -> dict[str, Any]:
     seeds = run.seeds
     assert seeds is not None
-    first = Results(run.path / f"seed_{seeds['seeds'][0]}").metrics
+    metrics = of_seeds(seeds, Results(run.path / f"seed_{seeds['seeds'][0]}").metrics)
     shown = "test" if "test" in seeds["splits"] else "validation"
     of, many = seeds["splits"][shown], counted(len(seeds["seeds"]), "seed")
-    shortcuts = first["splits"][shown]["shortcut_baseline"]
     balanced = of["balanced_accuracy"]
     return {
-        "metrics": {**first, "splits": {shown: {**of["pooled"], "shortcut_baseline": shortcuts}}},
+        "metrics": {**metrics, "splits": {shown: metrics["splits"][shown]}},
         "shown": shown,
         "subtitle": f"{title_of(seeds['dataset'])}, {many}",
         "mean_of": f"the mean of {many}",
@@ -104,23 +102,21 @@ def _seed_parts(
         report = f"seed_{seed}/{REPORT}"
         link = report if (run.path / report).exists() else ""
         control = Results(run.path / f"seed_{seed}").source_control
-        shown = _estimate(balanced, place)
+        shown = {**_estimate(balanced, place), "groups": of["groups"]}
         yield Part(str(seed), shown, of["n"], of["groups"], link, control)
 
 
 def _of_folds(run: Results) -> dict[str, Any]:
-    of, data, table = run.folds, run.origin["dataset"], run.predictions
-    assert of is not None and table.repeats is not None
+    of, data = run.folds, run.origin["dataset"]
+    assert of is not None
     pooled = {**of["pooled"], "shortcut_baseline": of["shortcut_baseline"]}
     how = f"{counted(of['folds'], 'fold')} x {counted(of['repeats'], 'repeat')}"
-    rows = [row for row, repeat in enumerate(table.repeats) if repeat == 0]
-    labels, sources = table.labels[rows], [table.sources[row] for row in rows]
     by_fold = of["by_fold"]
     return {
         "metrics": {
-            "dataset": data,
+            "dataset": of["dataset"],
             "splits": {_OUT_OF_FOLD: pooled},
-            "confounding": confounding(labels, sources, table.class_names),
+            "confounding": of["confounding"],
         },
         "shown": _OUT_OF_FOLD,
         "subtitle": f"{title_of(data)}, cross-validation of {how}",
@@ -142,7 +138,9 @@ def _fold_parts(by_fold: Mapping[str, Any]) -> Iterator[Part]:
     folds = len(by_fold["values"][0])
     for place in range(len(flat["values"])):
         name = f"{place % folds + 1} of repeat {place // folds + 1}"
-        yield Part(name, _estimate(flat, place), flat["n"][place], flat["groups"][place])
+        groups = flat["groups"][place]
+        shown = {**_estimate(flat, place), "groups": groups}
+        yield Part(name, shown, flat["n"][place], groups)
 
 
 def _estimate(columns: Mapping[str, Sequence[float]], place: int) -> dict[str, float]:

@@ -93,9 +93,9 @@ def estimate(value: Mapping[str, Any], sign: str = "", decimals: int = 3) -> str
         decimals: At most.
 
     Returns:
-        Where all is right or wrong the one limit, `at least 0.982`, rounded outwards; `not
-        estimable` for one patient group, whose images show nothing of others; `not defined` without
-        a value.
+        Where all is right or wrong the value and one limit, `1 (at least 0.982)`, rounded outwards;
+        `not estimable` for one patient group, whose images show nothing of others; `not defined`
+        without a value.
     """
     if value["value"] is None:
         return "not defined"
@@ -111,8 +111,8 @@ def estimate(value: Mapping[str, Any], sign: str = "", decimals: int = 3) -> str
         low, high = (f(end * 10**decimals) / 10**decimals
                      for f, end in ((math.floor, low), (math.ceil, high)))  # fmt: skip
     if all_right or all_wrong:
-        words, limit = ("at least", low) if all_right else ("at most", high)
-        return f"{words} {number(limit, decimals=decimals)}"
+        words, limit = ("1 (at least", low) if all_right else ("0 (at most", high)
+        return f"{words} {number(limit, decimals=decimals)})"
     shown, low, high = (number(each, sign, decimals) for each in (value["value"], low, high))
     return f"{shown} [{low}, {high}]"
 
@@ -120,7 +120,7 @@ def estimate(value: Mapping[str, Any], sign: str = "", decimals: int = 3) -> str
 def score(value: Mapping[str, Any], images: int, groups: int) -> str:
     """The one line of a score: `0.838 [0.802, 0.872], n = 632 images of 446 patient groups`."""
     counts = f"n = {counted(images, 'image')} of {counted(groups, 'patient group')}"
-    return f"{estimate(value)}, {counts}"
+    return f"{estimate({'groups': groups, **value})}, {counts}"
 
 
 def difference(value: Mapping[str, Any]) -> str:
@@ -130,7 +130,7 @@ def difference(value: Mapping[str, Any]) -> str:
         value: Of `paired.paired_difference`.
     """
     shown = estimate(value, "+")
-    if not value["low"] <= 0 <= value["high"]:
+    if value.get("groups") == 1 or not value["low"] <= 0 <= value["high"]:
         return shown
     ours, theirs = value["discordant"].values()
     return f"{shown}, not distinguishable ({ours} : {theirs} patient groups differ)"

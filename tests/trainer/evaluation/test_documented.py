@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.predictions import (
+    DATASET,
     align,
     baseline,
     called,
@@ -71,10 +72,10 @@ def test_a_cross_validation_has_the_documented_numbers():
         make(np.arange(n) % 3, random_predictions(n, 3, seed=r).probabilities) for r in (0, 1)
     ]
     table = joined(*tables, repeats=np.repeat([0, 1], n), folds=[*(np.arange(n) // 3 % 5)] * 2)
-    result = metrics.cross_validation_metrics(table, {"made": "up"})
+    result = metrics.cross_validation_metrics(table, {"made": "up"}, DATASET)
     json.dumps(result, allow_nan=False)
     of_fold = result["by_fold"].keys() - {"n", "groups"}
-    assert listed(metrics.cross_validation_metrics) == {*result, *of_fold}
+    assert listed(metrics.cross_validation_metrics) == {*result, *result["dataset"], *of_fold}
 
 
 def test_several_seeds_have_the_documented_numbers(run):

@@ -7,6 +7,7 @@ import pytest
 from sklearn import metrics as peer
 
 from tests.helpers.predictions import (
+    DATASET,
     NAMES,
     baseline,
     called,
@@ -194,7 +195,7 @@ def folds(n=60, repeats=3):
 
 def test_the_metrics_of_folds_are_over_folds_and_repeats():
     table, labels, fold, shares = folds()
-    metrics = cross_validation_metrics(table, {"made": "up"})
+    metrics = cross_validation_metrics(table, {"made": "up"}, DATASET)
     assert [metrics[key] for key in ("n", "patients", "groups", "folds", "repeats")] == [
         60, 30, 30, 4, 3,
     ]  # fmt: skip
@@ -224,7 +225,7 @@ def test_the_metrics_of_folds_are_over_folds_and_repeats():
 
 def test_an_image_of_a_cross_validation_counts_once():
     table, labels, _, shares = folds()
-    pooled = cross_validation_metrics(table, {})["pooled"]
+    pooled = cross_validation_metrics(table, {}, DATASET)["pooled"]
     assert (pooled["n"], pooled["accuracy"]["n"], pooled["loss"]["n"]) == (60, 60, 60)
     for c, each in enumerate(pooled["classes"].values()):
         assert each["n"] == each["sensitivity"]["n"] == (labels == c).sum()
@@ -247,7 +248,9 @@ def test_repeats_narrow_no_interval():
     table = folds(repeats=1)[0]
     n = len(table.labels)
     same = joined(table, table, table, repeats=np.repeat([0, 1, 2], n), folds=[*table.folds] * 3)
-    once, thrice = (cross_validation_metrics(t, {})["pooled"]["accuracy"] for t in (table, same))
+    once, thrice = (
+        cross_validation_metrics(t, {}, DATASET)["pooled"]["accuracy"] for t in (table, same)
+    )
     assert [thrice[end] for end in ("low", "high")] == pytest.approx(
         [once[end] for end in ("low", "high")]
     )
@@ -255,4 +258,4 @@ def test_repeats_narrow_no_interval():
 
 def test_predictions_of_a_run_have_no_folds():
     with pytest.raises(ValueError, match="no repeats and folds"):
-        cross_validation_metrics(random_predictions(8), {})
+        cross_validation_metrics(random_predictions(8), {}, DATASET)

@@ -40,7 +40,7 @@ def test_everything_that_makes_an_answer_worth_less_is_a_note(metrics):
     ]  # fmt: skip
     text = " ".join(notes.notes_of(metrics))
     assert "3 images of the dataset name no patient" in text
-    assert "Cramer's V 0.88" in text and "1 patient group in more than one split" in text
+    assert "Cramer's V 0.88" in text and "with 1 patient group of test in a split" in text
     assert "a person" not in text
 
 
@@ -64,6 +64,27 @@ def test_a_network_has_to_be_clearly_above_the_baselines(
     for name, reached in (("full_image", full), ("lungs_masked", masked)):
         scores["shortcut_baseline"][name]["balanced_accuracy"]["value"] = reached
     assert list(notes.notes_of(metrics)) == [sentence] * bool(sentence)
+
+
+@pytest.mark.parametrize(
+    ("splits", "scored", "said"),
+    [
+        (["train", "test"], ["validation", "test"], "test"),
+        (["validation", "test"], ["validation", "test"], "validation and test"),
+        (["train", "validation"], ["validation", "test"], "validation"),
+        (["train", "test"], ["validation"], ""),
+        (["test", "control"], ["validation", "test"], ""),
+    ],
+)
+def test_a_group_of_two_splits_leaks_where_one_is_trained_on_and_the_other_scored(
+    splits, scored, said, metrics
+):
+    metrics["dataset"]["groups_in_more_than_one_split"] = {"a person": splits}
+    metrics["splits"] = {name: metrics["splits"][name] for name in scored}
+    assert (notes.leaking(metrics) == {"a person": splits}) is bool(said)
+    leak = [sentence for sentence in notes.notes_of(metrics) if sentence.startswith("LEAK")]
+    assert len(leak) == bool(said)
+    assert not said or f"1 patient group of {said} in a split that the network was" in leak[0]
 
 
 def test_the_summary_prints_the_same_sentences(metrics, tmp_path):

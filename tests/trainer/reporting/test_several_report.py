@@ -10,7 +10,7 @@ import pytest
 import trainer
 from tests.helpers.finished_runs import finished
 from tests.helpers.pages import Page, require_alone
-from tests.helpers.predictions import baseline, random_predictions
+from tests.helpers.predictions import DATASET, baseline, random_predictions
 from trainer import seeds as seeds_lib
 from trainer.evaluation import metrics, predictions
 from trainer.reporting import results, run_report, several_report
@@ -43,10 +43,10 @@ def of_folds(folder):
     folds = np.tile(np.arange(120) // 60, 2)
     table = dataclasses.replace(table, folds=folds)
     shortcut = {name: {**of, "mean": 0.5, "sd": 0.1} for name, of in baseline()["test"].items()}
-    result = metrics.cross_validation_metrics(table, shortcut)
+    result = metrics.cross_validation_metrics(table, shortcut, DATASET)
     opened = run_dir.plain(folder / "folds")
     opened.begin(files.read_json(finished(folder / "run") / "config.json", mend=""))
-    files.write_json(folder / "folds" / "crossval.json", {"dataset": {}, **result})
+    files.write_json(folder / "folds" / "crossval.json", result)
     predictions.write(folder / "folds" / "predictions.csv", table)
     opened.finish()
     return folder / "folds"

@@ -41,10 +41,10 @@ def test_few_patient_groups_have_two_decimals_rounded_outwards():
 
 def test_where_all_is_right_or_wrong_there_is_one_limit():
     right = {"value": 1.0, "low": 0.1689, "high": 1.0}  # and nothing is promised above it
-    assert estimate(right) == "at least 0.168"
-    assert estimate({**right, "groups": 2}) == "at least 0.16"
+    assert estimate(right) == "1 (at least 0.168)"
+    assert estimate({**right, "groups": 2}) == "1 (at least 0.16)"
     wrong = {"value": 0.0, "low": 0.0, "high": 0.8316, "groups": 2}
-    assert estimate(wrong) == "at most 0.84"
+    assert estimate(wrong) == "0 (at most 0.84)"
     assert estimate(right, "+") == "+1.000 [+0.169, +1.000]"
 
 
