@@ -11,11 +11,14 @@ class Page(html.parser.HTMLParser):
     Attributes:
         tags: Names and attributes of the tags.
         text: What is shown.
+        tables: By the label of their region, the texts of their cells by row and by column.
     """
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags, self.text, self._open = [], "", []
+        self._rows: dict[str, list[list[str]]] = {}
+        self._label = ""
         self.feed(text)
         self.close()
         assert self._open == []
@@ -24,6 +27,15 @@ class Page(html.parser.HTMLParser):
         self.tags.append((tag, dict(attrs)))
         if tag not in VOID:
             self._open.append(tag)
+        match tag, dict(attrs):
+            case "div", {"role": "region", "aria-label": label}:
+                self._label = label
+            case "table", _:
+                self._rows[self._label] = []
+            case "tr", _:
+                self._rows[self._label].append([])
+            case "th" | "td", _:
+                self._rows[self._label][-1].append("")
 
     def handle_endtag(self, tag):
         assert self._open.pop() == tag
@@ -31,6 +43,15 @@ class Page(html.parser.HTMLParser):
     def handle_data(self, data):
         if self._open and self._open[-1] != "style":
             self.text += data
+            if {"th", "td"} & {*self._open}:
+                self._rows[self._label][-1][-1] += " ".join(data.split())
+
+    @property
+    def tables(self) -> dict[str, dict[str, dict[str, str]]]:
+        return {
+            label: {name: dict(zip(header[1:], cells, strict=True)) for name, *cells in rows}
+            for label, (header, *rows) in self._rows.items()
+        }
 
     def all(self, tag):
         return [attributes for name, attributes in self.tags if name == tag]

@@ -84,6 +84,42 @@ def test_numbers_are_those_of_metrics_json(run, written):
     assert f"120 images of 30 patient groups: healthy {counts['healthy']}" in written[1].text
 
 
+def test_each_number_stands_in_its_row_and_column(run, written):
+    metrics, tables = Results(run).metrics, written[1].tables
+    validation, test = metrics["splits"]["validation"], metrics["splits"]["test"]
+    scored = {"validation": validation, "validation, re-framed": validation["stressed"],
+              "test": test, "control": metrics["control"]}  # fmt: skip
+    keys = {key.replace("_", " "): key for key in ("balanced_accuracy", "accuracy", "loss")}
+    assert tables["Scores by split"] == {
+        name: {"n": str(of["n"]), "patient groups": str(of["groups"])}
+        | {column: estimate(of[key]) for column, key in keys.items()}
+        for name, of in scored.items()
+    }
+    assert tables["Shortcut baselines"] == {
+        name: {"network": estimate(of["balanced_accuracy"])}
+        | {f"baseline, {key.replace('_', ' ')}": estimate(each["balanced_accuracy"])
+           for key, each in of["shortcut_baseline"].items()}
+        for name, of in (("validation", validation), ("test", test))
+    }  # fmt: skip
+    short = {"sensitivity": "sensitivity", "specificity": "specificity",
+             "positive predictive value": "ppv", "ROC AUC": "roc_auc",
+             "average precision": "pr_auc"}  # fmt: skip
+    by_class = tables["Scores by class"]
+    assert {*next(iter(by_class.values()))} == {"n", "patient groups", *short}
+    for name, of in test["classes"].items():
+        shown = {column: estimate(of[key], decimals=2) for column, key in short.items()}
+        counts = {"n": str(of["n"]), "patient groups": str(of["groups"])}
+        assert by_class[name] == counts | shown
+    used = tables["Splits by class"]
+    for name in ("validation", "test"):
+        table = Results(run).predictions.of_split(name)
+        images, patients, groups = (used[name][key] for key in ("images", "patients",
+                                                                "patient groups"))  # fmt: skip
+        people, apart = len(set(table.patients)), len(set(table.groups))
+        assert [images, patients, groups] == ["80", str(people), str(apart)]
+        assert people != apart != 80
+
+
 def test_a_confounded_run_says_so_beside_what_control_shows(run, written):
     control = json.loads((run / "metrics.json").read_text())["control"]
     share = estimate(control["classes"]["covid19"]["specificity"])

@@ -1,6 +1,7 @@
 """The claims of the report of several trainings: seeds of a run, folds of a cross-validation."""
 
 import dataclasses
+import itertools
 import json
 import re
 
@@ -68,6 +69,24 @@ def test_seeds_are_shown_by_their_mean_and_each_with_its_interval(seeds):
         assert str(of_class["sensitivity"]["value"]) in shown
     assert "python -m trainer.main --flagfile=flags.txt" in parsed.text
     assert "--seeds=3" in parsed.text
+
+
+def test_each_seed_and_each_fold_has_its_own_numbers_in_its_row(seeds, tmp_path):
+    table = json.loads((seeds / "seeds.json").read_text())["splits"]["test"]
+    rows = page(seeds)[1].tables["Seeds"]
+    for i, value in enumerate(table["balanced_accuracy"]["values"]):
+        row = rows[str(i)]
+        assert row["balanced accuracy"].startswith(f"{value:.3f} [")
+        assert (row["n"], row["patient groups"]) == (str(table["n"]), str(table["groups"]))
+    assert table["n"] != table["groups"]
+    by_fold = json.loads((of_folds(tmp_path) / "crossval.json").read_text())["by_fold"]
+    rows = page(tmp_path / "folds")[1].tables["Folds"]
+    for repeat, fold in itertools.product(range(2), range(2)):
+        row = rows[f"{fold + 1} of repeat {repeat + 1}"]
+        value, n, groups = (by_fold[key][repeat][fold] for key in ("values", "n", "groups"))
+        assert row["balanced accuracy"].startswith(f"{value:.3f} [")
+        assert (row["n"], row["patient groups"]) == (str(n), str(groups))
+    assert len({value for row in by_fold["values"] for value in row}) == 4
 
 
 def test_from_python_one_of_them_is_opened(seeds):
