@@ -230,6 +230,13 @@ def written(config, tmp_path_factory):
     return folder, result
 
 
+def test_what_is_written_are_the_folds_of_each_repeat_with_its_own_seed(written, fold, shares):
+    table = predictions.read(written[0] / "predictions.csv")
+    np.testing.assert_array_equal(table.folds.reshape(fold.shape), fold)
+    np.testing.assert_allclose(table.probabilities.reshape(shares.shape), shares, atol=1e-4)
+    assert np.abs(shares[0] - shares[1]).max() > 1e-2
+
+
 def test_the_table_has_every_image_of_train_and_validation_once_a_repeat(written, tiny):
     table = predictions.read(written[0] / "predictions.csv")
     wanted = [i for name in cross_validation.SPLITS for i in tiny.splits[name].image_ids]

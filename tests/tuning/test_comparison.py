@@ -3,10 +3,13 @@
 import contextlib
 import dataclasses
 import re
+import types
 
 import keras
+import numpy as np
 import pytest
 
+from tests.helpers import datasets
 from tests.helpers.searches import open_trials, search
 from trainer import cross_validation
 from trainer.config import Config
@@ -65,6 +68,17 @@ def test_every_balanced_accuracy_of_the_comparison_has_its_interval():
     rows = [line for line in text.splitlines() if "  " in line.strip()][1:]
     assert len(rows) == 5
     assert all(re.search(r"\d \[[+]?\d\.\d+, [+]?\d\.\d+\]", row) for row in rows)
+
+
+def test_folds_and_seed_are_others_than_the_searchs():
+    config, labels = Config(seed=7), np.arange(60) % 4
+    splits = {name: datasets.made(labels, prefix=name) for name in cross_validation.SPLITS}
+    setup = types.SimpleNamespace(dataset=types.SimpleNamespace(splits=splits))
+    images, fold, seed = comparison.assigned(setup, config, 3)
+    assert len(images) == 120
+    assert not 7 <= seed < 7 + 100  # of executions
+    theirs = cross_validation.assign_folds(images, 3, 1, config.seed)
+    assert (fold != theirs).any() and fold.shape == theirs.shape
 
 
 def test_a_fold_ends_where_the_search_kept_the_trial():
