@@ -216,6 +216,8 @@ def _summary(
     usual = os.path.expanduser(tfds.core.constants.DATA_DIR) == root
     text += f"in {builder.data_path}\n"
     classes = builder.info.features["label"].num_classes
+    if classes < 2:
+        return f"\n{text}A classifier needs two classes: add images of another, and build it again."
     return f"\n{text}{next_command(builder.builder_config.name, classes, '' if usual else root)}"
 
 

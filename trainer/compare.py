@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from trainer.run import command
+from trainer.run import command, given
 from trainer.run.definitions import define
 from trainer.run.files import expanded
 from trainer.run.progress import fitted, working
@@ -12,6 +12,7 @@ FLAGS = flags.FLAGS
 
 def main(argv: list[str]) -> None:
     """Folders of runs -> a table, and a page if one is wanted."""
+    given.require_written(FLAGS.output, "output")
     with working("comparing the runs"):
         from trainer.reporting import comparison, comparison_text, results  # takes a second
 

@@ -8,7 +8,7 @@ from absl import flags
 
 from trainer import config_flags
 from trainer.model import about
-from trainer.run import command
+from trainer.run import command, given
 from trainer.run.definitions import define
 from trainer.run.errors import ConfigError
 
@@ -24,6 +24,9 @@ def main(argv: list[str]) -> None:
             "--images is given with --dataset or --split, which are of datasets. Give one kind."
         )
     about.require(run)
+    if FLAGS.images:
+        given.require_something([FLAGS.images])
+    given.require_made(FLAGS.output or ".", "output")
     with command.stopped("nothing of it is used until metrics.json is there"):
         with command.heavy_imports():
             from trainer.inference import external_validation

@@ -11,7 +11,7 @@ from absl import flags
 
 from trainer import config_flags
 from trainer.model import about
-from trainer.run import command
+from trainer.run import command, given
 from trainer.run.definitions import define
 from trainer.run.errors import ConfigError
 
@@ -25,7 +25,9 @@ def main(argv: list[str]) -> None:
         raise ConfigError("There is no PATH. Give files, folders or zips of images.")
     if not FLAGS.output:
         raise ConfigError("--output is empty. Give a folder for the pictures.")
-    about.require(run)
+    about.require(run, class_name=FLAGS["class"].value or "")
+    given.require_something(argv[1:])
+    given.require_made(FLAGS.output, "output")
     with command.stopped(f"pictures that are in {FLAGS.output} are whole"):
         with command.heavy_imports():
             from trainer.inference import file_explanations

@@ -8,7 +8,7 @@ from absl import flags
 
 from trainer import config_flags
 from trainer.model import about
-from trainer.run import command
+from trainer.run import command, given
 from trainer.run.definitions import define
 from trainer.run.errors import ConfigError
 
@@ -23,6 +23,7 @@ def main(argv: list[str]) -> None:
     if not FLAGS.output:
         raise ConfigError("--output is empty. Give a folder.")
     about.require(run)
+    given.require_made(FLAGS.output, "output")
     formats = [each.strip() for each in FLAGS.format.split(",") if each.strip()]
     with command.stopped(f"what is in {FLAGS.output} is whole"):
         with command.heavy_imports():

@@ -11,7 +11,7 @@ from absl import flags
 
 from trainer import config_flags
 from trainer.model import about
-from trainer.run import command
+from trainer.run import command, given
 from trainer.run.definitions import define
 from trainer.run.errors import ConfigError
 
@@ -26,13 +26,15 @@ def main(argv: list[str]) -> None:
     if len(argv) == 1:
         raise ConfigError("There is no PATH. Give files, folders, zips, or - for a list on stdin.")
     if FLAGS.format not in _FORMATS:
-        choices = ", ".join(_FORMATS)
-        raise ConfigError(f"--format is {FLAGS.format!r}. Choose one of: {choices}.")
+        raise ConfigError(f"--format is {FLAGS.format!r}. Choose one of: {', '.join(_FORMATS)}.")
     if FLAGS.format == "parquet" and not FLAGS.output:
         raise ConfigError("--format=parquet is no text for a screen. Give a file with --output.")
     about.require(run)
+    given.require_written(FLAGS.output, "output")
+    given.require_written(FLAGS.gallery, "gallery")
     with command.stopped("rows that are printed are right; files are not written"):
         paths = [path for word in argv[1:] for path in (_listed() if word == _STDIN else [word])]
+        given.require_something(paths)
         with command.heavy_imports():
             from trainer.inference import file_predictions
         well = file_predictions.predict(

@@ -171,3 +171,10 @@ def test_without_a_folder_for_pictures_the_screen_names_none(run, images, capsys
     out = capsys.readouterr().out
     assert "a.png" in out and result.check.split(":")[0] in " ".join(out.split())
     assert "picture" not in out
+
+
+def test_images_without_a_mask_are_counted(run, images, tmp_path, capsys):
+    result = trainer.load(run).explain([images / "a.png"], masks=tmp_path)
+    file_explanations.show(result)
+    said = f"--masks {tmp_path} has no mask of 1 of 1 image, first {images / 'a.png'}."
+    assert said in " ".join(capsys.readouterr().err.split())

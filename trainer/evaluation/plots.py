@@ -179,7 +179,8 @@ def _mark_epochs(axes: Axes, history: Sequence[dict], key: str) -> None:
     for row in history:
         if row.get("best") and row.get(key) is not None:
             axes.plot(row["epoch"], row[key], ls="", color=BLACK, label="best epoch", marker="o",
-                      markersize=13, markeredgewidth=2, fillstyle="none")  # fmt: skip
+                      markersize=13, markeredgewidth=2, fillstyle="none",
+                      clip_on=False)  # fmt: skip
     phases = [row.get("phase") for row in history]
     if "fine_tune" in phases:
         first = history[phases.index("fine_tune")]["epoch"]

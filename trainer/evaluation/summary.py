@@ -106,10 +106,16 @@ def _trained(metrics: Mapping[str, Any]) -> str:
         [
             _heading(data, counted(len(data["train_classes"]), "class", "classes")),
             wrapped(train, indent=2),
-            f"best epoch {metrics['best_epoch']} of {metrics['epochs']}, chosen on validation",
+            wrapped(_best_epoch(metrics["best_epoch"], metrics["epochs"]), indent=2),
             *_alignment(metrics),
         ]
     )
+
+
+def _best_epoch(best: int, epochs: int) -> str:
+    chosen = f"best epoch {best} of {epochs}, chosen on validation"
+    more = ": the last one, so that more may be better (the same command with more epochs goes on)"
+    return chosen + more * (best == epochs)
 
 
 def _heading(data: Mapping[str, Any], what: str) -> str:
@@ -215,7 +221,8 @@ def _group_by_group(name: str, by_group: Sequence[Sequence[float]]) -> str:
     counts = listed([f"{right:g} of {images}" for right, images in by_group])
     whole = f"{sum(right for right, _ in by_group):g} of {sum(n for _, n in by_group)} images right"
     groups = counted(len(by_group), "patient group")
-    return wrapped(f"  {name}: {groups}, {whole} ({counts})", indent=4)
+    each = f" ({counts})" if len(by_group) > 1 else ""
+    return wrapped(f"  {name}: {groups}, {whole}{each}", indent=4)
 
 
 def _warnings(metrics: Mapping[str, Any]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from trainer.inference import gradcam, lungs, occlusion, randomized
 from trainer.inference.lungs import Inside, Masks
 from trainer.inference.network import Network
 from trainer.input_pipeline import alignment, resize
-from trainer.run.errors import ConfigError
+from trainer.model import about
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -99,11 +99,7 @@ def explained(
 def _label(network: Network, class_name: str) -> int | None:
     if not class_name:
         return None
-    if class_name not in network.class_names:
-        raise ConfigError(
-            f"--class={class_name} is no class of this network. Give one of "
-            f"{', '.join(network.class_names)}."
-        )
+    about.require_class(class_name, network.class_names)
     return network.class_names.index(class_name)
 
 

@@ -33,6 +33,7 @@ class Explained:
         correlations: How alike the Grad-CAM maps are with those of random weights, of
             `randomized.correlations`.
         errors: Of each file that can't be used, the reason.
+        masks: The folder of masks of lungs; None: none was given.
     """
 
     network: Network
@@ -40,6 +41,7 @@ class Explained:
     pictures: list[pathlib.Path | None]
     correlations: dict[str, np.ndarray]
     errors: dict[str, str]
+    masks: pathlib.Path | None = None
 
     @property
     def check(self) -> str:
@@ -88,7 +90,8 @@ def explain(
             bar.update(1)
 
         made, correlations = explained(network, images, class_name, of_lungs, draw)
-    return Explained(network, made, pictures, correlations, errors)
+    masked = None if of_lungs is None else of_lungs.folder
+    return Explained(network, made, pictures, correlations, errors, masked)
 
 
 def _read(
@@ -122,6 +125,7 @@ def show(result: Explained) -> None:
     """Prints a table, the check, where the pictures are, and what the answers are worth."""
     made, errors = result.explanations, result.errors
     with_lungs = any(each.lungs for each in made)
+    without = [each.name for each in made if not each.lungs] if result.masks else []
     long = _LONG if columns() else max([len(each.name) for each in made], default=0)
     header = ["file", "class", "p"] + ["map in lungs", "lungs"] * with_lungs
     if made:
@@ -134,6 +138,9 @@ def show(result: Explained) -> None:
             print(fitted(f"{counted(len(made), 'picture')}: {result.pictures[0].parent}"))
     for sentence in result.network.worth():
         print(fitted(sentence))
+    if without:
+        count = f"{len(without)} of {counted(len(made), 'image')}"
+        note(f"--masks {result.masks} has no mask of {count}, first {without[0]}.")
     for name, reason in errors.items():
         note(f"{name}: {reason}")
     if errors:

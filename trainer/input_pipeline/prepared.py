@@ -151,7 +151,8 @@ def _preferred(root: pathlib.Path) -> tuple[str, str]:
 
 def _not_built(name: str, root: pathlib.Path, data_dir: str) -> str:
     there = built(root)
-    text = f"--dataset={name} is not built in {root} (built there: {', '.join(there) or 'none'}). "
+    held = f"built there: {', '.join(there) or 'none'}" if root.is_dir() else "there is no folder"
+    text = f"--dataset={name} is not built in {root} ({held}). "
     if name in _CONFIGS:
         return text + how_to_build(name, data_dir)
     if meant := names.nearest(name, there, most=1):

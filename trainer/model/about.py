@@ -10,11 +10,12 @@ import os
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from trainer.run import files, manifest
-from trainer.run.errors import RunError
+from trainer.run import files, manifest, names, saved_state
+from trainer.run.errors import ConfigError, RunError
+from trainer.run.given import did_you_mean
 
 FILE = "model.keras"  # in the folder of a run
 MEMBER = "covid_tfds.json"
@@ -90,25 +91,49 @@ def located(run: str | os.PathLike) -> tuple[pathlib.Path, pathlib.Path | None]:
     given = pathlib.Path(files.expanded(run))
     if given.suffix == SUFFIX:
         return given, None
+    if not given.is_dir():
+        there = os.path.lexists(given)
+        what, near = ("is no folder", "") if there else ("is not there", did_you_mean(given))
+        raise RunError(f"{given} {what}. Give the folder of a run, or a {FILE}.{near}")
     if not (given / FILE).is_file():
-        raise RunError(
-            f"{given} has no {FILE}: it is no folder of a run that has ended. Give one, or a "
-            f"{FILE}; of several seeds, and of a search, each run has a folder of its own."
-        )
+        one = min(given.glob(f"{saved_state.SEED}/{FILE}"), default=None)
+        mend = f"Give one, or a {FILE}; of a search, that of the run with its best values."
+        if one is not None:
+            mend = f"Give the run of one of its seeds, {one.parent} for example."
+        raise RunError(f"{given} has no {FILE}: it is no folder of a run that has ended. {mend}")
     manifest.require_whole(given, FILE)
     return given / FILE, given
 
 
-def require(run: str | os.PathLike) -> None:
+def require(run: str | os.PathLike, class_name: str = "") -> None:
     """Refuses what `located` or `read` refuses: in a moment, before TensorFlow is loaded.
 
     Args:
         run: As for `located`.
+        class_name: Of a class that the network has to have, if it says which; "" for none.
 
     Raises:
         RunError: There is no network, or it is damaged.
+        ConfigError: It has no such class.
     """
-    read(located(run)[0])
+    there = read(located(run)[0])
+    if there is not None and class_name:
+        require_class(class_name, there.class_names)
+
+
+def require_class(class_name: str, class_names: Sequence[str]) -> None:
+    """Refuses a class that a network does not have.
+
+    Raises:
+        ConfigError: The message says which it has.
+    """
+    if class_name in class_names:
+        return
+    meant = names.nearest(class_name, class_names, most=1)
+    mend = f"Did you mean {meant[0]}? It has" if meant else "Give one of"
+    raise ConfigError(
+        f"--class={class_name} is no class of this network. {mend} {', '.join(class_names)}."
+    )
 
 
 def read(path: str | os.PathLike) -> About | None:

@@ -84,6 +84,8 @@ def values_text(of_runs: Mapping[str, Any]) -> str:
 
 def value_text(value: Any) -> str:
     """A value of a setting in words."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return "-" if value in (None, "") else str(value)
 
 

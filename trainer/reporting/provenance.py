@@ -206,7 +206,7 @@ def _versions(origin: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield name, version or "unknown"
     yield "git revision", origin["git_revision"] or "unknown"
     yield "digest of the weights (SHA-256)", origin["weights"]["sha256"] or "none"
-    yield "fingerprint of the dataset", origin["dataset"]["fingerprint"]
+    yield "fingerprint of the images and labels that were read", origin["dataset"]["fingerprint"]
 
 
 def _card(run: Results) -> Iterator[tuple[str, str]]:

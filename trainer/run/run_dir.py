@@ -244,8 +244,10 @@ def writable(path: str | pathlib.Path, flag: str = "run_dir") -> Iterator[None]:
             f"--{flag} {path} can't be written ({there} is no folder). Give another folder."
         ) from None
     except OSError as error:
+        # A run that is there is written beside, by a report for example.
+        mend = "Make it writable." if flag == "run" else "Give another folder."
         raise ConfigError(
-            f"--{flag} {path} can't be written ({error.strerror or error}). Give another folder."
+            f"--{flag} {path} can't be written ({error.strerror or error}). {mend}"
         ) from None
 
 

@@ -43,7 +43,10 @@ def test_the_summary_of_a_run_holds_what_a_reader_has_to_know(tmp_path):
     metrics, text = shown(tmp_path)
     assert "full (synthetic images), 4 classes\n" in text
     assert "trained on 120 images of 30 patient groups: healthy 30, covid19 30," in text
-    assert "best epoch 11 of 12" in text
+    assert "best epoch 11 of 12, chosen on validation\n" in text
+    metrics["epochs"] = 11
+    last = " ".join(run_summary(metrics, RUN).split())
+    assert "best epoch 11 of 11, chosen on validation: the last one, so that more may be" in last
     for split, scores in metrics["splits"].items():
         value, low, high = (scores["balanced_accuracy"][key] for key in ("value", "low", "high"))
         line = next(line for line in text.split("\n") if line.startswith(f"  {split}"))

@@ -86,7 +86,9 @@ def test_more_classes_than_the_dataset_has_are_refused_and_its_names_are_taken(t
     assert opened.class_names == opened.splits["train"].class_names == ("effusion", "oedema")
 
 
-def test_a_dataset_that_is_not_built_is_refused_with_the_command_that_builds_it(data_dir):
+def test_a_dataset_that_is_not_built_is_refused_with_the_command_that_builds_it(data_dir, tmp_path):
+    with pytest.raises(RunError, match=r"not built in .*nowhere.* \(there is no folder\)"):
+        dataset.open_dataset("full", str(tmp_path / "nowhere"), None)
     with pytest.raises(RunError, match=r"not built in .* \(built there: .*tiny.* --config=full"):
         dataset.open_dataset("full", str(data_dir), 4)
 

@@ -9,7 +9,7 @@ import pytest
 
 from trainer.model import about
 from trainer.model.about import About
-from trainer.run.errors import RunError
+from trainer.run.errors import ConfigError, RunError
 
 ESTIMATE = {"value": 0.8, "low": 0.7, "high": 0.9}
 SAYS = About(
@@ -86,3 +86,30 @@ def test_a_checkout_that_was_not_installed_has_no_release(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     assert about.release() == ""
+
+
+def test_a_folder_without_a_network_is_called_what_it_is(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"runn is not there\. .* Did you mean .*/run\?$"):
+        about.located(tmp_path / "runn")
+    with pytest.raises(RunError, match=r"file is no folder\. Give the folder of a run, or a \S+$"):
+        about.located(tmp_path / "file")
+    with pytest.raises(RunError, match="run has no model.keras: .* that of the run with its best"):
+        about.located(tmp_path / "run")
+    for seed in (7, 8):
+        (tmp_path / f"run/seed_{seed}").mkdir()
+        (tmp_path / f"run/seed_{seed}/model.keras").touch()
+    with pytest.raises(RunError, match="one of its seeds, .*/run/seed_7 for example"):
+        about.located(tmp_path / "run")
+
+
+def test_a_class_that_the_network_does_not_have_is_refused(tmp_path):
+    names = ("healthy", "covid19")
+    says = dataclasses.replace(SAYS, class_names=names)
+    path = written(tmp_path / "m.keras", config_json="{}", covid_tfds_json=says.to_json())
+    about.require(path, class_name="covid19")
+    with pytest.raises(ConfigError, match=r"Did you mean covid19\? It has healthy, covid19\."):
+        about.require(path, class_name="covid")
+    with pytest.raises(ConfigError, match=r"Give one of healthy, covid19\."):
+        about.require(path, class_name="zebra")

@@ -1,0 +1,90 @@
+"""Paths that a command was given, looked at before what takes seconds to load."""
+
+import glob
+import os
+import pathlib
+from collections.abc import Sequence
+
+from trainer.run import files, names
+from trainer.run.errors import RunError
+from trainer.run.text import listed
+
+_NAMED = 5  # paths in a message
+
+
+def require_something(paths: Sequence[str | os.PathLike]) -> None:
+    """Refuses paths of which none is there.
+
+    Args:
+        paths: Of files and folders, and patterns; none at all are let through.
+
+    Raises:
+        RunError: Nothing is there, of none of them.
+    """
+    given = [files.expanded(path) for path in paths]
+    there = (os.path.lexists(each) or glob.glob(each, recursive=True) for each in given)
+    if given and not any(there):
+        shown = given[:_NAMED] + ([f"{len(given) - _NAMED} more"] if len(given) > _NAMED else [])
+        raise RunError(f"There is no file {listed(shown)}.{did_you_mean(given[0])}")
+
+
+def require_written(path: str | os.PathLike, flag: str) -> None:
+    """Refuses a file that can't be written, as far as that is known beforehand.
+
+    Args:
+        path: Of the file; "" is none.
+        flag: What names it.
+
+    Raises:
+        RunError: Its folder is not there or can't be written, or a folder has its name.
+    """
+    if not path:
+        return
+    file = pathlib.Path(files.expanded(path))
+    if file.is_dir():
+        raise RunError(f"--{flag} {file} is a folder. Give a file.")
+    if not file.parent.is_dir():
+        raise RunError(
+            f"--{flag} {file} can't be written: there is no folder {file.parent}. Make it, or give "
+            "another file."
+        )
+    _require_access(file.parent, file, flag, "file")
+
+
+def require_made(path: str | os.PathLike, flag: str) -> None:
+    """Refuses a folder that can't be made or written, as far as that is known beforehand.
+
+    Args:
+        path: Of the folder, which need not be there.
+        flag: What names it.
+
+    Raises:
+        RunError: A file has its name or one above it, or it can't be written.
+    """
+    folder = pathlib.Path(files.expanded(path))
+    above = folder.absolute()
+    there = next(each for each in (above, *above.parents) if os.path.lexists(each))
+    if not there.is_dir():
+        raise RunError(f"--{flag} {folder} can't be made: {there} is no folder. Give another.")
+    _require_access(there, folder, flag, "folder")
+
+
+def did_you_mean(path: str | os.PathLike) -> str:
+    """` Did you mean runs/art4?` with what lies beside a path that does not exist, or "".
+
+    Args:
+        path: As `files.expanded` gives it.
+    """
+    folder, name = os.path.split(os.path.normpath(path))
+    try:
+        near = names.nearest(name, sorted(os.listdir(folder or ".")), most=1)
+    except OSError:
+        return ""
+    return f" Did you mean {os.path.join(folder, near[0])}?" if near else ""
+
+
+def _require_access(there: pathlib.Path, path: pathlib.Path, flag: str, kind: str) -> None:
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RunError(
+            f"--{flag} {path} can't be written: {there} is not writable. Give another {kind}."
+        )
