@@ -95,12 +95,12 @@ def test_a_folder_without_a_network_is_called_what_it_is(tmp_path):
         about.located(tmp_path / "runn")
     with pytest.raises(RunError, match=r"file is no folder\. Give the folder of a run, or a \S+$"):
         about.located(tmp_path / "file")
-    with pytest.raises(RunError, match="run has no model.keras: .* that of the run with its best"):
+    with pytest.raises(RunError, match=r"run has no model\.keras: .* that of the run with its best"):
         about.located(tmp_path / "run")
     for seed in (7, 8):
         (tmp_path / f"run/seed_{seed}").mkdir()
         (tmp_path / f"run/seed_{seed}/model.keras").touch()
-    with pytest.raises(RunError, match="one of its seeds, .*/run/seed_7 for example"):
+    with pytest.raises(RunError, match=r"one of its seeds, .*/run/seed_7 for example"):
         about.located(tmp_path / "run")
 
 
