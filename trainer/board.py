@@ -26,7 +26,7 @@ from trainer.input_pipeline.dataset import Images, class_counts
 from trainer.model import vgg16
 from trainer.run import machine
 from trainer.run.manifest import EVENTS, OF_THE_MACHINE
-from trainer.run.text import estimate
+from trainer.run.text import estimate, short_names
 from trainer.training import aligned, hparams
 from trainer.training.curves import CURVES, WITHOUT_CURVES
 from trainer.training.setup import Setup
@@ -34,6 +34,7 @@ from trainer.training.training import Training
 from trainer.training.validation import predictions_of
 
 _SHOWN = 8  # images of a sheet
+_LETTERS = 11  # of a class' name below one, where a share stands before it
 _COMPARED = ("balanced_accuracy", "accuracy", "loss")  # runs, in HPARAMS
 _THRESHOLDS = 101  # of a precision-recall curve
 _OUTER = re.compile(r"^(\^?)[^/]+/")  # scope of an operation's name
@@ -146,7 +147,7 @@ class Pictures:
 
 
 def _captions(table: Predictions, at: Iterable[int]) -> list[str]:
-    names = table.class_names
+    names = short_names(table.class_names, _LETTERS)
     return [
         f"true: {names[table.labels[i]]}\n{table.probabilities[i].max():.0%} "
         f"{names[table.predicted[i]]}"
@@ -175,7 +176,8 @@ def _write_samples(setup: Setup) -> None:
 
 
 def _labels(images: Images) -> Sequence[str]:
-    return [images.class_names[label] for label in images.labels]
+    names = short_names(images.class_names, _LETTERS)
+    return [names[label] for label in images.labels]
 
 
 def _write_network(training: Training) -> None:

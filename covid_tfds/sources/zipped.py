@@ -1,5 +1,6 @@
 """A source's files in the downloaded zip, read in place."""
 
+import contextlib
 import lzma
 import os
 import pathlib
@@ -16,6 +17,7 @@ ESCAPES = "path leaves the archive"
 _DAMAGED = "damaged in the zip"
 _ENCRYPTED = "encrypted in the zip"
 _METHOD = "compressed in a way that can't be read"
+_SAYS_UTF_8 = 0x800  # of a member's flags
 _TWICE = "same name twice in the zip"
 
 # All that zipfile was seen to raise on a damaged directory of members.
@@ -67,7 +69,7 @@ class Archive(listing.Storage):
     ) -> Iterator[tuple[str, int, int]]:
         hidden = set()
         for info in self._zip.infolist():
-            full = member_name(info.filename)
+            full = member_name(_decoded(info))
             if not full.startswith(prefix) or full.endswith("/"):
                 continue
             name = full[len(prefix) :]
@@ -122,4 +124,12 @@ def members(path: str | os.PathLike) -> list[str]:
         Exception: One of `BROKEN`.
     """
     with zipfile.ZipFile(path) as opened:
-        return [member_name(name) for name in opened.namelist()]
+        return [member_name(_decoded(info)) for info in opened.infolist()]
+
+
+def _decoded(info: zipfile.ZipInfo) -> str:
+    """A member's name. Info-ZIP writes UTF-8 without saying so, which zipfile takes for CP437."""
+    if not info.flag_bits & _SAYS_UTF_8:
+        with contextlib.suppress(UnicodeError):
+            return info.filename.encode("cp437").decode("utf-8")
+    return info.filename

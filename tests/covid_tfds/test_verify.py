@@ -310,6 +310,13 @@ def test_the_folder_of_a_config_stands_for_its_newest_version(
     assert f"in {tmp_path}/covid_tfds/tiny/2.0.0" in " ".join(capsys.readouterr().out.split())
 
 
+def test_the_newest_version_is_so_by_its_number(tmp_path):
+    for version in ("2.10.0", "2.9.0", "10.0.0", "incomplete.A_11.0.0"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / verify._MARKS[0]).touch()
+    assert [path.name for path in verify._versions(tmp_path)] == ["2.9.0", "2.10.0", "10.0.0"]
+
+
 @pytest.mark.parametrize("folder", ["/", "/data", "/a/b", "/a/b/c/d"])
 def test_a_damaged_dataset_outside_of_the_usual_folders_gets_a_command(folder):
     assert verify._build_again(pathlib.Path(folder)).endswith("--data_dir=DATA --overwrite")

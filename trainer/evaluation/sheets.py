@@ -11,7 +11,7 @@ from trainer.run.text import shortened
 
 ACROSS = 4  # tiles of a row
 _TILE = 160  # pixels of a tile's side
-_GAP, _LINE, _FONT, _LETTERS = 8, 21, 17, 17  # pixels; letters that fit below a tile
+_GAP, _LINE, _FONT = 8, 21, 17  # pixels
 
 
 def sheet(pictures: Sequence[np.ndarray] | np.ndarray, captions: Sequence[str]) -> np.ndarray:
@@ -19,7 +19,7 @@ def sheet(pictures: Sequence[np.ndarray] | np.ndarray, captions: Sequence[str]) 
 
     Args:
         pictures: n of uint8 [size, size] grey or [size, size, 3] RGB, 0..255; n is at least 1.
-        captions: A few words on each, in lines of some 17 letters.
+        captions: A few words on each, in lines that are cut at the width of a tile.
 
     Returns:
         uint8 [height, width, 3] RGB.
@@ -35,8 +35,16 @@ def sheet(pictures: Sequence[np.ndarray] | np.ndarray, captions: Sequence[str]) 
                     (left, top))  # fmt: skip
         for n, line in enumerate(words):
             at = left, top + _TILE + n * _LINE
-            pen.text(at, shortened(line, _LETTERS), fill="black", font=_font())
+            pen.text(at, _cut(line), fill="black", font=_font())
     return np.asarray(drawn)
+
+
+def _cut(line: str) -> str:
+    """As many letters as are no wider than a tile."""
+    letters = len(line)
+    while _font().getlength(shortened(line, letters)) > _TILE:
+        letters -= 1
+    return shortened(line, letters)
 
 
 @functools.cache

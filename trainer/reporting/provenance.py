@@ -131,8 +131,11 @@ def _facts(run: Results) -> Iterator[tuple[str, str]]:
     yield "network", f"VGG16 of width {config.width:g}, {_head(config)}"
     yield "starts from", origin["weights"]["source"]
     yield "images", f"squares of {config.image_size} pixels, {_alignment(config, metrics)}"
-    views = f"{config.augmentation}, {counted(config.views, 'view')} an image"
-    yield "augmentation", "none" if config.augmentation == "none" else views
+    views = (
+        f"{counted(config.views, 'view')} an image" if config.views else "new views in each epoch"
+    )
+    drawn = config.augmentation != "none"
+    yield "augmentation", f"{config.augmentation}, {views}" if drawn else "none"
     yield "phases", "; ".join(_phases(config))
     best = f"{metrics['best_epoch']} of {metrics['epochs']}, chosen on validation"
     yield "best epoch", best

@@ -79,8 +79,8 @@ def counted(n: int, noun: str, plural: str = "") -> str:
 
 
 def number(value: float | None, sign: str = "", decimals: int = 3) -> str:
-    """`0.838`; `-` where there is none. `sign` is "+" for differences."""
-    return "-" if value is None else f"{value:{sign}.{decimals}f}"
+    """`0.838`; `-` where there is none. `sign` is "+" for differences; none is `-0.000`."""
+    return "-" if value is None else f"{round(value, decimals) + 0.0:{sign}.{decimals}f}"
 
 
 def estimate(value: Mapping[str, Any], sign: str = "", decimals: int = 3) -> str:

@@ -43,6 +43,8 @@ def test_all_columns_are_understood(tmp_path):
 
 
 @pytest.mark.parametrize("text,years", [("0", 0), ("45.5", 45.5), ("006M", 0.5), ("120", 120),
+                                        ("010W", 10 * 7 / 365.25), ("030D", 30 / 365.25),
+                                        ("3y", 3), ('"2,5"', 2.5),
                                         ("NaN", math.nan), ("", math.nan)])  # fmt: skip
 def test_ages(tmp_path, text, years):
     found = read(tmp_path, f"path,label,age\nx/1.png,a,{text}\n")

@@ -9,6 +9,7 @@ import zipfile
 import pytest
 
 from covid_tfds.sources import listing, storage
+from covid_tfds.sources import zipped as zipped_lib
 from tests.covid_tfds.made_sources import write_names, zipped
 
 SOURCE = (("chest_xray",), "train/")
@@ -56,6 +57,28 @@ def test_backslashes_in_a_zip_are_slashes(tmp_path):
     files = storage.find(tmp_path, *SOURCE)
     assert files.names == sorted(NAMES)
     assert files.read(NAMES[0]) == NAMES[0].encode()
+
+
+def test_names_that_info_zip_wrote_in_utf_8_without_saying_so_are_read(tmp_path):
+    """zipfile takes them for CP437; names that are CP437 stay as they are."""
+    given, other = "train/NORMAL/ä ö.png", b"train/NORMAL/\x84.png"  # the second is no UTF-8
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        for name in (f"chest_xray/{given}".encode(), b"chest_xray/" + other):
+            member = zipfile.ZipInfo("x")
+            member.filename = name.decode("cp437")
+            archive.writestr(member, b"x")
+    data = (tmp_path / "archive.zip").read_bytes()
+    for name in (f"chest_xray/{given}".encode(), b"chest_xray/" + other):
+        as_utf_8 = name.decode("cp437").encode()
+        assert data.count(as_utf_8) == 2
+    # What Python wrote, in the bytes and with the flags of Info-ZIP.
+    with zipfile.ZipFile(tmp_path / "archive.zip") as archive:
+        infos = archive.infolist()
+    for info in infos:
+        info.flag_bits &= ~0x800
+    assert [zipped_lib._decoded(info) for info in infos] == [
+        f"chest_xray/{given}", "chest_xray/train/NORMAL/ä.png"
+    ]  # fmt: skip
 
 
 def test_no_member_of_a_zip_escapes_nor_comes_twice(tmp_path):

@@ -38,8 +38,11 @@ def history(epochs, fine_tune_from=None):
 def predictions(n, classes, seed=0):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, n)
-    shares = rng.dirichlet(np.ones(classes), n) + np.eye(classes)[labels]
-    return make(labels, (shares / 2).astype(np.float32))
+    shares = rng.dirichlet(np.ones(classes), n) + 0.2 * np.eye(classes)[labels]
+    table = make(labels, (shares / 1.2).astype(np.float32))
+    right = (table.predicted == labels).mean()
+    assert right < 1 and (right > 1 / classes or n < 10)  # pictures of both are looked at
+    return table
 
 
 def images(n):
@@ -105,6 +108,13 @@ def test_confusion_matrix(drawn, tmp_path, n, classes):
     for cell, (row, column) in zip(cells, np.ndindex(confusion.shape), strict=True):
         total = confusion[row].sum()
         assert cell[1:] == ([f"{confusion[row, column] / total:.0%}"] if total else [])
+    assert n < 10 or (confusion != confusion.T).any()
+
+
+def test_shares_of_a_confusion_matrix_are_all_or_nothing_where_they_are_that(drawn, tmp_path):
+    plots.confusion_matrix([[249, 1], [0, 7]], NAMES[:2], tmp_path / "c.png", title=TITLE)
+    cells = [text.get_text().split("\n")[1] for text in drawn[0].axes[0].texts]
+    assert cells == [">99%", "<1%", "0%", "100%"]
 
 
 def test_the_array_for_tensorboard_is_the_same_picture(tmp_path):

@@ -30,6 +30,19 @@ def test_a_picture_in_colours_keeps_them():
     assert (drawn[80, 80] == (200, 10, 30)).all()
 
 
-def test_long_names_and_letters_of_any_script_are_drawn_inside():
-    drawn = sheet([GREY], ["ä" * 200 + "\nпневмония"])
-    assert (drawn[:, -4:] == 255).all()
+@pytest.mark.parametrize("caption", ["ä" * 200, "пневмония" * 3, "W" * 17, "97% pneumonia_bact"])
+def test_captions_of_any_script_end_where_their_tile_does(caption):
+    drawn = sheet([GREY] * 3, [caption, "", f"{caption}\n{caption}"])
+    below = drawn[8 + 160 :]
+    for tile in range(3):
+        gap = below[:, 8 + tile * 168 + 160 : (tile + 1) * 168 + 8]
+        assert (gap == 255).all(), "a caption runs into the gap behind its tile"
+        shown = (below[:, 8 + tile * 168 : 8 + tile * 168 + 160] < 128).any()
+        assert shown == (tile != 1)
+
+
+def test_a_row_stands_below_the_captions_of_the_one_before():
+    drawn = sheet([GREY] * (ACROSS + 1), ["a\nb"] * (ACROSS + 1))
+    rows = np.flatnonzero((drawn[:, 8 + 80] == 128).all(axis=1))
+    assert len(rows) == 320
+    assert rows[160] - rows[159] > 2 * 21  # lines of text lie between

@@ -37,6 +37,15 @@ def test_the_size_of_a_mask_is_free_and_its_shape_is_not(tmp_path):
         Masks(tmp_path).of("a.png", PIXELS.T)
 
 
+def test_what_jpeg_leaves_of_black_and_white_is_neither(tmp_path):
+    """Around the edges it is some grey levels off; half of the light is the border."""
+    pixels = np.zeros((60, 80), np.uint8)
+    pixels[:, :20], pixels[:, 20:40], pixels[:, 40:60], pixels[:, 60:] = 3, 127, 128, 250
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    given = Masks(tmp_path).of("a.png", PIXELS)
+    np.testing.assert_array_equal(given, np.where(np.arange(80) >= 40, 255, 0)[None].repeat(60, 0))
+
+
 def test_what_is_no_mask_is_refused(tmp_path):
     with pytest.raises(RunError, match="is no folder"):
         Masks(tmp_path / "none")

@@ -95,7 +95,7 @@ def test_a_folder_without_a_network_is_called_what_it_is(tmp_path):
         about.located(tmp_path / "runn")
     with pytest.raises(RunError, match=r"file is no folder\. Give the folder of a run, or a \S+$"):
         about.located(tmp_path / "file")
-    with pytest.raises(RunError, match=r"run has no model\.keras: .* that of the run with its best"):
+    with pytest.raises(RunError, match=r"run has no model\.keras: .* of the run with its best"):
         about.located(tmp_path / "run")
     for seed in (7, 8):
         (tmp_path / f"run/seed_{seed}").mkdir()

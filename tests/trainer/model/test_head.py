@@ -8,7 +8,7 @@ import pytest
 
 from tests.helpers.images import radiographs
 from trainer.config import BLOCKS, Config
-from trainer.model import networks
+from trainer.model import head, networks
 from trainer.model.head import is_of_head, member_seed, reset_head
 from trainer.model.networks import Networks
 from trainer.model.precision import Precision
@@ -103,6 +103,20 @@ def test_a_member_s_head_is_that_of_a_network_of_its_seed():
         own = alone.logits("block5_pool")(rows.astype("float32"), training=True)
         np.testing.assert_array_equal(own, logits)  # the weights, and the units that it drops
     assert not np.allclose(of_members[0], of_members[1])
+
+
+def test_no_two_seeds_and_layers_have_draws_in_common():
+    """Neighbouring seeds above all, which --seeds gives."""
+    drawn = []
+    for seed in (7, 8, 9):
+        net = build(ensemble=1)
+        reset_head(net.trained, seed)
+        for name in head._TRAINED:
+            kernel = np.asarray(net.trained.get_layer(name).kernel)
+            limit = np.sqrt(6 / sum(kernel.shape))  # Glorot's: layers differ in their scale
+            drawn.append((kernel / limit).ravel()[:20])
+    alike = np.abs(np.corrcoef(drawn)) - np.eye(len(drawn))
+    assert alike.max() < 0.9
 
 
 def test_ensembles_of_other_seeds_have_no_member_in_common():

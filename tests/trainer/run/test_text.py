@@ -71,3 +71,10 @@ def test_names_and_paragraphs_are_brought_to_the_width_of_a_terminal():
     assert lines[-1] == f"  {path}"
     assert all(len(line) <= 80 for line in lines[:-1])
     assert " ".join(line.strip() for line in lines) == f"word {'word ' * 20}{path}"
+
+
+def test_nothing_is_printed_as_less_than_nothing():
+    assert (number(-0.0001), number(-0.0001, "+"), number(-0.004, decimals=2)) == (
+        "0.000", "+0.000", "0.00"
+    )  # fmt: skip
+    assert (number(-0.0006), number(0.0), number(None)) == ("-0.001", "0.000", "-")
