@@ -19,10 +19,10 @@ TRAIN, SCORED = 120, 80  # images
 def finished(
     path: pathlib.Path, *, names: Sequence[str] = tables.NAMES, skill: float = 1.5,
     test: bool = True, synthetic: bool = False, control: bool = False, baseline: float = 0.5,
-    flags: dict | None = None, dataset: dict | None = None, prefix: str = "", pixels: str = "",
+    flags: dict | None = None, dataset: dict | None = None, prefix: str = "",
     ended: bool = True,
 ) -> pathlib.Path:  # fmt: skip
-    """A run in a folder. Runs of equal `names`, `prefix` and `pixels` scored the same images.
+    """A run in a folder. Runs of equal `names` and `prefix` scored the same images.
 
     Args:
         path: The folder.
@@ -35,7 +35,6 @@ def finished(
         flags: Fields of the config that are not the default.
         dataset: More of config.json's dataset.
         prefix: Of the names of images.
-        pixels: What the digests of images are of, beside their names.
         ended: Whether the run is finished.
     """
     config = Config(classes=len(names), dataset="full", test=test).to_json() | (flags or {})
@@ -66,7 +65,7 @@ def finished(
         draws = [_scored("validation", 1, names, s * skill, prefix) for s in (0.75, 0.5)]
         stressed = tables.joined(*draws, repeats=np.repeat([0, 1], SCORED))
         predictions.write(path / "stressed.csv", stressed)
-        images_used.write(path / "images_used.csv", _used(scored, names, prefix, pixels))
+        images_used.write(path / "images_used.csv", _used(scored, names, prefix))
         shown = scored["test" if test else "validation"]
         heatmaps.write(path / "heatmaps.npz", _heatmaps(shown))
         metrics.run_metrics(path, tables.baseline(baseline))
@@ -85,7 +84,7 @@ def _scored(split, seed, names, skill, prefix):
     )
 
 
-def _used(scored, names, prefix, pixels):
+def _used(scored, names, prefix):
     train = [names[i % len(names)] for i in range(TRAIN)]
     columns = {
         "image_id": [f"{prefix}train/{i}" for i in range(TRAIN)],
@@ -103,7 +102,7 @@ def _used(scored, names, prefix, pixels):
         columns["split"] += [split] * len(table.labels)
         columns["label"] += [names[label] for label in table.labels]
     columns["image_sha256"] = [
-        hashlib.sha256(f"{pixels}{name}".encode()).hexdigest() for name in columns["image_id"]
+        hashlib.sha256(name.encode()).hexdigest() for name in columns["image_id"]
     ]
     return columns
 

@@ -11,8 +11,8 @@ from tuning.space import Space
 OBJECTIVE = "val_balanced_accuracy"
 
 
-def space(*, epochs: int = 9, seed: int = 1, **ranges: str) -> Space:
-    return Space.of(Config(epochs=epochs, seed=seed), ranges)
+def space(*, seed: int = 1, **ranges: str) -> Space:
+    return Space.of(Config(epochs=9, seed=seed), ranges)
 
 
 SPACE = space(head_units="32:256:log2", learning_rate="1e-5:1e-2:log")

@@ -37,7 +37,7 @@ def quick(data_dir: pathlib.Path, cache_dir: pathlib.Path | None = None, **chang
 
 
 @contextlib.contextmanager
-def training(config: Config, images=None, score=("validation", "test")) -> Iterator[Training]:
+def training(config: Config, images=None) -> Iterator[Training]:
     """A training that is ready to begin, on the dataset's splits or on other images by name."""
     before = keras.config.dtype_policy()
     try:
@@ -49,6 +49,7 @@ def training(config: Config, images=None, score=("validation", "test")) -> Itera
             for model in {nets.trained, nets.served}:
                 _enliven(model)
             images = images or setup.dataset.splits
+            score = ("validation", "test")
             yield Training(setup, config, images, train="train", score=score, networks=nets)
     finally:
         keras.config.set_dtype_policy(before)
