@@ -73,7 +73,7 @@ class Network:
             whole = score(of["balanced_accuracy"], of["n"], of["groups"])
             shortcut = estimate(of["shortcut_baseline"])
             scored.append(
-                f"Balanced accuracy on {of['split']}: {whole}; shortcut baseline {shortcut}."
+                f"Balanced accuracy on {of['split']}: {whole}; higher shortcut baseline {shortcut}."
             )
         return [*scored, *self.notes, NOTICE]
 
