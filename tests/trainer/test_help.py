@@ -216,7 +216,7 @@ def test_a_value_where_none_or_another_belongs_is_a_sentence(flag, message):
 
 def test_help_that_is_not_wanted_is_not_shown():
     ended = commands.run("trainer.compare", "--nohelp", "--helpshort=false")
-    assert (ended.status, ended.out) == (2, "") and "There are 0 runs" in ended.err
+    assert (ended.status, ended.out) == (2, "") and "0 runs given" in ended.err
 
 
 def test_a_message_cuts_a_value_of_many_letters():
