@@ -101,8 +101,10 @@ def _blocks(
 ) -> gr.Blocks:
     names = html.escape(", ".join(network.class_names))
     with _Blocks(title="Chest X-rays", analytics_enabled=False) as blocks:
-        gr.HTML(f"<h1>Chest X-rays</h1><p>Classes: {names}.</p>{answer_cards.worth(network)}")
-        label = "Images: PNG, JPEG, TIFF, WebP, BMP, DICOM"
+        trained = f" Trained on {html.escape(network.about.dataset)}." if network.about else ""
+        about = f"<p>Classes: {names}.{trained}</p>"
+        gr.HTML(f"<h1>Chest X-rays</h1>{about}{answer_cards.worth(network)}")
+        label = f"Images, up to {MOST_FILES} at once: PNG, JPEG, TIFF, WebP, BMP, DICOM"
         files = gr.File(file_count="multiple", label=label, height=180)
         shown = gr.HTML()
         files.upload(

@@ -29,7 +29,8 @@ _COMPARED = 64  # images
 _APART = {"none": 1e-3, "float16": 0.05}  # probabilities may be, at most
 _SIZES = (64, 150, 224, 320, 401)  # of the images, before some lose a part of their width
 _TIMED = 15  # calls, of which the median is shown, after two
-_COLUMNS = ("format", "size", "one image", "largest difference")
+_SIDE = 320  # pixels of the image that is timed, as most stored ones have
+_COLUMNS = ("format", "size", f"{_SIDE} x {_SIDE} px", "largest difference")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,7 +204,7 @@ def _versions(form: ModuleType) -> str:
 
 def _milliseconds(compute: Compute, images: Sequence[np.ndarray]) -> float:
     """What one image of the usual size takes."""
-    one = next(each for each in images if each.shape[1:3] == (320, 320))
+    one = next(each for each in images if each.shape[1:3] == (_SIDE, _SIDE))
     times = []
     for _ in range(_TIMED + 2):
         begun = time.perf_counter()

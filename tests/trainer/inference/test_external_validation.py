@@ -97,7 +97,7 @@ def test_a_folder_of_which_no_image_can_be_read_is_one_sentence(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with (
-        pytest.raises(RunError, match=r"No image of .* can be used: not an image\. Mend"),
+        pytest.raises(RunError, match=r"No image of .* can be used: truncated or damaged\. Mend"),
         labelled_images.of_folder(tmp_path, ""),
     ):
         pass
