@@ -237,18 +237,14 @@ def writable(path: str | pathlib.Path, flag: str = "run_dir") -> Iterator[None]:
     """
     try:
         yield
-    except (FileExistsError, NotADirectoryError):
+    except OSError as error:
         above = pathlib.Path(path).absolute()
         there = next(each for each in (above, *above.parents) if os.path.lexists(each))
-        raise ConfigError(
-            f"--{flag} {path} can't be written ({there} is no folder). Give another folder."
-        ) from None
-    except OSError as error:
+        # Of a file above it the system says "File exists", as if it were of the name itself.
+        why = error.strerror or error if there.is_dir() else f"{there} is no folder"
         # A run that is there is written beside, by a report for example.
         mend = "Make it writable." if flag == "run" else "Give another folder."
-        raise ConfigError(
-            f"--{flag} {path} can't be written ({error.strerror or error}). {mend}"
-        ) from None
+        raise ConfigError(f"--{flag} {path} can't be written ({why}). {mend}") from None
 
 
 def _names(paths: Collection[pathlib.Path]) -> str:
