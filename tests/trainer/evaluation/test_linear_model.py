@@ -1,5 +1,8 @@
 """The claims of the kept linear models: fitted once, the same calls, and never another's."""
 
+import os
+import pathlib
+
 import numpy as np
 import pytest
 import sklearn
@@ -79,9 +82,13 @@ def test_where_nothing_can_be_kept_a_model_is_fitted_all_the_same(tmp_path, caps
 
 def test_the_oldest_models_make_room_for_new_ones(tmp_path, monkeypatch):
     monkeypatch.setattr(linear_model, "_MOST_FILES", 3)
+    made: list[pathlib.Path] = []
     for seed in range(5):
         fitted(images(seed), LABELS, "the model", tmp_path)
-    assert len(list(tmp_path.iterdir())) == 3
+        (new,) = set(tmp_path.iterdir()) - set(made)
+        os.utime(new, (seed, seed))  # so that no two are of one moment
+        made.append(new)
+    assert set(tmp_path.iterdir()) == set(made[-3:])
 
 
 def test_baselines_of_splits_and_of_folds_are_the_same_kept_or_not(tmp_path, capsys):

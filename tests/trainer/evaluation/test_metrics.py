@@ -112,6 +112,13 @@ def test_patients_for_5_points_in_closed_form(accuracy, patients):
     assert patients_for_5_points(accuracy) == patients
 
 
+def test_an_image_names_no_patient_where_that_is_its_own_name():
+    ids, patients = ["a", "b", "c", "d"], ["a", "p", "p", "d"]
+    table = make([0, 1, 0, 1], np.eye(2)[[0, 1, 0, 1]], ["g"] * 4, patients=patients, image_ids=ids)
+    both = joined(table, table, repeats=[0] * 4 + [1] * 4, folds=[0, 0, 1, 1] * 2)
+    assert cross_validation_metrics(both, {}, DATASET)["dataset"]["images_without_patient"] == 2
+
+
 def test_images_patients_and_groups_are_counted_apart():
     patients = ["a", "a", "b", "c", "d", "d"]
     p = make([0, 0, 0, 1, 1, 1], np.eye(2)[[0, 0, 0, 1, 1, 1]], [*"xxxyyy"], patients=patients)

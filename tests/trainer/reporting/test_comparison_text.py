@@ -31,9 +31,13 @@ def test_drawn_images_of_one_run_are_named(alike):
     assert "SYNTHETIC: drawn images; no number says anything about X-rays." in text(alike)
 
 
-def test_runs_of_sources_that_go_with_no_class_are_not_called_confounded(alike):
+def test_runs_of_sources_that_go_with_no_class_are_not_called_confounded(alike, tmp_path):
     assert "CONFOUNDED (A, B)" in text(alike)
-    assert "CONFOUNDED" not in text(dataclasses.replace(alike, confounded=[]))
+    runs = [Results(finished(tmp_path / name)) for name in "ab"]
+    runs[0].metrics["confounding"]["confounded"] = False  # kept from here on
+    assert "CONFOUNDED (B)" in text(comparison.compare(runs))
+    runs[1].metrics["confounding"]["confounded"] = False
+    assert "CONFOUNDED" not in text(comparison.compare(runs))
 
 
 def test_runs_of_the_same_settings_are_called_so(alike):
