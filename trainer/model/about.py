@@ -91,7 +91,7 @@ def located(run: str | os.PathLike) -> tuple[pathlib.Path, pathlib.Path | None]:
     given = pathlib.Path(files.expanded(run))
     if given.suffix == SUFFIX:
         return given, None
-    if not given.is_dir():
+    if not os.path.isdir(given):
         there = os.path.lexists(given)
         what, near = ("is no folder", "") if there else ("is not there", did_you_mean(given))
         raise RunError(f"{given} {what}. Give the folder of a run, or a {FILE}.{near}")

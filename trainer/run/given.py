@@ -41,9 +41,9 @@ def require_written(path: str | os.PathLike, flag: str) -> None:
     if not path:
         return
     file = pathlib.Path(files.expanded(path))
-    if file.is_dir():
+    if os.path.isdir(file):
         raise RunError(f"--{flag} {file} is a folder. Give a file.")
-    if not file.parent.is_dir():
+    if not os.path.isdir(file.parent):
         raise RunError(
             f"--{flag} {file} can't be written: there is no folder {file.parent}. Make it, or give "
             "another file."
@@ -64,7 +64,7 @@ def require_made(path: str | os.PathLike, flag: str) -> None:
     folder = pathlib.Path(files.expanded(path))
     above = folder.absolute()
     there = next(each for each in (above, *above.parents) if os.path.lexists(each))
-    if not there.is_dir():
+    if not os.path.isdir(there):
         raise RunError(f"--{flag} {folder} can't be made: {there} is no folder. Give another.")
     _require_access(there, folder, flag, "folder")
 

@@ -238,10 +238,10 @@ def writable(path: str | pathlib.Path, flag: str = "run_dir") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        above = pathlib.Path(path).absolute()
-        there = next(each for each in (above, *above.parents) if os.path.lexists(each))
+        above = pathlib.Path(path)
+        in_the_way = next((p for p in (above, *above.parents) if os.path.isfile(p)), None)
         # Of a file above it the system says "File exists", as if it were of the name itself.
-        why = error.strerror or error if there.is_dir() else f"{there} is no folder"
+        why = f"{in_the_way} is no folder" if in_the_way else error.strerror or error
         # A run that is there is written beside, by a report for example.
         mend = "Make it writable." if flag == "run" else "Give another folder."
         raise ConfigError(f"--{flag} {path} can't be written ({why}). {mend}") from None

@@ -54,3 +54,11 @@ def test_what_lies_beside_may_be_meant(tmp_path, name, near):
     said = given.did_you_mean(tmp_path / name)
     assert said == (f" Did you mean {tmp_path / near}?" if near else "")
     assert given.did_you_mean(tmp_path / "gone" / "x") == ""
+
+
+def test_names_that_no_file_system_takes_are_left_to_it(tmp_path):
+    long = tmp_path / ("x" * 300)
+    given.require_written(long, "output")
+    given.require_made(long, "output")
+    with pytest.raises(RunError, match="There is no file"):
+        given.require_something([long])
