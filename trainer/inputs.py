@@ -15,6 +15,7 @@ from trainer.input_pipeline import prepared
 from trainer.run import names
 from trainer.run.errors import ConfigError, RunError
 from trainer.run.files import expanded
+from trainer.run.given import nearest_there
 from trainer.run.manifest import Manifest
 from trainer.run.text import wrapped
 
@@ -102,7 +103,7 @@ def require_cache_folder(cache_dir: str) -> None:
         RunError: The message says which file.
     """
     path = cache_folder(cache_dir)
-    there = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
+    there = nearest_there(path)
     if not os.path.isdir(there):
         raise RunError(
             f"The cache folder {path} can't be used ({there} is no folder). Give another "

@@ -144,7 +144,7 @@ class RayExecutor:
         ahead: collections.deque[list[_Submitted]] = collections.deque()
         for lower, draws in batches:
             task = Task(f"rows of {stage.spec.name}", sharing.compute_rows,
-                        (config, name, lower, draws, len(stage.lower) == 1))  # fmt: skip
+                        (config, name, lower, draws, stage.takes_squares))  # fmt: skip
             ahead.append([self._submitted(_Submitted(task))])
             if len(ahead) > self.slots:
                 yield self._rows(ahead.popleft())

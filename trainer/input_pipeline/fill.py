@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from trainer.augmentation import random
-from trainer.input_pipeline.cache import Spec
+from trainer.input_pipeline.cache import CachedRows, Spec
 from trainer.input_pipeline.dataset import Images
 from trainer.input_pipeline.plan import Fill, Plan
 from trainer.input_pipeline.stages import OpenStages, Stage, check
@@ -106,8 +106,7 @@ def _computed(
 ) -> Iterator[int]:
     """Computes the rows of one fill; yields how many, batch by batch."""
     rows = opened.rows(fill.stage)
-    stage, lowest = _computed_from(fill, images, opened)
-    below = opened.rows_of(lowest, images, fill.views if lowest.augmented else (0,))
+    stage, lower, below = _computed_from(fill, images, opened)
     size = handed_over(fill) if compute else here
     under_way: collections.deque[tuple[int, np.ndarray]] = collections.deque()
 
@@ -116,12 +115,12 @@ def _computed(
             missing = rows.missing(images.digests, view)
             for first in range(0, len(missing), size):
                 at = missing[first : first + size]
-                lower = below.read(images.digests[at], view if lowest.augmented else 0)
+                inputs = below.read(images.digests[at], view if lower.augmented else 0)
                 draws = None
                 if stage.seed is not None:
                     draws = random.uniform_draws(images.image_ids[at], view, stage.seed)
                 under_way.append((view, at))
-                yield lower, draws
+                yield inputs, draws
 
     with rows.filling(waiting):
         for computed in (compute or _here)(stage, batches()):
@@ -134,20 +133,23 @@ def _computed(
             yield len(at)
 
 
-def _computed_from(fill: Fill, images: Images, opened: OpenStages) -> tuple[Stage, Stage]:
-    """The stage as it is computed, and the one whose rows are read: as planned, or the squares.
+def _computed_from(
+    fill: Fill, images: Images, opened: OpenStages
+) -> tuple[Stage, Stage, CachedRows]:
+    """The stage as it is computed, the one below, as planned or the squares, and its rows.
 
     Rows that turn out damaged were not planned for, and those below them may not be there.
     """
-    if fill.below.kind is not None:
-        return fill.stage.from_squares, fill.below
-    rows = opened.rows(fill.stage)
-    below = opened.rows_of(fill.below, images, fill.views if fill.below.augmented else (0,))
-    for view in fill.views:
-        wanted = images.digests[rows.missing(images.digests, view)]
-        if len(below.missing(wanted, view if fill.below.augmented else 0)):
-            return fill.stage.from_squares, fill.stage.lower[0]
-    return fill.stage, fill.below
+    rows, lower = opened.rows(fill.stage), fill.below
+    below = opened.rows_of(lower, images, fill.views if lower.augmented else (0,))
+    if lower.kind is None:
+        for view in fill.views:
+            wanted = images.digests[rows.missing(images.digests, view)]
+            if len(below.missing(wanted, view if lower.augmented else 0)):
+                lower = fill.stage.lower[0]
+                below = opened.rows_of(lower, images, (0,))
+                break
+    return fill.stage if lower.kind is None else fill.stage.from_squares, lower, below
 
 
 def _here(stage: Stage, batches: Batches) -> Iterator[np.ndarray]:

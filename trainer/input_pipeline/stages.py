@@ -45,6 +45,11 @@ class Stage:
     lower: tuple["Stage", ...] = ()
 
     @property
+    def takes_squares(self) -> bool:
+        """Whether its rows are computed from those of the squares."""
+        return len(self.lower) == 1
+
+    @property
     def from_squares(self) -> "Stage":
         """The same rows, computed from the squares: those between are computed, and not kept."""
         between = (*self.lower[1:], self)

@@ -22,8 +22,7 @@ def require_something(paths: Sequence[str | os.PathLike]) -> None:
         RunError: Nothing is there, of none of them.
     """
     given = [files.expanded(path) for path in paths]
-    there = (os.path.lexists(each) or glob.glob(each, recursive=True) for each in given)
-    if given and not any(there):
+    if given and not any(map(_is_there, given)):
         shown = given[:_NAMED] + ([f"{len(given) - _NAMED} more"] if len(given) > _NAMED else [])
         raise RunError(f"There is no file {listed(shown)}.{did_you_mean(given[0])}")
 
@@ -62,11 +61,15 @@ def require_made(path: str | os.PathLike, flag: str) -> None:
         RunError: A file has its name or one above it, or it can't be written.
     """
     folder = pathlib.Path(files.expanded(path))
-    above = folder.absolute()
-    there = next(each for each in (above, *above.parents) if os.path.lexists(each))
+    there = nearest_there(folder)
     if not os.path.isdir(there):
         raise RunError(f"--{flag} {folder} can't be made: {there} is no folder. Give another.")
     _require_access(there, folder, flag, "folder")
+
+
+def nearest_there(path: pathlib.Path) -> pathlib.Path:
+    """The path if it is there, else the nearest one above that is, absolute."""
+    return next(each for each in (path, *path.absolute().parents) if os.path.lexists(each))
 
 
 def did_you_mean(path: str | os.PathLike) -> str:
@@ -81,6 +84,11 @@ def did_you_mean(path: str | os.PathLike) -> str:
     except OSError:
         return ""
     return f" Did you mean {os.path.join(folder, near[0])}?" if near else ""
+
+
+def _is_there(path: str) -> bool:
+    """Whether a path, or the first match of a pattern, is there."""
+    return os.path.lexists(path) or any(True for _ in glob.iglob(path, recursive=True))
 
 
 def _require_access(there: pathlib.Path, path: pathlib.Path, flag: str, kind: str) -> None:

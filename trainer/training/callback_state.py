@@ -59,11 +59,12 @@ def of(
     for callback, given in zip(callbacks, settings, strict=True):
         known = {}
         for name, value in vars(callback).items():
+            if name in _NOT_ITS_OWN:
+                continue
             count = len(arrays)
             with contextlib.suppress(_Unknown):
                 encoded = _encoded(value, arrays)
-                same = len(arrays) == count and given.get(name) == repr(encoded)
-                if name not in _NOT_ITS_OWN and not same:
+                if len(arrays) > count or given.get(name) != repr(encoded):
                     known[name] = encoded
         states.append([_kind(callback), known])
     return states, arrays

@@ -246,8 +246,7 @@ def test_a_cache_filled_by_tasks_is_that_of_one_process(driver, tmp_path):
     def compute(config, stage, batches):
         for lower, draws in batches:
             name = stage.spec.folder_name()
-            from_squares = len(stage.lower) == 1
-            yield sharing.compute_rows(setup, config, name, lower, draws, from_squares)
+            yield sharing.compute_rows(setup, config, name, lower, draws, stage.takes_squares)
 
     other = set_up(
         dataclasses.replace(setup.config, cache_dir=str(tmp_path)), splits=cross_validation.SPLITS
