@@ -7,6 +7,7 @@ apart as the groups that they share make them (`effective.shared_between`), and 
 has MOVER-R, the same for a ratio (Donner & Zou 2012).
 """
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -128,6 +129,18 @@ def ppv_at(prevalence: float, sensitivity: Limits, specificity: Limits) -> Limit
 
     value = ppv(ratio(a, b))
     return Limits(value, *(np.where(np.isnan(value), np.nan, ppv(q)) for q in (most, least)))
+
+
+def one_of(columns: Mapping[str, Sequence[float]], place: int, groups: int) -> dict[str, float]:
+    """One of several E, of `metrics.in_columns`, as `text.estimate` takes it.
+
+    Args:
+        columns: `values`, `low` and `high`.
+        place: Which, from 0.
+        groups: Patient groups of its images.
+    """
+    ends = {"value": "values", "low": "low", "high": "high"}
+    return {**{end: columns[name][place] for end, name in ends.items()}, "groups": groups}
 
 
 def patients_for_5_points(accuracy: float) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from trainer.evaluation import article, notes
 from trainer.evaluation.metrics import NOTICE, shown_split
+from trainer.evaluation.shares import one_of
 from trainer.run.text import (
     counted,
     estimate,
@@ -298,7 +299,10 @@ def seeds_summary(
     ]
     rows = [["seed", "best epoch", *splits]]
     for i, (seed, epoch) in enumerate(zip(result["seeds"], result["best_epochs"], strict=True)):
-        values = [estimate(_of_seed(of, i), decimals=2) for of in splits.values()]
+        values = [
+            estimate(one_of(of["balanced_accuracy"], i, of["groups"]), decimals=2)
+            for of in splits.values()
+        ]
         rows.append([str(seed), str(epoch), *values])
     rows.append(["sd", "", *(number(each["balanced_accuracy"]["sd"]) for each in splits.values())])
     explained = (
@@ -324,14 +328,6 @@ def seeds_summary(
         _places(run_dir, "seeds.json, seed_*/", curves=True, report=True),
     ]
     return "\n" + "\n\n".join(filter(None, parts))
-
-
-def _of_seed(of: Mapping[str, Any], place: int) -> dict[str, Any]:
-    """The balanced accuracy of one of several seeds, as `text.estimate` takes it."""
-    columns = {"value": "values", "low": "low", "high": "high"}
-    return {end: of["balanced_accuracy"][name][place] for end, name in columns.items()} | {
-        "groups": of["groups"]
-    }
 
 
 def not_above_baseline(

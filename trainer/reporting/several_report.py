@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from trainer.evaluation.drawing import title_of
 from trainer.evaluation.metrics import NOTICE, PREVALENCES, of_seeds
 from trainer.evaluation.plots import draw_confusion
+from trainer.evaluation.shares import one_of
 from trainer.reporting import figures, pages, provenance, run_report
 from trainer.reporting.results import Results
 from trainer.run.manifest import REPORT
@@ -102,7 +103,7 @@ def _seed_parts(
         report = f"seed_{seed}/{REPORT}"
         link = report if (run.path / report).exists() else ""
         control = Results(run.path / f"seed_{seed}").source_control
-        shown = {**_estimate(balanced, place), "groups": of["groups"]}
+        shown = one_of(balanced, place, of["groups"])
         yield Part(str(seed), shown, of["n"], of["groups"], link, control)
 
 
@@ -139,11 +140,4 @@ def _fold_parts(by_fold: Mapping[str, Any]) -> Iterator[Part]:
     for place in range(len(flat["values"])):
         name = f"{place % folds + 1} of repeat {place // folds + 1}"
         groups = flat["groups"][place]
-        shown = {**_estimate(flat, place), "groups": groups}
-        yield Part(name, shown, flat["n"][place], groups)
-
-
-def _estimate(columns: Mapping[str, Sequence[float]], place: int) -> dict[str, float]:
-    """One of several E, of `metrics.in_columns`."""
-    keys = {"value": "values", "low": "low", "high": "high"}
-    return {name: columns[key][place] for name, key in keys.items()}
+        yield Part(name, one_of(flat, place, groups), flat["n"][place], groups)
