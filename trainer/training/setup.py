@@ -106,7 +106,9 @@ def set_up(
     splits = splits or (dataset.splits if config.test else WITHOUT_TEST)
     kept = {each: images for each, images in dataset.splits.items() if each in splits}
     dataset = dataclasses.replace(dataset, splits=kept)
-    print(fitted(f"Dataset {dataset.name}."))
+    read = list(dataset.splits.values())
+    again = [stress.stressed(dataset.splits["validation"])] if stressed else []
+    print(fitted(_of_dataset(dataset.name, sum(map(len, read)), sum(map(len, again)))))
     searched = (origin.get("hparams") or {}).get("dataset_fingerprint", dataset.fingerprint)
     if searched != dataset.fingerprint:
         line = "The search of --hparams saw other images than these; its values may not suit them."
@@ -130,16 +132,18 @@ def set_up(
     with contextlib.ExitStack() as closed:
         opened = closed.enter_context(contextlib.closing(stages.OpenStages(cache_dir)))
         setup = Setup(config, dataset, chosen, weights, None, opened, origin)
-        parts = list(dataset.splits.values())
-        parts += [stress.stressed(dataset.splits["validation"])] if stressed else []
-        read = dataset_lib.joined(parts)
-        cache_squares(config, dataset, read, opened, further)
+        cache_squares(config, dataset, dataset_lib.joined(read + again), opened, further)
         if config.normalization != "imagenet":
             squares = setup.squares(dataset.splits["train"], config.image_size)[..., 0]
             normalizer = normalization.fit(config.normalization, squares)
             setup = dataclasses.replace(setup, normalization=normalizer)
         closed.pop_all()  # all went well: the caller closes it
     return setup
+
+
+def _of_dataset(name: str, images: int, reframed: int) -> str:
+    more = f", and {reframed:,} of validation re-framed" if reframed else ""
+    return f"Dataset {name}: {images:,} images{more}."
 
 
 def _precision(config: Config, began: Mapping[str, Any] | None) -> Precision:

@@ -83,14 +83,24 @@ def test_only_the_splits_that_are_read_are_decoded(made):
 
 
 def test_a_line_is_printed_on_each_choice(made, capsys):
-    made(augmentation="article")
+    setup = made(augmentation="article")
     out = capsys.readouterr().out
-    assert "Dataset covid_tfds/tiny/2.0.0." in out
+    count = sum(map(len, setup.dataset.splits.values()))
+    assert f"Dataset covid_tfds/tiny/2.0.0: {count} images." in out
     assert "Precision float32: as --precision says." in out
     assert "Weights: random numbers." in out
     assert "flips images, so that hearts change sides" in out
     made(augmentation="radiograph")
     assert "flips" not in capsys.readouterr().out
+
+
+def test_reframed_images_are_counted_beside_the_datasets(made, capsys):
+    setup = made({"stressed": True, "splits": ("validation",)})
+    count = len(setup.dataset.splits["validation"])
+    line = (
+        f"Dataset covid_tfds/tiny/2.0.0: {count} images, and {2 * count} of validation re-framed."
+    )
+    assert line in " ".join(capsys.readouterr().out.split())
 
 
 def test_what_an_earlier_release_cached_is_one_sentence(made, tmp_path, capsys):
