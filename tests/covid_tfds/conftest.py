@@ -7,15 +7,15 @@ import atexit
 import gc
 import io
 import pathlib
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 
+from tests.covid_tfds.made_sources import TINY
 from tests.helpers.commands import ROOT, Ended
-
-TINY = {"name": "tiny", "images": "phantom", "patients": 40}
 
 
 @pytest.fixture
@@ -72,3 +72,9 @@ def phantoms(tmp_path_factory) -> dict[int, pathlib.Path]:
         folder = tmp_path_factory.mktemp(f"of_{patients}_patients")
         built[patients] = pathlib.Path(covid_tfds.build(config, data_dir=folder).data_path)
     return built
+
+
+@pytest.fixture
+def tiny(phantoms, tmp_path) -> pathlib.Path:
+    """The folder of a dataset in `tmp_path` that was built before."""
+    return shutil.copytree(phantoms[40], tmp_path / "covid_tfds" / "tiny" / "2.0.0")

@@ -1,4 +1,4 @@
-"""The two sources in miniature, with made-up images."""
+"""The two sources in miniature, folders of own images and what was built of them, all made up."""
 
 import csv
 import pathlib
@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from covid_tfds.sources import article
 from tests.helpers import images as made_images
 
+TINY = {"name": "tiny", "images": "phantom", "patients": 40}  # a config that is soon drawn
 HEADER = ("patientid", "offset", "sex", "age", "finding", "view", "modality", "folder", "filename",
           "doi", "url", "license")  # fmt: skip
 
@@ -59,6 +60,19 @@ def write_cohen(root: pathlib.Path, rows: list[dict[str, str]], first_seed: int 
         writer = csv.DictWriter(file, HEADER, restval="")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def own_images(folder: pathlib.Path, count: int = 40, first: int = 0) -> pathlib.Path:
+    """`count` images of two classes and of no known patient."""
+    for number in range(count):
+        name = f"{('healthy', 'covid19')[number % 2]}/{number:03d}.png"
+        write(folder / name, made_images.encoded(made_images.radiograph(first + number)))
+    return folder
+
+
+def stored(builder) -> int:
+    """The number of a built dataset's examples."""
+    return sum(split.num_examples for split in builder.info.splits.values())
 
 
 KAGGLE = [
