@@ -13,6 +13,7 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
+import simplejpeg
 import tifffile
 from PIL import Image
 from pydicom.uid import (
@@ -247,3 +248,37 @@ def test_what_begins_as_an_image_is_called_one(begin, reason):
 def test_what_stands_behind_the_end_of_a_jpeg_is_of_no_matter():
     data = encoded(radiograph(3), "JPEG", quality=90)
     np.testing.assert_array_equal(pixels(data + b"\0" * 999 + b"appended"), pixels(data))
+
+
+def of_an_unknown_revision(data: bytes) -> bytes:
+    place = data.index(b"JFIF\0") + 5
+    return data[:place] + b"\x02\x01" + data[place + 2 :]
+
+
+def with_a_broken_profile(data: bytes) -> bytes:
+    profile = b"ICC_PROFILE\0\x03\x02of which two parts are missing"
+    return data[:20] + b"\xff\xe2" + (2 + len(profile)).to_bytes(2) + profile + data[20:]
+
+
+def of_a_scan_without_coefficients(data: bytes) -> bytes:
+    place = data.index(b"\xff\xda")
+    place += 5 + 2 * data[place + 4]
+    return data[:place] + b"\0\0\0" + data[place + 3 :]
+
+
+ODD = [of_an_unknown_revision, with_a_broken_profile, of_a_scan_without_coefficients]
+
+
+@pytest.mark.parametrize("odd", [*([each] for each in ODD), ODD])
+def test_a_header_that_libjpeg_warns_of_does_not_make_a_jpeg_damaged(odd):
+    """Some programs write such headers, and no pixel depends on them."""
+    image = Image.fromarray(radiograph(3, (400, 360))).convert("RGB")
+    whole = data = encoded(image, "JPEG", quality=90)
+    for change in odd:
+        data = change(data)
+    with pytest.raises(ValueError):
+        simplejpeg.decode_jpeg(data, strict=True)
+    np.testing.assert_array_equal(pixels(data), pixels(whole))
+    middle = len(data) // 2
+    with pytest.raises(Unusable, match="truncated or damaged"):
+        pixels(data[:middle] + bytes(40) + data[middle + 40 :])
