@@ -233,7 +233,10 @@ def _features(class_names: Sequence[str] | None) -> tfds.features.FeaturesDict:
                 doc="The source's own key of the person, prefixed by the source; the image's id "
                 "where no patient is known."
             ),
-            "group": text(doc="Patients joined by copies of an image; never in two splits."),
+            "group": text(
+                doc="Patients joined by copies of an image, or by one name in several sources of "
+                "a user's own; never in two splits."
+            ),
             "source": text(doc="kaggle, cohen, phantom, own, or what the user's table says."),
             "original_split": text(doc="The source's own split, or empty."),
             "projection": text(

@@ -163,10 +163,12 @@ def require_disjoint(
         "\n".join(
             [
                 f"{len(shared)} groups are in more than one split. A group is one patient, or "
-                "patients joined by a copy of an image; with an image of it in each split:",
+                "patients joined by a copy of an image or by one name in several sources; with an "
+                "image of it in each split:",
                 *listed,
                 *more,
-                "Give all images of a group the same split, or remove the copies.",
+                "Give all images of a group the same split, or remove the copies. Where persons of "
+                "several sources have one name, let their names differ, as A-12 and B-12 do.",
             ]
         )
     )

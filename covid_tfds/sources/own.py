@@ -67,7 +67,8 @@ def images(manual_dir: str | os.PathLike) -> Own:
             f"{_what_is_there(files, exclusions, manual_dir)}\nExpected:\n{TREE}"
         )
     records, from_names = known_names.with_patients(records)
-    records, of_sources = patient_names.across_sources(patient_names.unified(records))
+    records, of_sources = patient_names.across_sources(records)
+    records = patient_names.unified(records)
     notes = [*notes, *from_names, *of_sources, *patient_names.notes(records)]
     if note := one_class_note(classes):
         notes.append(note)

@@ -66,21 +66,21 @@ def across_sources(records: Sequence[ImageRecord]) -> tuple[list[ImageRecord], l
     apart; the other error would put one person's images on both sides.
 
     Args:
-        records: With one spelling for each patient of a source.
+        records: As for `unified`, and before it: their patients begin with their own sources.
 
     Returns:
         The records, whose `also` has the patient of the first source, and a note if there is one.
     """
-    first: dict[str, str] = {}
+    first: dict[str, ImageRecord] = {}
     shared: dict[str, str] = {}
     joined = []
     for record in records:
         if record.patient_known:
             name = record.patient[len(record.source) + 1 :]
-            other = first.setdefault(key(name), record.patient)
-            if other != record.patient:
+            other = first.setdefault(key(name), record)
+            if key(other.source) != key(record.source):
                 shared.setdefault(key(name), name)
-                record = dataclasses.replace(record, also=(*record.also, other))
+                record = dataclasses.replace(record, also=(*record.also, other.patient))
         joined.append(record)
     if not shared:
         return joined, []

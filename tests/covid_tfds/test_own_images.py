@@ -98,6 +98,21 @@ def test_the_summary_has_room_for_long_names_of_classes_and_sources(tmp_path):
     ]
 
 
+def test_names_that_two_sources_share_across_splits_are_to_differ(tmp_path):
+    """They may be one person, whom the splits of the table would tear."""
+    rows = ["path,label,patient,split,source"]
+    for i in range(24):
+        split, place = (("train", "val", "test")[i // 4 % 3], "a") if i < 12 else ("test", "b")
+        made_sources.write(tmp_path / "own" / f"{i}.png", encoded(radiograph(i)))
+        rows.append(f"{i}.png,{CLASSES[i % 2]},{i % 12},{split},{place}")
+    (tmp_path / "own" / "images.csv").write_text("\n".join(rows))
+    with pytest.raises(DatasetError) as refused:
+        build(tmp_path)
+    text = str(refused.value)
+    assert text.startswith("8 groups are in more than one split.")
+    assert "by one name in several sources" in text and "let their names differ" in text
+
+
 def test_patient_folders_keep_their_images_in_one_split(tmp_path):
     put(tmp_path / "own", 120, "{label}/p{i}/a.png")
     for i in range(120):

@@ -49,7 +49,8 @@ def of(
 
     Args:
         callbacks: In their order.
-        settings: As of `settings_of`, of the same ones.
+        settings: As of `settings_of`, of the same ones. What has changed is taken out of them, and
+            is no setting any more, whatever value it comes to have.
 
     Returns:
         JSON-able values, and the arrays that they refer to by name.
@@ -66,12 +67,16 @@ def of(
                 encoded = _encoded(value, arrays)
                 if len(arrays) > count or given.get(name) != repr(encoded):
                     known[name] = encoded
+                    given.pop(name, None)
         states.append([_kind(callback), known])
     return states, arrays
 
 
 def restore(
-    callbacks: Sequence[keras.callbacks.Callback], states: list, arrays: dict[str, np.ndarray]
+    callbacks: Sequence[keras.callbacks.Callback],
+    states: list,
+    arrays: dict[str, np.ndarray],
+    settings: Settings,
 ) -> None:
     """Gives callbacks what those of their class knew, in the order of both.
 
@@ -79,13 +84,17 @@ def restore(
         callbacks: In their order; one of a class that is not in `states` stays as it is.
         states: As of `of`.
         arrays: As of `of`; there may be others.
+        settings: As for `of`; what is restored is none of them, also where the callbacks are those
+            that knew it.
     """
     left = list(states)
-    for callback in callbacks:
+    for callback, given in zip(callbacks, settings, strict=True):
         at = next((i for i, (kind, _) in enumerate(left) if kind == _kind(callback)), None)
         if at is not None:
             _, known = left.pop(at)
             vars(callback).update({name: _decoded(each, arrays) for name, each in known.items()})
+            for name in known:
+                given.pop(name, None)
 
 
 def _kind(callback: keras.callbacks.Callback) -> str:

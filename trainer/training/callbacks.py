@@ -188,15 +188,15 @@ def numbers(logs: Mapping[str, Any]) -> dict[str, Any]:
     """What is a number in an epoch's logs.
 
     Args:
-        logs: Ours are plain numbers; a callback of a user may have added a tensor or a variable,
-            the optimizer's learning rate for example, which become numbers, or a text or an array,
-            which are left out.
+        logs: Ours are plain numbers; a callback of a user may have added a truth value, a tensor or
+            a variable, the optimizer's learning rate for example, which become numbers, or a text,
+            a complex number or an array, which are left out.
     """
     found = {}
     for name, value in logs.items():
-        if isinstance(value, (bool, int, float, np.number, np.bool_)):
+        if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
             found[name] = value
-        elif not isinstance(value, (str, bytes)):
+        elif not isinstance(value, (str, bytes)) and not np.iscomplexobj(value):
             with contextlib.suppress(TypeError, ValueError):
                 found[name] = float(value)
     return found

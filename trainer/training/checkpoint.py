@@ -192,7 +192,7 @@ class Checkpoints:
                 )
             for variable, array in zip(variables, stored, strict=True):
                 variable.assign(array)
-        callback_state.restore(callbacks, values["callbacks"], arrays)
+        callback_state.restore(callbacks, values["callbacks"], arrays, self._settings)
         self.saved = None  # which may be as large as the network
 
     @property

@@ -58,6 +58,13 @@ def test_a_patient_of_two_sources_is_one_person_and_noted(tmp_path, second):
     assert note.startswith(f"1 patient name is in several sources ({second!r}): it is taken")
 
 
+def test_spellings_of_a_source_join_nobody_else(tmp_path):
+    rows = ["12,KlinikA", "12,Klinik A", "2,KlinikA", "3,KlinikA"]
+    found = read(tmp_path, rows, columns="path,label,patient,source")
+    assert [r.patient for r in found.records] == [f"KlinikA/{n}" for n in (12, 12, 2, 3)]
+    assert not any(record.also for record in found.records) and not found.notes
+
+
 def test_patients_of_one_source_each_are_not_joined(tmp_path):
     found = read(tmp_path, ["p1,A", "p1,A", "p2,B"], columns="path,label,patient,source")
     assert not any(record.also for record in found.records)

@@ -20,7 +20,7 @@ def copied(callback):
     """What another process has of it."""
     states, arrays = callback_state.of([callback], [{}])
     other = type(callback)() if not isinstance(callback, Own) else Own()
-    callback_state.restore([other], json.loads(json.dumps(states)), arrays)
+    callback_state.restore([other], json.loads(json.dumps(states)), arrays, [{}])
     return other
 
 
@@ -55,14 +55,14 @@ def test_patience_and_best_weights_of_keras_own_are_restored():
 def test_callbacks_are_matched_by_class_in_their_order():
     states, arrays = callback_state.of([Own(a=1), Own(a=2)], [{}, {}])
     first, between, second = Own(), keras.callbacks.EarlyStopping(), Own()
-    callback_state.restore([first, between, second], states, arrays)
+    callback_state.restore([first, between, second], states, arrays, [{}, {}, {}])
     assert (first.a, second.a) == (1, 2)
 
 
 def test_one_that_was_not_there_stays_as_it_is():
     states, arrays = callback_state.of([Own(a=1)], [{}])
     early = keras.callbacks.EarlyStopping(patience=4)
-    callback_state.restore([early], states, arrays)
+    callback_state.restore([early], states, arrays, [{}])
     assert early.patience == 4
 
 
@@ -75,6 +75,29 @@ def test_settings_that_training_did_not_change_are_those_of_the_process_that_goe
     states, arrays = callback_state.of([early, table], settings)
     other = keras.callbacks.EarlyStopping(patience=2)
     again = Own(pairs={"a": (3, 4)}, rows=[])
-    callback_state.restore([other, again], json.loads(json.dumps(states)), arrays)
+    callback_state.restore([other, again], json.loads(json.dumps(states)), arrays, [{}, {}])
     assert (other.patience, other.wait, other.best) == (2, 3, 0.25)
     assert (again.pairs, again.rows) == ({"a": (3, 4)}, [1])
+
+
+def test_what_training_changed_once_is_saved_whatever_it_comes_to_be():
+    early = keras.callbacks.EarlyStopping(patience=5)
+    early.wait = 3  # of a training before this one
+    settings = callback_state.settings_of([early])
+    early.wait = 0
+    callback_state.of([early], settings)
+    early.wait = 3
+    states, _ = callback_state.of([early], settings)
+    assert states[0][1]["wait"] == 3
+
+
+def test_what_is_restored_is_saved_again_where_the_callback_itself_knew_it():
+    """As in a notebook: interrupted, and gone on with by the same object."""
+    early = keras.callbacks.EarlyStopping(patience=5)
+    settings = callback_state.settings_of([early])
+    early.wait, early.best = 3, 0.25
+    states, arrays = callback_state.of([early], settings)
+    settings = callback_state.settings_of([early])
+    callback_state.restore([early], states, arrays, settings)
+    again, _ = callback_state.of([early], settings)
+    assert again == states

@@ -68,14 +68,21 @@ def test_history_is_written_after_every_epoch_and_marks_the_best_alone(tmp_path)
 def test_numbers_that_a_users_callback_added_to_the_logs_are_kept(tmp_path):
     written = callbacks.History(tmp_path / "history.csv", PLAN)
     rate, many = keras.Variable(0.25), keras.ops.zeros(3)
-    written.on_epoch_end(0, {**logs(True), "rate": rate, "many": many, "name": "warm"})
+    truths = {"better": True, "worse": np.False_}
+    none = {"many": many, "name": "warm", "turn": 1j, "turns": np.complex64(2)}
+    written.on_epoch_end(0, {**logs(True), "rate": rate, **truths, **none})
     (row,) = written.rows
-    assert row["rate"] == 0.25 and not row.keys() & {"name", "many"}
+    assert (row["rate"], row["better"], row["worse"]) == (
+        0.25,
+        1,
+        0,
+    ) and not row.keys() & none.keys()
     rate.assign(0.5)
     assert row["rate"] == 0.25
-    assert history.read(tmp_path / "history.csv")[0]["rate"] == 0.25
+    (read,) = history.read(tmp_path / "history.csv")
+    assert (read["rate"], read["better"], read["worse"]) == (0.25, 1, 0)
     again = callbacks.History(tmp_path / "again.csv", PLAN)
-    callback_state.restore([again], *callback_state.of([written], [{}]))
+    callback_state.restore([again], *callback_state.of([written], [{}]), [{}])
     again.on_train_end()
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "history.csv").read_bytes()
 

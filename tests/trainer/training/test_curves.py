@@ -140,7 +140,7 @@ def test_curves_that_failed_are_written_again_by_a_process_that_goes_on(board, m
     assert not any("writes" in name for name in states[0][1])
     again = curves.TensorBoard(*board.made)
     again.set_model(board.shown.model)
-    callback_state.restore([again], states, arrays)
+    callback_state.restore([again], states, arrays, [{}])
     again.on_epoch_end(2, logs(False))
     assert [step for step, _ in events.values(board.folder)["train/loss"]] == [3]
 
