@@ -167,20 +167,20 @@ def _root(data_dir: str) -> pathlib.Path:
 def _folder(dataset: str, data_dir: str) -> pathlib.Path:
     """The folder of a version: as given, or the newest of a config's name.
 
+    Beside a `data_dir` it is looked for there first, and what is no path nowhere else.
+
     Raises:
         DatasetError: There is none; says what is built.
     """
-    given = pathlib.Path(paths.expanded(dataset))
-    if any((given / name).is_file() for name in _MARKS):
-        return given
-    if versions := _versions(given):
-        return versions[-1]
     built = _root(data_dir) / _NAME
+    given = pathlib.Path(paths.expanded(dataset))
     under = built / dataset.removeprefix(f"{_NAME}/").strip("/")
-    if any((under / name).is_file() for name in _MARKS):
-        return under
-    if versions := _versions(under):
-        return versions[-1]
+    places = (under, given) if data_dir else (given, under)
+    for place in places[:1] if data_dir and given.name == dataset else places:
+        if any((place / name).is_file() for name in _MARKS):
+            return place
+        if versions := _versions(place):
+            return versions[-1]
     names = sorted(path.name for path in built.glob("[!.]*") if _versions(path))
     there = wording.listed(names) if names else "none"
     raise DatasetError(

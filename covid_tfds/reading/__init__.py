@@ -24,9 +24,11 @@ from covid_tfds.reading.decoded import BOMB, DAMAGED, Header, Raster, Unusable
 __all__ = ["SHORTER_SIDE", "DecodedImage", "Header", "Unusable", "encode", "read_image"]
 
 SHORTER_SIDE = 320  # pixels; longer images are scaled down to it once, when the dataset is built
-# How files begin: of formats that are read, and of JPEG XL.
+# How files begin: of formats that are read, of JPEG XL, and of AVIF and HEIC behind a length and
+# `ftyp`, which films have, too.
 _READ = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"GIF8")
 _JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
+_HEIF = (b"avi", b"hei", b"hev", b"mif1", b"msf1")
 _RLE = 3  # zlib's strategy: as small as level 6 on X-rays, in a quarter of the time
 
 
@@ -116,7 +118,7 @@ def _what_it_is(data: bytes) -> str:
     """The reason for a file that no reader knows: by its first bytes it may be an image."""
     if data.startswith(_READ) or data[8:12] == b"WEBP":
         return DAMAGED
-    if data.startswith(_JPEG_XL) or data[4:8] == b"ftyp":
+    if data.startswith(_JPEG_XL) or (data[4:8] == b"ftyp" and data.startswith(_HEIF, 8)):
         return "AVIF, HEIC or JPEG XL, which is not read"
     return "not an image"
 

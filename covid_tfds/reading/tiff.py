@@ -106,9 +106,11 @@ def _refuse_bombs(page: "tifffile.TiffPage", data: bytes) -> None:
             if frame is None:
                 raise Unusable(DAMAGED)
             refuse_bomb(frame.width * frame.height, frame.samples * 2)
-            if (frame.process, frame.bits) == ("jpeg", 8) and not page.jpegtables:
-                inks = frame.samples == 4
-                jpeg.require_whole(data[offset : offset + count], "CMYK" if inks else "GRAY")
+            if (frame.process, frame.bits) == ("jpeg", 8):
+                stream = data[offset : offset + count]
+                if page.jpegtables:  # those of all streams, between a beginning and an end
+                    stream = page.jpegtables[:-2] + stream[2:]
+                jpeg.require_whole(stream, "CMYK" if frame.samples == 4 else "GRAY")
 
 
 def _samples(page: "tifffile.TiffPage") -> Samples | None:

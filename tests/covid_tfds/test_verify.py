@@ -57,6 +57,20 @@ def test_a_whole_dataset_is_whole(built, capsys):
         )
 
 
+def test_a_dataset_of_the_working_directory_is_not_taken_for_one_of_another_folder(
+    built, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(built.parents[1])
+    assert verify.main(["tiny"]) == 0
+    assert verify.main(["tiny", f"--data_dir={tmp_path}"]) == 2
+    monkeypatch.chdir(built.parents[2])
+    assert verify.main(["covid_tfds/tiny"]) == 0
+    other = shutil.copytree(built, tmp_path / "covid_tfds" / "tiny" / "2.0.0")
+    (other / "ATTRIBUTION.csv").unlink()
+    assert verify.main(["covid_tfds/tiny", f"--data_dir={tmp_path}"]) == 1
+    assert verify.main([str(built), f"--data_dir={tmp_path}"]) == 0
+
+
 @pytest.mark.parametrize("place", [0.0, 0.3, 0.999])
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_one_flipped_bit_in_any_shard_is_found(copy, capsys, place, split):

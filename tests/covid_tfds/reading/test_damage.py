@@ -235,9 +235,25 @@ def test_a_jpeg_in_a_tiff_that_is_damaged_inside_is_not_taken_for_whole(mode):
         pixels(in_tiff(stream[:middle] + bytes(40) + stream[middle + 40 :]))
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_so_is_one_whose_tables_stand_beside_its_strips(mode):
+    """As libtiff writes them."""
+    image = Image.fromarray(radiograph(3, (400, 360))).convert("RGB").convert(mode)
+    data = encoded(image, "TIFF", compression="jpeg")
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page = file.pages[0]
+        assert page.jpegtables
+        middle = page.dataoffsets[0] + page.databytecounts[0] // 2
+    pixels(data)
+    with pytest.raises(Unusable, match="truncated or damaged"):
+        pixels(data[:middle] + bytes(40) + data[middle + 40 :])
+
+
 @pytest.mark.parametrize("begin,reason", [
     (encoded(radiograph(3), "PNG")[:20], DAMAGED), (encoded(radiograph(3), "JPEG")[:20], DAMAGED),
     (encoded(radiograph(3), "WEBP")[:20], DAMAGED), (b"\0\0\0\x1cftypavif", "AVIF, HEIC or"),
+    (b"\0\0\0\x18ftypheic", "AVIF, HEIC or"), (b"\0\0\0\x18ftypmp42", "not an image"),
+    (b"\0\0\0\x14ftypqt  ", "not an image"),
     (b"\xff\x0a\xfa", "JPEG XL, which is not read"), (b"\xff", "not an image"),
 ])  # fmt: skip
 def test_what_begins_as_an_image_is_called_one(begin, reason):
