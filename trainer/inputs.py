@@ -81,7 +81,7 @@ def check(config: Config) -> None:
 
 
 def require_callbacks(callbacks: object) -> None:
-    """Refuses what is no list of Keras callbacks, such as one callback alone.
+    """Refuses what is no list of Keras callbacks: one alone, a class without its parentheses.
 
     Raises:
         ConfigError: The message says what it is.
@@ -91,6 +91,17 @@ def require_callbacks(callbacks: object) -> None:
             f"callbacks is {type(callbacks).__name__}. Give a list of Keras callbacks: "
             "callbacks=[keras.callbacks.EarlyStopping(patience=3)], for example."
         )
+    for number, callback in enumerate(callbacks):
+        if isinstance(callback, type):
+            raise ConfigError(
+                f"callbacks[{number}] is the class {callback.__name__}. Give an instance of it: "
+                f"{callback.__name__}(...)."
+            )
+        if not callable(getattr(callback, "set_model", None)):  # without importing Keras
+            raise ConfigError(
+                f"callbacks[{number}] is {callback!r}, no Keras callback. Give instances of "
+                "keras.callbacks.Callback."
+            )
 
 
 def require_cache_folder(cache_dir: str) -> None:

@@ -112,12 +112,17 @@ def test_a_changed_bit_is_refused_and_made_again(data_dir, tmp_path, capsys):
     assert trainer.load(tmp_path).model().predict(images, verbose=0).shape == (1, 4)
 
 
-@pytest.mark.parametrize("given", [keras.callbacks.EarlyStopping(), "early", None])
-def test_what_is_no_list_of_callbacks_is_refused_before_anything_is_read(tmp_path, given):
-    with pytest.raises(trainer.ConfigError, match=r"^callbacks is .*\. Give a list of Keras"):
+@pytest.mark.parametrize("given,message", [
+    (keras.callbacks.EarlyStopping(), r"callbacks is EarlyStopping\. Give a list of Keras"),
+    ("early", r"callbacks is str\. Give a list"), (None, r"callbacks is NoneType\. Give a list"),
+    ([keras.callbacks.EarlyStopping], r"callbacks\[0\] is the class EarlyStopping\. Give an"),
+    ([keras.callbacks.EarlyStopping(), "early"], r"callbacks\[1\] is 'early', no Keras callback"),
+])  # fmt: skip
+def test_what_is_no_list_of_callbacks_is_refused_before_anything_is_read(tmp_path, given, message):
+    with pytest.raises(trainer.ConfigError, match=f"^{message}"):
         trainer.fit(Config(dataset="nowhere"), tmp_path / "run", callbacks=given)
     space = {"head_units": "8,16"}
-    with pytest.raises(trainer.ConfigError, match=r"^callbacks is "):
+    with pytest.raises(trainer.ConfigError, match=f"^{message}"):
         tuning.run(Config(dataset="nowhere"), space, tmp_path / "search", callbacks=given)
     assert not list(tmp_path.iterdir())
 

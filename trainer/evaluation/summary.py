@@ -115,8 +115,7 @@ def _trained(metrics: Mapping[str, Any]) -> str:
 
 def _best_epoch(best: int, epochs: int) -> str:
     chosen = f"best epoch {best} of {epochs}, chosen on validation"
-    more = ": the last one, so that more may be better (the same command with more epochs goes on)"
-    return chosen + more * (best == epochs)
+    return chosen + ": the last one, so that more epochs may be better" * (best == epochs)
 
 
 def _heading(data: Mapping[str, Any], what: str) -> str:

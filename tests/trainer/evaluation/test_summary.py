@@ -46,7 +46,10 @@ def test_the_summary_of_a_run_holds_what_a_reader_has_to_know(tmp_path):
     assert "best epoch 11 of 12, chosen on validation\n" in text
     metrics["epochs"] = 11
     last = " ".join(run_summary(metrics, RUN).split())
-    assert "best epoch 11 of 11, chosen on validation: the last one, so that more may be" in last
+    assert (
+        "best epoch 11 of 11, chosen on validation: the last one, so that more epochs may be"
+        in last
+    )
     for split, scores in metrics["splits"].items():
         value, low, high = (scores["balanced_accuracy"][key] for key in ("value", "low", "high"))
         line = next(line for line in text.split("\n") if line.startswith(f"  {split}"))
