@@ -126,7 +126,7 @@ def _require_same_request(
     said = ", ".join(f"{name} {built.get(name)!r}, not {asked[name]!r}" for name in differing)
     raise DatasetError(
         f"{builder.info.full_name} in {builder.data_path.parent} was built with {said}. Give "
-        "another name, or build it again with --overwrite."
+        "another --data_dir, or a config of another name, or replace it with --overwrite."
     )
 
 

@@ -64,7 +64,7 @@ def alone(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
     While we hold the lock no other build is under way, so all that is unfinished is left over.
 
     Raises:
-        DatasetError: The folder can't be written.
+        DatasetError: The folder can't be written, or the dataset lies behind a link to nowhere.
     """
     folder = paths.local_folder(builder.data_path.parent)
     if folder is None:  # nothing in a bucket can be locked
@@ -83,6 +83,7 @@ def alone(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
     with lock:
         _wait_for(lock, folder)
         _clear(folder, str(builder.version))
+        _require_place(folder / str(builder.version))
         try:
             yield
         finally:
@@ -109,6 +110,15 @@ def _wait_for(lock: Any, folder: pathlib.Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError:
         return  # a disk that knows no locks: builds there are apart only if the user sees to it
+
+
+def _require_place(final: pathlib.Path) -> None:
+    """Refuses a link to nowhere, in whose place a dataset can't be put when it is built."""
+    if final.is_symlink() and not final.exists():
+        raise DatasetError(
+            f"{final} is a link to {final.readlink()}, which is not there. Mount the disk that it "
+            "is on, or remove the link."
+        )
 
 
 def _leftovers(folder: pathlib.Path) -> list[pathlib.Path]:

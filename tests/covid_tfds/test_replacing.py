@@ -9,6 +9,7 @@ import pytest
 from etils import epath
 
 from covid_tfds import replacing
+from covid_tfds.errors import DatasetError
 
 
 def of(folder: str) -> types.SimpleNamespace:
@@ -34,6 +35,15 @@ def test_a_disk_that_knows_no_locks_is_built_on(tmp_path, monkeypatch, capsys):
         (tmp_path / "tiny/incomplete.ABC_2.0.0").mkdir()
     assert [path.name for path in (tmp_path / "tiny").iterdir()] == [".lock"]
     assert not capsys.readouterr().out
+
+
+def test_a_link_to_a_disk_that_is_not_there_ends_a_build_before_it_begins(tmp_path):
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny/2.0.0").symlink_to("/nowhere/2.0.0")
+    said = r"tiny/2\.0\.0 is a link to /nowhere/2\.0\.0, which"
+    with pytest.raises(DatasetError, match=said), replacing.alone(of(f"{tmp_path}/tiny")):
+        raise AssertionError("begun")
+    assert (tmp_path / "tiny/2.0.0").is_symlink()
 
 
 @pytest.mark.parametrize("name", ["copy_2.0.0", "2.0.0", "incomplete.ABC_1.0.0"])

@@ -202,7 +202,7 @@ def _made_again(kind: str, template: str, *, named: bool) -> Callable[..., str]:
         miss = _unless_loading_names(copy, name) if named else ""
         life = _ended(chaos_runs.start(kind, place))
         if named:
-            miss = miss or _unless(life, 0, f"{name} of {copy} are missing or damaged")
+            miss = miss or _unless(life, 0, f"{name} of {copy} is missing or damaged")
         miss = miss or _unless_equal(kind, place, life, of)
         if miss or path.match(_EVENTS):  # these are not made again
             return miss

@@ -195,7 +195,9 @@ def test_what_is_missing_of_a_seed_is_made_again(two, command, tmp_path, lost):
     assert ended.status == 0, ended.err
     assert epochs == ([8, 8] if lost == "seed_8" else [])
     seed, _, name = lost.partition("/")
-    assert f"{name or seed} of " in " ".join(ended.out.split())
+    said = " ".join(ended.out.split())
+    assert f"{name or seed} of " in said
+    assert f"{seed} of {folder} is missing or damaged: it is made again, and a seed" in said
     assert (folder / lost).exists()
     assert result_of(folder) == whole
 

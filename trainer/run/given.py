@@ -19,8 +19,10 @@ def require_something(paths: Sequence[str | os.PathLike]) -> None:
         paths: Of files and folders, and patterns; none at all are let through.
 
     Raises:
-        RunError: Nothing is there, of none of them.
+        RunError: Nothing is there, of none of them, or one is empty.
     """
+    if not all(map(os.fspath, paths)):
+        raise RunError("One of the paths is empty: is a variable of the shell not set?")
     given = [files.expanded(path) for path in paths]
     if given and not any(map(_is_there, given)):
         shown = given[:_NAMED] + ([f"{len(given) - _NAMED} more"] if len(given) > _NAMED else [])

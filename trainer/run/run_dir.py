@@ -29,7 +29,8 @@ __all__ = [
     "writable",
 ]
 
-_NOT_WHOLE = "are missing or damaged: what follows the training is done again."
+_REMADE = "what follows the training is done again."
+_REMADE_OF_SEEDS = "it is made again, and a seed without its network is trained again."
 _PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "pillow", "scikit-learn")
 # What a killed process may have been writing before the folder had a manifest.
 _FIRST = (NAME, lease.NAME)
@@ -76,7 +77,10 @@ def nothing_left(folder: RunFolder, *, within: bool = False) -> bool:
         line = f"{folder.path / damaged[0]} is damaged: the run can't be made longer."
         print(fitted(line), flush=True)
     elif damaged:
-        print(fitted(f"{', '.join(damaged)} of {folder.path} {_NOT_WHOLE}"), flush=True)
+        are = "is" if len(damaged) == 1 else "are"
+        remade = _REMADE_OF_SEEDS if folder.identity.flags.get("seeds") else _REMADE
+        lost = f"{', '.join(damaged)} of {folder.path} {are} missing or damaged"
+        print(fitted(f"{lost}: {remade}"), flush=True)
         return False
     again = "" if within else " --overwrite begins it again."
     print(fitted(f"{folder.path} holds this run, and it has ended.{again}"))

@@ -25,6 +25,12 @@ def test_paths_of_which_none_is_there_are_named_with_what_may_be_meant(tmp_path)
         given.require_something([str(i) for i in range(10)])
 
 
+@pytest.mark.parametrize("paths", [[""], ["", "."]])
+def test_an_empty_path_stands_for_nothing(paths):
+    with pytest.raises(RunError, match=r"^One of the paths is empty: is a variable"):
+        given.require_something(paths)
+
+
 def test_a_file_needs_a_folder_that_can_be_written(tmp_path, monkeypatch):
     given.require_written(tmp_path / "a.csv", "output")
     given.require_written("", "output")

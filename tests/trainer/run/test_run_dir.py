@@ -244,6 +244,10 @@ ENDED = {
         False, "history.csv, metrics.json of {0} are missing or damaged: what follows the training "
         "is done again.\n",
     ),
+    ("history.csv",): (
+        False, "history.csv of {0} is missing or damaged: what follows the training is done "
+        "again.\n",
+    ),
     ("checkpoints/state",): (
         True, "{0}/checkpoints/state is damaged: the run can't be made longer.\n{0} holds this "
         "run, and it has ended. --overwrite begins it again.\n",
