@@ -174,7 +174,9 @@ def test_while_another_process_fills_progress_is_reported_too(opened, capsys):
     check_rows(cache)
     printed = capsys.readouterr().err
     assert printed.count("waiting for another process, which computes them, too") == 1
-    assert "computing block4_pool: 100 %" in printed
+    _, after = printed.split("which computes them, too", 1)
+    assert "computing block4_pool: 0 %, 0 of" in after  # the numbers are shown again
+    assert "computing block4_pool: 100 %" in after
 
 
 def test_waiting_for_another_process_ends_where_a_signal_asks_for_it(opened, monkeypatch):
