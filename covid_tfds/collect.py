@@ -18,7 +18,8 @@ from covid_tfds import (
 from covid_tfds.collection import Collection, Origin
 from covid_tfds.errors import DatasetError
 from covid_tfds.first_pass import PatientKey, Readings, read_all
-from covid_tfds.records import LABELS, Exclusion, ImageRecord
+from covid_tfds.patient_key import Keys
+from covid_tfds.records import LABELS, OWN, Exclusion, ImageRecord
 from covid_tfds.sources import article, cohen, kaggle, own, wording
 from covid_tfds.sources.storage import Storage
 from covid_tfds.spool import Spool
@@ -89,8 +90,7 @@ def collect_full(
 
 
 def collect_own(
-    title: str, found: own.Own, spool: Spool, patient_key: PatientKey,
-    wanted_licenses: Sequence[str],
+    title: str, found: own.Own, spool: Spool, keys: Keys, wanted_licenses: Sequence[str]
 ) -> Collection:  # fmt: skip
     """A user's own images.
 
@@ -98,7 +98,7 @@ def collect_own(
         DatasetError: A class yields nothing, one image has two labels, or the user's splits tear
             a group apart.
     """
-    readings, names, notes = read_own(found, spool, patient_key)
+    readings, names, notes = read_own(found, spool, keys)
     exclusions = [*found.exclusions, *readings.unusable]
     placed = splits.by_group(readings.records, names)
     reasons = [""] * len(placed)
@@ -108,8 +108,11 @@ def collect_own(
     checks.require_every_class(found.class_names, found.records, readings, placed, exclusions)
     notes += [note] if (note := own.patient_note(readings.records)) else []
     notes += checks.empty_classes(readings.records, placed, found.class_names)
-    origins = _origins({"own": found.storage})
-    return Collection(title, found.class_names, origins, readings, names, placed, exclusions, notes)
+    origins = _origins({OWN: found.storage})
+    return Collection(
+        title, found.class_names, origins, readings, names, placed, exclusions, notes,
+        salt=keys.check,
+    )  # fmt: skip
 
 
 def read_own(
@@ -128,7 +131,7 @@ def read_own(
     Raises:
         DatasetError: One image has two labels.
     """
-    readings = _read(found.records, {"own": found.storage}, spool, patient_key)
+    readings = _read(found.records, {OWN: found.storage}, spool, patient_key)
     readings, by_headers = header_patients.settled(readings)
     near_equal = _near_equal(readings)
     notes = [*found.notes, *by_headers, *checks.require_one_label(readings, near_equal)]

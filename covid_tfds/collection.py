@@ -43,6 +43,7 @@ class Collection:
         exclusions: Files, rows and images that are left out.
         notes: Sentences the user has to read.
         limit: Images stored of each split, at most; None: all.
+        salt: Of the keys of persons whom headers name, as of `patient_key.Keys.check`.
     """
 
     title: str
@@ -54,6 +55,7 @@ class Collection:
     exclusions: Sequence[Exclusion]
     notes: Sequence[str]
     limit: int | None = None
+    salt: str = ""
 
     def split_names(self) -> list[str]:
         """The splits that hold an image, sorted."""

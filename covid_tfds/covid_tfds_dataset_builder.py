@@ -296,4 +296,5 @@ def _metadata(found: Collection) -> dict[str, Any]:
         "fingerprint": found.fingerprint(),
         "class_names": list(found.class_names),
         "sources": [vars(each) for each in found.origins],
+        **({"patient_salt": found.salt} if found.salt else {}),
     }

@@ -14,6 +14,7 @@ from covid_tfds import collect, collect_phantom, patient_key, progress
 from covid_tfds.collection import Collection
 from covid_tfds.config import CovidConfig
 from covid_tfds.errors import DatasetError
+from covid_tfds.records import OWN
 from covid_tfds.sources import cohen, kaggle, own, storage
 from covid_tfds.spool import Spool
 
@@ -43,12 +44,8 @@ def collect_for(
         )
     manual_dir = _manual_dir(config, dl_manager)
     if config.images == "folder":
-
-        def key(patient_id: str) -> str:
-            salt = patient_key.load_salt(data_path.parent.parent)
-            return patient_key.patient_key(salt, patient_id)
-
-        return collect.collect_own(title, own.images(manual_dir), spool, key, config.licenses)
+        keys = patient_key.Keys(lambda: patient_key.load_salt(data_path.parent.parent))
+        return collect.collect_own(title, own.images(manual_dir), spool, keys, config.licenses)
     commit = cohen.PINNED_COMMIT if config.images == "full" else cohen.ARTICLE_COMMIT
     with progress.shown("looking for the sources"):
         kaggle_files, cohen_files = _kaggle(manual_dir), _cohen(manual_dir, dl_manager, commit)
@@ -93,7 +90,7 @@ def changed(
 def _present(config: CovidConfig, manual_dir: os.PathLike) -> list[tuple[str, storage.Storage]]:
     folder = pathlib.Path(manual_dir).expanduser()
     if config.images == "folder":
-        return [("own", storage.folder(folder))] if folder.is_dir() else []
+        return [(OWN, storage.folder(folder))] if folder.is_dir() else []
     found = [("kaggle", kaggle.find(folder)), ("cohen", cohen.find(folder))]
     return [(name, files) for name, files in found if files]
 

@@ -14,7 +14,7 @@ import numpy as np
 from covid_tfds import copies, disk_space, parallel, progress
 from covid_tfds.disk_space import Decode
 from covid_tfds.reading import Header, Unusable
-from covid_tfds.records import Exclusion, ImageRecord
+from covid_tfds.records import HEADER_KEY, Exclusion, ImageRecord
 from covid_tfds.sources.storage import Unreadable
 from covid_tfds.spool import Spool
 
@@ -30,10 +30,6 @@ ROW = np.dtype(
         ("original_width", "i4"),
     ]
 )
-# Begins the key of a person whom a header names. It lacks the slash that keys of sources have, so
-# that no patient of a table is taken for such a person. One for all sources of a table, as in
-# `patient_names.across_sources`.
-HEADER_KEY = "dicom-"
 # The key of a person, of the id that a file's header has.
 PatientKey = Callable[[str], str]
 

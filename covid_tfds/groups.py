@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from covid_tfds.records import ImageRecord
+from covid_tfds.records import ImageRecord, of_header
 
 
 def group(
@@ -21,8 +21,9 @@ def group(
         near_equal: Places of pairs that show nearly the same picture.
 
     Returns:
-        n names: the smallest patient key of the group. An image that is added later changes the
-        name of another's group only if it joins two patients, who then must move together.
+        n names: the smallest patient key of the group, of DICOM headers if it has any. An image
+        that is added later changes the name of another's group only if it joins two patients, who
+        then must move together, or if its header names a person that folders or a table named.
     """
     union = _Union()
     for record in records:
@@ -57,7 +58,11 @@ def largest(
 
 
 class _Union:
-    """Union-find whose root is the smallest key, so that names don't depend on order."""
+    """Union-find whose root is the smallest key, so that names don't depend on order.
+
+    Those of headers are the smallest: of a group that has one the name says so to whoever compares
+    other images with it later.
+    """
 
     def __init__(self) -> None:
         self._parent: dict[str, str] = {}  # only of keys that were joined
@@ -70,6 +75,6 @@ class _Union:
         return key
 
     def join(self, one: str, other: str) -> None:
-        low, high = sorted((self.root(one), self.root(other)))
+        low, high = sorted((self.root(one), self.root(other)), key=lambda k: (not of_header(k), k))
         if low != high:
             self._parent[high] = low

@@ -7,8 +7,8 @@ much only keeps images together, joining too little tears a person apart.
 import collections
 import dataclasses
 
-from covid_tfds.first_pass import HEADER_KEY, Readings
-from covid_tfds.records import ImageRecord
+from covid_tfds.first_pass import Readings
+from covid_tfds.records import ImageRecord, of_header
 from covid_tfds.sources import wording
 
 # An id that more than half of the headers have, and that many of them, names nobody: a device or a
@@ -51,7 +51,7 @@ def settled(readings: Readings) -> tuple[Readings, list[str]]:
 
 def _key(record: ImageRecord) -> str:
     """The key that the header gave, or ""."""
-    return next((k for k in (record.patient, *record.also) if k.startswith(HEADER_KEY)), "")
+    return next(filter(of_header, (record.patient, *record.also)), "")
 
 
 def _without(record: ImageRecord, key: str) -> ImageRecord:

@@ -11,6 +11,7 @@ import os
 import pathlib
 import secrets
 import unicodedata
+from collections.abc import Callable
 
 from etils import epath
 
@@ -20,6 +21,43 @@ from covid_tfds.errors import DatasetError
 VARIABLE = "COVID_TFDS_SALT"
 FILE = ".patient_salt"
 _SHORTEST = 16  # characters
+
+
+class Keys:
+    """The keys of persons by one salt, which is loaded when the first of them is asked for."""
+
+    def __init__(self, load: Callable[[], bytes]) -> None:
+        """Loads nothing yet.
+
+        Args:
+            load: Gives the salt.
+        """
+        self._load, self._salt = load, b""
+
+    def __call__(self, patient_id: str) -> str:
+        """As `patient_key`."""
+        self._salt = self._salt or self._load()
+        return patient_key(self._salt, patient_id)
+
+    @property
+    def check(self) -> str:
+        """Equal for equal salts, which it does not give away; "" where no key was asked for."""
+        return patient_key(self._salt, "") if self._salt else ""
+
+
+def kept_salt(folder: epath.Path) -> bytes | None:
+    """The salt of the datasets in a folder, if there is one.
+
+    Args:
+        folder: As for `load_salt`.
+
+    Raises:
+        DatasetError: The salt is too short to protect anybody, or can't be read.
+    """
+    local = paths.local_folder(folder)
+    if os.environ.get(VARIABLE) or (local is not None and os.path.lexists(local / FILE)):
+        return load_salt(folder)
+    return None
 
 
 def load_salt(folder: epath.Path) -> bytes:

@@ -6,6 +6,15 @@ import math
 # The order is a contract: a classifier of N classes keeps the first N.
 LABELS = ("healthy", "covid19", "bacterial", "viral")
 UNKNOWN_LICENSE = "not stated"
+OWN = "own"  # the source of a user's images that name none
+# Begins the key of a person whom a DICOM header names: one for all sources of a table, since a
+# person's files may come from several.
+HEADER_KEY = "dicom-"
+
+
+def of_header(patient: str) -> bool:
+    """Whether a patient's key is of a DICOM header; that of a source has a slash behind it."""
+    return patient.startswith(HEADER_KEY) and "/" not in patient
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 
 from covid_tfds.errors import DatasetError
-from covid_tfds.records import Exclusion, ImageRecord
+from covid_tfds.records import OWN, Exclusion, ImageRecord
 from covid_tfds.sources import (
     class_names,
     layout,
@@ -75,7 +75,7 @@ def _record(name: str, place: layout.Place, label: str) -> ImageRecord:
     return ImageRecord(
         image_id=image_id,
         label=label,
-        source="own",
+        source=OWN,
         patient=f"own/{place.patient}" if place.patient else image_id,
         patient_known=bool(place.patient),
         name=name,

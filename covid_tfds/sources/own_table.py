@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Sequence
 
-from covid_tfds.records import Exclusion, ImageRecord
+from covid_tfds.records import OWN, Exclusion, ImageRecord
 from covid_tfds.sources import (
     class_names,
     csv_table,
@@ -63,7 +63,7 @@ def images(
 
 def _record(row: csv_table.Row, path: str, label: str, nobody: Collection[str]) -> ImageRecord:
     image_id = f"own/{listing.nfc(path)}"
-    source = class_names.tidy(row["source"]) or "own"
+    source = class_names.tidy(row["source"]) or OWN
     patient = "" if row["patient"] in nobody else class_names.tidy(row["patient"])
     years = _years(row["age"])
     return ImageRecord(

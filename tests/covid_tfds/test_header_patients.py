@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from covid_tfds import header_patients
-from covid_tfds.first_pass import HEADER_KEY, Readings
-from covid_tfds.records import ImageRecord
+from covid_tfds.first_pass import Readings
+from covid_tfds.records import HEADER_KEY, ImageRecord
 
 
 def read(*patients: tuple[str, str]) -> Readings:

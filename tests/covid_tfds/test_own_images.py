@@ -10,6 +10,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from etils import epath
 
 import covid_tfds
 from covid_tfds import patient_key
@@ -308,6 +309,10 @@ def test_a_person_whose_studies_are_given_as_patients_is_not_torn(tmp_path):
             where[int(study.removeprefix("study")) // 3].add(split)
     assert len(where) == 20 and all(len(splits) == 1 for splits in where.values())
     assert "60 patients of yours are 20 persons by their DICOM headers" in summary(builder)
+    keys = patient_key.Keys(lambda: patient_key.load_salt(epath.Path(tmp_path / "data/covid_tfds")))
+    groups = {example["group"].decode() for example in examples(builder)}
+    assert groups == {f"dicom-{keys(f'MRN-{i}')}" for i in range(20)}
+    assert builder.info.metadata["patient_salt"] == keys.check
 
 
 def test_an_id_that_most_headers_have_is_nobodys(tmp_path):

@@ -80,3 +80,22 @@ def test_builds_that_begin_together_get_one_salt(tmp_path):
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         salts = pool.map(_load, [str(tmp_path)] * 8)
     assert len(set(salts)) == 1
+
+
+def test_a_salt_that_is_not_there_is_not_made_by_who_only_asks(tmp_path, monkeypatch):
+    folder = epath.Path(tmp_path / "covid_tfds")
+    assert patient_key.kept_salt(folder) is None and not os.listdir(tmp_path)
+    made = patient_key.load_salt(folder)
+    assert patient_key.kept_salt(folder) == made
+    monkeypatch.setenv(patient_key.VARIABLE, "a salt of sixteen letters")
+    assert patient_key.kept_salt(epath.Path("gs://bucket/data")) == b"a salt of sixteen letters"
+
+
+def test_keys_load_their_salt_when_one_is_asked_for():
+    loaded = []
+    keys = patient_key.Keys(lambda: loaded.append(1) or b"a salt of sixteen letters")
+    assert keys.check == "" and not loaded
+    assert keys("4711") == "bd01824031416401" and keys("4712") != keys("4711")
+    others = patient_key.Keys(lambda: b"a salt of 16 letters")
+    others("4711")
+    assert len({keys.check, others.check, keys("4711")}) == 3 and loaded == [1]

@@ -9,8 +9,8 @@ much of it lies inside of them), `explanations` and `explanation_plots` (all of 
 `file_explanations` (for `trainer.explain`).
 
 Scored on other images: `labelled_images` (of a dataset or a folder), `unseen_images` (without those
-that it has seen), `external_scores`, `run_dataset` (the network's own, for shortcut baselines),
-`external_validation` (for `trainer.evaluate`).
+that it has seen, by `overlap`), `external_scores`, `run_dataset` (the network's own, for shortcut
+baselines), `external_validation` (for `trainer.evaluate`).
 
 Elsewhere: `served` (what is exported), `saved_model`, `onnx_model` and `litert_model` (each with
 its own runtime), `quantization` (what half the room costs), `exports` (for `trainer.export`).

@@ -59,8 +59,9 @@ def scores(network: Network, labelled: Labelled, unseen: Unseen) -> Scores:
         score = {**metrics.score(table), "shortcut_baseline": baseline}
         found = confounding(images.labels, images.sources.tolist(), images.class_names)
     aligned = {"alignment": {"template": alignment.FORMULA, **poses.counts()}} if poses else {}
+    of_network = {"path": path_of(network), "weights_sha256": network.weights_sha256}
     result = {
-        "network": {**network.origin(), "path": path_of(network), "notes": list(network.notes)},
+        "network": {**network.origin(), **of_network, "notes": list(network.notes)},
         "dataset": {name: getattr(labelled, name) for name in ("name", "fingerprint", "synthetic")},
         "left_out": unseen.to_json(),
         "splits": {labelled.split: score},

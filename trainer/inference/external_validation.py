@@ -16,14 +16,14 @@ from trainer.inference.labelled_images import Labelled
 from trainer.inference.network import Network, load
 from trainer.inference.unseen_images import USED, Unseen, require_origin, unseen
 from trainer.model import about
-from trainer.run import files, run_dir
+from trainer.run import files, lease, run_dir
 from trainer.run.errors import ConfigError, RunError
+from trainer.run.manifest import CONFIG
 from trainer.run.progress import working
 
 _METRICS = "metrics.json"
-_NAMED = (("network", "path"), ("dataset", "name"))  # in metrics.json: of which network and images
 _PREDICTIONS, _UNUSED, _POSES = "predictions.csv", "left_out.csv", "alignment.csv"
-_TABLES = {_PREDICTIONS, USED, _UNUSED, _POSES}
+_OURS = {_METRICS, _PREDICTIONS, USED, _UNUSED, _POSES, lease.NAME}
 _COLUMNS = ("image_id", "split", "reason")  # of left_out.csv
 _UNREAD = ("test", "control", labelled_images.ALL)  # splits that --notest leaves, or that hold them
 
@@ -97,14 +97,29 @@ def _labelled(
         return
     with working("opening the dataset"):
         chosen = dataset or _own(network, config)
-        labelled = labelled_images.of_dataset(chosen, data_dir, split)
-    name = labelled.name.split("/")[1]
-    if config and not config.test and name == config.dataset and split in _UNREAD:
+        labelled = labelled_images.of_dataset(chosen, data_dir, split, network.class_names)
+    if split in _UNREAD and labelled.of_classes == _trained_on(network) and not _opened(network):
         raise RunError(
-            f"The run in {network.run} has not opened test of {name}, its own dataset. Its command "
-            "with --test scores it there; or give another --split or --dataset."
+            f"The run of {path_of(network)} has not opened test of {labelled.name}, its own "
+            "dataset. Its command with --test scores it there; or give another --split or "
+            "--dataset."
         )
     yield labelled
+
+
+def _trained_on(network: Network) -> str | None:
+    """The fingerprint of the dataset that a network was trained on, as far as it is known."""
+    if network.run:
+        mend = "Put back a copy of it, or give the model.keras alone."
+        return files.read_json(network.run / CONFIG, "dataset", mend=mend)["dataset"]["fingerprint"]
+    return network.about.fingerprint if network.about else None
+
+
+def _opened(network: Network) -> bool:
+    """Whether test was scored, as far as it is known."""
+    if network.run:
+        return Config.read(network.run).test
+    return network.scores is None or network.scores["split"] != "validation"
 
 
 def _own(network: Network, config: Config | None) -> str:
@@ -126,15 +141,22 @@ def _folder(network: Network, labelled: Labelled, output: str | os.PathLike) -> 
     there = path / _METRICS
     if there.is_file():
         before = files.read_json(there, mend="Give another --output.")
-        of = [before.get(part, {}).get(name) for part, name in _NAMED]
-        if of == [path_of(network), labelled.name] and labelled.split in before.get("splits", ()):
+        of = [before.get("network", {}).get("weights_sha256"),
+              before.get("dataset", {}).get("fingerprint")]  # fmt: skip
+        same = of == [network.weights_sha256, labelled.fingerprint]
+        if same and labelled.split in before.get("splits", ()):
             return path
-    elif not path.is_dir() or {each.name for each in path.iterdir()} <= _TABLES:  # torn at its end
-        return path
+    elif not path.is_dir() or {_whole_name(each) for each in path.iterdir()} <= _OURS:
+        return path  # a call was killed in it, or is under way
     raise ConfigError(
         f"--output {path} holds something else than this network's scores of these images. Give "
         "another folder."
     )
+
+
+def _whole_name(path: pathlib.Path) -> str:
+    """The name of a file, also of one that is not whole yet."""
+    return files.unfinished(path) or path.name
 
 
 def _default(network: Network, labelled: Labelled) -> str:

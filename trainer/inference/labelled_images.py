@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import secrets
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -39,7 +40,11 @@ class Labelled:
         images: What is known of each; their class names are those of the data.
         store: What reads them.
         unusable: What lies in a folder and is not among them.
-        notes: Sentences on how a folder was read.
+        notes: Sentences on how a folder was read, and on patients.
+        salt: That of the keys of persons whom DICOM headers name, as of `patient_key.Keys.check`;
+            "" where no header does.
+        of_classes: The fingerprint that the dataset has for a network of these classes; "" of a
+            folder.
     """
 
     name: str
@@ -50,15 +55,20 @@ class Labelled:
     store: Store
     unusable: Sequence[Exclusion] = ()
     notes: Sequence[str] = ()
+    salt: str = ""
+    of_classes: str = ""
 
 
-def of_dataset(choice: str, data_dir: str, split: str) -> Labelled:
+def of_dataset(
+    choice: str, data_dir: str, split: str, class_names: tuple[str, ...] = ()
+) -> Labelled:
     """The images of a prepared dataset.
 
     Args:
         choice: Name of its config.
         data_dir: Folder of datasets, or "" for TFDS' own.
         split: Name of a split, or `ALL`.
+        class_names: Of the network that is to be scored.
 
     Raises:
         ConfigError: There is no such split.
@@ -71,10 +81,12 @@ def of_dataset(choice: str, data_dir: str, split: str) -> Labelled:
             f"--split is {split!r}, and {dataset.name} has {listed([*splits])}. Give one of them, "
             f"or {ALL}."
         )
-    parts = list(splits.values()) if split == ALL else [splits[split]]
+    images = joined(list(splits.values()) if split == ALL else [splits[split]])
     return Labelled(
-        dataset.name, split, dataset.fingerprint, dataset.synthetic, joined(parts), dataset
-    )
+        dataset.name, split, dataset.fingerprint, dataset.synthetic, images, dataset,
+        notes=_patient_notes(images), salt=dataset.salt,
+        of_classes=dataset.fingerprint_of(class_names),
+    )  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -84,7 +96,8 @@ def of_folder(path: str | os.PathLike, data_dir: str) -> Iterator[Labelled]:
     Args:
         path: Of a folder for each class, or with a table `images.csv`; see `own.images`.
         data_dir: Folder of datasets, or "" for TFDS' own; beside them is the salt of the keys of
-            persons whom DICOM headers name, so that they are the same as in these datasets.
+            persons whom DICOM headers name, so that they are the same as in these datasets. Where
+            there is none, none is made: the keys of this call are no other's.
 
     Yields:
         The images; their pixels are on the disk until the end.
@@ -96,14 +109,11 @@ def of_folder(path: str | os.PathLike, data_dir: str) -> Iterator[Labelled]:
     if not os.path.isdir(folder):
         raise RunError(f"--images {folder} is no folder. Give one with a folder for each class.")
     datasets = epath.Path(prepared.root_of(data_dir) / prepared.DATASET)
-
-    def key(patient_id: str) -> str:
-        return patient_key.patient_key(patient_key.load_salt(datasets), patient_id)
-
+    keys = patient_key.Keys(lambda: patient_key.kept_salt(datasets) or secrets.token_bytes(32))
     with contextlib.closing(Spool()) as spool:
         try:
             there = own.images(folder)
-            readings, groups, notes = collect.read_own(there, spool, key)
+            readings, groups, notes = collect.read_own(there, spool, keys)
         except DatasetError as error:
             raise RunError(str(error).replace("--manual_dir", "--images")) from None
         unusable = [*there.exclusions, *readings.unusable]
@@ -119,7 +129,8 @@ def of_folder(path: str | os.PathLike, data_dir: str) -> Iterator[Labelled]:
             images=images,
             store=_Spooled(readings),
             unusable=unusable,
-            notes=[*notes, *_patient_notes(readings)],
+            notes=[*notes, *_patient_notes(images)],
+            salt=keys.check,
         )
 
 
@@ -145,14 +156,14 @@ def _fingerprint(images: Images) -> str:
     return fingerprint(zip(images.splits, images.image_ids, labels, digests, strict=True))
 
 
-def _patient_notes(readings: Readings) -> list[str]:
-    unknown = sum(not record.patient_known for record in readings.records)
+def _patient_notes(images: Images) -> list[str]:
+    unknown = int((images.patients == images.image_ids).sum())
     if not unknown:
         return []
     return [
-        f"{unknown} of {counted(len(readings.records), 'image')} have no patient: each of them "
-        "counts as its own, so that intervals may be too narrow, and a patient whom the network "
-        "has seen is not recognized. Give an images.csv with a patient column."
+        f"{unknown} of {counted(len(images), 'image')} have no patient: each of them counts as its "
+        "own, so that intervals may be too narrow, and a patient whom the network has seen is not "
+        "recognized. Give an images.csv with a patient column."
     ]
 
 

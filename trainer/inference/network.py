@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import os
 import pathlib
 import zipfile
@@ -64,6 +65,14 @@ class Network:
         }
         known = ("dataset", "fingerprint", "version") if self.about else ()
         return values | {name: getattr(self.about, name) for name in known}
+
+    @functools.cached_property
+    def weights_sha256(self) -> str:
+        """Of all weights: the same wherever the file lies, and whatever it says of itself."""
+        digest = hashlib.sha256()
+        for weight in self.model.get_weights():
+            digest.update(np.ascontiguousarray(weight))
+        return digest.hexdigest()
 
     def worth(self) -> list[str]:
         """What has to be known with answers: scores in a sentence, the notes, the notice."""

@@ -2,17 +2,19 @@
 
 import collections
 import dataclasses
+import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from trainer.evaluation import images_used, overlap
-from trainer.inference import labelled_images
+from covid_tfds.sources import class_names
+from trainer.evaluation import images_used
+from trainer.inference import labelled_images, overlap
 from trainer.inference.labelled_images import Labelled
 from trainer.inference.network import Network
 from trainer.input_pipeline.dataset import Images
-from trainer.run import manifest
+from trainer.run import files, manifest
 from trainer.run.errors import RunError
 from trainer.run.text import counted, listed
 
@@ -22,6 +24,11 @@ _WORDS = {**overlap.REASONS, _UNKNOWN_CLASS: "of classes that it does not have"}
 _NOT_CHECKED = (
     "Not checked: a model.keras alone does not say on which images it was trained. If some of "
     "these were among them, the scores are too high. Give the run folder."
+)
+_OTHER_SALT = (
+    "Not checked: patients whom DICOM headers name. They are known by hashes, whose salt is not "
+    "that of the network's dataset, so that some of these may be among its own. Give that "
+    "dataset's --data_dir, which has the file .patient_salt, or its COVID_TFDS_SALT."
 )
 
 
@@ -36,6 +43,7 @@ class Unseen:
         counts: Images by reason, keys of `overlap.REASONS`.
         classes: Images by class that the network does not have.
         checked: Whether it is known which images the network has seen.
+        headers_compared: Whether that includes the persons whom DICOM headers name.
     """
 
     images: Images
@@ -43,6 +51,7 @@ class Unseen:
     counts: dict[str, int]
     classes: dict[str, int]
     checked: bool
+    headers_compared: bool
 
     def to_json(self) -> dict[str, Any]:
         """How many were left out, for metrics.json."""
@@ -61,10 +70,13 @@ class Unseen:
         if any(self.counts.values()):
             yield f"left out: {_in_words(self.counts)}"
         elif self.checked:
+            patient = ", or a known patient," if self.headers_compared else ""
             yield (
-                "left out: none; none of these has the pixels, or a known patient, of what the "
-                "network has seen"
+                f"left out: none; none of these has the pixels{patient} of what the network has "
+                "seen"
             )
+        if not self.headers_compared:
+            yield _OTHER_SALT
         if self.classes:
             names = listed([f"{name} ({n})" for name, n in self.classes.items()])
             images = counted(sum(self.classes.values()), "image")
@@ -92,16 +104,17 @@ def unseen(network: Network, labelled: Labelled) -> Unseen:
     Raises:
         RunError: There is none.
     """
-    images, ours = labelled.images, {name: i for i, name in enumerate(network.class_names)}
-    labels = np.array([ours.get(name, -1) for name in images.class_names])[images.labels]
+    images = labelled.images
+    ours = {class_names.key(name): i for i, name in enumerate(network.class_names)}
+    theirs = [ours.get(class_names.key(name), -1) for name in images.class_names]
+    labels = np.array(theirs)[images.labels]
     reasons: np.ndarray = np.full(len(images), "", np.dtypes.StringDType())
+    headers_compared = True
     if network.run is not None:
-        reasons = overlap.reasons(
-            images_used.read(network.run / USED),
-            [each.tobytes().hex() for each in images.sha256],
-            list(zip(images.sources.tolist(), images.patients.tolist(), strict=True)),
-            images.groups,
-        )
+        used, given = images_used.read(network.run / USED), images_used.columns_of([images])
+        reasons = overlap.reasons(used, given)
+        if overlap.has_headers(used) and overlap.has_headers(given):
+            headers_compared = labelled.salt == _salt_of(network.run)
     reasons[labels < 0] = _UNKNOWN_CLASS
     counts = collections.Counter(reasons.tolist())
     if not counts[""]:
@@ -118,7 +131,14 @@ def unseen(network: Network, labelled: Labelled) -> Unseen:
         counts={reason: counts[reason] for reason in overlap.REASONS},
         classes=dict(sorted(collections.Counter(unknown).items())),
         checked=network.run is not None,
+        headers_compared=headers_compared,
     )
+
+
+def _salt_of(run: pathlib.Path) -> str | None:
+    """As `Labelled.salt`, of the dataset that a run was trained on; None where it does not say."""
+    mend = "Put back a copy of it, or give the model.keras alone."
+    return files.read_json(run / manifest.CONFIG, mend=mend)["dataset"].get("patient_salt")
 
 
 def require_origin(network: Network) -> None:

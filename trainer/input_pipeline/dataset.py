@@ -112,6 +112,8 @@ class Dataset:
         class_names: Names of the run's classes.
         leaks: Groups in more than one of train, validation and test, with the splits.
         builder: What reads it.
+        salt: That of the keys of persons whom DICOM headers name, as of `patient_key.Keys.check`;
+            "" where no header does.
     """
 
     name: str
@@ -122,6 +124,11 @@ class Dataset:
     class_names: tuple[str, ...]
     leaks: dict[str, list[str]]
     builder: tfds.core.DatasetBuilder
+    salt: str = ""
+
+    def fingerprint_of(self, class_names: tuple[str, ...]) -> str:
+        """The fingerprint that it has, or had, for a run of these classes."""
+        return _fingerprint(self.builder, class_names)
 
     def counts(self) -> dict[str, dict[str, int] | None]:
         """Images `stored` by split, of all classes, and those `left_out` by the build's reasons."""
@@ -204,6 +211,7 @@ def open_dataset(choice: str, data_dir: str, classes: int | None) -> Dataset:
         class_names=names,
         leaks=leaks,
         builder=builder,
+        salt=(builder.info.metadata or {}).get("patient_salt", ""),
     )
 
 

@@ -230,6 +230,7 @@ def _origin(
             "class_names": list(dataset.class_names),
             "groups_in_more_than_one_split": dataset.leaks,
             "images": dataset.counts(),
+            **({"patient_salt": dataset.salt} if dataset.salt else {}),
         },
         "weights": {"source": weights.source, "sha256": weights.sha256},
         "precision": chosen.policy,

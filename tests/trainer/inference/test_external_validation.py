@@ -1,11 +1,16 @@
 """A bare network on images with classes: what is known of them, and where its scores go."""
 
+import dataclasses
 import json
 import pathlib
+import shutil
+import subprocess
+import sys
 
 import pytest
 
 from tests.helpers import images_of
+from tests.helpers.commands import ROOT
 from tests.helpers.small_networks import lively
 from trainer.inference import external_validation, labelled_images
 from trainer.model import saved
@@ -83,6 +88,46 @@ def test_scores_of_the_same_images_are_written_over_and_other_files_are_not(
             external_validation.evaluate(bare, images=folder, output=taken)
     assert there.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_network_that_was_moved_is_the_same_and_another_dataset_of_the_name_is_not(
+    on_its_dataset, bare, data_dir, tmp_path
+):
+    there = shutil.copytree(on_its_dataset.path, tmp_path / "out")
+    moved = shutil.copy(bare, tmp_path / "moved.keras")
+    external_validation.evaluate(moved, data_dir=str(data_dir), output=there)
+    values = json.loads((there / "metrics.json").read_text())
+    values["dataset"]["fingerprint"] = "0" * 64  # as of other images under the same name
+    (there / "metrics.json").write_text(json.dumps(values))
+    with pytest.raises(ConfigError, match="holds something else than this network's scores"):
+        external_validation.evaluate(bare, data_dir=str(data_dir), output=there)
+
+
+@pytest.mark.parametrize("left", ["predictions.csv", ".4711.0123abcd.metrics.json"])
+def test_what_a_call_that_was_killed_left_is_written_over(bare, data_dir, tmp_path, left):
+    code = (
+        "import os, pathlib; from trainer.run import run_dir\n"
+        f"with run_dir.held(pathlib.Path({str(tmp_path)!r}), 'output'): os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, timeout=120)
+    (tmp_path / left).write_text("torn")
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", left}
+    evaluated = external_validation.evaluate(bare, data_dir=str(data_dir), output=tmp_path)
+    assert (evaluated.path / "metrics.json").is_file()
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_bare_network_whose_run_has_not_opened_test_does_not_open_it(
+    split, data_dir, tiny, tmp_path
+):
+    scores = {"split": split, "classes": {}}
+    about = dataclasses.replace(ABOUT, fingerprint=tiny.fingerprint_of(NAMES), scores=scores)
+    saved.save(lively(), tmp_path / "bare.keras", NAMES, about)
+    if split == "validation":
+        with pytest.raises(RunError, match="has not opened test of covid_tfds/tiny"):
+            external_validation.evaluate(tmp_path / "bare.keras", data_dir=str(data_dir))
+    else:
+        external_validation.evaluate(tmp_path / "bare.keras", data_dir=str(data_dir), output=None)
 
 
 def test_sources_that_go_with_the_classes_are_said_to_do_so(bare, folder, tmp_path):

@@ -1,0 +1,89 @@
+"""Which images of other data a network has seen."""
+
+import pytest
+
+from trainer.inference import overlap
+
+COLUMNS = ("image_sha256", "source", "patient", "group", "image_id")
+SPLITS = ("train", "train", "validation", "test", "train", "train", "train", "train")
+USED = {"split": SPLITS} | dict(
+    zip(COLUMNS, zip(*[
+        ("a", "kaggle", "kaggle/1", "kaggle/1", "k/1"),
+        ("b", "kaggle", "kaggle/2", "kaggle/2", "k/2"),
+        ("c", "cohen", "cohen/3", "cohen/3", "c/3"),
+        ("d", "cohen", "cohen/4", "cohen/4", "c/4"),
+        ("e", "own", "own/x.png", "own/x.png", "own/x.png"),
+        ("f", "Site One", "Site One/Anna B", "Site One/Anna B", "own/f.png"),
+        ("g", "own", "own/study 7", "dicom-abc", "own/g.dcm"),
+        ("h", "own", "dicom-def", "dicom-def", "own/h.dcm"),
+    ], strict=True), strict=True)
+)  # fmt: skip
+
+
+def reasons(*images):
+    """Of images with a digest, a source, a patient and a group each."""
+    rows = [(*image, f"own/{number}.png") for number, image in enumerate(images)]
+    given = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
+    return overlap.reasons(USED, given).tolist()
+
+
+@pytest.mark.parametrize(
+    "image,reason",
+    [(("b", "own", "own/p", "g"), "trained_on"),
+     (("new", "kaggle", "kaggle/2", "g"), "patient_trained_on"),
+     (("c", "own", "own/p", "g"), "validation"),
+     (("new", "cohen", "cohen/3", "g"), "patient_of_validation"),
+     (("d", "cohen", "cohen/4", "g"), ""),
+     (("new", "own", "own/p", "g"), "")],
+)  # fmt: skip
+def test_an_image_is_known_by_its_pixels_or_its_patient(image, reason):
+    assert reasons(image) == [reason]
+    assert reason in ("", *overlap.REASONS)
+
+
+@pytest.mark.parametrize("source,patient", [
+    ("Site One", "Site One/ANNA  B"), ("site one", "site one/anna b"), ("SiteOne", "SiteOne/annab"),
+    ("siteone", "Site One/Anna B"),  # the patient has the spelling of its first image
+])  # fmt: skip
+def test_a_patient_is_known_under_any_spelling(source, patient):
+    assert reasons(("new", source, patient, "g")) == ["patient_trained_on"]
+
+
+def test_a_patient_of_another_source_is_another_person():
+    assert reasons(("new", "hospital", "hospital/2", "g")) == [""]
+    assert reasons(("new", "hospital", "hospital/Anna B", "g")) == [""]
+    assert reasons(("new", "hospital", "hospital/study 7", "g")) == [""]
+
+
+def test_names_without_a_source_are_those_of_any_source_of_a_users_own():
+    assert reasons(("new", "own", "own/anna b", "g")) == ["patient_trained_on"]
+    assert reasons(("new", "own", "own/2", "g")) == [""]  # a number of a public source
+
+
+@pytest.mark.parametrize("patient,group", [
+    ("dicom-abc", "dicom-abc"), ("dicom-def", "dicom-def"), ("own/case 3", "dicom-abc"),
+    ("own/case 4", "dicom-def"),
+])  # fmt: skip
+def test_a_person_of_a_dicom_header_is_known_whoever_else_is_named(patient, group):
+    assert reasons(("new", "own", patient, group)) == ["patient_trained_on"]
+
+
+def test_a_source_that_is_called_like_a_headers_key_is_a_source():
+    assert reasons(("new", "dicom-abc", "dicom-abc/5", "g")) == [""]
+
+
+def test_a_file_of_the_same_name_is_no_patient():
+    given = [("new", "own", "own/x.png", "g")]
+    assert reasons(*given) == [""]
+
+
+def test_the_whole_group_of_a_known_image_goes():
+    known, mate, other = (
+        ("a", "own", "own/p", "g"), ("new", "own", "own/q", "g"), ("newer", "own", "own/r", "h"),
+    )  # fmt: skip
+    assert reasons(known, mate, other) == ["trained_on", "patient_trained_on", ""]
+
+
+def test_train_goes_before_validation():
+    both = ("c", "own", "own/p", "g"), ("a", "own", "own/p", "g")
+    assert reasons(*both) == ["patient_trained_on", "trained_on"]

@@ -1,0 +1,86 @@
+"""Which images of other data a network has seen: the images and patients of its own run.
+
+Scores of images that a network was trained on show what it remembers. Those of validation chose its
+epoch, which is less of a leak, and they are counted apart.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from covid_tfds.records import OWN, of_header
+from covid_tfds.sources import patient_names
+
+# Why an image is left out, and the words for it.
+REASONS = {
+    "trained_on": "that the network was trained on",
+    "patient_trained_on": "of patients that it was trained on",
+    "validation": "of its validation, which chose the epoch",
+    "patient_of_validation": "of patients of its validation",
+}
+# In the order in which they are looked for: what a later one says takes an earlier one's place.
+_SPLITS = {
+    "validation": ("validation", "patient_of_validation"),
+    "train": ("trained_on", "patient_trained_on"),
+}
+_PUBLIC = {"kaggle", "cohen", "phantom"}  # sources that number their patients for themselves
+_ANY, _HEADERS = "", "dicom"  # in place of a source
+
+Columns = Mapping[str, Sequence[str]]  # of `images_used`
+Person = tuple[str, str]  # the source and the name there, as `patient_names.key` has them
+
+
+def reasons(used: Columns, given: Columns) -> np.ndarray:
+    """Why images can't be used to score a network, if they can't.
+
+    An image is known by its pixels, or by its patient: the name in its source, whatever its
+    spelling, and what a DICOM header says, whoever else the image is said to be of. Names that come
+    without a source are compared with those of any source of a user's own. With an image goes its
+    whole group: who shares an image with a person, under whatever name, is that person for all that
+    is known.
+
+    Args:
+        used: The columns of the run's images_used.csv.
+        given: The same of n images.
+
+    Returns:
+        Strings [n], "" of an image that may be used, else a key of `REASONS`.
+    """
+    digests, of_group = given["image_sha256"], np.asarray(given["group"])
+    result: np.ndarray = np.full(len(digests), "", np.dtypes.StringDType())
+    persons = [_persons(*row, without_source=row[0] == OWN) for row in _rows(given)]
+    of_run = [_persons(*row, without_source=row[0] not in _PUBLIC) for row in _rows(used)]
+    for split, (of_image, of_patient) in _SPLITS.items():
+        there = [place for place, name in enumerate(used["split"]) if name == split]
+        known = {used["image_sha256"][place] for place in there}
+        people = set().union(*(of_run[place] for place in there))
+        same = np.array([digest in known for digest in digests], bool)
+        person = np.array([not people.isdisjoint(each) for each in persons], bool)
+        result[np.isin(of_group, of_group[same | person])] = of_patient
+        result[same] = of_image
+    return result
+
+
+def has_headers(columns: Columns) -> bool:
+    """Whether a DICOM header says who the patient of any of these images is."""
+    return any(map(of_header, (*columns["patient"], *columns["group"])))
+
+
+def _rows(columns: Columns) -> zip:
+    return zip(*(columns[name] for name in ("source", "patient", "group", "image_id")), strict=True)
+
+
+def _persons(
+    source: str, patient: str, group: str, image_id: str, *, without_source: bool
+) -> set[Person]:
+    """Whom an image may be of; nobody where its patient is not known."""
+    # A group has the name of a header where a table names the patient, too.
+    found = {(_HEADERS, each) for each in (patient, group) if of_header(each)}
+    # A patient by the name of an image is none: it names whatever file has that name.
+    if patient != image_id and not of_header(patient):
+        begin = f"{source}/"  # or another spelling of the source: that of the patient's first image
+        other = patient.partition("/")[2] or patient
+        name = patient[len(begin) :] if patient.startswith(begin) else other
+        sources = [source, *([_ANY] if without_source else [])]
+        found |= {(patient_names.key(each), patient_names.key(name)) for each in sources}
+    return found
