@@ -25,6 +25,7 @@ from tuning.record import Record
 from tuning.settings import Spec
 from tuning.table import Table
 
+_PLACES = ("data_dir", "cache_dir")  # of the machine, and no part of what is searched
 _EXHAUSTED = "The search is exhausted: no configuration is left that was not tried."
 
 
@@ -221,7 +222,7 @@ def _compare(search: Spec, record: Record, tasks: Executor) -> None:
 def _retrain(search: Spec, cluster: Cluster | None) -> None:
     """Trains and tests with the best values, in a folder of the search."""
     best = read_result(search.folder.best)
-    here = {name: search.space.fixed[name] for name in ("data_dir", "cache_dir")}
+    here = {name: search.space.fixed[name] for name in _PLACES}
     config = Config.from_json({**best.pop("config"), **here})
     origin = {"file": str(search.folder.best), **best}
     retraining.retrain(config, search.folder.retrained, origin, cluster)
@@ -232,5 +233,8 @@ def _point_on(search: Spec, retrained: bool) -> None:
     folder = search.folder
     print(f"\nsearch folder: {folder.root}\n               trials.csv, best_hparams.json")
     if not retrained:
-        print(f"train:  python -m trainer.main --hparams={shlex.quote(str(folder.best))}")
+        fixed = search.space.fixed
+        places = (f" --{name}={shlex.quote(fixed[name])}" for name in _PLACES if fixed[name])
+        hparams = shlex.quote(str(folder.best))
+        print(f"train:  python -m trainer.main --hparams={hparams}{''.join(places)}")
     print(f"watch:  tensorboard --logdir={shlex.quote(str(folder.tensorboard))}\n{NOTICE}")

@@ -254,6 +254,16 @@ def test_without_the_train_images_it_says_why_there_is_no_baseline(changed, othe
     assert f"was not computed. --dataset=tiny is not built in {tmp_path}" in text
 
 
+def test_a_dataset_that_was_moved_is_found_by_its_flag_for_the_baseline_too(
+    changed, run, data_dir, tmp_path
+):
+    moved = changed(data_dir=str(tmp_path))
+    ended = evaluate(f"--run={moved}", f"--data_dir={data_dir}", f"--output={tmp_path / 'out'}")
+    assert ended.status == 0, ended.err
+    result = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert_same_test(result["splits"]["test"], own(run)["splits"]["test"])
+
+
 def test_other_images_under_the_name_of_the_runs_dataset_are_not_its_own(changed):
     folder = changed()
     origin = json.loads((folder / "config.json").read_text())

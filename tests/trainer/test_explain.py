@@ -127,7 +127,7 @@ def test_a_picture_takes_no_image_s_place_and_no_other_s(run, images, tmp_path):
     paths = tmp_path / "one", tmp_path / "two"
     assert explain(run, *paths, f"--output={tmp_path / 'one'}").status == 0
     there = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert there == ["a.png", "a.png-2.explained.png", "a.png.explained.png"]
+    assert there == ["a.png", "one-a.png.explained.png", "two-a.png.explained.png"]
     assert (tmp_path / "one" / "a.png").read_bytes() == before
 
 

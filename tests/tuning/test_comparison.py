@@ -123,6 +123,7 @@ def test_a_search_without_its_comparison_names_the_reason_first_and_last(
     assert trial and f"No closing comparison at the end ({reason}" in " ".join(before.split())
     assert f"No closing comparison ({reason}" in " ".join(after.split())
     assert "train:  python -m trainer.main --hparams=" in printed
+    assert "/best_hparams.json --data_dir=" in printed and " --cache_dir=" in printed
     assert not (tmp_path / "final.json").exists()
 
 

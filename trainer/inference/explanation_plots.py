@@ -34,7 +34,9 @@ def panels(explanation: Explanation, notes: Sequence[str], path: str | os.PathLi
     names = short_names(each.class_names)
     shares = zip(names, each.probabilities, strict=True)
     answer = ", ".join(f"{name} {share:.3f}" for name, share in shares)
-    name = shortened(os.path.basename(each.name), _LONG)
+    folder, name = os.path.split(each.name)
+    inside = os.path.join(os.path.basename(folder), name)  # which tells equal names apart
+    name = inside if len(inside) <= _LONG else shortened(name, _LONG)
     heading = f"{name}\n{textwrap.fill(answer, _LINE)}"
     footer = f"maps of the class {names[each.label]}"
     if each.lungs is not None and np.isfinite(each.lungs.share):

@@ -34,13 +34,14 @@ class Scores(NamedTuple):
     metrics: dict[str, Any]
 
 
-def scores(network: Network, labelled: Labelled, unseen: Unseen) -> Scores:
+def scores(network: Network, labelled: Labelled, unseen: Unseen, data_dir: str = "") -> Scores:
     """Scores images, some hundred at a time; what stays in memory of each is its small square.
 
     Args:
         network: The network.
         labelled: Where the images come from.
         unseen: Those that can score it.
+        data_dir: Where the network's own dataset may be if it is not where it was.
 
     Returns:
         Rows of predictions.csv and of alignment.csv (None where the network aligns nothing), and
@@ -52,7 +53,9 @@ def scores(network: Network, labelled: Labelled, unseen: Unseen) -> Scores:
     table = Predictions(**columns, probabilities=probabilities)
     baseline, missing = None, []
     try:
-        baseline = run_dataset.shortcut_baseline(network, small, images.labels, images.groups)
+        baseline = run_dataset.shortcut_baseline(
+            network, small, images.labels, images.groups, data_dir
+        )
     except RunError as error:
         missing = [f"The shortcut baseline was not computed. {error}"]
     with working("computing the scores and their intervals"):

@@ -79,7 +79,7 @@ def evaluate(
         if output is not None:
             folder = _folder(network, labelled, output)
             opened.enter_context(run_dir.held(folder, "output"))
-        scored = scores(network, labelled, of)
+        scored = scores(network, labelled, of, data_dir)
         if folder is not None:
             _write(folder, scored, of)
     return Evaluated(network, scored.metrics, scored.table, folder)

@@ -1,5 +1,6 @@
 """One call of `trainer.explain`: from paths to pictures, a table and the check of the maps."""
 
+import collections
 import dataclasses
 import os
 import pathlib
@@ -111,11 +112,17 @@ def _read(
 
 
 def _pictures(names: Sequence[str], folder: pathlib.Path | None) -> list[pathlib.Path | None]:
-    """A path for the picture of each image; of equal names the later ones are numbered."""
+    """A path for the picture of each image.
+
+    Equal names have their folder's before them; where that is equal, too, later ones are numbered.
+    """
     paths: list[pathlib.Path | None] = []
-    counts: dict[str, int] = {}
-    for name in (os.path.basename(each) for each in names):
-        counts[name] = counts.get(name, 0) + 1
+    of_name = collections.Counter(map(os.path.basename, names))
+    counts: collections.Counter[str] = collections.Counter()
+    for above, name in map(os.path.split, names):
+        if of_name[name] > 1 and os.path.basename(above):
+            name = f"{os.path.basename(above)}-{name}"
+        counts[name] += 1
         number_ = f"-{counts[name]}" if counts[name] > 1 else ""
         paths.append(folder and folder / f"{name}{number_}{_END}")
     return paths

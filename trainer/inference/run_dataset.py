@@ -1,6 +1,7 @@
 """The dataset that a run's network was trained on, for what is compared with it later."""
 
 import contextlib
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,11 +17,12 @@ from trainer.run.errors import RunError
 from trainer.run.manifest import CONFIG
 
 
-def opened(network: Network) -> Dataset:
+def opened(network: Network, data_dir: str = "") -> Dataset:
     """The dataset that a network was trained on.
 
     Args:
         network: Of a run folder.
+        data_dir: Where it may be if it is not where it was; "" looks nowhere else.
 
     Raises:
         RunError: It is not known or not there, or holds other images now.
@@ -30,9 +32,19 @@ def opened(network: Network) -> Dataset:
             "A model.keras alone does not say where the images of its run are: give the run folder."
         )
     config = Config.read(network.run)
-    dataset = open_dataset(config.dataset, config.data_dir, config.classes)
+    try:
+        return _opened(network.run, config, config.data_dir)
+    except RunError:
+        if data_dir:
+            with contextlib.suppress(RunError):
+                return _opened(network.run, config, data_dir)
+        raise
+
+
+def _opened(run: pathlib.Path, config: Config, data_dir: str) -> Dataset:
+    dataset = open_dataset(config.dataset, data_dir, config.classes)
     mend = "Put back a copy of it, or give the model.keras alone."
-    origin = files.read_json(network.run / CONFIG, "dataset", mend=mend)
+    origin = files.read_json(run / CONFIG, "dataset", mend=mend)
     if dataset.fingerprint != origin["dataset"]["fingerprint"]:
         raise RunError(
             f"{dataset.name} holds other images than those that the network was trained on. Bring "
@@ -42,8 +54,9 @@ def opened(network: Network) -> Dataset:
 
 
 def shortcut_baseline(
-    network: Network, squares: np.ndarray, labels: np.ndarray, groups: Sequence[str] | np.ndarray
-) -> dict[str, Any]:
+    network: Network, squares: np.ndarray, labels: np.ndarray, groups: Sequence[str] | np.ndarray,
+    data_dir: str = "",
+) -> dict[str, Any]:  # fmt: skip
     """What the shortcut baselines of a run get on other images.
 
     They are the run's own linear models, which follow from its train images alone.
@@ -53,6 +66,7 @@ def shortcut_baseline(
         squares: uint8 [n, 32, 32], 0..255, aligned as the network's are.
         labels: int64 [n], 0..classes-1.
         groups: n patient groups.
+        data_dir: As for `opened`.
 
     Returns:
         As for a split of `baselines.shortcut_baseline`.
@@ -60,7 +74,7 @@ def shortcut_baseline(
     Raises:
         RunError: As for `opened`, or the cache can't be used.
     """
-    dataset = opened(network)
+    dataset = opened(network, data_dir)
     assert network.run is not None  # else nothing is opened
     cache_dir = cache_folder(Config.read(network.run).cache_dir)
     train = dataset.splits["train"]

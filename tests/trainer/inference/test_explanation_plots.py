@@ -40,7 +40,7 @@ def test_all_words_are_in_the_picture_and_none_meet(changes, tmp_path, monkeypat
     explanation_plots.panels(each, NOTES, tmp_path / "a.png")
     (figure,) = figures
     texts = [text for text, _ in pictures.words(figure)]
-    (heading,) = [text for text in texts if text.startswith("image.png")]
+    (heading,) = [text for text in texts if text.startswith("a folder/image.png")]
     assert heading.count(f"{1 / len(each.class_names):.3f}") == len(each.class_names)
     footer = " ".join(figure.get_supxlabel().split())
     assert " ".join(NOTES) in footer and drawing.NOTICE in footer
