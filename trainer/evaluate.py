@@ -26,7 +26,7 @@ def main(argv: list[str]) -> None:
     about.require(run)
     if FLAGS.images:
         given.require_something([FLAGS.images])
-    given.require_made(FLAGS.output or ".", "output")
+    given.require_made(FLAGS.output or "evaluations", "output")
     with command.stopped("nothing of it is used until metrics.json is there"):
         with command.heavy_imports():
             from trainer.inference import external_validation

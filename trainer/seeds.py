@@ -12,7 +12,7 @@ import keras
 from trainer.config import Config
 from trainer.evaluation import metrics, predictions, summary
 from trainer.run import command, files, run_dir
-from trainer.run.manifest import GROWING, Identity
+from trainer.run.manifest import GROWING, REPORT, Identity
 from trainer.run.run_folder import RunFolder
 from trainer.run.saved_state import of_seed
 from trainer.train import train_and_evaluate
@@ -72,6 +72,7 @@ def train_seeds(
         folder.begin(_of_all(origin, config))
     result = table_of(list(paths), results)
     _pool(result["splits"], list(paths.values()))
+    (folder.path / REPORT).unlink(missing_ok=True)  # of fewer seeds, or without test
     files.write_json(folder.path / "seeds.json", result)
     folder.finish()
     print(summary.seeds_summary(result, metrics.of_seeds(result, results[0]), folder.path))

@@ -44,10 +44,10 @@ _NO_PATIENT = re.compile(
     r"|test([\W\d_].*)?",
     re.IGNORECASE,
 )
-_PROJECTIONS = {
-    *("PA", "AP", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LPO", "RPO", "LAO", "RAO", "LAT"),
-    *("LATERAL", "LEFT LATERAL", "RIGHT LATERAL", "AP SUPINE", "AP ERECT", "PA ERECT", "OBLIQUE"),
-}
+# View positions of the standard, or as units write them. Who lies on a side is seen from the front.
+_FRONTAL = {"PA", "AP", "LLD", "RLD", "AP SUPINE", "AP ERECT", "PA ERECT"}
+_NOT_FRONTAL = {"LL", "RL", "LLO", "RLO", "LPO", "RPO", "LAO", "RAO", "LAT", "LATERAL",
+                "LEFT LATERAL", "RIGHT LATERAL", "OBLIQUE"}  # fmt: skip
 _OLDEST = 120  # years
 _AGE_IN_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 # Group 2 or 8, then two letters (explicit VR) or a small length (implicit); either byte order.
@@ -143,6 +143,9 @@ def _refuse_what_is_no_chest(found: "pydicom.FileDataset") -> None:
     part = part.encode("ascii", "ignore").decode()
     if part not in _NO_BODY_PART and not _CHEST.search(part):
         raise Unusable(f"DICOM: body part {_code(part)}, not the chest")
+    view = text(found, _PROJECTION).upper()
+    if view in _NOT_FRONTAL:
+        raise Unusable(f"DICOM: view {view}, not a frontal one")
 
 
 def _code(value: str) -> str:
@@ -163,8 +166,8 @@ def _header(found: "pydicom.FileDataset") -> Header:
 
 
 def _projection(view: str) -> str:
-    """A view position of the standard, or as units write it; "" for free text."""
-    return view if view in _PROJECTIONS else ""
+    """A view position that is known; "" for free text."""
+    return view if view in _FRONTAL else ""
 
 
 def _years(age: str) -> float:

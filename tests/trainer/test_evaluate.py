@@ -323,3 +323,8 @@ def test_a_split_that_is_not_there_is_named(run):
 def test_what_makes_no_sense_is_refused_before_tensorflow(words, message):
     ended = evaluate(*words)
     assert ended.status in (1, 2) and message in ended.err
+
+
+def test_so_is_it_in_python(run, hospital):
+    with pytest.raises(ConfigError, match="images is given with dataset"):
+        trainer.load(run).evaluate("tiny", images=hospital)

@@ -48,6 +48,7 @@ def test_folds_have_a_report_too(tmp_path):
     ended = report(folder)
     assert (ended.status, ended.out) == (0, f"report: {folder / REPORT}\n")
     assert Manifest.read(folder).damaged(folder) == []
+    assert "--dataset" in (page := (folder / REPORT).read_text()) and "--test" not in page
 
 
 REFUSED = {

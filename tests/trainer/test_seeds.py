@@ -267,9 +267,11 @@ def test_killed_in_the_second_it_goes_on_there_and_more_may_be_added(command, tw
     assert result_of(folder) == result_of(two[0])
 
     before = result_of(folder)
+    (folder / "report.html").write_text("of two seeds")
     with trained() as epochs:
         assert command(folder, 3).status == 0
     assert epochs == [9, 9]
+    assert not (folder / "report.html").exists()
     after = result_of(folder)
     assert {name: after[name] for name in before if name != "seeds.json"} == {
         name: data for name, data in before.items() if name != "seeds.json"

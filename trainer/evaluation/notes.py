@@ -4,6 +4,7 @@ The summary prints these sentences, `model.keras` carries them, and whatever giv
 network gives them with it.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -116,7 +117,10 @@ def against_baseline(
             if network.get(limit, network["value"]) <= baseline:
                 reached = number(network["value"])
                 if limit == "low" and network.get("groups") != 1:
-                    reached += f" (at least {number(network['low'])})"
+                    low = network["low"]
+                    if network["value"] == 1:  # rounded outwards, as by `estimate`
+                        low = math.floor(1000 * low) / 1000
+                    reached += f" (at least {number(low)})"
                 yield (
                     f"{words} THE SHORTCUT BASELINE{where and f' on {where}'}: balanced accuracy "
                     f"{reached} against {number(baseline)} for a linear model that {sees} the "

@@ -66,9 +66,12 @@ def evaluate(
             nothing.
 
     Raises:
-        ConfigError: There is no such split, or the folder holds something else.
+        ConfigError: There is no such split, the folder holds something else, or both a dataset and
+            images are given.
         RunError: There is no network, no such images, or none is left.
     """
+    if images and dataset:
+        raise ConfigError("images is given with dataset. Give one of them.")
     with working("loading the network"):
         network = load(run)
     require_origin(network)

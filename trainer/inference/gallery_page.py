@@ -10,6 +10,7 @@ from typing import IO
 
 from PIL import Image
 
+from covid_tfds.sources import listing
 from trainer.inference.answer_tables import Write
 from trainer.inference.answers import Answer
 from trainer.inference.network import Network
@@ -49,7 +50,9 @@ def page_writer(network: Network, file: IO[str]) -> Iterator[Write]:
         What is called with each answer.
     """
     notes = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in network.worth())
-    file.write(_HEAD.format(style=_STYLE, path=html.escape(str(network.path)), notes=notes))
+    file.write(
+        _HEAD.format(style=_STYLE, path=html.escape(listing.shown(str(network.path))), notes=notes)
+    )
     counts: collections.Counter[str] = collections.Counter()
 
     def write(answer: Answer) -> None:

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import os
 import pathlib
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -21,7 +22,7 @@ from trainer.input_pipeline.alignment import Aligner
 from trainer.model import about as about_lib
 from trainer.model import saved, vgg16
 from trainer.model.about import About
-from trainer.run import files, manifest
+from trainer.run import files, machine, manifest
 from trainer.run.errors import RunError
 from trainer.run.text import estimate, score
 
@@ -187,6 +188,11 @@ def _loaded(path: pathlib.Path) -> keras.Model:
     try:
         return keras.saving.load_model(path, compile=False)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+        if isinstance(error, OSError) and machine.is_full(error):
+            raise RunError(
+                f"The folder of temporary files {tempfile.gettempdir()} is full: Keras unpacks the "
+                "network there. Free some of it, or name another folder in TMPDIR."
+            ) from None
         first = str(error).strip().partition("\n")[0]
         raise RunError(
             f"Keras {keras.__version__} can't load {path} ({first}). Put back a copy of it, or "

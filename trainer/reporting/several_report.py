@@ -129,8 +129,13 @@ def _of_folds(run: Results) -> dict[str, Any]:
         f"{number(by_fold['sd'])}. The shortcut baselines have the folds of the first repeat.",
         "parts": list(_fold_parts(by_fold)),
         "program": "trainer.crossval",
-        "settings": [*run.origin["config"].items(), *((key, of[key]) for key in _NUMBERS)],
+        "settings": [*_settings(run), *((key, of[key]) for key in _NUMBERS)],
     }
+
+
+def _settings(run: Results) -> list[tuple[str, Any]]:
+    """Those of folds, which score no test split whatever `--test` is."""
+    return [(name, value) for name, value in run.origin["config"].items() if name != "test"]
 
 
 def _fold_parts(by_fold: Mapping[str, Any]) -> Iterator[Part]:

@@ -116,6 +116,9 @@ REFUSED = {
     "DICOM: modality without a code, not a radiograph": {"Modality": "Nobody^Nowhere, 1.1.1970"},
     "DICOM: body part HAND, not the chest": {"BodyPartExamined": "hand"},
     "DICOM: body part without a code, not the chest": {"BodyPartExamined": "of Nobody^Nowhere"},
+    "DICOM: view LL, not a frontal one": {"ViewPosition": "LL"},
+    "DICOM: view LATERAL, not a frontal one": {"ViewPosition": "lateral"},
+    "DICOM: view RAO, not a frontal one": {"ViewPosition": "RAO"},
     "DICOM: several frames": {"NumberOfFrames": 2},
     "DICOM without an image": {"Rows": None},
     "truncated or damaged": {"PixelData": None},
@@ -134,6 +137,11 @@ def test_what_is_no_chest_radiograph_is_refused_by_name(wanted):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_radiographs_are_read(modality):
     np.testing.assert_array_equal(pixels(dicom(GREY, Modality=modality)), GREY)
+
+
+@pytest.mark.parametrize("view", ["PA", "AP", "ap", "LLD", "AP SUPINE", "", "PA SMITH JOHN"])
+def test_frontal_views_and_those_that_are_not_known_are_read(view):
+    np.testing.assert_array_equal(pixels(dicom(GREY, ViewPosition=view)), GREY)
 
 
 @pytest.mark.parametrize(

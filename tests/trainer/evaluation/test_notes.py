@@ -50,6 +50,8 @@ def test_everything_that_makes_an_answer_worth_less_is_a_note(metrics):
         (0.8, 0.7, 0.69, 0.69, ""),
         (0.8, 0.7, 0.7, 0.6, "NOT CLEARLY ABOVE THE SHORTCUT BASELINE on test: balanced accuracy "
          "0.800 (at least 0.700) against 0.700 for a linear model that hardly sees the lungs."),
+        (1, 0.7436, 0.9, 0.6, "NOT CLEARLY ABOVE THE SHORTCUT BASELINE on test: balanced accuracy "
+         "1.000 (at least 0.743) against 0.900 for a linear model that hardly sees the lungs."),
         (0.8, 0.7, 0.8, 0.75, "NOT ABOVE THE SHORTCUT BASELINE on test: balanced accuracy 0.800 "
          "against 0.800 for a linear model that hardly sees the lungs."),
         (0.8, 0.7, 0.9, 0.95, "NOT ABOVE THE SHORTCUT BASELINE on test: balanced accuracy 0.800 "

@@ -1,7 +1,9 @@
 """The claims of an opened network: where it is from, what it sees, what goes with its answers."""
 
 import dataclasses
+import errno
 import json
+import os
 import pathlib
 import shutil
 
@@ -103,6 +105,15 @@ def test_a_damaged_file_is_refused(run, tmp_path):
         network.load(folder)
     with pytest.raises(RunError, match=r"can't load|is damaged"):
         network.load(folder / "model.keras")
+
+
+def test_a_full_folder_of_temporary_files_is_not_taken_for_a_damaged_network(run, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(keras.saving, "load_model", full)
+    with pytest.raises(RunError, match=r"^The folder of temporary files .* is full: .* TMPDIR\."):
+        network.load(run)
 
 
 def test_what_another_program_wrote_is_refused(tmp_path):
