@@ -44,9 +44,14 @@ def main(argv: list[str]) -> None:
 
 
 def _listed() -> list[str]:
-    """The paths on stdin, a line each, or separated by NUL as `find -print0` does it."""
+    """The paths on stdin, a line each, or separated by NUL as `find -print0` does it.
+
+    No shell has seen them, so that a `~` at their beginning is a part of the name.
+    """
     data = sys.stdin.buffer.read()
-    return [os.fsdecode(path) for path in data.split(b"\0" if b"\0" in data else b"\n") if path]
+    lines = data.split(b"\0") if b"\0" in data else data.replace(b"\r\n", b"\n").split(b"\n")
+    names = [os.fsdecode(path) for path in lines if path]
+    return [os.path.join(".", name) if name.startswith("~") else name for name in names]
 
 
 if __name__ == "__main__":

@@ -139,14 +139,16 @@ def test_a_table_is_printed_with_what_it_is_worth_below(run, few):
     assert NOTICE not in ended.err
 
 
-@pytest.mark.parametrize("end", ["\n", pytest.param("\0", marks=pytest.mark.slow)])
-def test_a_list_of_paths_is_read_from_stdin(end, run, files, monkeypatch):
-    names = [str(files / "002.png"), str(files / "001.png")]
+@pytest.mark.parametrize("end", ["\n", "\r\n", pytest.param("\0", marks=pytest.mark.slow)])
+def test_a_list_of_paths_is_read_from_stdin(end, run, files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(files / "001.png", "~tilde.png")
+    names = [str(files / "002.png"), str(files / "001.png"), "~tilde.png"]
     listed = io.TextIOWrapper(io.BytesIO((end.join(names) + end).encode()))
     monkeypatch.setattr(sys, "stdin", listed)
     ended = predict(run, "-", files / "000.png", "--format=jsonl")
     rows = [json.loads(line)["file"] for line in ended.out.splitlines()]
-    assert rows == [*names, str(files / "000.png")]
+    assert rows == [*names[:2], "./~tilde.png", str(files / "000.png")]
 
 
 def test_the_page_holds_every_image_and_needs_no_network(run, few, tmp_path):
