@@ -4,7 +4,6 @@ A PATH is a file of any format that the dataset reads, DICOM too, a folder, a zi
 quotes, or `-` for a list on stdin.
 """
 
-import os
 import sys
 
 from absl import flags
@@ -33,7 +32,9 @@ def main(argv: list[str]) -> None:
     given.require_written(FLAGS.output, "output")
     given.require_written(FLAGS.gallery, "gallery")
     with command.stopped("rows that are printed are right; files are not written"):
-        paths = [path for word in argv[1:] for path in (_listed() if word == _STDIN else [word])]
+        paths = [
+            path for word in argv[1:] for path in (given.on_stdin() if word == _STDIN else [word])
+        ]
         given.require_something(paths)
         with command.heavy_imports():
             from trainer.inference import file_predictions
@@ -41,17 +42,6 @@ def main(argv: list[str]) -> None:
             run, paths, kind=FLAGS.format, output=FLAGS.output, gallery=FLAGS.gallery
         )
     sys.exit(0 if well else 1)
-
-
-def _listed() -> list[str]:
-    """The paths on stdin, a line each, or separated by NUL as `find -print0` does it.
-
-    No shell has seen them, so that a `~` at their beginning is a part of the name.
-    """
-    data = sys.stdin.buffer.read()
-    lines = data.split(b"\0") if b"\0" in data else data.replace(b"\r\n", b"\n").split(b"\n")
-    names = [os.fsdecode(path) for path in lines if path]
-    return [os.path.join(".", name) if name.startswith("~") else name for name in names]
 
 
 if __name__ == "__main__":

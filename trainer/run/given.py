@@ -3,6 +3,7 @@
 import glob
 import os
 import pathlib
+import sys
 from collections.abc import Sequence
 
 from trainer.run import files, names
@@ -10,6 +11,17 @@ from trainer.run.errors import RunError
 from trainer.run.text import listed
 
 _NAMED = 5  # paths in a message
+
+
+def on_stdin() -> list[str]:
+    """The paths on stdin, a line each, or separated by NUL as `find -print0` does it.
+
+    No shell has seen them, so that a `~` at their beginning is a part of the name.
+    """
+    data = sys.stdin.buffer.read()
+    lines = data.split(b"\0") if b"\0" in data else data.replace(b"\r\n", b"\n").split(b"\n")
+    found = [os.fsdecode(path) for path in lines if path]
+    return [os.path.join(".", path) if path.startswith("~") else path for path in found]
 
 
 def require_something(paths: Sequence[str | os.PathLike]) -> None:
