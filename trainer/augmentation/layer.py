@@ -93,7 +93,9 @@ class Augmentation(keras.layers.Layer):
             float32 [batch, height, width, 1] in 0..255.
         """
         images = ops.cast(images, "float32")
-        if images.shape[0] == 1:  # of which XLA would sum the pixels in another order
+        # XLA sums the pixels of one image in another order, by .003 grey levels. In a graph whose
+        # batch is open that stays so: a second row would cost every batch one.
+        if images.shape[0] == 1:
             return self._augment(ops.repeat(images, 2, axis=0), ops.repeat(draws, 2, axis=0))[:1]
         return self._augment(images, draws)
 
