@@ -130,7 +130,12 @@ def difference(value: Mapping[str, Any]) -> str:
         value: Of `paired.paired_difference`.
     """
     shown = estimate(value, "+")
-    if value.get("groups") == 1 or not value["low"] <= 0 <= value["high"]:
+    if not may_be_none(value):
         return shown
     ours, theirs = value["discordant"].values()
     return f"{shown}, not distinguishable ({ours} : {theirs} patient groups differ)"
+
+
+def may_be_none(value: Mapping[str, Any]) -> bool:
+    """Whether the interval of a difference holds 0; one patient group has no interval."""
+    return value.get("groups") != 1 and value["low"] <= 0 <= value["high"]
