@@ -104,12 +104,6 @@ class Augmentation(keras.layers.Layer):
         return images_shape
 
 
-def flips(flag: str) -> bool:
-    """Whether an augmentation mirrors images, which moves the heart to the other side."""
-    chosen = presets.ranges(flag)
-    return chosen is not None and (chosen.flip_x or chosen.flip_y)
-
-
 def augmentation(flag: str) -> Augmentation | None:
     """Makes the augmentation layer that the flag --augmentation names.
 

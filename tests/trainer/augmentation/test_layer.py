@@ -8,7 +8,7 @@ import pytest
 
 from tests.helpers.images import radiographs
 from trainer.augmentation import presets
-from trainer.augmentation.layer import Augmentation, augment, augmentation, flips
+from trainer.augmentation.layer import Augmentation, augment, augmentation
 from trainer.augmentation.presets import OPTIONS, PRESETS, Ranges
 from trainer.augmentation.random import DRAWS, uniform_draws
 
@@ -166,7 +166,3 @@ def test_a_flag_becomes_a_layer_or_none():
     assert augmentation("radiograph+gamma").ranges == presets.ranges("radiograph+gamma")
     with pytest.raises(ValueError, match="There is no augmentation 'strong'"):
         augmentation("strong")
-
-
-def test_what_flips_is_known():
-    assert [flips(flag) for flag in ("none", *FLAGS)] == [False, True, *[False] * 6]
