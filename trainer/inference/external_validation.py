@@ -10,7 +10,7 @@ from typing import Any
 from trainer.config import Config
 from trainer.evaluation import images_used, poses, predictions, summary
 from trainer.evaluation.predictions import Predictions
-from trainer.inference import labelled_images
+from trainer.inference import labelled_images, run_dataset
 from trainer.inference.external_scores import Scores, path_of, scores
 from trainer.inference.labelled_images import Labelled
 from trainer.inference.network import Network, load
@@ -18,7 +18,6 @@ from trainer.inference.unseen_images import USED, Unseen, require_origin, unseen
 from trainer.model import about
 from trainer.run import files, lease, run_dir
 from trainer.run.errors import ConfigError, RunError
-from trainer.run.manifest import CONFIG
 from trainer.run.progress import working
 
 _METRICS = "metrics.json"
@@ -113,8 +112,7 @@ def _labelled(
 def _trained_on(network: Network) -> str | None:
     """The fingerprint of the dataset that a network was trained on, as far as it is known."""
     if network.run:
-        mend = "Put back a copy of it, or give the model.keras alone."
-        return files.read_json(network.run / CONFIG, "dataset", mend=mend)["dataset"]["fingerprint"]
+        return run_dataset.recorded(network.run)["fingerprint"]
     return network.about.fingerprint if network.about else None
 
 

@@ -41,11 +41,22 @@ def opened(network: Network, data_dir: str = "") -> Dataset:
         raise
 
 
+def recorded(run: pathlib.Path) -> dict[str, Any]:
+    """What a run's config.json says of its dataset: `name`, `fingerprint` and so on.
+
+    Args:
+        run: The run folder.
+
+    Raises:
+        DamagedError: The file does not say it.
+    """
+    mend = "Put back a copy of it, or give the model.keras alone."
+    return files.read_json(run / CONFIG, "dataset", mend=mend)["dataset"]
+
+
 def _opened(run: pathlib.Path, config: Config, data_dir: str) -> Dataset:
     dataset = open_dataset(config.dataset, data_dir, config.classes)
-    mend = "Put back a copy of it, or give the model.keras alone."
-    origin = files.read_json(run / CONFIG, "dataset", mend=mend)
-    if dataset.fingerprint != origin["dataset"]["fingerprint"]:
+    if dataset.fingerprint != recorded(run)["fingerprint"]:
         raise RunError(
             f"{dataset.name} holds other images than those that the network was trained on. Bring "
             "these back: build it from the sources of that day."

@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,11 +9,11 @@ import numpy as np
 
 from covid_tfds.sources import class_names
 from trainer.evaluation import images_used
-from trainer.inference import labelled_images, overlap
+from trainer.inference import labelled_images, overlap, run_dataset
 from trainer.inference.labelled_images import Labelled
 from trainer.inference.network import Network
 from trainer.input_pipeline.dataset import Images
-from trainer.run import files, manifest
+from trainer.run import manifest
 from trainer.run.errors import RunError
 from trainer.run.text import counted, listed
 
@@ -114,7 +113,8 @@ def unseen(network: Network, labelled: Labelled) -> Unseen:
         used, given = images_used.read(network.run / USED), images_used.columns_of([images])
         reasons = overlap.reasons(used, given)
         if overlap.has_headers(used) and overlap.has_headers(given):
-            headers_compared = labelled.salt == _salt_of(network.run)
+            of_run = run_dataset.recorded(network.run).get("patient_salt")
+            headers_compared = labelled.salt == of_run
     reasons[labels < 0] = _UNKNOWN_CLASS
     counts = collections.Counter(reasons.tolist())
     if not counts[""]:
@@ -133,12 +133,6 @@ def unseen(network: Network, labelled: Labelled) -> Unseen:
         checked=network.run is not None,
         headers_compared=headers_compared,
     )
-
-
-def _salt_of(run: pathlib.Path) -> str | None:
-    """As `Labelled.salt`, of the dataset that a run was trained on; None where it does not say."""
-    mend = "Put back a copy of it, or give the model.keras alone."
-    return files.read_json(run / manifest.CONFIG, mend=mend)["dataset"].get("patient_salt")
 
 
 def require_origin(network: Network) -> None:
