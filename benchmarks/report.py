@@ -2,8 +2,9 @@
 
 `python -m benchmarks.report benchmarks/results.jsonl` takes the last line of each benchmark, so a
 benchmark that ran again is appended to the file and replaces its earlier line. Earlier lines of the
-same code and command count beside it where they are of other starts of the machine, the last of
-each: the lowest median is shown, and the ends of all of them.
+same command and claims count beside it where they are of other starts of the machine, the last of
+each: the lowest median is shown, and the ends of all of them. So what a later revision gained shows
+only when it was measured on every start, and what it lost shows at once.
 """
 
 import json
@@ -57,21 +58,21 @@ def read(paths: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
 
 
 def merged(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One line of those of a benchmark that have the last one's code and command.
+    """One line of those of a benchmark that have the last one's command, claims and ratios.
 
     Args:
         lines: In the order in which they were recorded. Of one start of the machine the last
             counts; those of earlier releases, which have no `code` or `machine_start`, stand alone.
 
     Returns:
-        The last line, with `starts`, of how many starts of the machine it is; its claims and ratios
+        The last line, with `starts`, the lines that were taken together; its claims and ratios
         are those of the lowest median, their spreads of all rounds.
     """
     last = lines[-1]
     same = [each for each in lines if _series(each) == _series(last) and "code" in each]
-    series = [*{each["machine_start"]: each for each in same}.values()]
+    series = [*{each["machine_start"]: each for each in same}.values()] or [last]
     if len(series) < 2:
-        return {**last, "starts": 1}
+        return {**last, "starts": series}
     claims = {
         claim: min((each["claims"][claim] for each in series), key=lambda one: one["measured"])
         | {"met": all(each["claims"][claim]["met"] for each in series)}
@@ -82,11 +83,12 @@ def merged(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
     ratios = {name: _together([each["ratios"][name] for each in series]) for name in last["ratios"]}
     more = {"claims": claims, "spreads": spreads, "ratios": ratios}
-    return {**last, **more, "starts": len(series)}
+    return {**last, **more, "starts": series}
 
 
-def _series(line: Mapping[str, Any]) -> tuple[str | None, ...]:
-    return tuple(line.get(name) for name in ("code", "command"))
+def _series(line: Mapping[str, Any]) -> tuple[set[str], ...]:
+    command = line.get("command", "").split()  # whose flags may stand in any order
+    return {*command}, {*line["claims"]}, {*line.get("ratios", {})}
 
 
 def _of_claim(line: Mapping[str, Any], claim: str) -> Mapping[str, float]:
@@ -139,8 +141,15 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _name(line: Mapping[str, Any]) -> str:
-    starts = line.get("starts", 1)
-    return f"`{line['benchmark']}`" + (f", {starts} starts" if starts > 1 else "")
+    starts = _starts(line)
+    revisions = {each.get("code") for each in starts}
+    counts = [(len(starts), "starts"), (len(revisions), "revisions")]
+    more = [f", {count} {what}" for count, what in counts if count > 1]
+    return "".join([f"`{line['benchmark']}`", *more])
+
+
+def _starts(line: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return line.get("starts", [line])
 
 
 def _in_todays_words(text: str) -> str:
@@ -178,10 +187,13 @@ def _spread(ratio: Mapping[str, float]) -> str:
 def _machines(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     """One sentence for each machine and stack that lines come from."""
     named: dict[str, list[str]] = {}
-    for line in lines:
+    recorded = [each for line in lines for each in _starts(line)]
+    for line in recorded:
         machine = f"{line['processor']}, {line['cores']} cores"
-        named.setdefault(machine, []).append(line["benchmark"])
-    versions = sorted({item for line in lines for item in line["versions"].items()})
+        names = named.setdefault(machine, [])
+        if line["benchmark"] not in names:
+            names.append(line["benchmark"])
+    versions = sorted({item for line in recorded for item in line["versions"].items()})
     stack = ", ".join(f"{package} {version}" for package, version in versions)
     return [
         "; ".join(f"{machine} ({', '.join(names)})" for machine, names in named.items())

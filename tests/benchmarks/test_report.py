@@ -71,15 +71,27 @@ def test_of_several_starts_of_the_machine_the_lowest_median_and_all_ends_are_sho
         started("first", 1.0, 0.5, 2.0),  # again below, on the same start
         started("first", 9.0, 8.5, 9.9),
         started("second", 8.6, 8.1, 9.0),
-        started("other code", 3.0, 2.0, 4.0, code="01d"),
+        started("other ratio", 3.0, 2.0, 4.0, ratios={}),
         started("other command", 3.0, 2.0, 4.0, command="-m benchmarks.one --rounds=1"),
-        started("third", 9.5, 8.9, 12.0),
+        started("third", 9.5, 8.9, 12.0, processor="Xeon"),
     ]
-    rows = report.table([report.merged(lines)]).splitlines()[2:4]
+    text = report.table([report.merged(lines)])
+    rows = text.splitlines()[2:4]
     assert rows[0].startswith(
         "| `one`, 3 starts | speed of a\\|b | 8 | 8.6 [8.1, 12], 15 rounds | yes"
     )
     assert rows[1] == "|  | against c |  | 8.6 [8.1, 20], 15 rounds |  |  |"
+    assert "EPYC, 2 cores (one); Xeon, 2 cores (one); numpy 2.4.6." in text
+
+
+def test_starts_of_other_revisions_count_and_are_told_apart():
+    flags = ["--rounds=5", "--data_dir=PATH"]
+    lines = [
+        started("first", 3.0, 2.0, 4.0, code="01d", command=" ".join(["-m", *flags])),
+        started("second", 9.0, 8.5, 9.9, command=" ".join(["-m", *reversed(flags)])),
+    ]
+    row = report.table([report.merged(lines)]).splitlines()[2]
+    assert row.startswith("| `one`, 2 starts, 2 revisions | speed of a\\|b | 8 | 3 [2, 9.9]")
 
 
 def test_one_start_that_misses_the_target_is_enough():
@@ -90,9 +102,8 @@ def test_one_start_that_misses_the_target_is_enough():
 
 
 def test_lines_that_say_nothing_of_their_code_stand_alone():
-    assert report.merged([line(measured=1.0), line(measured=2.0)]) == line(measured=2.0) | {
-        "starts": 1
-    }
+    last = line(measured=2.0)
+    assert report.merged([line(measured=1.0), last]) == last | {"starts": [last]}
 
 
 def test_a_missed_target_is_bold():
