@@ -12,7 +12,9 @@ import time
 import warnings
 from typing import Any
 
-from absl import app, flags
+from absl import flags
+
+from benchmarks import harness
 
 SIZE = 150
 BATCH = 10
@@ -132,4 +134,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("classes", 4, "2, 3 or 4.")
     flags.DEFINE_integer("epochs", 100, "Epochs.", lower_bound=1)
     flags.DEFINE_string("weights", "imagenet", "As in trainer.main.")
-    app.run(main)
+    harness.run(main)

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from PIL import Image
 
 from benchmarks import harness
@@ -31,6 +31,7 @@ from covid_tfds import reading
 from covid_tfds.parallel import CORES, in_order
 from covid_tfds.sources import cohen, kaggle
 from covid_tfds.sources.storage import Unreadable
+from trainer.run.errors import ConfigError
 
 FLAGS = flags.FLAGS
 _ROOT = pathlib.Path(__file__).parents[1]
@@ -129,7 +130,7 @@ def _reads(manual_dir: pathlib.Path) -> list[Read]:
     for source in (kaggle, cohen):
         stored = source.find(manual_dir)
         if stored is None:
-            raise app.UsageError(f"--manual_dir {manual_dir} lacks:\n{source.TREE}")
+            raise ConfigError(f"--manual_dir {manual_dir} lacks:\n{source.TREE}")
         listed, _ = source.images(stored)
         reads += [functools.partial(stored.read, image.name) for image in listed]
     return reads
@@ -230,8 +231,8 @@ def _enlarged(
 
 def main(argv: list[str]) -> None:
     """Flags -> one call."""
-    if len(argv) > 1:
-        raise app.UsageError(f"{argv[1:]} are no flags. Flags begin with --.")
+    if FLAGS.every > 1 and not FLAGS.shorter_side:
+        raise ConfigError(f"--every={FLAGS.every} belongs to --shorter_side. Give both.")
     manual_dir = pathlib.Path(FLAGS.manual_dir)
     measure(manual_dir, rounds=FLAGS.rounds, shorter_side=FLAGS.shorter_side, every=FLAGS.every)
 
@@ -249,4 +250,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer(
         "every", 1, "With --shorter_side: take every so many-th of Kaggle's images.", lower_bound=1
     )
-    app.run(main)
+    harness.run(main)

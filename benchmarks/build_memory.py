@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from PIL import Image
 
 from benchmarks import harness
@@ -102,8 +102,6 @@ def _build(root: pathlib.Path, count: int) -> Any:
 
 def main(argv: list[str]) -> None:
     """Flags -> one call."""
-    if len(argv) > 1:
-        raise app.UsageError(f"{argv[1:]} are no flags. Flags begin with --.")
     counts = counts_of(FLAGS.images, "images")
     try:
         measure(counts, rounds=FLAGS.rounds, side=FLAGS.side)
@@ -116,4 +114,4 @@ if __name__ == "__main__":
     flags.DEFINE_list("images", "1000,10000", "Numbers of images, e.g. 1000,10000,100000.")
     flags.DEFINE_integer("rounds", 1, "Rounds; each builds all numbers.", lower_bound=1)
     flags.DEFINE_integer("side", 160, "Pixels of an image's side.", lower_bound=64)
-    app.run(main)
+    harness.run(main)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from scipy.special import expit, ndtri
 
 from benchmarks import harness, simulated
@@ -310,8 +310,6 @@ def _columns(row: dict[str, float]) -> list[str]:
 
 def main(argv: list[str]) -> None:
     """Flags -> one call."""
-    if len(argv) > 1:
-        raise app.UsageError(f"{argv[1:]} are no flags. Flags begin with --.")
     measure(
         sets=FLAGS.sets, every=FLAGS.every, parts=FLAGS.parts or list(PARTS),
         processes=FLAGS.processes,
@@ -323,4 +321,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("every", 1, "Take every such cell.", lower_bound=1)
     flags.DEFINE_multi_enum("parts", None, list(PARTS), "What is simulated; all unless given.")
     flags.DEFINE_integer("processes", os.cpu_count(), "How many run at a time.", lower_bound=1)
-    app.run(main)
+    harness.run(main)

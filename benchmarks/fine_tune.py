@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
 from benchmarks import harness, trainings
 from trainer.config import Config
@@ -119,4 +119,4 @@ if __name__ == "__main__":
     trainings.define_flags()
     flags.DEFINE_integer("images", 192, "Images of an epoch of ours.", lower_bound=_BATCH)
     flags.DEFINE_integer("peer_images", 64, "Images of an epoch of the peer's.", lower_bound=1)
-    app.run(main)
+    harness.run(main)

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from absl import app, flags
+from absl import flags
 from keras import ops
 
 from benchmarks import harness
@@ -154,7 +154,7 @@ def _rate(run: Callable[[], object], each: float, seconds: float) -> Callable[[]
 if __name__ == "__main__":
     flags.DEFINE_integer("image_size", 150, "Pixels of a side.")
     flags.DEFINE_integer("batch_size", 256, "Images a step.")
-    flags.DEFINE_integer("rounds", 5, "Rounds in alternation.")
+    flags.DEFINE_integer("rounds", 5, "Rounds in alternation.", lower_bound=1)
     flags.DEFINE_integer("matrix", 8192, "Side of the matrices whose product is the rate.")
     flags.DEFINE_boolean("any_device", False, "Measure without an accelerator too.")
-    app.run(main)
+    harness.run(main)

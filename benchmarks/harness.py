@@ -1,4 +1,4 @@
-"""What all benchmarks share: rounds in alternation, ratios with their spread, one line of JSON.
+"""What all benchmarks share: the command, rounds in alternation, ratios, one line of JSON.
 
 A machine's speed drifts, and a time is only worth something beside another time of the same
 minutes: every round runs all sides once, in an order that turns, and ratios are taken round by
@@ -20,11 +20,27 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from trainer.run import run_dir
+from trainer.run import command, run_dir
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _PROGRAMS = ("benchmarks", "covid_tfds", "trainer", "tuning")
 _ALWAYS = ("tensorflow", "keras", "numpy")
+
+
+def run(main: Callable[[list[str]], None], *, words: bool = False) -> None:
+    """Runs a benchmark's command as those of the trainer: a user's mistake is no traceback.
+
+    Args:
+        main: Takes the command line, as absl leaves it.
+        words: Whether it may have more than flags.
+    """
+
+    def checked(argv: list[str]) -> None:
+        if not words:
+            command.refuse_words(argv)
+        main(argv)
+
+    command.run(checked)
 
 
 def alternate(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
@@ -97,7 +113,7 @@ def report(
         `benchmark`, `figures`, `claims` (each `target`, `measured`, `met`), `met` (all of them),
         `bound`, `ratios`, `versions`, `cores`, `processor`, `load` (of the machine, over the last
         minute), `machine_start` (its identifier; "" where the system gives none), `revision`,
-        `code` (a digest of the programs, which no commit of anything else changes), `date`,
+        `code` (a digest of the programs: another one is another revision of them), `date`,
         `command` (PATH for what holds a slash, so that it is the same wherever files lie), and
         `more`.
     """

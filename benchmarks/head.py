@@ -4,7 +4,7 @@
 them into a cache, and trains a head of two dense layers on them, in steps/s: ours reads the cache
 and runs the trainer's steps, 32 a call. The peers are `fit` with Keras' Adam and 32 steps an
 execution, from the same rows in memory, in the ways that Keras offers: arrays or a tf.data.Dataset,
-compiled with XLA (as Keras chooses by itself) or without. The claim is against the fastest of them
+compiled with XLA or without, as Keras chooses on CPUs. The claim is against the fastest of them
 in each round. Nothing of a dataset is read.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
 from benchmarks import harness
 from trainer.input_pipeline import batches, cache
@@ -175,4 +175,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("head_units", 256, "Units of the hidden layer.", lower_bound=1)
     flags.DEFINE_integer("epochs", 10, "Epochs of a round.", lower_bound=1)
     flags.DEFINE_integer("rounds", 7, "Rounds in alternation.", lower_bound=1)
-    app.run(main)
+    harness.run(main)

@@ -31,7 +31,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 
 from benchmarks import harness, input_peers
 from benchmarks.input_peers import BATCH, WARM, Side, rate
@@ -235,7 +235,6 @@ def run(
 
 def main(argv: list[str]) -> None:
     """Flags -> one call."""
-    logging.set_verbosity(logging.ERROR)  # TFDS logs every file that it opens
     values = flags.FLAGS
     dataset = dataset_lib.open_dataset(values.dataset, values.data_dir, values.classes)
     images = dataset.splits["train"]
@@ -252,4 +251,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("image_size", 150, "Pixels of a side.")
     flags.DEFINE_integer("workers", CORES, "Processes of grain's DataLoader.", lower_bound=0)
     flags.DEFINE_integer("rounds", 5, "Rounds of all sides.", lower_bound=1)
-    app.run(main)
+    harness.run(main)

@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
 from benchmarks import harness, scale
 
@@ -150,4 +150,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("image_size", 32, "Pixels of a side in training.", lower_bound=32)
     flags.DEFINE_float("width", 0.05, "Share of VGG16's channels.", lower_bound=0.01)
     flags.DEFINE_string("folder", "", "Where the datasets stay. Default: a temporary folder.")
-    app.run(main)
+    harness.run(main)

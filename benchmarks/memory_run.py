@@ -15,9 +15,9 @@ from typing import Any
 
 import keras
 import psutil
-from absl import app, flags, logging
+from absl import flags
 
-from benchmarks import scale, trainings
+from benchmarks import harness, scale, trainings
 from trainer import train
 from trainer.config import Config
 from trainer.input_pipeline import batches, dataset
@@ -88,7 +88,6 @@ def peaks_of(part: str, config: Config, *, held: bool) -> dict[str, float]:
 
 def main(argv: list[str]) -> None:
     """Flags -> one call."""
-    logging.set_verbosity(logging.ERROR)  # TFDS logs every file that it opens
     values = flags.FLAGS
     config = Config(
         dataset=scale.DATASET, data_dir=values.data_dir, cache_dir=values.cache_dir,
@@ -106,4 +105,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("cache_dir", None, "The cache.", required=True)
     flags.DEFINE_integer("image_size", 32, "Pixels of a side.")
     flags.DEFINE_float("width", 0.05, "Share of VGG16's channels.")
-    app.run(main)
+    harness.run(main)

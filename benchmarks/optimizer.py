@@ -11,11 +11,12 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
 from benchmarks import harness
 from benchmarks.head import BATCH, CLASSES, RATE, build_head, made_up
 from trainer.model import precision
+from trainer.run.errors import ConfigError
 from trainer.training.steps import Steps
 
 _PER_CALL = 16  # steps
@@ -80,7 +81,10 @@ def _side(units: int, ours: bool, batches: tf.data.Dataset, count: int) -> Calla
 def main(argv: list[str]) -> None:
     """Flags -> one call."""
     values = flags.FLAGS
-    measure(units=[*map(int, values.head_units)], steps=values.steps, rounds=values.rounds)
+    given = values.head_units
+    if not given or not all(each.isdecimal() and int(each) for each in given):
+        raise ConfigError(f"--head_units={','.join(given)}: give whole numbers of 1 or more.")
+    measure(units=[*map(int, given)], steps=values.steps, rounds=values.rounds)
 
 
 if __name__ == "__main__":
@@ -88,4 +92,4 @@ if __name__ == "__main__":
     flags.DEFINE_list("head_units", "64,256,1024", "Sizes of the hidden layer.")
     flags.DEFINE_integer("steps", 96, "Steps a round.", lower_bound=1)
     flags.DEFINE_integer("rounds", 7, "Rounds in alternation.", lower_bound=1)
-    app.run(main)
+    harness.run(main)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks import harness
 from covid_tfds import parallel, reading
@@ -24,6 +24,8 @@ from trainer.inference.image_files import ImageFile, ImageFiles
 from trainer.inference.network import Network
 from trainer.model import saved, vgg16
 from trainer.model.weights import Weights
+from trainer.run.errors import ConfigError
+from trainer.run.text import listed
 
 FLAGS = flags.FLAGS
 _TARGET = 0.95
@@ -45,14 +47,19 @@ def measure(
 
     Returns:
         The line, as `harness.report` returns it.
+
+    Raises:
+        ConfigError: None of them can be read.
     """
-    listed = ImageFiles(paths)
-    at = np.linspace(0, len(listed) - 1, min(images, len(listed))).round().astype(int)
+    given = ImageFiles(paths)
+    at = np.linspace(0, len(given) - 1, min(images, len(given))).round().astype(int)
     network = _network(size, align, width)
-    chosen = [listed[i] for i in at]
-    answered = [each for each in zip(chosen, answers(network, chosen), strict=True)
-                if not each[1].error]  # fmt: skip
-    files, squares = [file for file, _ in answered], np.stack([each.square for _, each in answered])
+    chosen = [given[i] for i in at]
+    square_of = {each.file: each.square for each in answers(network, chosen) if not each.error}
+    files = [file for file in chosen if file.name in square_of]
+    if not files:
+        raise ConfigError(f"{listed(paths)}: no image that can be read. Give other folders.")
+    squares = np.stack([square_of[file.name] for file in files])
     work = {
         "files": lambda: answers(network, files),
         "ready squares": lambda: network.probabilities(squares),
@@ -102,7 +109,7 @@ def _rate(count: int, work: Callable[[], Iterable[Any]]) -> float:
 def main(argv: list[str]) -> None:
     """Flags and paths -> one call."""
     if len(argv) == 1:
-        raise app.UsageError("Give folders of images, e.g. MANUAL_DIR/chest_xray/train.")
+        raise ConfigError("Give folders of images, e.g. MANUAL_DIR/chest_xray/train.")
     measure(
         argv[1:], images=FLAGS.images, size=FLAGS.size, align=FLAGS.align, width=FLAGS.width,
         rounds=FLAGS.rounds,
@@ -115,4 +122,4 @@ if __name__ == "__main__":
     flags.DEFINE_enum("align", "chest", ["chest", "none"], "How images are framed.")
     flags.DEFINE_float("width", 1.0, "Share of VGG16's channels.", lower_bound=0.0)
     flags.DEFINE_integer("rounds", 3, "Rounds, in alternation.", lower_bound=1)
-    app.run(main)
+    harness.run(main, words=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
 from benchmarks import harness, trainings
 from trainer.config import Config
@@ -91,4 +91,4 @@ if __name__ == "__main__":
     tf.get_logger().setLevel("ERROR")
     trainings.define_flags()
     flags.DEFINE_integer("images", 192, "Images of an epoch, at most.", lower_bound=_BATCH)
-    app.run(main)
+    harness.run(main)

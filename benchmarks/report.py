@@ -10,11 +10,13 @@ only when it was measured on every start, and what it lost shows at once.
 import json
 import pathlib
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from absl import app, flags
+from absl import flags
+
+from benchmarks import harness
+from trainer.run.errors import ConfigError, RunError
 
 FLAGS = flags.FLAGS
 _BEGIN, _END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
@@ -25,7 +27,7 @@ _NEEDED = ("benchmark", "claims", "bound", "versions", "cores", "processor")
 _RENAMED = ((r"\ba film\b", "an image"), (r"\bfilm(s?)\b", r"image\1"))
 
 
-class ReportError(Exception):
+class ReportError(RunError):
     """A file that can't be read or rewritten; the message says how to mend it."""
 
 
@@ -58,37 +60,35 @@ def read(paths: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
 
 
 def merged(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One line of those of a benchmark that have the last one's command, claims and ratios.
+    """One line of those of a benchmark that have the last one's command, claims and versions.
 
     Args:
         lines: In the order in which they were recorded. Of one start of the machine the last
             counts; those of earlier releases, which have no `code` or `machine_start`, stand alone.
 
     Returns:
-        The last line, with `starts`, the lines that were taken together; its claims and ratios
-        are those of the lowest median, their spreads of all rounds.
+        The last line, with its targets and what bounds it, and `starts`, the lines that were taken
+        together: claims and ratios have the lowest median of these, and the ends of all.
     """
     last = lines[-1]
     same = [each for each in lines if _series(each) == _series(last) and "code" in each]
     series = [*{each["machine_start"]: each for each in same}.values()] or [last]
     if len(series) < 2:
         return {**last, "starts": series}
-    claims = {
-        claim: min((each["claims"][claim] for each in series), key=lambda one: one["measured"])
-        | {"met": all(each["claims"][claim]["met"] for each in series)}
-        for claim in last["claims"]
-    }
-    spreads = {
-        claim: _together([_of_claim(each, claim) for each in series]) for claim in last["claims"]
-    }
+    claims, spreads = {}, {}
+    for claim, result in last["claims"].items():
+        spreads[claim] = _together([_of_claim(each, claim) for each in series])
+        lowest = min(each["claims"][claim]["measured"] for each in series)
+        met = spreads[claim]["min"] >= result["target"]
+        claims[claim] = {**result, "measured": lowest, "met": met}
     ratios = {name: _together([each["ratios"][name] for each in series]) for name in last["ratios"]}
     more = {"claims": claims, "spreads": spreads, "ratios": ratios}
     return {**last, **more, "starts": series}
 
 
-def _series(line: Mapping[str, Any]) -> tuple[set[str], ...]:
+def _series(line: Mapping[str, Any]) -> tuple[Any, ...]:
     command = line.get("command", "").split()  # whose flags may stand in any order
-    return {*command}, {*line["claims"]}, {*line.get("ratios", {})}
+    return {*command}, {*line["claims"]}, {*line.get("ratios", {})}, line["versions"]
 
 
 def _of_claim(line: Mapping[str, Any], claim: str) -> Mapping[str, float]:
@@ -97,12 +97,12 @@ def _of_claim(line: Mapping[str, Any], claim: str) -> Mapping[str, float]:
     return line.get("spreads", {}).get(claim, alone)
 
 
-def _together(spreads: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def _together(spreads: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     return {
         "median": min(each["median"] for each in spreads),
         "min": min(each["min"] for each in spreads),
         "max": max(each["max"] for each in spreads),
-        "rounds": sum(each["rounds"] for each in spreads),
+        "rounds": " + ".join(str(each["rounds"]) for each in spreads),
     }
 
 
@@ -142,9 +142,12 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
 
 def _name(line: Mapping[str, Any]) -> str:
     starts = _starts(line)
-    revisions = {each.get("code") for each in starts}
-    counts = [(len(starts), "starts"), (len(revisions), "revisions")]
-    more = [f", {count} {what}" for count, what in counts if count > 1]
+    kinds = {
+        "starts": len(starts),
+        "revisions": len({each.get("code") for each in starts}),
+        "processors": len({each["processor"] for each in starts}),
+    }
+    more = [f", {count} {what}" for what, count in kinds.items() if count > 1]
     return "".join([f"`{line['benchmark']}`", *more])
 
 
@@ -178,7 +181,7 @@ def _others(line: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
     return {name: ratio for name, ratio in line.get("ratios", {}).items() if ratio not in of_claims}
 
 
-def _spread(ratio: Mapping[str, float]) -> str:
+def _spread(ratio: Mapping[str, Any]) -> str:
     rounds = ratio["rounds"]
     of = f"{rounds} round{'s' if rounds != 1 else ''}"
     return f"{ratio['median']:g} [{ratio['min']:g}, {ratio['max']:g}], {of}"
@@ -228,24 +231,19 @@ def rewrite(page: str, section: str) -> str:
 
 def main(argv: list[str]) -> None:
     """Files -> one table."""
+    if len(argv) < 2:
+        raise ConfigError("Name the files of lines, e.g. benchmarks/results.jsonl.")
+    page = pathlib.Path(FLAGS.page)
+    section = table(read([pathlib.Path(path) for path in argv[1:]]))
     try:
-        if len(argv) < 2:
-            raise app.UsageError("Name the files of lines, e.g. benchmarks/results.jsonl.")
-        page = pathlib.Path(FLAGS.page)
-        section = table(read([pathlib.Path(path) for path in argv[1:]]))
-        try:
-            text = page.read_text()
-        except OSError as error:
-            raise ReportError(
-                f"--page {page} can't be read ({error.strerror}). Run this from the "
-                "repository's root."
-            ) from None
-        page.write_text(rewrite(text, section))
-    except ReportError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
+        text = page.read_text()
+    except OSError as error:
+        raise ReportError(
+            f"--page {page} can't be read ({error.strerror}). Run this from the repository's root."
+        ) from None
+    page.write_text(rewrite(text, section))
 
 
 if __name__ == "__main__":
     flags.DEFINE_string("page", "docs/benchmarks.md", "The file whose table is rewritten.")
-    app.run(main)
+    harness.run(main, words=True)

@@ -25,10 +25,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
 from benchmarks import harness
 from covid_tfds import phantom
+from trainer.run.errors import ConfigError, RunError
 
 FLAGS = flags.FLAGS
 _ROOT = pathlib.Path(__file__).parents[1]
@@ -39,7 +40,7 @@ _MOST = 8.0  # KiB that a further image may cost
 _LEAST = 0.01  # KiB an image: less is nothing that could be measured
 
 
-class StageError(Exception):
+class StageError(RunError):
     """A stage's command failed; the message has the command and the end of its output."""
 
 
@@ -205,31 +206,25 @@ def counts_of(given: Sequence[str], flag: str) -> list[int]:
     """The numbers that a flag lists, ascending.
 
     Raises:
-        app.UsageError: They are no whole numbers of 100 or more.
+        ConfigError: They are no whole numbers of 100 or more.
     """
     try:
         counts = sorted({int(count) for count in given})
     except ValueError:
-        raise app.UsageError(f"--{flag}={','.join(given)}: give whole numbers.") from None
+        raise ConfigError(f"--{flag}={','.join(given)}: give whole numbers.") from None
     if not counts or counts[0] < 100:
-        raise app.UsageError(f"--{flag}={','.join(given)}: give numbers of 100 or more.")
+        raise ConfigError(f"--{flag}={','.join(given)}: give numbers of 100 or more.")
     return counts
 
 
 def main(argv: list[str]) -> None:
     """Flags -> one call."""
-    if len(argv) > 1:
-        raise app.UsageError(f"{argv[1:]} are no flags. Flags begin with --.")
-    try:
-        counts = counts_of(FLAGS.images, "images")
-        measure(counts, rounds=FLAGS.rounds, image_size=FLAGS.image_size)
-    except StageError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
+    counts = counts_of(FLAGS.images, "images")
+    measure(counts, rounds=FLAGS.rounds, image_size=FLAGS.image_size)
 
 
 if __name__ == "__main__":
     flags.DEFINE_list("images", "1000,10000", "Numbers of images, e.g. 1000,10000,100000.")
     flags.DEFINE_integer("rounds", 3, "Rounds; each runs all numbers.", lower_bound=1)
     flags.DEFINE_integer("image_size", 64, "Pixels of a side in training.", lower_bound=32)
-    app.run(main)
+    harness.run(main)

@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks import harness, search_overhead, search_peers, search_watch
 from benchmarks.search_watch import Sample, Watched, fill, search
+from trainer.run.errors import ConfigError
 
 # By part: trials, epochs, rounds.
 _USUAL = {
@@ -150,7 +151,7 @@ def overhead(values: flags.FlagValues) -> None:
     """Runs trials that train nothing, and opens the search again."""
     rounds = [search_overhead.measure(values) for _ in range(values.rounds)]
     figures = {name: [each[name] for each in rounds] for name in rounds[0]}
-    reopened = f"{_REOPENED:g} seconds over those in which the search opens again"
+    reopened = f"{_REOPENED:g} seconds over those in which a started process opens the search again"
     grown = "the driver's processor time for a trial of the first sixth over that of the last"
     spreads = {
         reopened: harness.spread([_REOPENED / each for each in figures["re-opened in, seconds"]]),
@@ -184,7 +185,7 @@ def memory(values: flags.FlagValues) -> None:
     """Reads the memory of a search of many tiny trials."""
     fill(values)
     seen = [search(values, every=0.2) for _ in range(values.rounds)]
-    growths = [growth(one.samples, values.trials // 10) for one in seen]
+    growths = [growth(one.samples, 3 * values.trials // 20) for one in seen]
     claim = f"trials of one process that {_A_TRIAL} MiB hold"
     held = harness.spread([1024 * _A_TRIAL / max(each, 1.0) for each in growths])
     harness.report(
@@ -241,7 +242,7 @@ def main(argv: list[str]) -> None:
         if values[name].value is None:
             values[name].value = usual
     if values.part == "memory" and values.trials < 10:
-        raise app.UsageError(f"--trials={values.trials} says nothing of memory. Give 10 or more.")
+        raise ConfigError(f"--trials={values.trials} says nothing of memory. Give 10 or more.")
     parts = {"plain": plain, "workers": workers, "overhead": overhead, "memory": memory}
     parts[values.part](values)
 
@@ -271,4 +272,4 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     define_flags()
-    app.run(main)
+    harness.run(main)

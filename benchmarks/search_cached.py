@@ -17,9 +17,9 @@ from typing import Any
 import keras
 import keras_tuner
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from benchmarks import article_code, search_plain
+from benchmarks import article_code, harness, search_plain
 
 
 class Views(keras.utils.PyDataset):
@@ -216,4 +216,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    harness.run(main)

@@ -1,17 +1,18 @@
 """A search's trials as Keras' guides write them: the peer of `benchmarks.search`.
 
-Every trial runs each image through a frozen VGG16 in each epoch, in float32, with new
-augmented views and a validation behind every epoch. `python -m benchmarks.search_plain --folder=DIR
---trials=64:1e-3,256:1e-4` times epochs of these heads and prints a line of JSON with their seconds.
+Every trial runs each image through a frozen VGG16 in each epoch, with new augmented views and a
+validation behind every epoch, in the precision that the machine does best.
+`python -m benchmarks.search_plain --folder=DIR --trials=64:1e-3,256:1e-4` times epochs of these
+heads and prints a line of JSON with their seconds.
 """
 
 import json
 import time
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
-from benchmarks import article_code
+from benchmarks import article_code, harness
 
 
 def flows(values: flags.FlagValues) -> dict[str, "keras.utils.PyDataset"]:  # noqa: F821
@@ -104,6 +105,10 @@ def measure(values: flags.FlagValues) -> dict[str, Any]:
     """Times the heads that the flags name, and counts the images of each split."""
     import keras
 
+    from trainer.model import precision
+
+    policy, _ = precision.choose_precision("auto")  # what the trainer computes in here
+    keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(values.seed)
     base, images = article_code.base(values.weights, values.image_size), flows(values)
     timed = []
@@ -111,7 +116,8 @@ def measure(values: flags.FlagValues) -> dict[str, Any]:
         units, rate = trial.split(":")
         model = network(base, int(units), float(rate), values.classes)
         timed.append({"head_units": int(units), "seconds": seconds(model, images, values.epochs)})
-    return {"timed": timed, "images": {split: each.samples for split, each in images.items()}}
+    counts = {split: each.samples for split, each in images.items()}
+    return {"timed": timed, "images": counts, "policy": policy}
 
 
 def main(argv: list[str]) -> None:
@@ -121,4 +127,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    harness.run(main)

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
 from benchmarks import harness, process
 
@@ -140,4 +140,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("peer", "", "Checkout of another release.")
     flags.DEFINE_string("peer_python", sys.executable, "The Python it is installed in.")
     flags.DEFINE_string("peer_data_dir", "", "Where its build of the dataset is.")
-    app.run(main)
+    harness.run(main)

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
 from benchmarks import harness, trainings
 from trainer.config import Config
@@ -100,4 +100,4 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     tf.get_logger().setLevel("ERROR")
     trainings.define_flags()
-    app.run(main)
+    harness.run(main)

@@ -12,7 +12,7 @@ def test_both_batches_are_timed_against_the_forward_pass():
         f"{side}, ms an image"
         for side in (
             "aligned, batch 1", "aligned, batch 32", "VGG16, batch 1", "VGG16, batch 32",
-            "cache: aligned", "cache: as it is",
+            "VGG16 in a run's precision, batch 32", "cache: aligned", "cache: as it is",
         )
     }  # fmt: skip
     assert {claim["target"] for claim in line["claims"].values()} == {10.0}

@@ -1,11 +1,13 @@
 """The order of rounds, the figures, and the line that is printed."""
 
 import json
+import pathlib
 import sys
 
 import pytest
 
 from benchmarks import harness
+from tests.helpers import commands
 
 
 def test_every_side_runs_once_a_round_and_the_first_one_changes():
@@ -74,3 +76,26 @@ def test_a_target_is_met_by_the_low_end_of_the_spread(capsys):
     assert {claim: each["met"] for claim, each in line["claims"].items()} == {
         "low": False, "high": True
     }  # fmt: skip
+
+
+WRONG = {
+    "optimizer": (["--head_units=64,abc"], "--head_units=64,abc: give whole numbers of 1 or more"),
+    "head": (["epochs=20"], "['epochs=20'] are no flags"),
+    "build": (["--manual_dir=.", "--every=5"], "--every=5 belongs to --shorter_side"),
+    "step": (["--image_size=8"], "--image_size is 8. Give 32 to 1024"),
+    "predict": (["nowhere"], "nowhere: no image that can be read"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRONG)
+def test_a_users_mistake_ends_with_a_sentence(name, tmp_path):
+    argv, said = WRONG[name]
+    done = commands.run(f"benchmarks.{name}", *argv)
+    assert done.status == 2 and said in done.err
+
+
+def test_every_command_is_run_in_the_same_way():
+    for path in pathlib.Path(harness.__file__).parent.glob("*.py"):
+        text = path.read_text()
+        assert ('if __name__ == "__main__":' in text) == ("    harness.run(main" in text), path.name

@@ -17,11 +17,11 @@ def opened(data_dir):
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_every_side_runs_and_the_last_line_is_json(opened, workers, capsys):
-    images = opened.splits["train"].take(range(5))
+    images = opened.splits["train"].take(range(40))
     line = input_pipeline.run(opened, images, 32, rounds=1, workers=workers)
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert printed == json.loads(json.dumps(line))
-    assert printed["images"] == 5
+    assert printed["images"] == 40
     figures = printed["figures"]
     assert all(figure["median"] > 0 for figure in figures.values())
     for ratio in (*printed["claims"], *printed["ratios"]):
@@ -32,7 +32,7 @@ def test_every_side_runs_and_the_last_line_is_json(opened, workers, capsys):
 
 @pytest.mark.slow
 def test_every_peer_gives_every_image_once_an_epoch(opened, tmp_path, monkeypatch):
-    images = opened.splits["train"].take(range(5))
+    images = opened.splits["train"].take(range(40))
     encoded = [image for _, image in sorted(opened.encoded(images))]
     seen = []
 
@@ -41,13 +41,13 @@ def test_every_peer_gives_every_image_once_an_epoch(opened, tmp_path, monkeypatc
         return 1.0
 
     monkeypatch.setattr(input_peers, "rate", counted)
-    squares = np.zeros((5, 32, 32, 1), np.uint8)
+    squares = np.zeros((40, 32, 32, 1), np.uint8)
     sides = input_peers.tf_data(encoded, tmp_path, 32) | input_peers.grains(encoded, squares, 0)
     seen.clear()  # caches were filled
     for side in sides.values():
         side()
     if input_peers.grain:  # of which a loader without end fills every batch
-        assert seen.pop(list(sides).index("grain workers, cold")) == (32, 32)
+        assert seen.pop(list(sides).index("grain workers, cold")) == (64, 64)
         sides.pop("grain workers, cold")
     assert all(count == given for count, given in seen) and len(seen) == len(sides)
 

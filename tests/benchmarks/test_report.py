@@ -72,15 +72,15 @@ def test_of_several_starts_of_the_machine_the_lowest_median_and_all_ends_are_sho
         started("first", 9.0, 8.5, 9.9),
         started("second", 8.6, 8.1, 9.0),
         started("other ratio", 3.0, 2.0, 4.0, ratios={}),
+        started("other versions", 3.0, 2.0, 4.0, versions={"numpy": "1.26.4"}),
         started("other command", 3.0, 2.0, 4.0, command="-m benchmarks.one --rounds=1"),
         started("third", 9.5, 8.9, 12.0, processor="Xeon"),
     ]
     text = report.table([report.merged(lines)])
     rows = text.splitlines()[2:4]
-    assert rows[0].startswith(
-        "| `one`, 3 starts | speed of a\\|b | 8 | 8.6 [8.1, 12], 15 rounds | yes"
-    )
-    assert rows[1] == "|  | against c |  | 8.6 [8.1, 20], 15 rounds |  |  |"
+    name, cells = "`one`, 3 starts, 2 processors", "8 | 8.6 [8.1, 12], 5 + 5 + 5 rounds | yes"
+    assert rows[0].startswith(f"| {name} | speed of a\\|b | {cells}")
+    assert rows[1] == "|  | against c |  | 8.6 [8.1, 20], 5 + 5 + 5 rounds |  |  |"
     assert "EPYC, 2 cores (one); Xeon, 2 cores (one); numpy 2.4.6." in text
 
 
@@ -98,7 +98,20 @@ def test_one_start_that_misses_the_target_is_enough():
     missed = started("second", 9.1, 7.9, 9.2)
     missed["claims"]["speed of a|b"]["met"] = False
     both = [missed, started("first", 9.0, 8.5, 9.9)]
-    assert "| 8 | 9 [7.9, 9.9], 10 rounds | **no** |" in report.table([report.merged(both)])
+    assert "| 8 | 9 [7.9, 9.9], 5 + 5 rounds | **no** |" in report.table([report.merged(both)])
+
+
+def test_the_last_line_says_what_is_wanted():
+    earlier = started("first", 8.4, 8.2, 8.9)
+    earlier["claims"]["speed of a|b"]["target"] = 5.0
+    last = started("second", 9.0, 8.5, 9.9)
+    assert "| 8 | 8.4 [8.2, 9.9], 5 + 5 rounds | yes |" in report.table(
+        [report.merged([earlier, last])]
+    )
+    earlier["spreads"]["speed of a|b"]["min"] = 7.0
+    assert "| 8 | 8.4 [7, 9.9], 5 + 5 rounds | **no** |" in report.table(
+        [report.merged([earlier, last])]
+    )
 
 
 def test_lines_that_say_nothing_of_their_code_stand_alone():
