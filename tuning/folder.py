@@ -3,21 +3,37 @@
 import contextlib
 import dataclasses
 import pathlib
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from trainer.config import HPARAMS_FILE
-from trainer.run import files, lease, manifest, run_dir
+from trainer.run import files, lease, manifest, run_dir, saved_folds
 from trainer.run.errors import ConfigError
 
 _IDENTITY, _LOG, _OLD_STATE = "search.json", "log.jsonl", "state.json"
-# What a search writes beside its trials' folders; --overwrite removes these and nothing else.
-_CONTENTS = (
-    HPARAMS_FILE, manifest.FLAGS, _IDENTITY, _LOG, _OLD_STATE, "trials.csv", "final.json",
-    "oracle.json", "tuner0.json", "tensorboard", "retrained", "checkpoints",
-    "plots", "logs",  # of earlier releases
-)  # fmt: skip
+_RUN = "retrained"
+_OF_CURVES = ("events.out.tfevents.*", "execution_*/events.out.tfevents.*")
+# By folder, "" is the search's own, the files that a search writes beside the run of its best
+# values, which has a manifest; --overwrite removes these files and nothing else.
+_CONTENTS = {
+    "": (HPARAMS_FILE, manifest.FLAGS, _IDENTITY, _LOG, _OLD_STATE, "trials.csv", "final.json",
+         "oracle.json", "tuner0.json", lease.NAME),
+    "/trial_[0-9]*": ("trial.json", "predictions.csv", "error.txt", "checkpoint.weights.h5",
+                      "build_config.json"),
+    "/tensorboard/trial_[0-9]*": _OF_CURVES,
+    "/.trial_[0-9]*": _OF_CURVES,  # until they are whole
+    f"/{saved_folds.FOLDER}": (saved_folds.NAMES,),
+    f"/{_RUN}": (lease.NAME,),
+    # Of earlier releases.
+    "/plots": ("parallel_coordinates.png", "objective_by_parameter.png", "best_so_far.png"),
+    "/logs": ("worker[0-9]*.log",),
+}  # fmt: skip
+_FILES = tuple(f"{place}/{name}" for place, names in _CONTENTS.items() for name in names)
+_FOLDERS = (
+    *(str(folder) for name in _FILES for folder in PurePosixPath(name).parents if folder.name),
+    *(f"/{_RUN}/{name}" for name in (*manifest.FOLDERS, *manifest.TRACE_FOLDERS)),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +74,7 @@ class Folder:
     @property
     def retrained(self) -> pathlib.Path:
         """The run of the best values."""
-        return self.root / "retrained"
+        return self.root / _RUN
 
     @property
     def tensorboard(self) -> pathlib.Path:
@@ -127,28 +143,68 @@ class Folder:
 
         Raises:
             ConfigError: Something can't be removed.
+            RunError: Another process took the folder over.
         """
-        written = self._written()
+        files.require_held(self.identity)
+        marks, written = self._marks(), self._written()
         with run_dir.writable(self.root, "search_dir"):
-            self.identity.unlink(missing_ok=True)  # without it, nothing goes on with the rest
-            files.flush(self.root)
-            for path in written:
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
+            # Without the first, nothing goes on with the rest; by the last, the rest is known.
+            self._remove(marks[:-1])
+            self._remove([path for path in written if path not in marks])
+            self._remove(marks[-1:])
         files.write_json(self.identity, identity)
 
+    def _marks(self) -> list[pathlib.Path]:
+        """The files without which there is no search, and all that is there is a user's."""
+        marks = (self.identity, self.root / _OLD_STATE, self.log)
+        return [path for path in marks if path.is_file()]
+
     def _written(self) -> list[pathlib.Path]:
-        """What searches wrote into the folder, files that were never finished too."""
-        trials = {path.name for path in self.root.glob("trial_[0-9]*")}
-        # A trial's curves are written beside.
-        names = {*_CONTENTS, *trials, *(path.name for path in self.root.glob(".trial_[0-9]*"))}
-        return [
+        """The files that searches wrote, those that were never finished too, to be removed so.
+
+        Without a search they alone.
+        """
+        searched = bool(self._marks())
+        of_run = self._of_run() if searched else set()
+        written = [
             path
-            for path in sorted(self.root.iterdir())
-            if path.name in names or files.unfinished(path) in {*names, lease.NAME}
+            for path in self._files()
+            if path in of_run
+            or (self._is_of(_FILES, path) and (searched or files.unfinished(path)))
         ]
+        # The manifest behind what it lists, so that what is left of the run is known.
+        return sorted(written, key=lambda path: path == self.retrained / manifest.NAME)
+
+    def _of_run(self) -> set[pathlib.Path]:
+        """The files of the run of the best values; none of one of an earlier release."""
+        there = manifest.Manifest.read(self.retrained)
+        if there is None:
+            return set()
+        return {*there.files_of(self.retrained), *there.unfinished_of(self.retrained)}
+
+    def _files(self) -> list[pathlib.Path]:
+        """All files but the lock that is held; links, too, none of which is followed."""
+        every = sorted(self.root.rglob("*"))
+        lock = self.root / lease.NAME
+        return [path for path in every if path != lock and (path.is_symlink() or not path.is_dir())]
+
+    def _is_of(self, patterns: Sequence[str], path: pathlib.Path) -> bool:
+        """Whether a file is one of some, or is to be when it is finished; likewise a folder."""
+        finished = path.with_name(files.unfinished(path) or path.name)
+        return any(map(PurePosixPath("/", finished.relative_to(self.root)).match, patterns))
+
+    def _remove(self, paths: Sequence[pathlib.Path]) -> None:
+        """Removes files, and folders of a search that are empty; a power cut brings none back."""
+        for path in paths:
+            path.unlink(missing_ok=True)
+        folders = [path for path in self.root.rglob("*") if path.is_dir() and not path.is_symlink()]
+        for folder in sorted(folders, reverse=True) if self._marks() else ():
+            if self._is_of(_FOLDERS, folder):
+                try:
+                    folder.rmdir()
+                except OSError:  # something is in it
+                    files.flush(folder)
+        files.flush(self.root)
 
     def _require_replaceable(self, *, overwrite: bool) -> None:
         """Refuses what no search wrote and, without `overwrite`, an earlier search.
@@ -156,33 +212,22 @@ class Folder:
         Raises:
             ConfigError: There is such a thing.
         """
-        written = self._written()
-        left = [
-            path
-            for path in sorted(self.root.iterdir())
-            if path.name != lease.NAME
-            and not files.unfinished(path)
-            and (path.is_symlink() or not path.is_dir() or any(path.iterdir()))
-        ]
+        written = set(self._written())
+        left = [path for path in self._files() if not files.unfinished(path)]
+        foreign = [path for path in left if path not in written]
         if left and not overwrite:
+            mend = "Give another folder." if foreign else "Give another folder, or --overwrite."
             raise ConfigError(
-                f"--search_dir {self.root} is not empty (it holds {_names(left)}). Give another "
-                "folder, or --overwrite."
+                f"--search_dir {self.root} is not empty (it holds {self._names(left)}). {mend}"
             )
-        if foreign := [path for path in left if path not in written] + self._added():
+        if foreign:
             raise ConfigError(
-                f"--search_dir {self.root} holds what no search wrote ({_names(foreign)}), and "
-                "--overwrite removes nothing else. Give another folder."
+                f"--search_dir {self.root} holds what no search wrote ({self._names(foreign)}), "
+                "and --overwrite removes nothing else. Give another folder."
             )
 
-    def _added(self) -> list[pathlib.Path]:
-        """Files among those of the run of the best values that no run wrote."""
-        there = manifest.Manifest.read(self.retrained)
-        if there is None:  # of an earlier release
-            return []
-        every = {path for path in self.retrained.rglob("*") if path.is_symlink() or path.is_file()}
-        of_run = {*there.files_of(self.retrained), *there.unfinished_of(self.retrained)}
-        return sorted(every - of_run - {self.retrained / lease.NAME})
+    def _names(self, paths: Sequence[pathlib.Path]) -> str:
+        return ", ".join(str(path.relative_to(self.root)) for path in paths[:5])
 
     def _require_current(self) -> None:
         if (self.root / _OLD_STATE).exists():
@@ -203,7 +248,3 @@ def read_result(path: pathlib.Path) -> dict[str, Any]:
     """
     mend = "Remove it: the command of the search writes it again."
     return files.read_json(path, "trial", mend=mend) if path.exists() else {}
-
-
-def _names(paths: Sequence[pathlib.Path]) -> str:
-    return ", ".join(path.name for path in paths[:5])

@@ -53,7 +53,7 @@ class Proposals:
         if not path.exists():
             with files.written_whole(path) as beside:
                 beside.touch()
-        self._file = path.open("r+b")
+        self._path, self._file = path, path.open("a+b")
         try:
             self._replay(path)
         except BaseException:
@@ -111,6 +111,9 @@ class Proposals:
         Returns:
             The trial; None where there is none now: the budget is spent, the space is exhausted,
             or hyperband has run all its rounds or waits for a trial to end.
+
+        Raises:
+            RunError: Another process took the folder over.
         """
         if self._over or 0 < budget <= len(self.trials):
             return None
@@ -143,6 +146,7 @@ class Proposals:
 
         Raises:
             ValueError: The trial does not run, or the objective is missing.
+            RunError: Another process took the folder over.
         """
         objective = self.oracle.objective.name
         if self.trials[trial_id].status != TrialStatus.RUNNING:
@@ -210,12 +214,14 @@ class Proposals:
         self.oracle.end_trial(ended)
 
     def _log(self, event: Mapping[str, Any]) -> None:
+        files.require_held(self._path)  # else the lines are another process'
         self._file.write(_line(event) + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def _replay(self, path: pathlib.Path) -> None:
         """Repeats the events of the log, and removes a last line that a kill has torn."""
+        self._file.seek(0)
         text = self._file.read()
         whole = text.rfind(b"\n") + 1
         self._require_torn(text[whole:], path)
@@ -232,7 +238,6 @@ class Proposals:
                     "a search in another folder."
                 ) from error
         self._file.truncate(whole)  # now that the file is known to be a log
-        self._file.seek(whole)
         self.oracle.logged = None
 
     @staticmethod

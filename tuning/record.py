@@ -61,6 +61,12 @@ class Record:
             ended = f"{counted(self._ended, 'trial')} {'has' if self._ended == 1 else 'have'} ended"
             print(wrapped(f"Going on in {self._folder.root}: {ended}."), flush=True)
 
+    @property
+    def lacks_baselines(self) -> bool:
+        """Whether what is taken from the images is missing beside the best values."""
+        before = read_result(self._folder.best)
+        return self.best is not None and "shortcut_baseline" not in before
+
     def open(self, setup: Setup) -> None:
         """Checks that the images are those of the earlier trials.
 
@@ -98,8 +104,9 @@ class Record:
             ended: The task of the trial.
 
         Raises:
-            RunError: Trial after trial fails, and none is done.
+            RunError: Trial after trial fails, and none is done, or another process took the folder.
         """
+        files.require_held(self._folder.log)
         trial, result = ended.task.name, ended.value
         if ended.details:
             with self._whole(trial, _ERROR) as beside:
@@ -127,7 +134,8 @@ class Record:
             f"The curves of trial {trial}", "The search goes on without them.",
             results.write_curves, self._folder.root, row, result.curves, space, settings,
         )  # fmt: skip
-        order = results.ranked([*self.rows, row], settings)
+        rows = {each["trial"]: each for each in self.rows} | {trial: row}  # in its place
+        order = results.ranked([*rows.values()], settings)
         if trial in (order[0]["trial"], self._default):
             assert self._setup is not None  # opened before a trial began
             images = trainings.scored_images(self._setup, settings.folds)
@@ -135,22 +143,22 @@ class Record:
             with self._whole(trial, _PREDICTIONS) as beside:
                 table = cross_validation.as_predictions(images, fold, result.probabilities)
                 predictions.write(beside, table)
-        if result.weights is not None:
-            self._keep_networks(trial, result.weights, order)
-
-    def _keep_networks(self, trial: str, weights: bytes, order: Sequence[results.Row]) -> None:
-        """Writes a network that is among the best, and removes those that are not any more."""
-        # KerasTuner ranks by the objective alone: the networks of all that equal the last stay.
-        objective = self._settings.objective
-        best = {row[objective] for row in order[: self._settings.keep_best]}
-        keep = {row["trial"] for row in order if row[objective] in best}
-        if trial in keep:
+        if result.weights is not None and trial in self._kept(order):
             with self._whole(trial, _WEIGHTS) as beside:
-                beside.write_bytes(weights)
+                beside.write_bytes(result.weights)
             with self._whole(trial, _BUILD) as beside:
                 beside.write_text("{}", encoding="utf-8")
-        for path in self._folder.root.glob(f"trial_*/{_WEIGHTS}"):
+
+    def _kept(self, order: Sequence[results.Row]) -> list[str]:
+        """The trials whose networks are kept, of `results.ranked`."""
+        return [row["trial"] for row in order[: self._settings.keep_best]]
+
+    def _remove_networks(self) -> None:
+        """Removes the networks that, by the log, are not among the best any more."""
+        keep = self._kept(results.ranked(self.rows, self._settings))
+        for path in self._folder.root.glob(f"trial_*/{_WEIGHTS}") if keep else ():
             if path.parent not in map(self._folder.trial, keep):
+                files.require_held(path)
                 path.unlink()
                 path.with_name(_BUILD).unlink(missing_ok=True)
 
@@ -166,6 +174,7 @@ class Record:
         )  # fmt: skip
         self.best = results.best_of(self.rows, self._settings)
         self._proposals.export(self._folder.root, final=final)
+        self._remove_networks()
 
     def end(self) -> None:
         """Writes what is written at the end alone, and prints the best trials."""
@@ -176,9 +185,8 @@ class Record:
 
     def _shortcut_baselines(self) -> dict[str, Any] | None:
         """What linear models get on the images of the trials, fitted once a search."""
-        before = read_result(self._folder.best)
-        if self.best is None or self._setup is None or "shortcut_baseline" in before:
-            return before.get("shortcut_baseline")
+        if self._setup is None or not self.lacks_baselines:
+            return read_result(self._folder.best).get("shortcut_baseline")
         return trainings.shortcut_baselines(self._setup, self._settings)
 
     def config(self, trial: str) -> Config:

@@ -25,7 +25,10 @@ from tuning.space import Space
 
 TABLE_FILE = "trials.csv"
 _SHOWN = 10  # trials of the leaderboard
-_OF_THE_IMAGES = ("dataset_fingerprint", "shortcut_baseline")  # of best_hparams.json
+# Of best_hparams.json: what a search that has ended opens no images to take again, and what
+# trained a trial, whatever shows it later.
+_OF_THE_IMAGES = ("dataset_fingerprint", "shortcut_baseline")
+_OF_THE_TRIAL = ("packages", "git_revision")
 _GROWTH = 50  # the table is written when 1 / _GROWTH of its trials are new
 _COMPLETED, _FAILED = trial_lib.TrialStatus.COMPLETED, trial_lib.TrialStatus.FAILED
 Row = dict[str, Any]
@@ -109,7 +112,7 @@ def write(
         space: What is searched.
         settings: How.
         about: What else best_hparams.json holds: `dataset_fingerprint`, `shortcut_baseline`,
-            versions, revision.
+            versions, revision; versions and revision stay while the same trial is best.
         known: See `rows`.
         final: Whether the search ends here, for now.
 
@@ -124,9 +127,10 @@ def write(
     before = read_result(path)
     if best is not None and (final or before.get("trial") != best["trial"]):
         values = _best(best, table, trials[best["trial"]], space, settings)
-        # A search that has ended opens no images that it could be taken from.
-        stays = {name: before[name] for name in _OF_THE_IMAGES if name in before}
-        files.write_json(path, {**stays, **values, **about})
+        same = before.get("trial") == best["trial"]
+        stays = (*_OF_THE_IMAGES, *(_OF_THE_TRIAL if same else ()))
+        kept = {name: before[name] for name in stays if name in before}
+        files.write_json(path, {**values, **about, **kept})
     return table
 
 

@@ -92,8 +92,8 @@ def _run(
         )
         record = Record(search, proposals)
         unfinished = not proposals.finished(search.settings.max_trials)
-        missing = record.best is not None and not search.folder.best.exists()
-        if tasks is None and (unfinished or missing or _comparison_missing(search, record.best)):
+        missing = record.lacks_baselines or _comparison_missing(search, record.best)
+        if tasks is None and (unfinished or missing):
             tasks = opened.enter_context(_tasks(search, cluster))
         if tasks is not None:
             record.open(tasks.setup)
@@ -106,8 +106,8 @@ def _run(
             return False
         if tasks is not None and _comparison_missing(search, record.best):
             _compare(search, record, tasks)
-        elif search.folder.comparison.exists() and search.settings.final_folds:
-            print(comparison.text(read_result(search.folder.comparison)))
+        elif search.settings.final_folds:
+            _show_comparison(search, record.best)
     return True
 
 
@@ -190,20 +190,48 @@ def _run_trials(
 
 def _comparison_missing(search: Spec, best: results.Row | None) -> bool:
     """Whether the closing comparison is still to be made, of the trial that is best now."""
-    folds, path = search.settings.final_folds, search.folder.comparison
-    if not folds or best is None:
+    folds = search.settings.final_folds
+    if not folds or best is None or _refused(search, best):
         return False
-    made = read_result(path)
+    made = read_result(search.folder.comparison)
     if "discordant" not in made.get("difference", {}):
         return True  # none, or one of an earlier release, whose intervals are others
     return (made.get("trial"), made.get("folds")) != (best["trial"], folds)
 
 
+def _refused(search: Spec, best: results.Row) -> str:
+    """Why there can be no closing comparison of the best trial, as `_compare` found; "" if not."""
+    refused = read_result(search.folder.comparison).get("refused", {})
+    asked = {"trial": best["trial"], "folds": search.settings.final_folds}
+    return refused["reason"] if asked.items() <= refused.items() else ""
+
+
+def _show_comparison(search: Spec, best: results.Row) -> None:
+    """Prints the closing comparison that was made before, or why there is none."""
+    if reason := _refused(search, best):
+        print(_no_comparison(search, reason))
+    else:
+        print(comparison.text(read_result(search.folder.comparison)))
+
+
+def _no_comparison(search: Spec, reason: Exception | str) -> str:
+    count = search.settings.final_folds
+    return fitted(f"\nNo closing comparison (--final_folds={count}): {reason}")
+
+
 def _compare(search: Spec, record: Record, tasks: Executor) -> None:
     """Makes the closing comparison, writes and prints it, or prints why there is none."""
-    best, count = record.best, search.settings.final_folds
+    best, count, path = record.best, search.settings.final_folds, search.folder.comparison
     assert best is not None  # else there is nothing to compare
     config, default = record.config(best["trial"]), search.space.unsearched()
+    try:
+        comparison.assigned(tasks.setup, config, count)
+    except (ConfigError, RunError) as error:
+        # It stays so, and is kept: no images are opened to find it again.
+        refused = {"trial": best["trial"], "folds": count, "reason": str(error)}
+        files.write_json(path, {"trial": best["trial"], **read_result(path), "refused": refused})
+        print(_no_comparison(search, error))
+        return
     try:
         if best.get("epoch") is not None:  # else it was scored in folds, at its last epoch
             config = comparison.at_kept_epoch(tasks, config, best["epoch"])
@@ -212,9 +240,10 @@ def _compare(search: Spec, record: Record, tasks: Executor) -> None:
         saved = SavedFolds(search.folder.root / saved_folds.FOLDER)
         compared = comparison.compare(tasks, config, default, count, saved)
     except (ConfigError, RunError) as error:
-        print(fitted(f"\nNo closing comparison (--final_folds={count}): {error}"))
+        files.require_held(path)
+        print(_no_comparison(search, error))
         return
-    files.write_json(search.folder.comparison, {"trial": best["trial"], **compared})
+    files.write_json(path, {"trial": best["trial"], **compared})
     saved.remove()
     print(comparison.text(compared))
 

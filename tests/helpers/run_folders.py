@@ -1,5 +1,7 @@
 """Run folders as runs leave them, without a training."""
 
+import dataclasses
+import json
 import pathlib
 
 from trainer.run import lease, run_dir
@@ -41,3 +43,11 @@ def left(path: pathlib.Path, *, finished: bool = False) -> pathlib.Path:
 def state(folder: pathlib.Path, identity: Identity = SAME) -> str:
     with opened(folder, identity) as there:
         return there.state
+
+
+def taken_over(folder: pathlib.Path) -> None:
+    """Does what a process of another host does that takes a folder over."""
+    holder = dataclasses.replace(lease.Holder.of_this_process(), host="node12")
+    beside = folder / "beside"
+    beside.write_text(json.dumps(dataclasses.asdict(holder)))
+    beside.replace(folder / lease.NAME)

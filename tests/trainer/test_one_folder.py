@@ -14,20 +14,20 @@ import time
 
 import pytest
 
-from tests.helpers import commands, run_folders, trainings
+from tests.helpers import commands, run_folders, searches, trainings
 from tests.helpers.commands import ROOT
 from trainer.run import lease, run_dir, saved_state
 from trainer.run.manifest import Manifest
 
 MINE = "thesis.svg"
-# `trainer.main` as on another host, with which no locks are shared; silence is shorter there.
+# A command as on another host, with which no locks are shared; silence is shorter there.
 ELSEWHERE = """
 import runpy, sys
 from trainer.run import files, lease
 files.try_lock = lambda *_, **__: None
 lease.HERE["host"], lease.SILENCE, lease.RENEWED_EVERY = sys.argv[1], float(sys.argv[2]), 0.2
-sys.argv = ["trainer/main.py", *sys.argv[3:]]
-runpy.run_module("trainer.main", run_name="__main__")
+module, sys.argv = sys.argv[3], sys.argv[3:]
+runpy.run_module(module, run_name="__main__")
 """
 CHANGES = {"deterministic": True, "dropout": 0.3, "checkpoint_every": 0.0, "epochs": 150}
 COMPARED = ("history.csv", "metrics.json", "predictions.csv")
@@ -100,10 +100,10 @@ def result_of(folder: pathlib.Path) -> dict[str, bytes]:
 
 
 @contextlib.contextmanager
-def elsewhere(host: str, silence: float, *flags: str):
-    """Starts `trainer.main` as on another host; it is gone at the end."""
+def elsewhere(host: str, silence: float, *flags: str, module: str = "trainer.main"):
+    """Starts a command as on another host; it is gone at the end."""
     process = subprocess.Popen(
-        [sys.executable, "-c", ELSEWHERE, host, str(silence), *flags],
+        [sys.executable, "-c", ELSEWHERE, host, str(silence), module, *flags],
         text=True, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -211,3 +211,41 @@ def test_a_stopped_process_that_wakes_up_leaves_the_run_alone(flagfile, whole, t
     assert second.returncode == 0, err
     assert result_of(tmp_path / "run") == whole
     assert not (tmp_path / "run" / lease.NAME).exists()
+
+
+SEARCH = (*searches.QUICK, "--epochs=60", "--head_units=8:256:log2",
+          "--learning_rate=1e-4:1e-2:log", "--max_trials=7", "--final_folds=0")  # fmt: skip
+
+
+def wait_for_trials(folder: pathlib.Path, count: int, process: subprocess.Popen) -> None:
+    """Waits until so many trials of a search have ended, and is far from its end."""
+    log = folder / "log.jsonl"
+    while not log.exists() or log.read_text().count('"ended"') < count:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_a_stopped_search_that_wakes_up_leaves_its_folder_alone(data_dir, tmp_path):
+    flags = (*SEARCH, f"--data_dir={data_dir}", f"--cache_dir={tmp_path}/cache")
+    folder = tmp_path / "search"
+    arguments = (*flags, f"--search_dir={folder}")
+    with elsewhere("node11", 60.0, *arguments, module="tuning.main") as first:
+        wait_for_trials(folder, 4, first)
+        first.send_signal(signal.SIGSTOP)
+        with elsewhere("node12", 2.0, *arguments, module="tuning.main") as second:
+            wait_for_trials(folder, 5, second)
+            theirs = (folder / "log.jsonl").read_bytes()
+            first.send_signal(signal.SIGCONT)  # while the other searches
+            _, lost = first.communicate(timeout=120)
+            _, err = second.communicate(timeout=300)
+    assert first.returncode == 1
+    assert f"is in use by process {second.pid} on node12 since " in lost
+    assert "it took the folder over" in lost and "Traceback" not in lost
+    assert second.returncode == 0, err
+    assert (folder / "log.jsonl").read_bytes().startswith(theirs)
+    undisturbed = commands.process("tuning.main", *flags, f"--search_dir={tmp_path}/undisturbed")
+    assert undisturbed.status == 0, undisturbed.err
+    assert searches.ranking(folder) == searches.ranking(tmp_path / "undisturbed")
+    shown = commands.process("tuning.main", *arguments)  # the log can be read
+    assert shown.status == 0, shown.err

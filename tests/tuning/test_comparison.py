@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import re
 import types
 
@@ -9,15 +10,20 @@ import keras
 import numpy as np
 import pytest
 
-from tests.helpers import datasets
+from tests.helpers import datasets, run_folders, searches
 from tests.helpers.searches import open_trials, search
 from trainer import cross_validation
 from trainer.config import Config
 from trainer.execution.local import executor
 from trainer.input_pipeline import cache_folders
+from trainer.run import files, run_dir
+from trainer.run.errors import RunError
 from trainer.run.saved_folds import SavedFolds
 from trainer.training.training import Training
-from tuning import comparison
+from tuning import comparison, trainings
+from tuning import search as search_lib
+from tuning.folder import Folder
+from tuning.settings import Spec
 
 
 def compared(low: float, high: float) -> dict:
@@ -115,16 +121,77 @@ NONE = {
 @pytest.mark.slow
 @pytest.mark.parametrize("reason", NONE)
 def test_a_search_without_its_comparison_names_the_reason_first_and_last(
-    reason, quick, tmp_path, capsys
+    reason, quick, tmp_path, capsys, monkeypatch
 ):
-    assert search(tmp_path, *quick, *NONE[reason], "--max_trials=1", "--head_units=8,16")
+    flags = [*quick, *NONE[reason], "--max_trials=1", "--head_units=8,16"]
+    assert search(tmp_path, *flags)
     printed = capsys.readouterr().out
     before, trial, after = printed.partition("trial  ")
     assert trial and f"No closing comparison at the end ({reason}" in " ".join(before.split())
     assert f"No closing comparison ({reason}" in " ".join(after.split())
     assert "train:  python -m trainer.main --hparams=" in printed
     assert "/best_hparams.json --data_dir=" in printed and " --cache_dir=" in printed
-    assert not (tmp_path / "final.json").exists()
+    monkeypatch.setattr(trainings, "open_images", None)  # the images are not opened for it again
+    assert search(tmp_path, *flags)
+    assert f"No closing comparison ({reason}" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.fixture
+def ended(tmp_path):
+    """A search whose trial has ended, but for its comparison: itself, its record and its tasks."""
+    space, settings = searches.parsed("--final_folds=3", "--head_units=8,16")
+    described = Spec(Folder(tmp_path), space, settings)
+    record = types.SimpleNamespace(
+        best={"trial": "0000", "epoch": 2.0}, config=lambda trial: space.config({}),
+        epoch=lambda config: None,
+    )  # fmt: skip
+    labels = np.arange(60) % 4
+    splits = {name: datasets.made(labels, prefix=name) for name in cross_validation.SPLITS}
+    dataset = types.SimpleNamespace(splits=splits)
+    tasks = types.SimpleNamespace(setup=types.SimpleNamespace(dataset=dataset, kept={}))
+    return described, record, tasks
+
+
+def refusing(spec: Spec) -> Spec:
+    """The search with more folds than there are patient groups of a class."""
+    return dataclasses.replace(spec, settings=dataclasses.replace(spec.settings, final_folds=50))
+
+
+def test_nothing_is_trained_for_a_comparison_that_can_not_be(ended, monkeypatch, capsys):
+    spec, record, tasks = ended
+    monkeypatch.setattr(comparison, "at_kept_epoch", None)  # trains the defaults
+    search_lib._compare(refusing(spec), record, tasks)
+    assert "(--final_folds=50): 50 folds need" in capsys.readouterr().out
+    assert not search_lib._comparison_missing(refusing(spec), record.best)
+    assert search_lib._comparison_missing(spec, record.best)  # with other folds it can be
+    assert search_lib._comparison_missing(refusing(spec), {"trial": "0001"})
+
+
+def test_a_comparison_that_can_not_be_leaves_the_one_that_was_made(ended, capsys):
+    spec, record, tasks = ended
+    made = {"trial": "0000", **compared(0.01, 0.05), "folds": 3}
+    spec.folder.comparison.write_text(json.dumps(made))
+    search_lib._compare(refusing(spec), record, tasks)
+    assert not search_lib._comparison_missing(spec, record.best)
+    capsys.readouterr()
+    for each, words in ((spec, "out of 3 new folds"), (refusing(spec), "50 folds need")):
+        search_lib._show_comparison(each, record.best)
+        assert words in capsys.readouterr().out
+
+
+def test_a_search_that_was_taken_over_while_it_compares_ends(ended, tmp_path, monkeypatch):
+    spec, record, tasks = ended
+
+    def lost(*_):
+        run_folders.taken_over(tmp_path)
+        files.write_json(tmp_path / "checkpoints", {})
+
+    monkeypatch.setattr(comparison, "at_kept_epoch", lost)
+    with (
+        pytest.raises(RunError, match="it took the folder over"),
+        run_dir.held(tmp_path, "search_dir"),
+    ):
+        search_lib._compare(spec, record, tasks)
 
 
 @pytest.mark.slow

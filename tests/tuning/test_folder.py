@@ -3,9 +3,9 @@
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 
@@ -22,9 +22,12 @@ OWNER = (
     "with Folder(pathlib.Path(sys.argv[1])).held(json.loads(sys.argv[2]), overwrite=False):\n"
     "    print('held', flush=True); sys.stdin.read()"
 )
-LEFT = ("log.jsonl", "trials.csv", "best_hparams.json", "final.json", "oracle.json",
-        "tuner0.json", "trial_0003/trial.json", "tensorboard/trial_0003/events",
-        "retrained/config.json")  # fmt: skip
+EVENTS = "events.out.tfevents.1.host.7.0.v2"
+LEFT = ("log.jsonl", "flags.txt", "trials.csv", "best_hparams.json", "final.json", "oracle.json",
+        "tuner0.json", "trial_0003/trial.json", "trial_0003/predictions.csv",
+        "trial_0003/checkpoint.weights.h5", "trial_0003/build_config.json", "trial_0004/error.txt",
+        f"tensorboard/trial_0003/{EVENTS}", f"tensorboard/trial_0005/execution_1/{EVENTS}",
+        "checkpoints/fold_0123abcd", "checkpoints/fold_0123abcd.state")  # fmt: skip
 
 
 @pytest.fixture
@@ -32,15 +35,16 @@ def begun(tmp_path) -> Folder:
     return left(Folder(tmp_path / "deep" / "search"))
 
 
-def left(folder: Folder) -> Folder:
-    """Leaves all that a search leaves."""
+def left(folder: Folder, names: Sequence[str] = LEFT) -> Folder:
+    """Leaves all that a search leaves, or some of it."""
     with folder.held(SAME, overwrite=False) as new:
         assert new
         folder.begin(SAME)
-        for name in LEFT:
+        for name in names:
             path = folder.root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(name)
+    run_folders.left(folder.retrained, finished=True)
     return folder
 
 
@@ -89,32 +93,90 @@ def test_nothing_is_removed_before_the_new_search_begins(begun):
         assert not new
 
 
-def test_overwrite_removes_what_a_search_wrote_and_nothing_else(begun):
-    (begun.root / ".trial_0004").mkdir()  # curves of a search that was killed
-    (begun.root / ".7.0123abcd.final.json").write_text("half")
+UNFINISHED = (".7.0123abcd.final.json", "trial_0004/.7.0123abcd.trial.json", ".7.0123abcd..lock",
+              f".trial_0006/execution_2/{EVENTS}", "checkpoints/.7.0123abcd.fold_01",
+              "retrained/plots/.7.0123abcd.roc.png", "retrained/.lock")  # fmt: skip
+
+
+def test_overwrite_removes_all_that_a_search_wrote(begun):
+    (begun.root / ".trial_0007").mkdir()  # of a search that was killed, like what follows
+    for name in UNFINISHED:
+        (begun.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (begun.root / name).write_text("half")
     with begun.held(SAME, overwrite=True):
         begun.begin(SAME)
         assert {path.name for path in begun.root.iterdir()} == {"search.json", ".lock"}
-    (begun.root / "thesis.txt").write_text("mine")
-    with pytest.raises(ConfigError, match=r"thesis\.txt"), begun.held(SAME, overwrite=True):
-        pass
-    assert (begun.root / "thesis.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["thesis.svg", "plots/thesis.svg", "mine/thesis.svg"])
-def test_overwrite_removes_no_file_of_a_user_from_the_run_of_the_best_values(name, begun):
-    shutil.rmtree(begun.retrained)
-    mine = run_folders.left(begun.retrained, finished=True) / name
-    mine.parent.mkdir(exist_ok=True)
+MINE = ("thesis.svg", "photos/thesis.svg", "plots/thesis.svg", "logs/thesis.log",
+        "checkpoints/thesis.svg", "tensorboard/thesis.svg", f"tensorboard/thesis/{EVENTS}",
+        "trial_0003/thesis.svg", "trial_0003/thesis/trial.json", "thesis/trial_0003/trial.json",
+        "retrained/thesis.svg", "retrained/plots/thesis.svg",
+        "retrained/thesis/thesis.svg")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MINE)
+def test_overwrite_removes_no_file_of_a_user_from_a_search(name, begun):
+    mine = begun.root / name
+    mine.parent.mkdir(parents=True, exist_ok=True)
     mine.write_text("mine")
     before = contents(begun)
-    with pytest.raises(ConfigError, match=r"thesis\.svg"), begun.held(SAME, overwrite=True):
+    with (
+        pytest.raises(ConfigError, match=f"holds what no search wrote \\({name}\\)"),
+        begun.held(SAME, overwrite=True),
+    ):
         pass
     assert contents(begun) == before
     mine.unlink()
     with begun.held(SAME, overwrite=True):
         begun.begin(SAME)
-        assert not begun.retrained.exists()
+        assert len(contents(begun)) == 1
+
+
+@pytest.mark.parametrize("name", [*LEFT[1:], "retrained/config.json"])
+def test_overwrite_removes_nothing_where_no_search_was(name, tmp_path):
+    """Whatever it is called: folders named `plots`, `checkpoints` and `tensorboard` are many."""
+    folder = Folder(tmp_path / "mine")
+    (folder.root / name).parent.mkdir(parents=True)
+    (folder.root / name).write_text("mine")
+    for overwrite in (False, True):
+        with (
+            pytest.raises(ConfigError, match=rf"{name}.*\. Give another folder\.$"),
+            folder.held(SAME, overwrite=overwrite),
+        ):
+            pass
+    assert (folder.root / name).read_text() == "mine"
+
+
+def test_a_run_of_the_best_values_without_a_manifest_is_left_alone(begun):
+    (begun.retrained / "manifest.json").unlink()
+    before = contents(begun)
+    with (
+        pytest.raises(ConfigError, match=r"holds what no search wrote \(retrained/"),
+        begun.held(SAME, overwrite=True),
+    ):
+        pass
+    assert contents(begun) == before
+
+
+def test_overwrite_follows_no_link(begun, tmp_path):
+    (begun.root / "tensorboard").rename(tmp_path / "elsewhere")
+    (begun.root / "tensorboard").symlink_to(tmp_path / "elsewhere")
+    with (
+        pytest.raises(ConfigError, match=r"no search wrote \(tensorboard\)"),
+        begun.held(SAME, overwrite=True),
+    ):
+        pass
+    assert list((tmp_path / "elsewhere").rglob(EVENTS))
+
+
+def test_a_search_that_was_taken_over_is_not_begun_again(begun):
+    with begun.held(OTHER, overwrite=True):
+        before = contents(begun)
+        run_folders.taken_over(begun.root)
+        with pytest.raises(RunError, match="it took the folder over"):
+            begun.begin(OTHER)
+        assert contents(begun) == before
 
 
 def test_a_search_that_fails_before_it_begins_leaves_no_folder(tmp_path):
@@ -150,7 +212,7 @@ def killed_at(call: int, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> boo
 def test_a_replacement_that_is_killed_anywhere_mixes_no_searches(tmp_path, monkeypatch):
     states = []
     for call in range(1, 100):
-        folder = left(Folder(tmp_path / str(call)))
+        folder = left(Folder(tmp_path / str(call)), LEFT[::4])
         before = contents(folder)
         if not killed_at(call, folder, monkeypatch):
             break
@@ -170,18 +232,36 @@ def test_a_replacement_that_is_killed_anywhere_mixes_no_searches(tmp_path, monke
             folder.begin(OTHER)
             assert len(contents(folder)) == 1
     assert list(dict.fromkeys(states)) == ["old", "neither", "new"]
-    assert len(states) > len(LEFT)
+    assert len(states) > len(before)
+
+
+def test_what_a_killed_replacement_leaves_of_a_search_without_a_trial_can_be_removed(
+    tmp_path, monkeypatch
+):
+    killed = True
+    for call in range(1, 9):
+        folder = Folder(tmp_path / str(call))
+        with folder.held(SAME, overwrite=False):
+            folder.begin(SAME)
+            folder.flags.write_text("--seed=4")
+        killed = killed_at(call, folder, monkeypatch)
+        with folder.held(OTHER, overwrite=True):
+            folder.begin(OTHER)
+            assert len(contents(folder)) == 1
+    assert not killed
 
 
 def test_a_search_of_an_earlier_release_is_refused_and_can_be_removed(tmp_path):
     folder = Folder(tmp_path)
-    (tmp_path / "state.json").write_text("{}")
-    (tmp_path / "search.json").write_text("{}")
+    old = ("state.json", "search.json", "plots/best_so_far.png", "logs/worker0.log")
+    for name in old:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
     with pytest.raises(ConfigError, match="earlier release"), folder.held(SAME, overwrite=False):
         pass
     with folder.held(SAME, overwrite=True):
         folder.begin(SAME)
-        assert not (tmp_path / "state.json").exists()
+        assert {path.name for path in tmp_path.iterdir()} == {"search.json", ".lock"}
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):

@@ -10,7 +10,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from tests.helpers import flips
+from tests.helpers import flips, run_folders
 from tests.helpers.proposals import (
     OBJECTIVE,
     OPENED,
@@ -22,6 +22,7 @@ from tests.helpers.proposals import (
     searched,
     space,
 )
+from trainer.run import run_dir
 from trainer.run.errors import RunError
 from tuning import oracle, samplers
 
@@ -92,6 +93,18 @@ def test_trials_that_ran_when_the_search_was_killed_are_running(tmp_path):
     assert [trial.trial_id for trial in again.running()] == ["0000", "0002", "0003"]
     assert again.trials["0001"].score == 0.5
     assert not again.finished(4)
+
+
+def test_a_process_that_lost_the_folder_writes_nothing_into_the_log(tmp_path):
+    path, theirs = tmp_path / "log.jsonl", b"of another process\n"
+    with run_dir.held(tmp_path, "search_dir"):
+        proposals = opened("random", path)
+        trial = proposals.propose(9).trial_id
+        run_folders.taken_over(tmp_path)
+        path.write_bytes(theirs)
+        with pytest.raises(RunError, match="it took the folder over"):
+            proposals.end(trial, {OBJECTIVE: 0.5})
+    assert path.read_bytes() == theirs
 
 
 # Budgets and exhaustion

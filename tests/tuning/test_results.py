@@ -112,6 +112,21 @@ def test_the_best_values_are_written_when_another_trial_is_best_and_at_the_end(t
     assert json.loads(path.read_text())["trial"] == "0002"
 
 
+def test_the_versions_beside_the_best_values_are_those_that_trained_them(tmp_path):
+    trials = searched([(0.5, 0.9)])
+
+    def written(version: str) -> tuple[str, str]:
+        about = {**ABOUT, "packages": {"keras": version}, "git_revision": version}
+        results.write(tmp_path, trials, SPACE, SETTINGS, about, final=True)
+        best = json.loads((tmp_path / "best_hparams.json").read_text())
+        return best["packages"]["keras"], best["git_revision"]
+
+    assert written("3.8") == ("3.8", "3.8")
+    assert written("3.9") == ("3.8", "3.8")  # shown again by another release
+    add_trial(trials, scored=(0.6, 0.9))
+    assert written("3.9") == ("3.9", "3.9")
+
+
 @pytest.mark.slow
 def test_the_bytes_written_stay_in_proportion_to_the_table(tmp_path):
     trials, known, written, path = {}, {}, 0, tmp_path / "trials.csv"

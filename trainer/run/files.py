@@ -79,13 +79,13 @@ def written_whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     beside = path.with_name(f".{os.getpid()}.{secrets.token_hex(4)}.{path.name}")
     try:
         yield beside
-        _check(path)  # who has the folder now may have removed the file beside
+        require_held(path)  # who has the folder now may have removed the file beside
         flush(beside)
-        _check(path)  # that took its time
+        require_held(path)  # that took its time
         beside.replace(path)
         flush(path.parent)
     except OSError as error:
-        _check(path)  # who has the folder now may be the reason
+        require_held(path)  # who has the folder now may be the reason
         if error.filename is None:  # what writes does not know the name
             error.filename = str(path)
         raise
@@ -144,7 +144,15 @@ def guarded(folder: str | os.PathLike, check: Callable[[], None]) -> Iterator[No
         _guards.remove(guard)
 
 
-def _check(path: pathlib.Path) -> None:
+def require_held(path: pathlib.Path) -> None:
+    """Looks whether a file may be written or removed still: whether its folder was not lost.
+
+    Args:
+        path: Of the file; below no folder that is `guarded` it always may.
+
+    Raises:
+        RunError: Another process took the folder over.
+    """
     parents = pathlib.Path(os.path.realpath(path.parent), path.name).parents
     for folder, check in tuple(_guards):
         if folder in parents:
