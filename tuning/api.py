@@ -62,7 +62,7 @@ class Search:
             RunError: None has finished.
         """
         if not Folder(self.path).best.is_file():
-            raise RunError(f"No trial of {self.path} has finished: trials.csv has the reasons.")
+            raise _without_best(self.path)
         number, trials = read_result(Folder(self.path).best).get("trial"), self.tuner.oracle.trials
         if number not in trials:
             raise RunError(
@@ -127,12 +127,20 @@ def load(search_dir: str | Path) -> Search:
         search_dir: Its folder.
 
     Raises:
-        RunError: The folder holds no search that has ended a trial.
+        RunError: The folder holds no search, or one of which no trial has finished.
     """
     folder = Folder(Path(expanded(search_dir)))
-    if not folder.best.exists() or not folder.log.exists():
+    if not folder.log.exists():
         raise RunError(
-            f"{folder.root} holds no search of which a trial has ended. Give the folder of one: "
-            "python -m tuning.main --search_dir=DIR."
+            f"{folder.root} holds no search. Give the folder of one: python -m tuning.main "
+            "--search_dir=DIR."
         )
+    if not folder.best.exists():
+        raise _without_best(folder.root)
     return Search(folder.root)
+
+
+def _without_best(path: Path) -> RunError:
+    return RunError(
+        f"No trial of {path} has finished: trials.csv has the reasons of those that failed."
+    )

@@ -1,7 +1,9 @@
 """Searches for better values of the trainer's settings: `python -m tuning.main --classes=4`."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 
 from absl import flags
 
@@ -25,6 +27,7 @@ def main(argv: list[str]) -> None:
     with (
         command.stopped(f"trials that ended are in {folder.root}; {again} goes on"),
         ray.connected(where) as cluster,
+        _replaced_when_large(),
     ):
         with command.heavy_imports():
             from tuning import search
@@ -39,11 +42,30 @@ def main(argv: list[str]) -> None:
         sys.exit(1)
 
 
-class _Memory:
-    """Replaces this process, between two trials, before its memory has climbed too high.
+class _TooLarge(Exception):
+    """This process has grown too large to go on."""
 
-    TensorFlow keeps some 2 MiB of every function that was ever traced, and a trial traces two. A
-    search goes on where it was killed, so it can be started again by itself.
+
+@contextlib.contextmanager
+def _replaced_when_large() -> Iterator[None]:
+    """Replaces this process where it is too large, when what the search has opened is closed.
+
+    A search goes on where it was killed, so it can be started again by itself.
+    """
+    try:
+        yield
+    except _TooLarge:
+        print("Memory has climbed: the process is replaced and goes on.", flush=True)
+        os.execv(
+            sys.executable,
+            [sys.executable, "-m", "tuning.main", *sys.argv[1:], "--nooverwrite"],
+        )
+
+
+class _Memory:
+    """Ends the search, between two trials, before its process has grown too large.
+
+    TensorFlow keeps some 2 MiB of every function that was ever traced, and a trial traces two.
     """
 
     def __init__(self) -> None:
@@ -51,7 +73,11 @@ class _Memory:
         self._first: int | None = None
 
     def __call__(self) -> None:
-        """Looks at the memory; does not return where it has climbed."""
+        """Looks at the memory.
+
+        Raises:
+            _TooLarge: It has climbed.
+        """
         import psutil
 
         try:
@@ -60,11 +86,7 @@ class _Memory:
             return
         self._first = now if self._first is None else self._first
         if now - self._first > _MOST_GROWTH:
-            print("Memory has climbed: the process is replaced and goes on.", flush=True)
-            os.execv(
-                sys.executable,
-                [sys.executable, "-m", "tuning.main", *sys.argv[1:], "--nooverwrite"],
-            )
+            raise _TooLarge
 
 
 def _define_flags() -> None:

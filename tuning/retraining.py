@@ -1,12 +1,13 @@
 """The run of the best values: trained and tested where tasks run, in the search's folder."""
 
+import contextlib
 import dataclasses
 import io
 import json
 import pathlib
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -18,6 +19,7 @@ from trainer.execution.local import opened_executor
 from trainer.execution.ray import Cluster
 from trainer.execution.tasks import Task, progressed, run_all
 from trainer.run import manifest, run_dir
+from trainer.run.errors import ConfigError, RunError
 from trainer.run.manifest import Identity, Manifest
 from trainer.run.run_folder import RunFolder
 from trainer.training.setup import Setup, set_up
@@ -37,12 +39,11 @@ def retrain(
         cluster: Where it is trained; None: in this process.
 
     Raises:
-        RunError: The training failed.
+        ConfigError: What is there can't be gone on with, or can't be replaced.
+        RunError: The same, or the training failed.
     """
     identity = Identity("tuning.main", {**config.to_json(), "trial": origin["trial"]})
-    there = Manifest.read(path)
-    other = there is not None and there.flags.get("trial") != origin["trial"]
-    with run_dir.create(path, "", identity, overwrite=other) as folder:
+    with _advised(path), _opened(path, identity) as folder:
         if run_dir.nothing_left(folder, within=True):
             return
         if cluster is None:
@@ -56,7 +57,8 @@ def retrain(
             of_worker = None
             if tasks.shares_files:  # this process holds the folder for the worker
                 of_worker = dataclasses.replace(folder, path=path.absolute(), lease=None)
-            (ended,) = run_all(tasks, [Task("the run of the best values", _run, (of_worker,))])
+            task = Task("the run of the best values", _run, (of_worker, path.absolute()))
+            (ended,) = run_all(tasks, [task])
             archive = ended.result()
             if not tasks.shares_files:
                 folder.begin(tasks.setup.origin)
@@ -65,19 +67,47 @@ def retrain(
         print(summary.run_summary(metrics, path))
 
 
-def _run(setup: Setup, folder: RunFolder | None) -> bytes:
-    """A task's function: runs in a folder of this machine, or returns one as a tar archive."""
+@contextlib.contextmanager
+def _advised(path: pathlib.Path) -> Iterator[None]:
+    """Says what to do where a run's error advises --overwrite, which here begins all again."""
+    try:
+        yield
+    except (ConfigError, RunError) as error:
+        if "--overwrite" in str(error):
+            error.args = (f"{error} Here --overwrite begins the whole search again: to train its "
+                          f"best values alone again, remove {path}.",)  # fmt: skip
+        raise
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path, identity: Identity) -> Iterator[RunFolder]:
+    """The folder of the run; one of another trial may be replaced."""
+    there = Manifest.read(path)
+    other = there is not None and there.flags.get("trial") != identity.flags["trial"]
+    with run_dir.create(path, "", identity, overwrite=other) as folder:
+        yield folder
+
+
+def _run(setup: Setup, folder: RunFolder | None, named: pathlib.Path) -> bytes:
+    """A task's function: runs in a folder of this machine, or returns one as a tar archive.
+
+    Args:
+        setup: Of the run.
+        folder: Of this machine; None: a temporary one.
+        named: The folder where the run will be. A temporary one has its name, and that of the
+            folder above, which the report and TensorBoard show.
+    """
     step = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: progressed())
     if folder is not None:
         folder = _begun_before(folder)
         train.train_and_evaluate(setup.config, folder, [step], setup=setup)
         return b""
     with tempfile.TemporaryDirectory() as temporary:
-        folder = run_dir.plain(pathlib.Path(temporary))
-        train.train_and_evaluate(setup.config, folder, [step], setup=setup)
+        path = pathlib.Path(temporary, named.parent.name, named.name)
+        train.train_and_evaluate(setup.config, run_dir.plain(path), [step], setup=setup)
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as files:
-            files.add(temporary, arcname=".")
+            files.add(path, arcname=".")
     return archive.getvalue()
 
 

@@ -20,6 +20,7 @@ _NEVER = 10**9  # failures in a row after which KerasTuner raises, and leaves it
 _DRAWS = 1000  # until all combinations are gone through
 _MOST_COMBINATIONS = 100_000  # more can't all be tried, so that draws are enough
 _CANDIDATES = 4096  # untried combinations that bayesian chooses from at most
+_OF_RANGE = 10  # values of a range without steps that grid takes, as KerasTuner of floats
 
 
 if TYPE_CHECKING:  # what it is mixed into
@@ -126,6 +127,23 @@ class Hyperband(Untried, keras_tuner.oracles.HyperbandOracle):
 
     starts_with_defaults = False  # its brackets have to know of every trial
 
+    def _proposed(self, trial_id: str) -> dict[str, Any]:
+        """KerasTuner's; once no configuration is left for an open round, those of the next one."""
+        proposal = super()._proposed(trial_id)
+        if self.exhausted and proposal["status"] != TrialStatus.RUNNING:
+            proposal = super()._proposed(trial_id)
+        return proposal
+
+    def _get_size(self, bracket_num: int, round_num: int) -> int:
+        """Trials of a round; of a bracket that the space is too small for, in proportion."""
+        size = super()._get_size(bracket_num, round_num)
+        if not self.exhausted:
+            return size
+        (begun,) = (
+            len(each["rounds"][0]) for each in self._brackets if each["bracket_num"] == bracket_num
+        )
+        return min(size, math.ceil(begun / self.factor**round_num))
+
     def _replayed(self, trial_id: str) -> dict[str, Any]:
         """Proposes once more, since that fills the brackets; `Proposals` compares."""
         proposal = self._proposed(trial_id)
@@ -162,7 +180,7 @@ class Bayesian(Untried, keras_tuner.oracles.BayesianOptimizationOracle):
 
 
 class Grid(Untried, keras_tuner.oracles.GridSearchOracle):
-    """Goes through all combinations; of a range without steps ten values and its default.
+    """Goes through all combinations; of a range without steps its default and ten values.
 
     KerasTuner's own finds what follows a trial when that has ended, in a list that is not saved.
     """
@@ -175,9 +193,34 @@ class Grid(Untried, keras_tuner.oracles.GridSearchOracle):
     def _combinations(self) -> Iterator[dict[str, Any]]:
         """In KerasTuner's order: each default first, the last parameter fastest."""
         hps = self.hyperparameters.space
-        axes = [dict.fromkeys((hp.default, *hp.values)) for hp in hps]
-        names = [hp.name for hp in hps]
+        names, axes = [hp.name for hp in hps], map(_of_grid, hps)
         return (dict(zip(names, values, strict=True)) for values in itertools.product(*axes))
+
+
+def most_trials(tuner: str, space: Space) -> int:
+    """How many trials `grid` or `hyperband` begins without a budget, at most.
+
+    Args:
+        tuner: One of the two.
+        space: What is searched.
+    """
+    if tuner == "grid":
+        hyperparameters = keras_tuner.HyperParameters()
+        space.declare(hyperparameters)
+        return math.prod(len(_of_grid(hp)) for hp in hyperparameters.space)
+    oracle = keras_tuner.oracles.HyperbandOracle(
+        objective=keras_tuner.Objective("score", "max"), max_epochs=space.config({}).epochs
+    )
+    brackets = range(oracle._get_num_brackets())
+    return sum(oracle._get_size(each, number) for each in brackets for number in range(each + 1))
+
+
+def _of_grid(hp: Any) -> tuple[Any, ...]:
+    """The values of a parameter that grid takes, its default first."""
+    values = tuple(hp.values)
+    if isinstance(hp, keras_tuner.engine.hyperparameters.Int) and len(values) > _OF_RANGE:
+        values = tuple(hp.prob_to_value((at + 0.5) / _OF_RANGE) for at in range(_OF_RANGE))
+    return tuple(dict.fromkeys((hp.default, *values)))
 
 
 def _all_values(hp: Any) -> tuple[Any, ...] | range:

@@ -30,8 +30,8 @@ STRESSED = "val_stressed_balanced_accuracy"
 OBJECTIVES = ("val_balanced_accuracy", "val_accuracy", "val_loss", STRESSED)
 USUAL_TRIALS = 20
 _MOST = 1_000_000
-# Settings that may change while a search goes on: how much is run, and what is kept of it.
-_MAY_CHANGE = ("max_trials", "final_folds", "keep_best")
+# Settings that may change while a search goes on: how much is run.
+_MAY_CHANGE = ("max_trials", "final_folds")
 
 # Of each flag what --helpshort shows, and what --help shows beside it.
 _SHOWN = {
@@ -140,14 +140,17 @@ class Settings:
         if self.folds:
             config_lib.check_folds(config, self.folds, self.executions_per_trial)
         if config.normalization != "imagenet":
+            searched = {parameter.name for parameter in space.parameters}
             for name, given in (
                 ("keep_best", self.keep_best),
-                ("image_size", any(p.name == "image_size" for p in space.parameters)),
+                ("image_size", "image_size" in searched),
+                ("align", "align" in searched),
             ):
                 if given:
                     raise ConfigError(
                         f"--normalization={config.normalization} is fitted to the train images at "
-                        f"one size, and --{name} needs a network without. Leave one of them out."
+                        f"one size and as they are aligned once, and --{name} needs a network "
+                        "without. Leave one of them out."
                     )
 
 
@@ -231,7 +234,7 @@ def from_flags(values: flags.FlagValues, space: Space) -> Settings:
 
 
 def identity(settings: Settings, space: Space) -> dict[str, Any]:
-    """All that a search's proposals and scores depend on, by flag.
+    """All that a search's proposals, scores and kept networks depend on, by flag.
 
     Two searches with the same one propose the same; the budget is none of it.
     """

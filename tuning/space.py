@@ -82,15 +82,19 @@ class Parameter:
         """Values that have to be allowed for all to be."""
         return self.choices or (self.low, self.high)
 
-    def default(self) -> Any:
-        """The trainer's default; where it can't be drawn, the nearest number or first choice."""
+    def default(self, preset: presets.Ranges | None = None) -> Any:
+        """The trainer's default; where it can't be drawn, the nearest number or first choice.
+
+        Args:
+            preset: Its strengths are what the trainer's defaults of strengths stand for.
+        """
         value = _FIELDS[self.name].default
         if self.holds(value):
             return value
         if isinstance(value, str):
             return self.ends[0]
-        if self.name in presets.STRENGTHS:  # the trainer's default stands for that of the preset
-            value = getattr(presets.PRESETS["radiograph"], self.name)
+        if preset is not None and self.name in presets.STRENGTHS:
+            value = getattr(preset, self.name)
         return min(self.values or self.ends, key=lambda drawn: abs(drawn - value))
 
     def holds(self, value: Any) -> bool:
@@ -115,18 +119,22 @@ class Parameter:
             values.append(kind(float(f"{value:.12g}")))  # .3, not .30000000000000004
         return tuple(values)
 
-    def declare(self, hp: Any) -> None:
+    def declare(self, hp: Any, default: Any) -> None:
         """Declares the parameter in a `keras_tuner.HyperParameters`.
 
         Steps are declared as choices: KerasTuner counts those of 0:0.7:0.1 by floor division, and
         loses the last.
+
+        Args:
+            hp: Where it is declared.
+            default: As of `default`.
         """
         if self.values:
-            hp.Choice(self.name, list(self.values), default=self.default())
+            hp.Choice(self.name, list(self.values), default=default)
             return
         make = hp.Int if _FIELDS[self.name].type is int else hp.Float
         sampling = "log" if self.log else "linear"
-        make(self.name, self.low, self.high, sampling=sampling, default=self.default())
+        make(self.name, self.low, self.high, sampling=sampling, default=default)
 
     def __str__(self) -> str:
         """As its flag has it."""
@@ -195,12 +203,22 @@ class Space:
 
     def declare(self, hp: Any) -> None:
         """Declares every parameter in a `keras_tuner.HyperParameters`."""
+        defaults = self.defaults()
         for parameter in self.parameters:
-            parameter.declare(hp)
+            parameter.declare(hp, defaults[parameter.name])
 
     def defaults(self) -> dict[str, Any]:
         """By name, the default of each parameter; `Parameter.default` says which."""
-        return {parameter.name: parameter.default() for parameter in self.parameters}
+        preset = self._preset
+        return {parameter.name: parameter.default(preset) for parameter in self.parameters}
+
+    @property
+    def _preset(self) -> presets.Ranges | None:
+        """Of the augmentation, the first that is one where it is searched; None without one."""
+        searched = {parameter.name: parameter.choices for parameter in self.parameters}
+        choices = searched.get("augmentation", (self.fixed.get("augmentation", "none"),))
+        named = next((choice for choice in choices if choice not in OFF), "none")
+        return presets.PRESETS.get(named.partition("+")[0])
 
     def config(self, values: Mapping[str, Any]) -> Config:
         """The trainer's config of some values; equal wherever the same would be trained.
@@ -222,7 +240,11 @@ class Space:
             if settings[choice] in OFF:
                 for each in BELONGING[choice]:
                     settings.pop(each, None)
-        return Config(**settings)
+        config, strengths = Config(**settings), names & presets.STRENGTHS.keys()
+        if config.augmentation_ranges is None:
+            return config
+        ranges = config.augmentation_ranges  # -1 and what it stands for are one value
+        return dataclasses.replace(config, **{name: getattr(ranges, name) for name in strengths})
 
     def effective(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """By parameter, its value in the config of some values; None where it has no effect.

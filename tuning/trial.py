@@ -78,7 +78,7 @@ def run(
         callbacks: Of the user; each training gets copies.
 
     Raises:
-        TaskFailed: It diverged, or these values take more memory than there is.
+        TaskFailed: It diverged, learns nothing, or takes more memory than there is.
         RunError: Something is wrong that is wrong for every trial.
     """
     config = space.config(values)

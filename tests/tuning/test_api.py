@@ -73,10 +73,11 @@ def test_the_best_network_predicts_what_its_trial_predicted(kept, config, data_d
 
 
 def test_a_search_goes_on_from_python_and_is_loaded(kept, config, capsys):
-    again = tuning.run(config, SPACE, kept.path, tuning.Settings(max_trials=2, final_folds=0))
+    settings = tuning.Settings(max_trials=2, keep_best=2, final_folds=0)
+    again = tuning.run(config, SPACE, kept.path, settings)
     assert "2 trials have ended" in " ".join(capsys.readouterr().out.split())
     assert again.best.trial_id == tuning.load(kept.path).best.trial_id == kept.best.trial_id
-    with pytest.raises(trainer.RunError, match="holds no search of which a trial has ended"):
+    with pytest.raises(trainer.RunError, match=r"holds no search\. Give the folder of one"):
         tuning.load(kept.path.parent)
 
 
@@ -109,6 +110,8 @@ def test_a_best_trial_that_is_none_of_the_searchs_is_a_sentence(kept, tmp_path):
     (tmp_path / "copy" / "best_hparams.json").unlink()
     with pytest.raises(trainer.RunError, match=r"No trial of .* has finished: trials\.csv"):
         _ = type(kept)(tmp_path / "copy").best  # as `tuning.run` returns it
+    with pytest.raises(trainer.RunError, match=r"No trial of .* has finished: trials\.csv"):
+        tuning.load(tmp_path / "copy")
 
 
 def test_a_result_that_was_removed_is_written_again(kept, config, tmp_path):

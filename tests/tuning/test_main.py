@@ -1,5 +1,6 @@
 """The command: wrong lines, a whole search, going on, its process replaced."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -138,11 +139,21 @@ def test_a_process_is_replaced_where_its_memory_is_known_to_have_climbed(sizes, 
     monkeypatch.setattr(sys, "argv", ["main.py", "--classes=4", "--overwrite"])
     look, counts = main._Memory(), []
     for _ in sizes:
-        look()
+        with main._replaced_when_large():
+            look()
         counts.append(len(replaced))
     assert counts == calls
     words = [sys.executable, "-m", "tuning.main", "--classes=4", "--overwrite", "--nooverwrite"]
     assert replaced in ([], [words])
+
+
+def test_the_table_is_gone_from_the_screen_when_the_process_is_replaced(monkeypatch):
+    closed, seen = [], []
+    monkeypatch.setattr(os, "execv", lambda path, words: seen.append(list(closed)))
+    with main._replaced_when_large(), contextlib.ExitStack() as opened:
+        opened.callback(closed.append, "the table")
+        raise main._TooLarge
+    assert seen == [["the table"]]
 
 
 @pytest.mark.slow

@@ -4,7 +4,11 @@ import contextlib
 import dataclasses
 import io
 import json
+import os
 import pathlib
+import re
+import tarfile
+import types
 
 import keras
 import pytest
@@ -15,8 +19,9 @@ from trainer import train
 from trainer.evaluation import notes
 from trainer.model import about
 from trainer.run import lease, run_dir, saved_state
-from trainer.run.errors import RunError
+from trainer.run.errors import ConfigError, RunError
 from trainer.run.manifest import Manifest
+from trainer.training import hparams
 from trainer.training.training import Training
 from tuning import retraining
 
@@ -136,6 +141,35 @@ def test_another_best_trial_replaces_it_and_nothing_else(config, data_dir, tmp_p
     assert (folder / "thesis.svg").read_text() == "mine"
     assert (folder / saved_state.FILE).read_bytes() != saved_state.FILE.encode()
     assert not (folder / run_folders.EVENTS.format(1)).exists()
+
+
+def test_what_advises_to_overwrite_says_that_its_run_alone_is_to_be_removed(config, tmp_path):
+    folder = tmp_path / "search" / "retrained"
+    with trained(kill=2), pytest.raises(Killed):
+        retrain(config, folder)
+    other = trainings.quick(pathlib.Path(config.data_dir), **CHANGES, epochs=1)
+    with pytest.raises(ConfigError) as refused:
+        retrain(other, folder)
+    assert "or --overwrite to begin again. Here --overwrite begins the whole search" in str(
+        refused.value
+    )
+    assert str(refused.value).endswith(f"remove {folder}.")
+
+
+def test_a_run_elsewhere_has_the_name_that_it_will_have(tmp_path, monkeypatch):
+    seen = []
+
+    def runs(config, folder, callbacks, *, setup):
+        folder.path.mkdir(parents=True)
+        (folder.path / "metrics.json").write_text("{}")
+        seen.append(hparams.row_name(folder.path))
+
+    monkeypatch.setattr(train, "train_and_evaluate", runs)
+    setup = types.SimpleNamespace(config=None)
+    archive = retraining._run(setup, None, tmp_path / "searches" / "a" / "retrained")
+    assert re.fullmatch(r"a/retrained \([0-9a-f]{4}\)", seen[0])
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        assert sorted(map(os.path.normpath, files.getnames())) == [".", "metrics.json"]
 
 
 def test_a_run_whose_worker_was_lost_goes_on(tmp_path):

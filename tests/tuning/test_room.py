@@ -1,5 +1,7 @@
 """What a search takes on the disk, known from its space."""
 
+import dataclasses
+
 import pytest
 
 from tests.helpers.machines import small_disk
@@ -34,6 +36,26 @@ def test_a_new_search_needs_room_for_all_that_it_keeps(tmp_path):
         with pytest.raises(RunError, match=r"the run of the best values \(\d+\.\d MiB\)"):
             room.require_for_search(spec(disk / "a"), retrain_best=True)
         assert list(disk.iterdir()) == []
+
+
+def test_all_trials_of_a_search_without_a_budget_count(tmp_path):
+    with small_disk(tmp_path / "disk", 8) as disk:
+        search = spec(disk / "a", max_trials=0, tuner="grid")
+        room.require_for_search(search, retrain_best=False)  # 28
+        many = Space.of(QUICK, {**SPACE, "optimizer": "adam,sgd", "dropout": "0,0.3,0.5"})
+        with pytest.raises(RunError, match=r"for 168 trials \(15\.5 MiB\), and its disk has 8\.0"):
+            room.require_for_search(dataclasses.replace(search, space=many), retrain_best=False)
+
+
+def test_all_folds_that_are_trained_at_a_time_count(tmp_path):
+    with small_disk(tmp_path / "disk", 8) as disk:
+        search = spec(disk / "a", final_folds=5)
+        room.require_for_search(search, retrain_best=False)
+        message = r"the closing comparison, 3 folds at a time \(7\.3 MiB\)"
+        with pytest.raises(RunError, match=message):
+            room.require_for_search(search, retrain_best=False, at_once=3)
+        with pytest.raises(RunError, match="5 folds at a time"):
+            room.require_for_search(search, retrain_best=False, at_once=8)
 
 
 def test_what_an_earlier_search_left_counts_as_room(tmp_path):

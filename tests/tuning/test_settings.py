@@ -35,6 +35,7 @@ WRONG = {
     ],
     "--keep_best needs a network without": ["--normalization=zca", "--keep_best=1"],
     "--image_size needs a network without": ["--normalization=zca", "--image_size=64,96"],
+    "--align needs a network without": ["--normalization=featurewise", "--align=none,chest"],
     "--image_size=64:128:linear has no steps": ["--image_size=64:128:linear"],
 }  # fmt: skip
 
@@ -73,7 +74,7 @@ def test_less_of_a_loss_and_more_of_all_else_is_better(objective):
 
 ELSEWHERE = {"data_dir": "elsewhere", "cache_dir": "elsewhere", "cache_gib": "1.5",
              "checkpoint_every": "5", "distribute": "none",
-             "max_trials": "7", "final_folds": "3", "keep_best": "2"}  # fmt: skip
+             "max_trials": "7", "final_folds": "3"}  # fmt: skip
 AUGMENTED = ["--augmentation=radiograph"]
 TUNED = ["--fine_tune_from=block5"]
 CHANGED = {  # flag: another value, and what it needs beside it
@@ -81,6 +82,7 @@ CHANGED = {  # flag: another value, and what it needs beside it
     "objective": ("val_accuracy", []),
     "folds": ("3", []),
     "executions_per_trial": ("2", []),
+    "keep_best": ("2", []),
     "classes": ("3", []),
     "dataset": ("full", []),
     "epochs": ("9", []),

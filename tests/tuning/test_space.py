@@ -92,12 +92,28 @@ def test_a_default_is_the_trainers_where_it_can_be_drawn_and_else_what_is_neares
 
 @pytest.mark.parametrize("name", presets.STRENGTHS)
 def test_the_default_of_a_strength_is_that_of_the_preset(name):
-    assert parse(name, USUAL[name]).default() == getattr(presets.PRESETS["radiograph"], name)
-    assert parse(name, "-1,0").default() == -1
     space = searched(f"--search={name}", VIEWED)
-    assert space.unsearched() == Config(augmentation="radiograph")
-    unsearched, default = space.unsearched(), space.config({})
-    assert unsearched.augmentation_ranges == default.augmentation_ranges
+    assert space.defaults() == {name: getattr(presets.PRESETS["radiograph"], name)}
+    assert searched(f"--search={name}", f"--{name}=-1,0", VIEWED).defaults() == {name: -1}
+    unsearched = space.unsearched()
+    assert unsearched == space.config({})
+    assert unsearched.augmentation_ranges == Config(augmentation="radiograph").augmentation_ranges
+
+
+@pytest.mark.parametrize("augmentation", ["article", "none,article", "article,radiograph+gamma"])
+def test_the_default_of_a_strength_is_that_of_the_preset_in_force(augmentation):
+    space = searched("--shift=0:0.2:0.05", f"--augmentation={augmentation}")
+    assert space.defaults()["shift"] == presets.PRESETS["article"].shift == 0.2
+
+
+@pytest.mark.parametrize("preset", presets.PRESETS)
+def test_a_strength_of_minus_1_and_that_of_the_preset_are_one_config(preset):
+    zoom = presets.PRESETS[preset].zoom
+    space = searched(f"--zoom=-1,{zoom},0.3", f"--augmentation=none,{preset}")
+    chosen = [{"augmentation": preset, "zoom": value} for value in (-1, zoom, 0.3)]
+    by_name, by_number, other = map(space.config, chosen)
+    assert by_name == by_number != other
+    assert space.effective(chosen[0])["zoom"] == zoom
 
 
 def test_unsearched_is_the_trainers_default_in_the_space_or_not():

@@ -188,6 +188,11 @@ def test_numbers_that_are_none_fail_the_trial_with_a_reason(flag, quick, monkeyp
     assert "Lower --learning_rate=0.001" in str(failed.value)
 
 
+def test_a_trial_whose_head_learns_nothing_fails_alone(trials):
+    with pytest.raises(TaskFailed, match=r"The phase head left .* as it was\."):
+        trials.result(**{**ONE, "learning_rate": 1e-30})
+
+
 def test_a_trial_that_the_memory_has_no_room_for_fails_alone(trials, monkeypatch):
     there = types.SimpleNamespace(total=2**10)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: there)

@@ -24,7 +24,7 @@ from trainer.execution.ray import Cluster, cores, first_line
 from trainer.execution.tasks import Ended, Task
 from trainer.execution.worker import Mark
 from trainer.run import command
-from trainer.run.errors import RunError
+from trainer.run.errors import ConfigFailedError, RunError
 
 if TYPE_CHECKING:
     from trainer.execution.sharing import Chunk
@@ -155,7 +155,7 @@ class RayExecutor:
         while not (ended := self._look(one)):
             pass
         if ended.failure:
-            raise RunError(f"The {ended.task.name} could not be computed: {ended.failure}")
+            raise ConfigFailedError(f"The {ended.task.name} could not be computed: {ended.failure}")
         return ended.value
 
     def _submitted(self, each: _Submitted) -> _Submitted:

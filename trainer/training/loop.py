@@ -10,7 +10,7 @@ import numpy as np
 
 from trainer.input_pipeline.plan import PhasePlan
 from trainer.run import command
-from trainer.run.errors import DivergedError, RunError
+from trainer.run.errors import ConfigFailedError, DivergedError
 from trainer.training import divergence
 from trainer.training.checkpoint import Checkpoints, TrainState, better, checksums
 from trainer.training.steps import Steps
@@ -51,7 +51,8 @@ def train_phases(
 
     Raises:
         DivergedError: The loss or a probability is not finite any more.
-        RunError: A phase left weights as they were, or the saved state is of another network.
+        ConfigFailedError: A phase left weights as they were.
+        RunError: The saved state is of another network.
     """
     state, callbacks = TrainState(), list(callbacks)
     if checkpoints:
@@ -200,7 +201,7 @@ def _require_moved(model: keras.Model, begun: list[int], phase: str) -> None:
     now = checksums(variables)
     still = [one.path for one, old, new in zip(variables, begun, now, strict=True) if old == new]
     if still:
-        raise RunError(
+        raise ConfigFailedError(
             f"The phase {phase} left {', '.join(still[:4])} as it was. Raise its learning rate, or "
-            "lower it if the loss in history.csv is huge or not finite."
+            "lower it if its loss is huge."
         )

@@ -14,7 +14,7 @@ from trainer.execution.ray import Cluster
 from trainer.execution.ray_executor import RayExecutor, _Submitted
 from trainer.execution.tasks import Ended, Task
 from trainer.execution.worker import Mark
-from trainer.run.errors import RunError
+from trainer.run.errors import ConfigFailedError
 
 # Ray's own words, shortened: the processes of a node when its memory was used up.
 OUT_OF_MEMORY = (
@@ -87,11 +87,12 @@ def test_while_what_holds_the_marks_begins_again_there_are_none(remote, submitte
     assert remote._read_marks([submitted]) == {}
 
 
-def test_rows_that_a_worker_can_not_compute_end_with_the_reason(remote, monkeypatch):
+def test_rows_that_a_worker_can_not_compute_fail_their_configuration(remote, monkeypatch):
     task = Task("rows of block5_pool", raises)
     looks = iter([None, Ended(task, failure="No room.")])
     monkeypatch.setattr(remote, "_look", lambda among: next(looks))
-    with pytest.raises(RunError, match=r"The rows of block5_pool could not be computed: No room\."):
+    reason = r"The rows of block5_pool could not be computed: No room\."
+    with pytest.raises(ConfigFailedError, match=reason):
         remote._rows([_Submitted(task)])
 
 

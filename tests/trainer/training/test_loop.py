@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers import trainings
 from trainer.evaluation import metrics
-from trainer.run.errors import DivergedError, RunError
+from trainer.run.errors import ConfigFailedError, DivergedError
 from trainer.training import loop
 from trainer.training.loop import train_phases
 
@@ -162,7 +162,7 @@ def test_what_is_evaluated_is_the_served_network(ready):
 def test_a_phase_that_moves_nothing_is_an_error(ready, phase):
     rates = {"head": "learning_rate", "fine_tune": "fine_tune_learning_rate"}
     training = ready(**{**trainings.TUNED, "epochs": 1, rates[phase]: 1e-30})
-    with pytest.raises(RunError, match=rf"The phase {phase} left .* as it was\. Raise"):
+    with pytest.raises(ConfigFailedError, match=rf"The phase {phase} left .* as it was\. Raise"):
         train_phases(training, seed=1)
 
 
