@@ -123,7 +123,7 @@ def run(search: "settings.Spec", workers: int) -> list[Mark]:  # noqa: F821
         marks.append(Mark(now, now - waited, processor, written))
 
     @contextlib.contextmanager
-    def tasks(_: Any, cluster: Any) -> Iterator[Any]:
+    def tasks(_: Any, cluster: Any, began: None) -> Iterator[Any]:
         with local.executor(cluster, None) as made:
             made.setup, wait = setup, made.next  # of the driver alone
 

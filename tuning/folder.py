@@ -12,13 +12,14 @@ from trainer.run import files, lease, manifest, run_dir, saved_folds
 from trainer.run.errors import ConfigError
 
 _IDENTITY, _LOG, _OLD_STATE = "search.json", "log.jsonl", "state.json"
+_ORIGIN = "origin.json"
 _RUN = "retrained"
 _OF_CURVES = ("events.out.tfevents.*", "execution_*/events.out.tfevents.*")
 # By folder, "" is the search's own, the files that a search writes beside the run of its best
 # values, which has a manifest; --overwrite removes these files and nothing else.
 _CONTENTS = {
     "": (HPARAMS_FILE, manifest.FLAGS, _IDENTITY, _LOG, _OLD_STATE, "trials.csv", "final.json",
-         "oracle.json", "tuner0.json", lease.NAME),
+         _ORIGIN, "oracle.json", "tuner0.json", lease.NAME),
     "/trial_[0-9]*": ("trial.json", "predictions.csv", "error.txt", "checkpoint.weights.h5",
                       "build_config.json"),
     "/tensorboard/trial_[0-9]*": _OF_CURVES,
@@ -104,6 +105,27 @@ class Folder:
         """
         again = "Put back a copy of it, give another --search_dir, or --overwrite to begin again."
         return files.read_json(self.identity, mend=again)
+
+    def origin(self) -> dict[str, Any] | None:
+        """What the images of the first trial were opened with; None where no trial has begun.
+
+        Raises:
+            RunError: The file is damaged.
+        """
+        path = self.root / _ORIGIN
+        if not (path.exists() and self._log_begun):
+            return None
+        again = "Put back a copy of it, give another --search_dir, or --overwrite to begin again."
+        return files.read_json(path, "config", "dataset", "weights", "precision", "xla", mend=again)
+
+    def keep_origin(self, origin: Mapping[str, Any]) -> None:
+        """Writes what the images were opened with, unless a trial was begun with it before.
+
+        Args:
+            origin: Of a `Setup`, as a run's config.json has it.
+        """
+        if self.origin() is None:
+            files.write_json(self.root / _ORIGIN, origin)
 
     @contextlib.contextmanager
     def held(self, identity: Mapping[str, Any], *, overwrite: bool) -> Iterator[bool]:

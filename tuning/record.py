@@ -68,22 +68,8 @@ class Record:
         return self.best is not None and "shortcut_baseline" not in before
 
     def open(self, setup: Setup) -> None:
-        """Checks that the images are those of the earlier trials.
-
-        Args:
-            setup: The images.
-
-        Raises:
-            RunError: They are others.
-        """
-        fingerprint = setup.dataset.fingerprint
-        if read_result(self._folder.best).get("dataset_fingerprint", fingerprint) != fingerprint:
-            raise RunError(
-                f"The search in {self._folder.root} was made on other images than those that "
-                f"{setup.dataset.name} has now. Build what it was made on, give another "
-                "--search_dir, or --overwrite."
-            )
-        self._about["dataset_fingerprint"] = fingerprint
+        """Takes the images of the trials, and says how they are scored on them."""
+        self._about["dataset_fingerprint"] = setup.dataset.fingerprint
         self._setup = setup
         folds, images = self._settings.folds, trainings.scored_images(setup, self._settings.folds)
         how = f"{folds} patient-grouped folds" if folds else "the validation split"

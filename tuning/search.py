@@ -84,7 +84,7 @@ def _run(
     with contextlib.ExitStack() as opened:
         tasks = None
         if begin is not None:
-            tasks = opened.enter_context(_tasks(search, cluster))
+            tasks = opened.enter_context(_tasks(search, cluster, None))
             search.folder.begin(begin)
         _write_flags(search)
         proposals = opened.enter_context(
@@ -94,8 +94,9 @@ def _run(
         unfinished = not proposals.finished(search.settings.max_trials)
         missing = record.lacks_baselines or _comparison_missing(search, record.best)
         if tasks is None and (unfinished or missing):
-            tasks = opened.enter_context(_tasks(search, cluster))
+            tasks = opened.enter_context(_tasks(search, cluster, search.folder.origin()))
         if tasks is not None:
+            search.folder.keep_origin(tasks.setup.origin)
             record.open(tasks.setup)
         if unfinished and tasks is not None:
             _run_trials(search, tasks, proposals, record, on_trial_end)
@@ -118,9 +119,14 @@ def _write_flags(search: Spec) -> None:
 
 
 @contextlib.contextmanager
-def _tasks(search: Spec, cluster: Cluster | None) -> Iterator[Executor]:
-    """What runs trials, with the images opened."""
-    with opened_executor(cluster, lambda: _opened(search)) as tasks:
+def _tasks(
+    search: Spec, cluster: Cluster | None, began: Mapping[str, Any] | None
+) -> Iterator[Executor]:
+    """What runs trials, with the images opened; `began` is what they were opened with before."""
+    stressed = search.settings.stressed
+    with opened_executor(
+        cluster, lambda: opened_images(search.space, stressed=stressed, began=began)
+    ) as tasks:
         # Whether there are patient groups enough for the folds.
         trainings.assigned(tasks.setup, search.settings, tasks.setup.config)
         if count := search.settings.final_folds:  # known before trials take hours
@@ -131,23 +137,22 @@ def _tasks(search: Spec, cluster: Cluster | None) -> Iterator[Executor]:
         yield tasks
 
 
-def _opened(search: Spec) -> Setup:
-    return opened_images(search.space, stressed=search.settings.stressed)
-
-
-def opened_images(searched: space.Space, *, stressed: bool = False) -> Setup:
+def opened_images(
+    searched: space.Space, *, stressed: bool = False, began: Mapping[str, Any] | None = None
+) -> Setup:
     """The images of all trials and of the defaults, with squares of every kind.
 
     Args:
         searched: What is searched.
         stressed: See `trainings.open_images`.
+        began: See `set_up`.
     """
     values = {parameter.name: parameter.values for parameter in searched.parameters}
     first, default = searched.config({}), searched.unsearched()
     sizes = (*values.get("image_size", ()), first.image_size, default.image_size)
     aligns = (*values.get("align", ()), first.align, default.align)
     kinds = tuple(itertools.starmap(Kind, itertools.product(sizes, aligns)))
-    return trainings.open_images(first, kinds, stressed=stressed)
+    return trainings.open_images(first, kinds, stressed=stressed, began=began)
 
 
 def _run_trials(

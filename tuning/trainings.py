@@ -31,7 +31,13 @@ _OF_HEAD = (
 )  # fmt: skip
 
 
-def open_images(config: Config, kinds: Sequence[Kind] = (), *, stressed: bool = False) -> Setup:
+def open_images(
+    config: Config,
+    kinds: Sequence[Kind] = (),
+    *,
+    stressed: bool = False,
+    began: Mapping[str, Any] | None = None,
+) -> Setup:
     """Opens what all trials share, without the test split.
 
     Args:
@@ -39,11 +45,12 @@ def open_images(config: Config, kinds: Sequence[Kind] = (), *, stressed: bool = 
         kinds: Of further squares that trials use.
         stressed: Whether trials are scored on the re-framed images of validation, too; they are
             then among the splits by their name.
+        began: See `set_up`.
 
     Raises:
         RunError: As for `set_up`.
     """
-    setup = set_up(config, splits=SPLITS, further=kinds, stressed=stressed)
+    setup = set_up(config, splits=SPLITS, further=kinds, stressed=stressed, began=began)
     if not stressed:
         return setup
     splits = stress.with_stressed(setup.dataset.splits)

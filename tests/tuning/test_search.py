@@ -16,6 +16,7 @@ from trainer import cross_validation, train
 from trainer.evaluation import baselines
 from trainer.execution import local
 from trainer.run.errors import ConfigError, RunError
+from trainer.run.libraries import keras_settings
 from trainer.training.training import Training
 from tuning import retraining, trainings
 from tuning import trial as trial_lib
@@ -190,12 +191,29 @@ def test_overwrite_searches_again(quick, undisturbed, tmp_path):
 
 
 def test_other_images_are_refused(quick, undisturbed):
-    best = undisturbed / "best_hparams.json"
-    before = best.read_text()
-    best.write_text(json.dumps({**json.loads(before), "dataset_fingerprint": "other"}))
-    with pytest.raises(RunError, match="other images"):
+    origin = undisturbed / "origin.json"
+    before = origin.read_text()
+    changed = json.loads(before)
+    changed["dataset"]["fingerprint"] = "other"
+    origin.write_text(json.dumps(changed))
+    with pytest.raises(RunError, match=r"The dataset is not the one that was begun with \("):
         search(undisturbed, *quick, *SPACE, "--max_trials=5")
-    best.write_text(before)
+    origin.write_text(before)
+
+
+def test_the_precision_with_which_a_search_began_is_not_chosen_again(
+    quick, undisturbed, tmp_path, monkeypatch, capsys
+):
+    """Else trials of two precisions would be ranked together, where machines differ."""
+    path = tmp_path / "search"
+    shutil.copytree(undisturbed, path)
+    origin = json.loads((path / "origin.json").read_text())
+    other = {"float32": "mixed_bfloat16"}.get(origin["precision"], "float32")
+    (path / "origin.json").write_text(json.dumps({**origin, "precision": other}))
+    killed_after(monkeypatch, 1)
+    with keras_settings(), pytest.raises(Killed):
+        search(path, *quick, *SPACE, "--max_trials=3")
+    assert f"Precision {other}: with which it began." in capsys.readouterr().out
 
 
 # The end

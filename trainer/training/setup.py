@@ -89,8 +89,8 @@ def set_up(
         splits: Those whose images are read; unless given, all that the config scores.
         further: More kinds of squares to cache.
         stressed: Whether the images of validation are read re-framed, too (see `stress`).
-        began: The config.json of a run that is gone on with: what it chose then is not chosen
-            again.
+        began: The config.json of a run that is gone on with, or the origin.json of a search: what
+            was chosen then is not chosen again.
         origin: What else config.json is to hold.
 
     Raises:
@@ -150,7 +150,7 @@ def _precision(config: Config, began: Mapping[str, Any] | None) -> Precision:
     if began is None:
         return precision.choose(config.precision, config.image_size, autotune=config.autotune)
     policy = precision.choose(began["precision"], config.image_size, autotune=False).policy
-    return Precision(policy, began["xla"], "with which the run began")
+    return Precision(policy, began["xla"], "with which it began")
 
 
 def _require_same(began: Mapping[str, Any], fingerprint: str, weights: str) -> None:
@@ -161,13 +161,13 @@ def _require_same(began: Mapping[str, Any], fingerprint: str, weights: str) -> N
     ):
         if before != now:
             raise RunError(
-                f"The {what} is not the one that the run began with ({now[:12]}, and was "
+                f"The {what} is not the one that was begun with ({now[:12]}, and was "
                 f"{before[:12]}). Bring that back, give another folder, or --overwrite."
             )
     packages = run_dir.provenance()["packages"]
     changed = [name for name, version in packages.items() if began["packages"][name] != version]
     if changed:
-        line = f"Since the run began, {', '.join(changed)} changed: what follows may differ a bit."
+        line = f"Since it began, {', '.join(changed)} changed: what follows may differ a bit."
         print(fitted(line))
 
 

@@ -186,5 +186,5 @@ def test_packages_that_changed_since_a_run_began_are_named_and_it_goes_on(made, 
     assert "changed" not in capsys.readouterr().out
     began["packages"] |= {"keras": "3.0.0", "numpy": None}
     made({"began": began})
-    said = "Since the run began, keras, numpy changed: what follows may differ a bit."
+    said = "Since it began, keras, numpy changed: what follows may differ a bit."
     assert said in capsys.readouterr().out
