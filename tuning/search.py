@@ -58,7 +58,8 @@ def run(
     identity = settings.identity(search.settings, search.space)
     with search.folder.held(identity, overwrite=overwrite) as new:
         if new:
-            room.require_for_search(search, retrain_best=retrain_best)
+            states = cluster.slots() if cluster is not None and cluster.shares_files else 1
+            room.require_for_search(search, retrain_best=retrain_best, at_once=states)
         if not _run(search, cluster, identity if new else None, on_trial_end):
             return False
         if retrain_best:

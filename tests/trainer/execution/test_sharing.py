@@ -70,6 +70,12 @@ def assert_same_rows(one: Training, other: Training) -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
+def assert_rows_computed_again(one: Training, other: Training) -> None:
+    """The last bit depends on how cores happen to share a batch, on some processors."""
+    for ours, theirs in zip(rows(one), rows(other), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
 def test_a_fresh_process_has_all_rows_and_trains_as_the_driver_does(driver, tmp_path):
     setup, training, _ = driver
     store = Store()
@@ -148,7 +154,7 @@ def test_a_lost_part_is_computed(driver, worker):
         if (folder_name, view) == (lost, training.plan.fills[0].views[0]):
             del store.values[reference]
     setup, computed = worker(store, chunks)
-    assert_same_rows(of_all(setup), training)
+    assert_rows_computed_again(of_all(setup), training)
     assert sum(computed) == len(training.images[ALL])
 
 
@@ -236,7 +242,7 @@ def test_rows_do_not_depend_on_where_or_in_what_batches_they_are_computed(driver
             fill.stage.compute(squares[at], None if draws is None else draws[at])
             for at in (slice(0, 64), slice(64, None))
         ]
-        np.testing.assert_array_equal(whole, np.concatenate(parts))
+        np.testing.assert_allclose(whole, np.concatenate(parts), rtol=1e-5, atol=1e-6)
     assert len(setup.kept["stages"]) == 2
 
 
@@ -252,7 +258,8 @@ def test_a_cache_filled_by_tasks_is_that_of_one_process(driver, tmp_path):
         dataclasses.replace(setup.config, cache_dir=str(tmp_path)), splits=cross_validation.SPLITS
     )
     with contextlib.closing(other.opened):
-        assert_same_rows(of_all(dataclasses.replace(other, compute=compute)), driver[1])
+        trained = of_all(dataclasses.replace(other, compute=compute))
+        assert_rows_computed_again(trained, driver[1])
 
 
 def test_a_network_that_is_not_the_drivers_is_an_error(driver):
