@@ -115,17 +115,19 @@ MINE = ("thesis.svg", "photos/thesis.svg", "plots/thesis.svg", "logs/thesis.log"
         "retrained/thesis/thesis.svg")  # fmt: skip
 
 
+def require_refused(folder, match):
+    """--overwrite of a folder is a ConfigError with these words."""
+    with pytest.raises(ConfigError, match=match), folder.held(SAME, overwrite=True):
+        pass
+
+
 @pytest.mark.parametrize("name", MINE)
 def test_overwrite_removes_no_file_of_a_user_from_a_search(name, begun):
     mine = begun.root / name
     mine.parent.mkdir(parents=True, exist_ok=True)
     mine.write_text("mine")
     before = contents(begun)
-    with (
-        pytest.raises(ConfigError, match=f"holds what no search wrote \\({name}\\)"),
-        begun.held(SAME, overwrite=True),
-    ):
-        pass
+    require_refused(begun, f"holds what no search wrote \\({name}\\)")
     assert contents(begun) == before
     mine.unlink()
     with begun.held(SAME, overwrite=True):
@@ -151,22 +153,14 @@ def test_overwrite_removes_nothing_where_no_search_was(name, tmp_path):
 def test_a_run_of_the_best_values_without_a_manifest_is_left_alone(begun):
     (begun.retrained / "manifest.json").unlink()
     before = contents(begun)
-    with (
-        pytest.raises(ConfigError, match=r"holds what no search wrote \(retrained/"),
-        begun.held(SAME, overwrite=True),
-    ):
-        pass
+    require_refused(begun, r"holds what no search wrote \(retrained/")
     assert contents(begun) == before
 
 
 def test_overwrite_follows_no_link(begun, tmp_path):
     (begun.root / "tensorboard").rename(tmp_path / "elsewhere")
     (begun.root / "tensorboard").symlink_to(tmp_path / "elsewhere")
-    with (
-        pytest.raises(ConfigError, match=r"no search wrote \(tensorboard\)"),
-        begun.held(SAME, overwrite=True),
-    ):
-        pass
+    require_refused(begun, r"no search wrote \(tensorboard\)")
     assert list((tmp_path / "elsewhere").rglob(EVENTS))
 
 
