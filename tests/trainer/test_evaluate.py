@@ -299,6 +299,15 @@ def test_a_test_that_the_run_has_not_opened_stays_so(changed, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_nor_is_it_opened_as_a_folder_of_its_images(changed, tiny, tmp_path):
+    folder = tmp_path / "test"
+    for i, (name, data) in enumerate(of_our_classes(tiny, "test")[:4]):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / f"{i}.png").write_bytes(data)
+    with pytest.raises(RunError, match=r"4 images of its test split.* command with --test opens"):
+        external_validation.evaluate(changed(test=False), images=folder, output=None)
+
+
 @pytest.mark.parametrize("name", ["images_used.csv", "config.json"])
 def test_a_run_that_does_not_say_what_it_saw_is_refused(name, run, tmp_path):
     folder = shutil.copytree(run, tmp_path / "run")

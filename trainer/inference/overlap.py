@@ -1,7 +1,8 @@
 """Which images of other data a network has seen: the images and patients of its own run.
 
 Scores of images that a network was trained on show what it remembers. Those of validation chose its
-epoch, which is less of a leak, and they are counted apart.
+epoch, which is less of a leak, and they are counted apart. Those of a test split that the run keeps
+closed are no leak; but whoever looks at a score of them has opened it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +18,14 @@ REASONS = {
     "patient_trained_on": "of patients that it was trained on",
     "validation": "of its validation, which chose the epoch",
     "patient_of_validation": "of patients of its validation",
+    "unopened": "of its test split, which its run has not opened (--notest)",
+    "patient_unopened": "of patients of that test split",
 }
+UNOPENED = ("unopened", "patient_unopened")  # keys of `REASONS`
 # In the order in which they are looked for: what a later one says takes an earlier one's place.
 _SPLITS = {
+    "test": UNOPENED,
+    "control": UNOPENED,
     "validation": ("validation", "patient_of_validation"),
     "train": ("trained_on", "patient_trained_on"),
 }
@@ -30,7 +36,7 @@ Columns = Mapping[str, Sequence[str]]  # of `images_used`
 Person = tuple[str, str]  # the source and the name there, as `patient_names.key` has them
 
 
-def reasons(used: Columns, given: Columns) -> np.ndarray:
+def reasons(used: Columns, given: Columns, *, test_opened: bool) -> np.ndarray:
     """Why images can't be used to score a network, if they can't.
 
     An image is known by its pixels, or by its patient: the name in its source, whatever its
@@ -42,6 +48,7 @@ def reasons(used: Columns, given: Columns) -> np.ndarray:
     Args:
         used: The columns of the run's images_used.csv.
         given: The same of n images.
+        test_opened: Whether the run has scored its own test split: then those images may be used.
 
     Returns:
         Strings [n], "" of an image that may be used, else a key of `REASONS`.
@@ -51,6 +58,8 @@ def reasons(used: Columns, given: Columns) -> np.ndarray:
     persons = [_persons(*row, without_source=row[0] == OWN) for row in _rows(given)]
     of_run = [_persons(*row, without_source=row[0] not in _PUBLIC) for row in _rows(used)]
     for split, (of_image, of_patient) in _SPLITS.items():
+        if test_opened and of_image in UNOPENED:
+            continue
         there = [place for place, name in enumerate(used["split"]) if name == split]
         known = {used["image_sha256"][place] for place in there}
         people = set().union(*(of_run[place] for place in there))

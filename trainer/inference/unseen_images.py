@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from covid_tfds.sources import class_names
+from trainer.config import Config
 from trainer.evaluation import images_used
 from trainer.inference import labelled_images, overlap, run_dataset
 from trainer.inference.labelled_images import Labelled
@@ -111,7 +112,8 @@ def unseen(network: Network, labelled: Labelled) -> Unseen:
     headers_compared = True
     if network.run is not None:
         used, given = images_used.read(network.run / USED), images_used.columns_of([images])
-        reasons = overlap.reasons(used, given)
+        opened = Config.read(network.run).test
+        reasons = overlap.reasons(used, given, test_opened=opened)
         if overlap.has_headers(used) and overlap.has_headers(given):
             of_run = run_dataset.recorded(network.run).get("patient_salt")
             headers_compared = labelled.salt == of_run
@@ -158,6 +160,8 @@ def _nothing_left(network: Network, labelled: Labelled, counts: collections.Coun
             f"They are of {listed(labelled.images.class_names)}, and it has "
             f"{listed(network.class_names)}: name the classes as it does."
         )
+    elif not counts.keys() - {*overlap.UNOPENED, _UNKNOWN_CLASS}:
+        mend = "The run's own command with --test opens and scores them; or give other images."
     elif labelled.split == labelled_images.OF_FOLDER:
         mend = "If these are other persons of the same names, give a source in images.csv."
     else:

@@ -20,11 +20,11 @@ USED = {"split": SPLITS} | dict(
 )  # fmt: skip
 
 
-def reasons(*images):
+def reasons(*images, test_opened=True):
     """Of images with a digest, a source, a patient and a group each."""
     rows = [(*image, f"own/{number}.png") for number, image in enumerate(images)]
     given = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
-    return overlap.reasons(USED, given).tolist()
+    return overlap.reasons(USED, given, test_opened=test_opened).tolist()
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,18 @@ def reasons(*images):
 def test_an_image_is_known_by_its_pixels_or_its_patient(image, reason):
     assert reasons(image) == [reason]
     assert reason in ("", *overlap.REASONS)
+
+
+def test_a_test_split_that_the_run_keeps_closed_stays_closed():
+    given = [
+        ("d", "own", "own/p", "g"),
+        ("new", "cohen", "cohen/4", "h"),
+        ("e", "own", "own/q", "i"),
+    ]
+    assert reasons(*given, test_opened=False) == ["unopened", "patient_unopened", "trained_on"]
+    assert reasons(*given) == ["", "", "trained_on"]
+    both = ("d", "cohen", "cohen/3", "g")  # of test, and said to be of a patient of validation
+    assert reasons(both, test_opened=False) == ["patient_of_validation"]
 
 
 @pytest.mark.parametrize("source,patient", [

@@ -11,6 +11,7 @@ from etils import epath
 
 from covid_tfds import patient_key
 from tests.covid_tfds.reading.made_files import dicom
+from trainer.config import Config
 from trainer.evaluation import images_used
 from trainer.inference import labelled_images
 from trainer.inference.unseen_images import USED, unseen
@@ -40,10 +41,15 @@ def opened(hospital, data_dir) -> labelled_images.Labelled:
         return labelled
 
 
+def write_origin(folder: pathlib.Path, **dataset) -> None:
+    origin = {"config": Config().to_json(), "dataset": dataset}
+    (folder / "config.json").write_text(json.dumps(origin))
+
+
 def network(folder: pathlib.Path, labelled, salt: str, *, trained_on: int) -> types.SimpleNamespace:
     """One of a run whose train images were others of some of these persons."""
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"dataset": {"patient_salt": salt}}))
+    write_origin(folder, patient_salt=salt)
     columns = images_used.columns_of([labelled.images.take(np.arange(trained_on))])
     columns["split"] = ["train"] * trained_on
     columns["image_sha256"] = [f"{i:064}" for i in range(trained_on)]
@@ -71,7 +77,7 @@ def test_with_another_salt_it_is_said_that_persons_of_headers_are_not_checked(
     before = opened(hospital, tmp_path / "data")
     of_run = network(tmp_path / "run", before, before.salt, trained_on=2)
     if salts == "none known":  # of the run, as an earlier revision wrote it
-        (of_run.run / "config.json").write_text('{"dataset": {}}')
+        write_origin(of_run.run)
     labelled = opened(hospital, tmp_path / ("other" if salts == "another" else "gone"))
     found = unseen(of_run, labelled)
     said = list(found.sentences())
