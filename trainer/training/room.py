@@ -6,6 +6,7 @@ from trainer.config import Config
 from trainer.model import vgg16
 from trainer.run import machine, saved_state
 from trainer.run.run_folder import RunFolder
+from trainer.run.text import counted
 
 _FLOAT32 = 4  # bytes
 # Values that are saved of a trained parameter: of the optimizers, and its own.
@@ -79,17 +80,19 @@ def require_for_runs(config: Config, path: Path, count: int) -> None:
     _require(path, needed, config, count)
 
 
-def require_for_folds(config: Config, path: Path) -> None:
+def require_for_folds(config: Config, path: Path, at_once: int) -> None:
     """Refuses a cross-validation that its disk has no room for.
 
     Args:
         config: Of each fold.
         path: Its folder.
+        at_once: How many folds save their states there at a time.
 
     Raises:
         RunError: The message has the numbers.
     """
-    machine.require_room(path, fold_bytes(config) + _REST, "its folds' saved states and tables")
+    states = f"the saved states of {counted(at_once, 'fold')} at a time, and tables"
+    machine.require_room(path, at_once * fold_bytes(config) + _REST, states)
 
 
 def _require(path: Path, needed: int, config: Config, runs: int = 1) -> None:

@@ -92,6 +92,15 @@ def test_what_is_there_and_will_be_replaced_counts_as_room(data_dir, tmp_path):
             room.require_for_run(config, folder)
 
 
+def test_all_folds_that_are_trained_at_a_time_need_room(data_dir, tmp_path):
+    config = quick(data_dir)
+    with small_disk(tmp_path / "disk", 8) as disk:
+        room.require_for_folds(config, disk / "a", 1)
+        many = machine.free(disk) // room.fold_bytes(config)
+        with pytest.raises(RunError, match=f"for the saved states of {many} folds at a time, and"):
+            room.require_for_folds(config, disk / "a", many)
+
+
 def test_several_runs_need_room_for_all_of_them(data_dir, tmp_path):
     config = quick(data_dir)
     with small_disk(tmp_path / "disk", 12) as disk:
