@@ -16,6 +16,7 @@ import platform
 import re
 import shlex
 import statistics
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -112,10 +113,10 @@ def report(
     Returns:
         `benchmark`, `figures`, `claims` (each `target`, `measured`, `met`), `met` (all of them),
         `bound`, `ratios`, `versions`, `cores`, `processor`, `load` (of the machine, over the last
-        minute), `machine_start` (its identifier; "" where the system gives none), `revision`,
-        `code` (a digest of the programs: another one is another revision of them), `date`,
-        `command` (PATH for what holds a slash, so that it is the same wherever files lie), and
-        `more`.
+        minute), `machine_start` (its identifier; "" where the system gives none), `revision`
+        (`-dirty` where the programs are others), `code` (a digest of the programs: another one is
+        another revision of them), `date`, `command` (PATH for what holds a slash, so that it is the
+        same wherever files lie), and `more`.
     """
     spreads = more.get("spreads", {})
     claims = {
@@ -138,7 +139,7 @@ def report(
         "processor": _processor(),
         "load": rounded(os.getloadavg()[0]),
         "machine_start": _machine_start(),
-        "revision": run_dir.provenance()["git_revision"],
+        "revision": _revision(),
         "code": _code(),
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": shlex.join(
@@ -164,6 +165,15 @@ def _machine_start() -> str:
         return pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
+
+
+def _revision() -> str | None:
+    """Of git; the lines that were recorded before, and documents, make no other one of it."""
+    revision = run_dir.provenance()["git_revision"]
+    changed = ["git", "diff", "--quiet", "HEAD", "--", *_PROGRAMS, ":!*.jsonl"]
+    if revision and not subprocess.run(changed, cwd=_ROOT, check=False).returncode:
+        return revision.removesuffix("-dirty")
+    return revision
 
 
 def _code() -> str:

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -58,6 +59,22 @@ def test_the_line_is_json_and_says_whether_each_claim_is_met(capsys):
     assert line["images"] == 7 and line["cores"] >= 1 and line["processor"]
     assert line["load"] >= 0 and line["command"] and line["date"][:2] == "20"
     assert line.keys() >= {"revision", "machine_start"} and len(line["code"]) == 12
+
+
+def test_lines_that_were_recorded_make_no_other_revision(tmp_path, monkeypatch):
+    program, lines = tmp_path / "benchmarks" / "one.py", tmp_path / "benchmarks" / "results.jsonl"
+    program.parent.mkdir()
+    for path in (program, lines):
+        path.write_text("")
+    of_nobody = ["-c", "user.name=n", "-c", "user.email=n@localhost"]
+    for words in (["init"], ["add", "."], [*of_nobody, "commit", "-m", "all"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.setattr(harness, "_ROOT", tmp_path)
+    monkeypatch.setattr(harness.run_dir, "provenance", lambda: {"git_revision": "c0de-dirty"})
+    lines.write_text("{}\n")
+    assert harness._revision() == "c0de"
+    program.write_text("print()\n")
+    assert harness._revision() == "c0de-dirty"
 
 
 def test_the_command_is_the_same_wherever_its_files_lie(monkeypatch, capsys):
