@@ -18,8 +18,8 @@ REASONS = {
     "patient_trained_on": "of patients that it was trained on",
     "validation": "of its validation, which chose the epoch",
     "patient_of_validation": "of patients of its validation",
-    "unopened": "of its test split, which its run has not opened (--notest)",
-    "patient_unopened": "of patients of that test split",
+    "unopened": "of its test split, which is not opened (--notest)",
+    "patient_unopened": "of patients of its test split, which is not opened",
 }
 UNOPENED = ("unopened", "patient_unopened")  # keys of `REASONS`
 # In the order in which they are looked for: what a later one says takes an earlier one's place.
