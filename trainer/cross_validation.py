@@ -123,7 +123,7 @@ def cross_validate(
         images = images_of_folds(setup)
         fold = assign_folds(images, folds, repeats, setup.config.seed)
         if folder is not None:
-            at_once = min(tasks.slots, folds * repeats) if tasks.shares_files else 0
+            at_once = min(tasks.slots, folds * repeats) if tasks.shares_files else 1
             room.require_for_folds(config, folder.path, at_once)
             folder.begin(setup.origin)
             saved = SavedFolds(folder.path / saved_folds.FOLDER)

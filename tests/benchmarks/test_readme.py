@@ -8,8 +8,8 @@ import pytest
 from benchmarks import report
 
 ROOT = pathlib.Path(__file__).parents[2]
-# What each row quotes: a benchmark, and one of its claims or other ratios.
 _PLAIN = "search --part=plain"
+# What each row quotes: a benchmark, and one of its claims or other ratios.
 QUOTED = [
     ("article_race", "a: times as fast"),
     (_PLAIN, "without augmentation, the default: times as fast as the plain way without"),

@@ -14,7 +14,7 @@ from trainer.inference import labelled_images, run_dataset
 from trainer.inference.external_scores import Scores, path_of, scores
 from trainer.inference.labelled_images import Labelled
 from trainer.inference.network import Network, load
-from trainer.inference.unseen_images import USED, Unseen, require_origin, unseen
+from trainer.inference.unseen_images import USED, Unseen, require_origin, test_opened, unseen
 from trainer.model import about
 from trainer.run import files, lease, run_dir
 from trainer.run.errors import ConfigError, RunError
@@ -100,7 +100,8 @@ def _labelled(
     with working("opening the dataset"):
         chosen = dataset or _own(network, config)
         labelled = labelled_images.of_dataset(chosen, data_dir, split, network.class_names)
-    if split in _UNREAD and labelled.of_classes == _trained_on(network) and not _opened(network):
+    own = labelled.of_classes == _trained_on(network)
+    if own and split in _UNREAD and not test_opened(network):
         raise RunError(
             f"The run of {path_of(network)} has not opened test of {labelled.name}, its own "
             "dataset. Its command with --test scores it there; or give another --split or "
@@ -114,13 +115,6 @@ def _trained_on(network: Network) -> str | None:
     if network.run:
         return run_dataset.recorded(network.run)["fingerprint"]
     return network.about.fingerprint if network.about else None
-
-
-def _opened(network: Network) -> bool:
-    """Whether test was scored, as far as it is known."""
-    if network.run:
-        return Config.read(network.run).test
-    return network.scores is None or network.scores["split"] != "validation"
 
 
 def _own(network: Network, config: Config | None) -> str:

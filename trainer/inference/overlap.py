@@ -23,9 +23,8 @@ REASONS = {
 }
 UNOPENED = ("unopened", "patient_unopened")  # keys of `REASONS`
 # In the order in which they are looked for: what a later one says takes an earlier one's place.
-_SPLITS = {
-    "test": UNOPENED,
-    "control": UNOPENED,
+_CLOSED = dict.fromkeys(("test", "control"), UNOPENED)
+_SEEN = {
     "validation": ("validation", "patient_of_validation"),
     "train": ("trained_on", "patient_trained_on"),
 }
@@ -57,9 +56,8 @@ def reasons(used: Columns, given: Columns, *, test_opened: bool) -> np.ndarray:
     result: np.ndarray = np.full(len(digests), "", np.dtypes.StringDType())
     persons = [_persons(*row, without_source=row[0] == OWN) for row in _rows(given)]
     of_run = [_persons(*row, without_source=row[0] not in _PUBLIC) for row in _rows(used)]
-    for split, (of_image, of_patient) in _SPLITS.items():
-        if test_opened and of_image in UNOPENED:
-            continue
+    splits = _SEEN if test_opened else {**_CLOSED, **_SEEN}
+    for split, (of_image, of_patient) in splits.items():
         there = [place for place, name in enumerate(used["split"]) if name == split]
         known = {used["image_sha256"][place] for place in there}
         people = set().union(*(of_run[place] for place in there))

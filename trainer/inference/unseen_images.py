@@ -112,8 +112,7 @@ def unseen(network: Network, labelled: Labelled) -> Unseen:
     headers_compared = True
     if network.run is not None:
         used, given = images_used.read(network.run / USED), images_used.columns_of([images])
-        opened = Config.read(network.run).test
-        reasons = overlap.reasons(used, given, test_opened=opened)
+        reasons = overlap.reasons(used, given, test_opened=test_opened(network))
         if overlap.has_headers(used) and overlap.has_headers(given):
             of_run = run_dataset.recorded(network.run).get("patient_salt")
             headers_compared = labelled.salt == of_run
@@ -135,6 +134,13 @@ def unseen(network: Network, labelled: Labelled) -> Unseen:
         checked=network.run is not None,
         headers_compared=headers_compared,
     )
+
+
+def test_opened(network: Network) -> bool:
+    """Whether the run of a network has scored its test split, as far as it is known."""
+    if network.run:
+        return Config.read(network.run).test
+    return network.scores is None or network.scores["split"] != "validation"
 
 
 def require_origin(network: Network) -> None:
