@@ -135,11 +135,6 @@ class CachedRows:
         self._rows.close()
         self._used.close()
 
-    @property
-    def index_bytes(self) -> int:
-        """Bytes of memory that the index takes."""
-        return self._index.nbytes
-
     def refresh(self) -> None:
         """Takes in what other processes have appended.
 

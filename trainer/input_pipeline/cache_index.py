@@ -64,12 +64,6 @@ class RowIndex:
         """uint8 [n], a view: UNCHECKED, RIGHT or WRONG."""
         return self._states[: self._length]
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes in memory."""
-        arrays = [self._records, self._states, *(array for run in self._runs for array in run)]
-        return sum(array.nbytes for array in arrays)
-
     def add(self, records: np.ndarray, state: int) -> None:
         """Appends records.
 

@@ -267,17 +267,16 @@ def test_the_index_takes_at_most_64_bytes_a_row(tmp_path) -> None:
     np.zeros(count, np.uint8).tofile(folder / "rows.bin")
     tracemalloc.start()
     try:
-        rows = CachedRows(tmp_path, spec)
-        peak = tracemalloc.get_traced_memory()[1]
+        with CachedRows(tmp_path, spec) as rows:
+            held, peak = tracemalloc.get_traced_memory()
+            assert held <= 40 * count and peak <= 64 * count
+            with rows.filling():  # grows batch by batch
+                for seed in range(1, 50):
+                    rows.append(digests_of(999, seed), 0, np.zeros((999, 1), np.uint8))
+            assert tracemalloc.get_traced_memory()[0] <= 64 * (count + 49 * 999)
+            assert not len(rows.missing(digests_of(count), 0))
     finally:
         tracemalloc.stop()
-    with rows:
-        assert rows.index_bytes <= 40 * count and peak <= 64 * count
-        with rows.filling():  # grows batch by batch
-            for seed in range(1, 50):
-                rows.append(digests_of(999, seed), 0, np.zeros((999, 1), np.uint8))
-        assert rows.index_bytes <= 64 * (count + 49 * 999)
-        assert not len(rows.missing(digests_of(count), 0))
 
 
 def test_checking_a_big_folder_takes_little_memory(tmp_path) -> None:
