@@ -292,20 +292,49 @@ def test_a_folder_of_images_that_the_network_has_seen_says_how_others_are_told_a
         trainer.load(run).evaluate(images=tmp_path)
 
 
-def test_a_test_that_the_run_has_not_opened_stays_so(changed, tmp_path):
-    folder = changed(test=False)
+@pytest.fixture
+def closed(changed):
+    """The run as one with `--notest` is: no file of it names an image of test."""
+
+    def close(**values) -> pathlib.Path:
+        folder = changed(test=False, **values)
+        used = images_used.read(folder / "images_used.csv")
+        kept = [place for place, split in enumerate(used["split"]) if split != "test"]
+        columns = {name: [column[place] for place in kept] for name, column in used.items()}
+        images_used.write(folder / "images_used.csv", columns)
+        return folder
+
+    return close
+
+
+def test_a_test_that_the_run_has_not_opened_stays_so(closed, tmp_path):
+    folder = closed()
     ended = evaluate(f"--run={folder}", "--split=all", f"--output={tmp_path / 'out'}")
     assert ended.status == 1 and "has not opened test of" in " ".join(ended.err.split())
     assert not (tmp_path / "out").exists()
 
 
-def test_nor_is_it_opened_as_a_folder_of_its_images(changed, tiny, tmp_path):
+@pytest.fixture
+def of_test(tiny, tmp_path) -> pathlib.Path:
+    """A folder of four images of the test split."""
     folder = tmp_path / "test"
     for i, (name, data) in enumerate(of_our_classes(tiny, "test")[:4]):
         (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name / f"{i}.png").write_bytes(data)
+    return folder
+
+
+def test_nor_is_it_opened_as_a_folder_of_its_images(closed, of_test):
     with pytest.raises(RunError, match=r"4 images of its test split.* command with --test opens"):
-        external_validation.evaluate(changed(test=False), images=folder, output=None)
+        external_validation.evaluate(closed(), images=of_test, output=None)
+
+
+def test_where_its_dataset_is_gone_it_says_that_this_is_not_checked(closed, of_test, tmp_path):
+    moved = closed(data_dir=str(tmp_path))
+    evaluated = external_validation.evaluate(moved, images=of_test, output=None)
+    said = " ".join(evaluated.metrics["images"])
+    assert "Not checked: the images and patients of the test split" in said
+    assert f"not at hand: --dataset=tiny is not built in {tmp_path}" in said
 
 
 @pytest.mark.parametrize("name", ["images_used.csv", "config.json"])

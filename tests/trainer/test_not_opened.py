@@ -20,7 +20,7 @@ from trainer.execution import caching
 from trainer.input_pipeline.dataset import Dataset
 from trainer.model import about
 from trainer.run import saved_state
-from trainer.run.errors import ConfigError
+from trainer.run.errors import ConfigError, RunError
 from trainer.training.setup import set_up
 from trainer.training.steps import Steps
 
@@ -146,6 +146,16 @@ def test_no_file_names_an_image_of_test(closed, tiny):
     assert "predictions.csv" in files
     for path, content in files.items():
         assert not [name for name in names if name in content], path
+
+
+def test_evaluate_does_not_open_it_as_a_folder_of_images(closed, tiny, tmp_path):
+    test = tiny.splits["test"]
+    for i, data in tiny.encoded(test):
+        folder = tmp_path / test.class_names[test.labels[i]]
+        folder.mkdir(exist_ok=True)
+        (folder / f"{i}.png").write_bytes(data)
+    with pytest.raises(RunError, match=rf"{len(test)} images of its test split, which is not"):
+        trainer.load(closed.folder).evaluate(images=tmp_path)
 
 
 def test_the_tables_are_of_train_and_validation(closed):

@@ -76,7 +76,7 @@ def evaluate(
     require_origin(network)
     with contextlib.ExitStack() as opened:
         labelled = opened.enter_context(_labelled(network, dataset, split, images, data_dir))
-        of = unseen(network, labelled)
+        of = unseen(network, labelled, data_dir)
         folder = None
         if output is not None:
             folder = _folder(network, labelled, output)

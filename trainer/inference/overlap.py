@@ -23,7 +23,6 @@ REASONS = {
 }
 UNOPENED = ("unopened", "patient_unopened")  # keys of `REASONS`
 # In the order in which they are looked for: what a later one says takes an earlier one's place.
-_CLOSED = dict.fromkeys(("test", "control"), UNOPENED)
 _SEEN = {
     "validation": ("validation", "patient_of_validation"),
     "train": ("trained_on", "patient_trained_on"),
@@ -35,7 +34,7 @@ Columns = Mapping[str, Sequence[str]]  # of `images_used`
 Person = tuple[str, str]  # the source and the name there, as `patient_names.key` has them
 
 
-def reasons(used: Columns, given: Columns, *, test_opened: bool) -> np.ndarray:
+def reasons(used: Columns, given: Columns, closed: Columns | None = None) -> np.ndarray:
     """Why images can't be used to score a network, if they can't.
 
     An image is known by its pixels, or by its patient: the name in its source, whatever its
@@ -47,7 +46,8 @@ def reasons(used: Columns, given: Columns, *, test_opened: bool) -> np.ndarray:
     Args:
         used: The columns of the run's images_used.csv.
         given: The same of n images.
-        test_opened: Whether the run has scored its own test split: then those images may be used.
+        closed: The same of the images of the run's dataset that the run has not opened. A run
+            folder names none of them.
 
     Returns:
         Strings [n], "" of an image that may be used, else a key of `REASONS`.
@@ -55,12 +55,13 @@ def reasons(used: Columns, given: Columns, *, test_opened: bool) -> np.ndarray:
     digests, of_group = given["image_sha256"], np.asarray(given["group"])
     result: np.ndarray = np.full(len(digests), "", np.dtypes.StringDType())
     persons = [_persons(*row, without_source=row[0] == OWN) for row in _rows(given)]
-    of_run = [_persons(*row, without_source=row[0] not in _PUBLIC) for row in _rows(used)]
-    splits = _SEEN if test_opened else {**_CLOSED, **_SEEN}
-    for split, (of_image, of_patient) in splits.items():
-        there = [place for place, name in enumerate(used["split"]) if name == split]
-        known = {used["image_sha256"][place] for place in there}
-        people = set().union(*(of_run[place] for place in there))
+    sought = [(_of_split(used, split), names) for split, names in _SEEN.items()]
+    if closed is not None:
+        sought.insert(0, (closed, UNOPENED))
+    for columns, (of_image, of_patient) in sought:
+        known, people = set(columns["image_sha256"]), set[Person]()
+        for row in _rows(columns):
+            people |= _persons(*row, without_source=row[0] not in _PUBLIC)
         same = np.array([digest in known for digest in digests], bool)
         person = np.array([not people.isdisjoint(each) for each in persons], bool)
         result[np.isin(of_group, of_group[same | person])] = of_patient
@@ -71,6 +72,11 @@ def reasons(used: Columns, given: Columns, *, test_opened: bool) -> np.ndarray:
 def has_headers(columns: Columns) -> bool:
     """Whether a DICOM header says who the patient of any of these images is."""
     return any(map(of_header, (*columns["patient"], *columns["group"])))
+
+
+def _of_split(columns: Columns, split: str) -> Columns:
+    there = [place for place, name in enumerate(columns["split"]) if name == split]
+    return {name: [values[place] for place in there] for name, values in columns.items()}
 
 
 def _rows(columns: Columns) -> zip:

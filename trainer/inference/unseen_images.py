@@ -25,6 +25,12 @@ _NOT_CHECKED = (
     "Not checked: a model.keras alone does not say on which images it was trained. If some of "
     "these were among them, the scores are too high. Give the run folder."
 )
+_CLOSED = ("test", "control")  # splits that are opened together, or not at all
+_CLOSED_NOT_CHECKED = (
+    "Not checked: the images and patients of the test split of the network's own dataset, which "
+    "its run has not opened (--notest). The run folder names none of them, and the dataset is not "
+    "at hand: {}"
+)
 _OTHER_SALT = (
     "Not checked: patients whom DICOM headers name. They are known by hashes, whose salt is not "
     "that of the network's dataset, so that some of these may be among its own. Give that "
@@ -44,6 +50,8 @@ class Unseen:
         classes: Images by class that the network does not have.
         checked: Whether it is known which images the network has seen.
         headers_compared: Whether that includes the persons whom DICOM headers name.
+        closed_unknown: Why it is not known which images the run keeps closed; "" where it is, or
+            where it keeps none.
     """
 
     images: Images
@@ -52,6 +60,7 @@ class Unseen:
     classes: dict[str, int]
     checked: bool
     headers_compared: bool
+    closed_unknown: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """How many were left out, for metrics.json."""
@@ -75,6 +84,8 @@ class Unseen:
                 f"left out: none; none of these has the pixels{patient} of what the network has "
                 "seen"
             )
+        if self.closed_unknown:
+            yield _CLOSED_NOT_CHECKED.format(self.closed_unknown)
         if not self.headers_compared:
             yield _OTHER_SALT
         if self.classes:
@@ -93,13 +104,15 @@ class Unseen:
             )
 
 
-def unseen(network: Network, labelled: Labelled) -> Unseen:
+def unseen(network: Network, labelled: Labelled, data_dir: str = "") -> Unseen:
     """The images that can score a network.
 
     Args:
         network: Of a run folder that `require_origin` accepts, or a bare one: then nothing is left
             out for what it has seen.
         labelled: The images.
+        data_dir: Where the network's own dataset may be, as for `run_dataset.opened`. It is
+            opened for the images that a run with `--notest` keeps closed.
 
     Raises:
         RunError: There is none.
@@ -109,10 +122,11 @@ def unseen(network: Network, labelled: Labelled) -> Unseen:
     theirs = [ours.get(class_names.key(name), -1) for name in images.class_names]
     labels = np.array(theirs)[images.labels]
     reasons: np.ndarray = np.full(len(images), "", np.dtypes.StringDType())
-    headers_compared = True
+    headers_compared, closed_unknown = True, ""
     if network.run is not None:
         used, given = images_used.read(network.run / USED), images_used.columns_of([images])
-        reasons = overlap.reasons(used, given, test_opened=test_opened(network))
+        closed, closed_unknown = _closed(network, data_dir)
+        reasons = overlap.reasons(used, given, closed)
         if overlap.has_headers(used) and overlap.has_headers(given):
             of_run = run_dataset.recorded(network.run).get("patient_salt")
             headers_compared = labelled.salt == of_run
@@ -133,6 +147,7 @@ def unseen(network: Network, labelled: Labelled) -> Unseen:
         classes=dict(sorted(collections.Counter(unknown).items())),
         checked=network.run is not None,
         headers_compared=headers_compared,
+        closed_unknown=closed_unknown,
     )
 
 
@@ -141,6 +156,17 @@ def test_opened(network: Network) -> bool:
     if network.run:
         return Config.read(network.run).test
     return network.scores is None or network.scores["split"] != "validation"
+
+
+def _closed(network: Network, data_dir: str) -> tuple[overlap.Columns | None, str]:
+    """The images that a run has not opened, or why they are not known."""
+    if test_opened(network):
+        return None, ""
+    try:
+        splits = run_dataset.opened(network, data_dir).splits
+    except RunError as error:
+        return None, str(error)
+    return images_used.columns_of(splits[name] for name in _CLOSED if name in splits), ""
 
 
 def require_origin(network: Network) -> None:

@@ -5,26 +5,26 @@ import pytest
 from trainer.inference import overlap
 
 COLUMNS = ("image_sha256", "source", "patient", "group", "image_id")
-SPLITS = ("train", "train", "validation", "test", "train", "train", "train", "train")
+SPLITS = ("train", "train", "validation", "train", "train", "train", "train")
 USED = {"split": SPLITS} | dict(
     zip(COLUMNS, zip(*[
         ("a", "kaggle", "kaggle/1", "kaggle/1", "k/1"),
         ("b", "kaggle", "kaggle/2", "kaggle/2", "k/2"),
         ("c", "cohen", "cohen/3", "cohen/3", "c/3"),
-        ("d", "cohen", "cohen/4", "cohen/4", "c/4"),
         ("e", "own", "own/x.png", "own/x.png", "own/x.png"),
         ("f", "Site One", "Site One/Anna B", "Site One/Anna B", "own/f.png"),
         ("g", "own", "own/study 7", "dicom-abc", "own/g.dcm"),
         ("h", "own", "dicom-def", "dicom-def", "own/h.dcm"),
     ], strict=True), strict=True)
 )  # fmt: skip
+CLOSED = dict(zip(COLUMNS, [["d"], ["cohen"], ["cohen/4"], ["cohen/4"], ["c/4"]], strict=True))
 
 
-def reasons(*images, test_opened=True):
+def reasons(*images, closed=None):
     """Of images with a digest, a source, a patient and a group each."""
     rows = [(*image, f"own/{number}.png") for number, image in enumerate(images)]
     given = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
-    return overlap.reasons(USED, given, test_opened=test_opened).tolist()
+    return overlap.reasons(USED, given, closed).tolist()
 
 
 @pytest.mark.parametrize(
@@ -47,10 +47,10 @@ def test_a_test_split_that_the_run_keeps_closed_stays_closed():
         ("new", "cohen", "cohen/4", "h"),
         ("e", "own", "own/q", "i"),
     ]
-    assert reasons(*given, test_opened=False) == ["unopened", "patient_unopened", "trained_on"]
+    assert reasons(*given, closed=CLOSED) == ["unopened", "patient_unopened", "trained_on"]
     assert reasons(*given) == ["", "", "trained_on"]
     both = ("d", "cohen", "cohen/3", "g")  # of test, and said to be of a patient of validation
-    assert reasons(both, test_opened=False) == ["patient_of_validation"]
+    assert reasons(both, closed=CLOSED) == ["patient_of_validation"]
 
 
 @pytest.mark.parametrize("source,patient", [
