@@ -55,7 +55,11 @@ def network_of(values: flags.FlagValues) -> str:
 
 def define_run_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the two flags that say where a run goes."""
-    define("run_dir", "", "Its folder; else runs/DATASET-CLASSES-TIME", "output", values=values)
+    define(
+        "run_dir", "", "Its folder; else a new one in runs/", "output",
+        more="That is called DATASET-CLASSES-TIME, with crossval- before it of a cross-validation.",
+        values=values,
+    )  # fmt: skip
     define("overwrite", False, "Replace a run that is in the folder", "output", values=values)
 
 
@@ -65,8 +69,8 @@ def define_profile_flag(values: flags.FlagValues = flags.FLAGS) -> None:
         "profile", "", "Steps START,STOP to trace, for TensorBoard", "output",
         bounds="two whole numbers, 1 or more, the second not below the first",
         more="Steps are counted from 1 where the command begins, and traced in whole calls (up "
-        "to 32 steps where only the head is trained). pip install 'covid-tfds[profile]' shows the "
-        "trace.",
+        "to 32 steps where only the head is trained). python -m pip install -e '.[profile]', in "
+        "the checkout, brings what shows the trace.",
         values=values,
     )  # fmt: skip
 
