@@ -20,7 +20,7 @@ from trainer.execution.tasks import Executor, Task, run_all
 from trainer.input_pipeline.dataset import Images
 from trainer.run.progress import working
 from trainer.run.saved_folds import SavedFolds
-from trainer.run.text import counted, estimate, number, table
+from trainer.run.text import counted, estimate, may_be_none, number, table
 from trainer.training.setup import Setup
 from tuning import trainings
 from tuning import trial as trial_lib
@@ -42,8 +42,9 @@ def compare(
 
     Returns:
         `best` and `default` (`balanced_accuracy` as in `metrics.score`, mean and sd over folds,
-        and `epochs`), whether they are the `same`, `difference` (see
-        `paired.paired_difference`), `shortcut_baseline`, `folds`, `groups` and `seed`.
+        `epochs` and `align`), whether they are the `same`, `difference` (see
+        `paired.paired_difference`), `shortcut_baseline` (of images aligned as the best's),
+        `folds`, `groups` and `seed`.
 
     Raises:
         ConfigError, RunError: The images can't be assigned to folds, or a training failed.
@@ -66,6 +67,7 @@ def compare(
             )["balanced_accuracy"],
             "by_fold": {**metrics.mean_and_sd(by_fold), "values": by_fold},
             "epochs": config.epochs,
+            "align": config.align,
         }
         right[side] = (predicted.argmax(axis=2) == images.labels).mean(axis=0)
     return {
@@ -74,7 +76,9 @@ def compare(
         "difference": paired.paired_difference(
             images.labels, images.group_numbers, right["best"], right["default"]
         ),
-        "shortcut_baseline": cross_validation.shortcut_baselines(tasks.setup, images, fold[0]),
+        "shortcut_baseline": cross_validation.shortcut_baselines(
+            trainings.aligned_as(tasks.setup, best), images, fold[0]
+        ),
         "folds": count,
         "groups": len(set(images.groups)),
         "seed": seed,
@@ -146,13 +150,16 @@ def text(compared: dict[str, Any]) -> str:
         shown = [estimate(baseline["balanced_accuracy"]), number(baseline["sd"])]
         rows.append([f"  shortcut baseline, {label}", *shown])
     lines = ["", table(rows), f"  (95 % intervals over patient groups, {n})"]
+    if compared["best"]["align"] != compared["default"]["align"]:
+        aligned = compared["best"]["align"]
+        lines.append(f"  (the baselines have the images as the best has them, --align={aligned})")
     best = compared["best"]["balanced_accuracy"]
     lines += not_above_baseline(best, compared["shortcut_baseline"])
     if compared["same"]:
         lines.append("  The best trial is that of the defaults.")
     elif difference["high"] < 0:
         lines.append("  The defaults are better on folds that the search did not see: keep them.")
-    elif difference["low"] <= 0:
+    elif may_be_none(difference):
         lines.append(
             "  Not distinguishable, the interval holds 0: the search has not shown a gain."
         )

@@ -173,7 +173,9 @@ class Record:
         """What linear models get on the images of the trials, fitted once a search."""
         if self._setup is None or not self.lacks_baselines:
             return read_result(self._folder.best).get("shortcut_baseline")
-        return trainings.shortcut_baselines(self._setup, self._settings)
+        assert self.best is not None  # else nothing is lacked
+        of_best = self.config(self.best["trial"])
+        return trainings.shortcut_baselines(self._setup, self._settings, of_best)
 
     def config(self, trial: str) -> Config:
         """The trainer's config of a trial."""
@@ -215,7 +217,8 @@ class Record:
         self._table.note(
             results.against_default(
                 best.reshape(shape), default.reshape(shape), images.labels, images.group_numbers,
-                trial=self.best["trial"], trials=self._ended,
+                trial=self.best["trial"],
+                trials=sum(row["status"] == "COMPLETED" for row in self.rows),
                 reference=self._reference(self._default),
             )
         )  # fmt: skip

@@ -25,9 +25,7 @@ from tuning.space import Space
 
 TABLE_FILE = "trials.csv"
 _SHOWN = 10  # trials of the leaderboard
-# Of best_hparams.json: what a search that has ended opens no images to take again, and what
-# trained a trial, whatever shows it later.
-_OF_THE_IMAGES = ("dataset_fingerprint", "shortcut_baseline")
+# Of best_hparams.json: what trained a trial, whatever shows it later.
 _OF_THE_TRIAL = ("packages", "git_revision")
 _GROWTH = 50  # the table is written when 1 / _GROWTH of its trials are new
 _COMPLETED, _FAILED = trial_lib.TrialStatus.COMPLETED, trial_lib.TrialStatus.FAILED
@@ -82,7 +80,11 @@ def ranked(table: Sequence[Row], settings: Settings) -> list[Row]:
     """The completed trials, the best first; `table` is in the order they were begun."""
     sign = -1 if settings.direction == "max" else 1
     done = [row for row in table if row["status"] == _COMPLETED]
-    return sorted(done, key=lambda row: (sign * row[settings.objective], row.get("val_loss") or 0))
+    return sorted(done, key=lambda row: (sign * row[settings.objective], _loss(row)))
+
+
+def _loss(row: Row) -> float:
+    return math.inf if row.get("val_loss") is None else row["val_loss"]
 
 
 def best_of(table: Sequence[Row], settings: Settings) -> Row | None:
@@ -128,7 +130,10 @@ def write(
     if best is not None and (final or before.get("trial") != best["trial"]):
         values = _best(best, table, trials[best["trial"]], space, settings)
         same = before.get("trial") == best["trial"]
-        stays = (*_OF_THE_IMAGES, *(_OF_THE_TRIAL if same else ()))
+        # Baselines are of the images as the best is aligned.
+        aligned = before.get("config", {}).get("align") == values["config"]["align"]
+        stays = ("dataset_fingerprint", *(_OF_THE_TRIAL if same else ()))
+        stays += ("shortcut_baseline",) if aligned else ()
         kept = {name: before[name] for name in stays if name in before}
         files.write_json(path, {**values, **about, **kept})
     return table
@@ -270,10 +275,7 @@ def _beside_baselines(
     yield f"shortcut baseline, balanced accuracy on the same images{where}"
     yield text.table(shown, align="<<", indent=2)
     baselines = {name: {"balanced_accuracy": of} for name, of in shortcuts.items()}
-    name = "val_balanced_accuracy"
-    reached = {end: best.get(f"{name}_{end}") for end in ("low", "high")}
-    known = {end: value for end, value in reached.items() if value is not None}
-    yield from not_above_baseline({"value": best[name], **known}, baselines)
+    yield from not_above_baseline(_measured(best, "val_balanced_accuracy"), baselines)
 
 
 def against_default(
@@ -320,10 +322,15 @@ def score(row: Row, settings: Settings) -> str:
 
 
 def _estimate(row: Row, name: str) -> str:
-    value, low, high, sd = (row.get(name + end) for end in ("", "_low", "_high", "_sd"))
-    if low is not None and high is not None:
-        return text.estimate({"value": value, "low": low, "high": high})
-    return short(value) if sd is None else f"{short(value)} (sd {sd:.3f})"
+    measured = _measured(row, name)
+    return text.estimate(measured) if "low" in measured else short(measured["value"])
+
+
+def _measured(row: Row, name: str) -> dict[str, Any]:
+    """A score of a trial as an E of `metrics.score`; trials of an earlier release lack limits."""
+    limits = {end: row.get(f"{name}_{end}") for end in ("low", "high")}
+    known = {} if None in limits.values() else {**limits, "groups": int(row["val_groups"])}
+    return {"value": row[name], **known}
 
 
 def counted(row: Row) -> str:

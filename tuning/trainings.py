@@ -78,17 +78,28 @@ def assigned(setup: Setup, settings: Settings, config: Config) -> np.ndarray | N
     )
 
 
-def shortcut_baselines(setup: Setup, settings: Settings) -> dict[str, Any]:
+def aligned_as(setup: Setup, config: Config) -> Setup:
+    """The setup whose squares are aligned as those of a configuration are.
+
+    Args:
+        setup: Of `open_images`, which has the squares of every alignment that is searched.
+        config: Of a trial.
+    """
+    return dataclasses.replace(setup, config=dataclasses.replace(setup.config, align=config.align))
+
+
+def shortcut_baselines(setup: Setup, settings: Settings, config: Config) -> dict[str, Any]:
     """Balanced accuracies of linear models on the images that trials are scored on.
 
     Args:
         setup: Of `open_images`.
         settings: How trials are scored.
+        config: Of the trial that is judged by them: they see the images aligned as it does.
 
     Returns:
         `full_image` and `lungs_masked`, each an E of `metrics.score`.
     """
-    fold = assigned(setup, settings, setup.config)
+    fold, setup = assigned(setup, settings, setup.config), aligned_as(setup, config)
     if fold is not None:
         images = scored_images(setup, settings.folds)
         measured = cross_validation.shortcut_baselines(setup, images, fold[0])

@@ -41,10 +41,11 @@ class TrialResult:
     """What a trial measured.
 
     Attributes:
-        metrics: Means over folds and executions: `val_loss` (nats), `val_accuracy`,
-            `val_balanced_accuracy` and, where trials are ranked by it, `STRESSED`, each with its
-            95 % interval over patient groups (NAME_low, NAME_high) and, where there are several,
-            its standard deviation (NAME_sd); without folds also `loss`, `accuracy` and `epoch`
+        metrics: Means over executions: `val_loss` (nats), `val_accuracy`, `val_balanced_accuracy`
+            and, where trials are ranked by it, `STRESSED`, each with its 95 % interval over
+            patient groups (NAME_low, NAME_high) and, where there are several, its standard
+            deviation over folds and executions (NAME_sd). With folds they are of all images out
+            of fold, as in a cross-validation; without folds also `loss`, `accuracy` and `epoch`
             (see `train_and_score`); `seconds` (without those in which rows are computed),
             `images_per_second` and `parameters`; how many images and patient groups were scored,
             `val_images` and `val_groups`, and without folds how many were trained on,
@@ -94,8 +95,8 @@ def run(
     share = 1 - 1 / settings.folds if settings.folds else 1  # of the images, in each fold's epochs
     measured = {
         **_mean_and_sd(of.scores),
-        **_intervals(images, of.probabilities),
-        **({} if of.stressed is None else _intervals(images, of.stressed, f"{_PREFIX}stressed_")),
+        **_estimates(images, of.probabilities),
+        **({} if of.stressed is None else _estimates(images, of.stressed, f"{_PREFIX}stressed_")),
         "seconds": seconds,
         "images_per_second": passed * share / seconds,
         "parameters": float(_trained(training.networks.trained)),
@@ -278,16 +279,16 @@ def _trained(model: keras.Model) -> int:
     return sum(weight.shape.num_elements() for weight in model.trainable_weights)
 
 
-def _intervals(
+def _estimates(
     images: Images, probabilities: np.ndarray, prefix: str = _PREFIX
 ) -> dict[str, float]:
-    """NAME_low and NAME_high of what a trial can be ranked by, over patient groups."""
+    """NAME, NAME_low and NAME_high of what a trial can be ranked by, over patient groups."""
     estimated = intervals.estimates(images.labels, probabilities, images.group_numbers, areas=False)
     return {
-        f"{prefix}{name}_{end}": estimated[name][end]
+        f"{prefix}{name}{end and f'_{end}'}": estimated[name][end or "value"]
         for name in ("balanced_accuracy", "accuracy", "loss")
-        for end in ("low", "high")
-        if prefix + name in OBJECTIVES and estimated[name][end] is not None
+        for end in ("", "low", "high")
+        if prefix + name in OBJECTIVES and estimated[name]["low"] is not None
     }
 
 

@@ -271,9 +271,20 @@ def test_the_score_of_the_best_values_has_its_interval_n_and_baseline(tmp_path):
     assert json.loads(path.read_text())["shortcut_baseline"] == SHORTCUTS
 
 
-def test_a_score_without_an_interval_has_its_deviation():
-    row = {"val_accuracy": 0.8, "val_accuracy_sd": 0.0123}
-    assert results.score(row, SETTINGS) == "0.800 (sd 0.012)"
+def test_the_baseline_of_images_that_are_aligned_otherwise_does_not_stay(tmp_path):
+    trials, path = searched(), tmp_path / "best_hparams.json"
+    results.write(tmp_path, trials, SPACE, SETTINGS, {**ABOUT, "shortcut_baseline": SHORTCUTS})
+    before = json.loads(path.read_text())
+    before["config"]["align"], before["trial"] = "none", "another"  # was the best until now
+    path.write_text(json.dumps(before))
+    results.write(tmp_path, trials, SPACE, SETTINGS, ABOUT)
+    assert "shortcut_baseline" not in json.loads(path.read_text())
+
+
+def test_a_score_says_as_much_as_its_patient_groups_do():
+    row = {"val_accuracy": 0.955, "val_accuracy_low": 0.1234, "val_accuracy_high": 0.991}
+    shown = {groups: results.score({**row, "val_groups": groups}, SETTINGS) for groups in (1, 3, 9)}
+    assert shown == {1: "not estimable", 3: "0.95 [0.12, 1.00]", 9: "0.955 [0.123, 0.991]"}
     assert results.score({"val_accuracy": 0.8}, SETTINGS) == "0.800"
 
 

@@ -15,6 +15,7 @@ from trainer.config import BELONGING
 from trainer.evaluation import history, predictions
 from trainer.execution.tasks import TaskFailed
 from trainer.run import run_dir
+from tuning import trainings
 from tuning.space import USUAL
 from tuning.trial import TrialResult
 
@@ -66,10 +67,12 @@ def test_a_trial_in_folds_is_the_trainers_cross_validation(quick, tmp_path):
     trials = open_trials(*quick, *ALL, "--folds=2", "--executions_per_trial=2", "--epochs=4")
     values = {**ONE, "head_units": 64, "learning_rate": 3e-3}
     measured = trials(**values)
-    by_fold = cross_validation.cross_validate(
+    result = cross_validation.cross_validate(
         trials.space.config(values), 2, 2, run_dir.plain(tmp_path)
-    )["by_fold"]
-    assert measured["val_balanced_accuracy"] == pytest.approx(by_fold["mean"])
+    )
+    pooled, by_fold = result["pooled"]["balanced_accuracy"], result["by_fold"]
+    for end, name in (("", "value"), ("_low", "low"), ("_high", "high")):
+        assert measured[f"val_balanced_accuracy{end}"] == pytest.approx(pooled[name])
     assert measured["val_balanced_accuracy_sd"] == pytest.approx(by_fold["sd"])
     assert by_fold["sd"] > 0
     table = predictions.read(tmp_path / "predictions.csv")
@@ -79,10 +82,19 @@ def test_a_trial_in_folds_is_the_trainers_cross_validation(quick, tmp_path):
         for repeat in range(2)
         for fold in range(2)
     ]
-    assert measured["val_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+    assert measured["val_loss"] == pytest.approx(-np.log(right).mean(), rel=1e-4)
     assert measured["val_loss_sd"] == pytest.approx(np.std(losses, ddof=1), rel=1e-3)
     assert measured["val_images"] == len(set(table.image_ids))
     assert measured["val_groups"] == len(set(table.groups))
+
+
+def test_a_trials_shortcut_baseline_has_the_images_aligned_as_it_has_them(trials, quick):
+    def baselines(of: Trials, **values) -> dict:
+        return trainings.shortcut_baselines(of.setup, of.settings, of.space.config(values))
+
+    plain = open_trials(*quick, "--align=none")
+    assert baselines(trials, **ONE, align="none") == baselines(plain)
+    assert baselines(trials, **ONE, align="none") != baselines(trials, **ONE, align="chest")
 
 
 @pytest.mark.parametrize(
