@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.metrics import confusion_matrix, recall_score
 
-from trainer.evaluation import article, history, images_used, poses
+from trainer.evaluation import article, calibration, history, images_used, poses
 from trainer.evaluation.confounding import confounding
 from trainer.evaluation.intervals import SMALLEST_PROBABILITY, estimates
 from trainer.evaluation.predictions import Predictions, read
@@ -24,7 +24,6 @@ from trainer.run.text import FEW
 
 NOTICE = "Research use, not for diagnosis."
 PREVALENCES = (0.01, 0.05, 0.2)
-CALIBRATION_BINS = 10
 CLASS_SCORES = ("sensitivity", "specificity", "ppv", "roc_auc", "pr_auc")
 # What metrics.json has of config.json.
 _COPIED = (
@@ -55,13 +54,13 @@ def score(predictions: Predictions) -> dict[str, Any]:
         the classes present), `loss` E (cross-entropy in nats), `confusion` [[int]] (rows are the
         truth; of several repeats, their sum), `classes` {name: `n`, `patients`, `groups`,
         `sensitivity` E, `specificity` E, `ppv` E, `roc_auc` E, `pr_auc` E, `ppv_at_prevalence`
-        {"0.01", "0.05", "0.2": {"value", "low", "high"}}}, `calibration` {`ece` (expected
+        {"0.01", "0.05", "0.2": {"value", "low", "high", "groups"}}}, `calibration` {`ece` (expected
         calibration error, 0..1), `bins` (of it)}, `patients_for_5_points` (the fewest whose
         interval of this accuracy would be +-.05). Areas are of one class against the rest.
         `ppv_at_prevalence` is Bayes' rule on sensitivity and specificity, with the interval of
-        both. A class of fewer than `FEW` groups has its counts as `by_group`, [[right images,
-        images]] of each. What the images cannot define (a class that is absent, ppv with no
-        positive call) has the value None, never NaN.
+        both and the groups of the scarcer. A class of fewer than `FEW` groups has its counts as
+        `by_group`, [[right images, images]] of each. What the images cannot define (a class that is
+        absent, ppv with no positive call) has the value None, never NaN.
     """
     names, images = predictions.class_names, _images(predictions)
     labels, patients, groups = images.labels, images.patients, images.groups
@@ -80,7 +79,10 @@ def score(predictions: Predictions) -> dict[str, Any]:
             predictions.labels, predictions.predicted, labels=range(len(names))
         ).tolist(),
         "classes": classes,
-        "calibration": {"ece": _expected_calibration_error(predictions), "bins": CALIBRATION_BINS},
+        "calibration": {
+            "ece": calibration.expected_error(labels, images.probabilities),
+            "bins": calibration.BINS,
+        },
         "patients_for_5_points": patients_for_5_points(measured["accuracy"]["value"]),
     }
 
@@ -141,35 +143,16 @@ def _counts(patients: np.ndarray, groups: np.ndarray, rows: np.ndarray) -> dict[
     return {"n": int(rows.sum()), "patients": people, "groups": held}
 
 
-def _ppv_at(prevalence: float, scores: Mapping[str, Any]) -> dict[str, float | None]:
+def _ppv_at(prevalence: float, scores: Mapping[str, Any]) -> dict[str, float | int | None]:
     """The share of positive calls that are right where the class is this frequent."""
     both = [scores["sensitivity"], scores["specificity"]]
+    groups = min(each["groups"] for each in both)
     if None in [each["value"] for each in both]:
-        return dict.fromkeys(Limits._fields)
+        return {**dict.fromkeys(Limits._fields), "groups": groups}
     limits = (np.array([each[name] for name in Limits._fields]) for each in both)
     ppv = ppv_at(prevalence, *(Limits(*each) for each in limits))._asdict()
-    return {name: None if np.isnan(each) else float(each) for name, each in ppv.items()}
-
-
-def _expected_calibration_error(predictions: Predictions) -> float:
-    """Mean gap of confidence and accuracy over equal bins of confidence (Guo et al. 2017), 0..1."""
-    confidence, bins = by_confidence(predictions.probabilities)
-    gap = (predictions.predicted == predictions.labels) - confidence
-    return float(np.abs(np.bincount(bins, weights=gap)).sum() / len(gap))
-
-
-def by_confidence(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The bin of confidence that each image is in: (0, .1], (.1, .2] and so on.
-
-    Args:
-        probabilities: float32 [n, classes], 0..1.
-
-    Returns:
-        float64 [n], the probability of the class that is called, at most 1; and int64 [n], 0 to
-        `CALIBRATION_BINS` - 1.
-    """
-    confidence = np.minimum(probabilities.max(axis=1).astype(np.float64), 1)
-    return confidence, np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1
+    known = {name: None if np.isnan(each) else float(each) for name, each in ppv.items()}
+    return {**known, "groups": groups}
 
 
 def loss_and_accuracy(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:

@@ -4,12 +4,11 @@ The summary prints these sentences, `model.keras` carries them, and whatever giv
 network gives them with it.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from trainer.evaluation.metrics import shown_split
-from trainer.run.text import counted, listed, number
+from trainer.run.text import counted, estimate, listed, number
 
 UNKNOWN = (
     "UNKNOWN: nothing is known of how well this network does: its file has no scores, and there is "
@@ -107,7 +106,8 @@ def against_baseline(
     lungs before the other.
 
     Args:
-        network: Its balanced accuracy, an estimate with "value", and "low" where that is known.
+        network: Its balanced accuracy, an estimate with "value", and with its limits where they are
+            known.
         shortcuts: By name, each with its `balanced_accuracy` on the same images.
         where: The images, for the sentence, if it does not stand below their name.
     """
@@ -117,10 +117,7 @@ def against_baseline(
             if network.get(limit, network["value"]) <= baseline:
                 reached = number(network["value"])
                 if limit == "low" and network.get("groups") != 1:
-                    low = network["low"]
-                    if network["value"] == 1:  # rounded outwards, as by `estimate`
-                        low = math.floor(1000 * low) / 1000
-                    reached += f" (at least {number(low)})"
+                    reached = estimate(network)
                 yield (
                     f"{words} THE SHORTCUT BASELINE{where and f' on {where}'}: balanced accuracy "
                     f"{reached} against {number(baseline)} for a linear model that {sees} the "

@@ -38,7 +38,7 @@ from trainer.evaluation.drawing import (
 )
 from trainer.evaluation.metrics import shown_split
 from trainer.evaluation.predictions import Predictions, read
-from trainer.run.text import counted, estimate, short_names
+from trainer.run.text import counted, estimate, percent, short_names
 
 GALLERY_IMAGES = 16
 
@@ -226,13 +226,6 @@ def confusion_figure(
     return np.array(canvas.buffer_rgba())[..., :3]
 
 
-def _percent(share: float) -> str:
-    """`97%`; what is not all or nothing is not rounded to it."""
-    if 0.995 <= share < 1:
-        return ">99%"
-    return "<1%" if 0 < share < 0.005 else f"{share:.0%}"
-
-
 def draw_confusion(
     confusion: Sequence[Sequence[int]], class_names: Sequence[str], title: str
 ) -> Figure:
@@ -255,7 +248,7 @@ def draw_confusion(
     display.plot(ax=axes, cmap="Blues", colorbar=False, im_kw={"vmin": 0, "vmax": 1})
     # The display writes the shares alone, in colours that fit the matrix' own range of them.
     for cell, text in np.ndenumerate(display.text_):
-        share = f"\n{_percent(shares[cell])}" if totals[cell[0]] else ""
+        share = f"\n{percent(shares[cell])}" if totals[cell[0]] else ""
         text.set(text=f"{counts[cell]}{share}", color="white" if shares[cell] > 0.6 else BLACK)
     axes.set_xticks(range(classes), names, rotation=30, ha="right", rotation_mode="anchor")
     axes.set_yticklabels([f"{name}\nn = {n}" for name, n in zip(names, totals, strict=True)])

@@ -9,6 +9,7 @@ from matplotlib import style
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve
 
+from trainer.evaluation.calibration import BINS, by_confidence
 from trainer.evaluation.drawing import (
     BLUE,
     GREY,
@@ -20,7 +21,6 @@ from trainer.evaluation.drawing import (
     panels_and_legend,
 )
 from trainer.evaluation.effective import Sums, of_share
-from trainer.evaluation.metrics import CALIBRATION_BINS, by_confidence
 from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.shares import jeffreys
 from trainer.run.text import counted, estimate, short_names
@@ -115,7 +115,7 @@ def draw_reliability(table: Predictions) -> Figure:
     curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     share, number, confidence = reliability(table)
     there = number > 0
-    middle = (np.arange(CALIBRATION_BINS) + 0.5) / CALIBRATION_BINS
+    middle = (np.arange(BINS) + 0.5) / BINS
     ends = np.abs(np.stack([share.low, share.high]) - share.value)[:, there]
     # At the mean confidence of a bin, not in its middle: most of the last one's images are near 1.
     curve.plot([0, 1], [0, 1], color=GREY, linewidth=1, label="as often right as confident")
@@ -125,7 +125,7 @@ def draw_reliability(table: Predictions) -> Figure:
     )  # fmt: skip
     curve.set(ylabel="share of right calls", xlim=(0, 1), ylim=(-0.02, 1.02))
     curve.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False)  # it would hide points
-    counts.bar(middle, number, width=0.9 / CALIBRATION_BINS, color=BLUE)
+    counts.bar(middle, number, width=0.9 / BINS, color=BLUE)
     counts.set(xlabel="confidence (probability of the class that is called)", ylabel="images")
     for axes in (curve, counts):
         axes.grid(alpha=0.3)
@@ -143,7 +143,7 @@ def reliability(table: Predictions) -> tuple[Any, np.ndarray, np.ndarray]:
         NaN where there is no image.
     """
     confidence, bins = by_confidence(table.probabilities)
-    within = bins == np.arange(CALIBRATION_BINS)[:, None]
+    within = bins == np.arange(BINS)[:, None]
     right = np.broadcast_to(table.predicted == table.labels, within.shape)
     groups = np.unique(np.asarray(table.groups), return_inverse=True)[1]
     sums = Sums.of_groups(within, right, groups)

@@ -238,7 +238,8 @@ def _card(run: Results) -> Iterator[tuple[str, str]]:
     )
     yield (
         "probabilities",
-        f"Not calibrated: expected calibration error {number(scores['calibration']['ece'])}. They "
+        f"Not calibrated: expected calibration error {number(scores['calibration']['ece'])} on "
+        f"{shown}, n = {counted(scores['n'], 'image')}, without an interval. They "
         + (
             "hold for classes that are equally frequent, since --class_weights=balanced."
             if run.origin["config"]["class_weights"] == "balanced"

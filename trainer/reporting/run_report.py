@@ -1,5 +1,6 @@
 """The report of a run: its page, from what is in its folder."""
 
+import math
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from trainer.evaluation.predictions import Predictions
 from trainer.reporting import figures, pages, provenance
 from trainer.reporting.results import Results
 from trainer.run.manifest import REPORT
-from trainer.run.text import counted, estimate, listed, number
+from trainer.run.text import counted, estimate, listed, number, percent
 
 CLASS_SCORES = {
     "sensitivity": "sensitivity",
@@ -142,12 +143,14 @@ def meaning(network: Mapping[str, Any], baseline: float) -> Iterator[str]:
         network: An E of `metrics.score`.
         baseline: Balanced accuracy on the same images.
     """
-    others = f"for other patients like these, {100 * network['low']:.0f} to "
-    others += f"{100 * network['high']:.0f} %"
+    # Rounded outwards.
+    low, high = math.floor(100 * network["low"]), math.ceil(100 * network["high"])
+    span = f"at least {low}" if network["value"] == network["high"] == 1 else f"{low} to {high}"
+    others = f"for other patients like these, {span} %"
     if network.get("groups") == 1:
         others = "of other patients the images of one patient group show nothing"
     yield (
-        f"Of the images of each class the network calls {100 * network['value']:.0f} % right, "
+        f"Of the images of each class the network calls {percent(network['value'])} right, "
         f"averaged over classes; {others}."
     )
     if network["value"] <= baseline:

@@ -64,7 +64,7 @@ def test_what_is_undefined_is_none_and_goes_through_json(images):
             **dict.fromkeys(("value", "low", "high", "n_effective")),
             **{"n": 0, "groups": 0, "interval": "undefined"},
         }
-    nothing = dict.fromkeys(("value", "low", "high"))
+    nothing = {**dict.fromkeys(("value", "low", "high")), "groups": 0}
     assert absent["ppv_at_prevalence"] == {"0.01": nothing, "0.05": nothing, "0.2": nothing}
     assert absent["specificity"]["value"] == 1
     assert scores["classes"]["bacterial"]["roc_auc"]["value"] is None
@@ -96,6 +96,8 @@ def test_ppv_at_prevalence_is_bayes_rule():
         {"0.01": 0.009 / (0.009 + 0.198), "0.05": 0.045 / (0.045 + 0.19), "0.2": 0.18 / 0.34}
     )
     assert all(0 < each["low"] < each["value"] < each["high"] < 1 for each in at.values())
+    covid19 = scores["classes"]["covid19"]
+    assert {each["groups"] for each in at.values()} == {covid19["sensitivity"]["groups"]} != {0}
 
 
 def test_calibration_error_by_hand():
@@ -104,6 +106,15 @@ def test_calibration_error_by_hand():
     scores = score(make([0, 0, 0, 1, 0, 1, 1], shares))
     expected = (4 * 0.15 + 2 * 0.15 + 0.25) / 7
     assert scores["calibration"] == {"ece": pytest.approx(expected, abs=1e-6), "bins": 10}
+
+
+def test_the_calibration_error_of_repeats_is_the_mean_of_theirs():
+    """One is too sure by .25, one too unsure by as much: together they would have none."""
+    labels, sure = [0, 0, 1, 1], [[0.75, 0.25]] * 4
+    both = [make(labels, shares) for shares in (sure, sure[:2] + [[0.25, 0.75]] * 2)]
+    table = joined(*both, repeats=[0] * 4 + [1] * 4, folds=[0, 0, 1, 1] * 2)
+    for each in (*both, table):
+        assert score(each)["calibration"]["ece"] == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize(("accuracy", "patients"), [(1.0, 36), (0.0, 36), (0.5, 382)])

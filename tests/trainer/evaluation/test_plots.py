@@ -107,14 +107,14 @@ def test_confusion_matrix(drawn, tmp_path, n, classes):
     assert [int(cell[0]) for cell in cells] == confusion.ravel().tolist()
     for cell, (row, column) in zip(cells, np.ndindex(confusion.shape), strict=True):
         total = confusion[row].sum()
-        assert cell[1:] == ([f"{confusion[row, column] / total:.0%}"] if total else [])
+        assert cell[1:] == ([f"{100 * confusion[row, column] / total:.0f} %"] if total else [])
     assert n < 10 or (confusion != confusion.T).any()
 
 
 def test_shares_of_a_confusion_matrix_are_all_or_nothing_where_they_are_that(drawn, tmp_path):
     plots.confusion_matrix([[249, 1], [0, 7]], NAMES[:2], tmp_path / "c.png", title=TITLE)
     cells = [text.get_text().split("\n")[1] for text in drawn[0].axes[0].texts]
-    assert cells == [">99%", "<1%", "0%", "100%"]
+    assert cells == [">99 %", "<1 %", "0 %", "100 %"]
 
 
 def test_the_array_for_tensorboard_is_the_same_picture(tmp_path):

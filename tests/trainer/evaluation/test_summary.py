@@ -335,8 +335,8 @@ balanced accuracy, mean of the seeds, with its 95 % interval over patient groups
   sd is the deviation over seeds, by chance in training; what the choice of
   patients adds is in the intervals.
 
-NOT CLEARLY ABOVE THE SHORTCUT BASELINE on test: balanced accuracy 0.750 (at
-  least 0.457) against 0.469 for a linear model that cannot see the lungs.
+NOT CLEARLY ABOVE THE SHORTCUT BASELINE on test: balanced accuracy 0.750 [0.457,
+  0.988] against 0.469 for a linear model that cannot see the lungs.
 PATIENTS UNKNOWN: 7 images of the dataset name no patient and count as one each.
   A person's images may be both in what is trained on and in what is scored,
   which makes scores too high, and intervals too narrow.

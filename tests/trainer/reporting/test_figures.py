@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.predictions import make
-from trainer.evaluation.metrics import by_confidence
+from trainer.evaluation.calibration import by_confidence
 from trainer.reporting import figures
 
 SHARES = np.array([[0.98, 0.02]] * 6 + [[0.92, 0.08]] * 2 + [[0.45, 0.55]] * 4)

@@ -56,6 +56,17 @@ def test_the_page_is_small(written):
     assert len(written[0].encode()) < 3 * 2**20
 
 
+@pytest.mark.parametrize(("value", "low", "high", "said"), [
+    (0.9961, 0.9747, 0.9991, "calls >99 % right, averaged over classes; for other patients like "
+     "these, 97 to 100 %."),
+    (1, 0.9273, 1, "calls 100 % right, averaged over classes; for other patients like these, at "
+     "least 92 %."),
+])  # fmt: skip
+def test_what_a_score_means_is_not_rounded_to_more_than_it_is(value, low, high, said):
+    first = next(run_report.meaning({"value": value, "low": low, "high": high}, 0.5))
+    assert first.endswith(said)
+
+
 def test_the_page_can_be_read_by_those_who_do_not_see_it(written):
     text, parsed = written
     assert text.startswith("<!DOCTYPE html>") and '<html lang="en">' in text
