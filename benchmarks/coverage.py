@@ -20,7 +20,7 @@ from scipy.special import expit, ndtri
 
 from benchmarks import harness, simulated
 from benchmarks.simulated import KINDS, Kind
-from trainer.evaluation import areas, effective, losses, paired, shares
+from trainer.evaluation import areas, average_precision, effective, losses, paired, shares
 from trainer.evaluation.effective import Sums
 from trainer.evaluation.intervals import GREATEST_LOSS, SMALLEST_PROBABILITY
 from trainer.evaluation.shares import Limits
@@ -185,17 +185,56 @@ def _true_area(shape: str, area: float) -> float:
     return float(areas.placements(*scores).mean())
 
 
-def _area(rng: np.random.Generator, cell: Cell, sets: int) -> tuple[Limits, float]:
-    (shape, area), parts, drawn = cell.truth, [], 0
+@functools.cache
+def _true_precision(shape: str, area: float, negatives: float) -> float:
+    """Of so many negatives a positive."""
+    rng = np.random.default_rng(1)
+    counts = int(1_000_000 / (1 + negatives)), int(1_000_000 * negatives / (1 + negatives))
+    scores = _scores(rng, shape, area, *(rng.standard_normal(n) for n in counts))
+    return float(average_precision.precision(*scores).value)
+
+
+class _Ranked(NamedTuple):
+    """Data sets of positives and negatives: scores [sets, images] and groups [images]."""
+
+    own: np.ndarray
+    others: np.ndarray
+    own_groups: np.ndarray
+    other_groups: np.ndarray
+
+    @property
+    def roc(self) -> areas.Area:
+        own, others = self.own, self.others
+        placed = areas.placements(own, others), 1 - areas.placements(others, own)
+        return areas.roc_area(*placed, self.own_groups, self.other_groups)
+
+
+def _ranked(rng: np.random.Generator, cell: Cell, sets: int) -> Iterator[_Ranked]:
+    drawn = 0
     while drawn < sets:
         sides = [simulated.images(rng, cell.kind, n, None) for n in _numbers(cell.row)]
-        own, others = _scores(rng, shape, area, *(side.noise for side in sides))
-        placed = areas.placements(own, others), 1 - areas.placements(others, own)
-        own_groups, others_groups = (side.groups for side in sides)
-        apart = own_groups.max() + 1 + others_groups  # no patient is on both sides
-        parts.append(areas.roc_area(*placed, own_groups, apart).limits)
+        own, others = _scores(rng, *cell.truth, *(side.noise for side in sides))
+        own_groups, other_groups = (side.groups for side in sides)
+        # No patient is on both sides.
+        yield _Ranked(own, others, own_groups, own_groups.max() + 1 + other_groups)
         drawn += len(own)
-    return _joined(parts), _true_area(shape, area)
+
+
+def _area(rng: np.random.Generator, cell: Cell, sets: int) -> tuple[Limits, float]:
+    parts = [each.roc.limits for each in _ranked(rng, cell, sets)]
+    return _joined(parts), _true_area(*cell.truth)
+
+
+def _precision(rng: np.random.Generator, cell: Cell, sets: int) -> tuple[Limits, float]:
+    parts = [
+        average_precision.limits_of(
+            average_precision.precision(each.own, each.others), each.roc.positives,
+            each.own_groups, each.other_groups,
+        )[0]
+        for each in _ranked(rng, cell, sets)
+    ]  # fmt: skip
+    positives, negatives = _numbers(cell.row)
+    return _joined(parts), _true_precision(*cell.truth, negatives / positives)
 
 
 Simulate = Callable[[np.random.Generator, Cell, int], tuple[Limits, float]]
@@ -203,6 +242,7 @@ PARTS: dict[str, Simulate] = {
     "share": _share,
     "balanced accuracy": _balanced,
     "ROC area": _area,
+    "average precision": _precision,
     "loss": _loss,
     "paired difference": _paired,
     "ppv at prevalence": _ppv,
@@ -230,6 +270,11 @@ def cells() -> Iterator[Cell]:
         ("3/40", "5/40", "20/60", "5/200", "200/600"), three, SHAPES, (0.8, 0.9, 0.95, 0.99)
     ):
         yield Cell("ROC area", row, kind, tuple(truth))
+    for row, kind, *truth in itertools.product(
+        ("3/40", "5/40", "20/60", "200/600", "20/20", "50/10", "50/5", "200/5"), three, SHAPES,
+        (0.8, 0.95),
+    ):  # fmt: skip
+        yield Cell("average precision", row, kind, tuple(truth))
     for patients, kind, *truth in itertools.product(
         (10, 25, 100, 300), three, ("loss", "brier"), NETWORKS
     ):

@@ -13,7 +13,7 @@ def test_the_grid_has_so_many_cells_of_each_interval():
     counts = collections.Counter(cell.part for cell in coverage.cells())
     assert counts == {
         "share": 294, "balanced accuracy": 714, "ROC area": 300, "loss": 168,
-        "paired difference": 102, "ppv at prevalence": 420,
+        "average precision": 240, "paired difference": 102, "ppv at prevalence": 420,
     }  # fmt: skip
     assert len(set(coverage.cells())) == sum(counts.values())
 
@@ -55,6 +55,7 @@ def test_it_runs_to_its_line(capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize(("part", "least"), [("balanced accuracy", 0.9), ("loss", 0.93),
                                              ("share", 0.89), ("paired difference", 0.9),
+                                             ("average precision", 0.91),
                                              ("ROC area", 0.88)])  # fmt: skip
 def test_intervals_cover(part, least):
     """Some cells, with the same draws every time; the bootstrap had .40, .20, .75, .34 and .64."""

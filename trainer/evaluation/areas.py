@@ -1,9 +1,8 @@
-"""Areas under the ROC and the precision-recall curve of one class against the rest, with limits.
+"""The area under the ROC curve of one class against the rest, with limits.
 
-The ROC area has Newcombe's score interval (2006, part 2, method 5) on effective numbers of
+It has Newcombe's score interval (2006, part 2, method 5) on effective numbers of
 positives and negatives, which are lessened until its variance is no smaller than that of Obuchowski
-(1997), DeLong's over groups, with Satterthwaite's degrees of freedom. Average precision has
-Jeffreys' interval, see `shares`, on the effective number of positives.
+(1997), DeLong's over groups, with Satterthwaite's degrees of freedom.
 """
 
 from typing import NamedTuple
@@ -13,10 +12,11 @@ from scipy.special import stdtrit
 from scipy.stats import rankdata
 
 from trainer.evaluation.effective import TINY, Sums, by_correlation, ratio
-from trainer.evaluation.shares import TAIL, Limits
+from trainer.evaluation.shares import TAIL, Limits, Z
 
-_Z = 1.959963984540054
-_LARGEST_FACTOR = 4.0  # of a variance, for few degrees of freedom: (t / z)^2 with 3 of them
+# Of a variance for few degrees of freedom: (t / z)^2 is 4.8 for 2 of them and 42 for one, with
+# which an interval would say nothing.
+LARGEST_FACTOR = 4.0
 _HALVINGS = 50  # of an interval of 1, until nothing is left of it in float64
 _PRIOR = 2.0  # groups whose images are all alike, beside those that show a correlation
 
@@ -48,21 +48,6 @@ def placements(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
     """
     together = rankdata(np.concatenate((scores, others), axis=-1), axis=-1)
     return (together[..., : scores.shape[-1]] - rankdata(scores, axis=-1)) / others.shape[-1]
-
-
-def precision(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
-    """Average precision: the mean over positives of the precision at each one's own score.
-
-    Args:
-        positives: float [..., n], their scores.
-        negatives: float [..., m].
-
-    Returns:
-        float64 [...], 0..1.
-    """
-    together = rankdata(-np.concatenate((positives, negatives), axis=-1), "max", axis=-1)
-    own = rankdata(-positives, "max", axis=-1)
-    return (own / together[..., : own.shape[-1]]).mean(axis=-1)
 
 
 class _Side(NamedTuple):
@@ -128,7 +113,7 @@ def _factor(area: np.ndarray, above: _Side, below: _Side) -> np.ndarray:
     )
     # A side of one group has no variance of its own: the largest factor.
     freedom = np.where(np.minimum(above.groups, below.groups) > 1, freedom, 1.0)
-    times = np.square(stdtrit(freedom, 1 - TAIL) / _Z).clip(max=_LARGEST_FACTOR)
+    times = np.square(stdtrit(freedom, 1 - TAIL) / Z).clip(max=LARGEST_FACTOR)
     measured = (model > 1e-12) & (variance > 0)
     return np.where(measured, np.fmax(ratio(variance * times, model), 1), 1.0)
 
@@ -144,6 +129,6 @@ def _score_limit(area: np.ndarray, n1: np.ndarray, n0: np.ndarray, bound: float)
     outside, inside = np.full_like(area, bound), area
     for _ in range(_HALVINGS):
         middle = (outside + inside) / 2
-        beyond = np.abs(area - middle) > _Z * np.sqrt(_variance(middle, n1, n0))
+        beyond = np.abs(area - middle) > Z * np.sqrt(_variance(middle, n1, n0))
         outside, inside = np.where(beyond, middle, outside), np.where(beyond, inside, middle)
     return np.where(area == bound, bound, inside)

@@ -6,8 +6,8 @@ limits are closed forms on an effective number of images, the same whenever they
 group is drawn, and nothing is random. A bootstrap knows nothing of what was not drawn: with five
 patients, or a class that is all right, it covers the truth in far less than 95 % of cases.
 
-`effective` has the effective number, `shares`, `areas` and `losses` the limits, `paired` those of
-a difference. docs/intervals.md has the formulas and how often they cover.
+`effective` has the effective number, `shares`, `areas`, `average_precision` and `losses` the
+limits, `paired` those of a difference. docs/intervals.md has the formulas and how often they cover.
 """
 
 import math
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from trainer.evaluation import areas as curves
-from trainer.evaluation import effective, losses, shares
+from trainer.evaluation import average_precision, effective, losses, shares
 from trainer.evaluation.effective import Sums
 from trainer.evaluation.shares import Limits
 from trainer.run.text import counted
@@ -122,11 +122,15 @@ def _areas(
     above = curves.placements(own, others).mean(axis=0)
     below = 1 - curves.placements(others, own).mean(axis=0)
     area = curves.roc_area(above, below, groups[positive], groups[~positive])
-    precision = curves.precision(own, others).mean(axis=0)
-    n, side = len(positive), "on the scarcer side"
+    n, side = len(positive), "at the lesser of both sides"
     yield ("roc_auc", c), estimate("Newcombe 95 %", area.limits, n, area.n, min(held), side)
-    limits, of = shares.jeffreys(precision, area.positives), counted(own.shape[1], "positive")
-    yield ("pr_auc", c), estimate("Jeffreys 95 %", limits, n, area.positives, held[0], f"of {of}")
+    precision = average_precision.precision(own, others)
+    limits, of_own = average_precision.limits_of(
+        average_precision.Precision(*(each.mean(axis=0) for each in precision)),
+        area.positives, groups[positive], groups[~positive],
+    )  # fmt: skip
+    of = f"of {counted(own.shape[1], 'positive')}"
+    yield ("pr_auc", c), estimate("Jeffreys and t 95 %", limits, n, of_own, min(held), of)
 
 
 def _undefined(n: int) -> dict[str, Any]:

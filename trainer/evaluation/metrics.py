@@ -38,8 +38,8 @@ def score(predictions: Predictions) -> dict[str, Any]:
 
     Every estimate E is {"value", "low", "high", "n", "n_effective", "groups", "interval"}. n counts
     the images of its denominator (for ppv the images that were called so, by any of several
-    networks; for areas all), groups the patient groups that have them (for roc_auc those of
-    the scarcer side, for pr_auc of the class), n_effective how many independent images these are
+    networks; for areas all), groups the patient groups that have them (for areas the fewer
+    of the class's and the others'), n_effective how many independent images these are
     worth, see `effective`; low and high bound 95 %, and `interval` names the method, see
     `intervals`.
 

@@ -18,6 +18,7 @@ from trainer.evaluation.effective import TINY, ratio
 
 # Of a tail: 2.5 % of the probability lie beyond each limit.
 TAIL = 0.025
+Z = 1.959963984540054  # the normal quantile that has it above
 
 
 class Limits(NamedTuple):

@@ -33,8 +33,6 @@ def test_values_are_those_of_scikit_learn(ties):
     labels, scores = np.r_[np.ones(30), np.zeros(50)], np.r_[own, others]
     area = area_of(own, others)
     assert area.limits.value == pytest.approx(metrics.roc_auc_score(labels, scores))
-    precision = metrics.average_precision_score(labels, scores)
-    assert areas.precision(own, others) == pytest.approx(precision)
 
 
 def test_placements_count_pair_by_pair():
