@@ -1,7 +1,6 @@
 """Searches from Python, and the folder of a search in plain KerasTuner."""
 
 import json
-import os
 import shutil
 import signal
 import sys
@@ -98,7 +97,7 @@ class Epochs(keras.callbacks.Callback):
 def test_a_damaged_file_of_a_search_is_a_sentence(kept, tmp_path, name, content):
     shutil.copytree(kept.path, tmp_path / "copy")
     (tmp_path / "copy" / name).write_bytes(content)
-    with pytest.raises(trainer.RunError, match="damaged"):
+    with pytest.raises(trainer.RunError, match=r" is damaged[: ]"):
         _ = tuning.load(tmp_path / "copy").best
 
 
@@ -129,13 +128,13 @@ def test_a_result_that_was_removed_is_written_again(kept, config, tmp_path):
 def test_the_users_callbacks_are_called_and_nothing_of_the_process_is_changed(config, tmp_path):
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
     state = [getattr(keras.config, name)() for name in _KERAS]
-    pid, argv = os.getpid(), list(sys.argv)
+    argv = list(sys.argv)
     settings = tuning.Settings(max_trials=1, final_folds=0, executions_per_trial=2)
     tuning.run(config, SPACE, tmp_path / "s", settings, callbacks=[Epochs(tmp_path / "seen")])
     assert (tmp_path / "seen").read_text() == "0 True\n1 True\n" * 2
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
     assert [getattr(keras.config, name)() for name in _KERAS] == state
-    assert (os.getpid(), sys.argv) == (pid, argv)
+    assert sys.argv == argv
 
 
 def test_what_the_command_refuses_is_refused(config, tmp_path):

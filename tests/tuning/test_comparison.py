@@ -30,7 +30,7 @@ def compared(low: float, high: float) -> dict:
     difference = {"value": (low + high) / 2, "low": low, "high": high, "n": 270,
                   "discordant": {"ours": 12, "peers": 9}}  # fmt: skip
     side = {"balanced_accuracy": {"value": 0.8, "low": 0.7, "high": 0.9}, "by_fold": {"sd": 0.01},
-            "epochs": 7}  # fmt: skip
+            "epochs": 7, "align": "chest"}  # fmt: skip
     balanced = {"value": 0.7, "low": 0.6, "high": 0.8}
     shortcut = {"balanced_accuracy": balanced, "mean": 0.71, "sd": 0.02}
     return {"best": side, "default": side, "difference": difference, "folds": 5, "groups": 210,
@@ -51,6 +51,15 @@ def test_the_conclusion_follows_from_the_interval(low, high, conclusion):
     for words in ("has not shown a gain", "keep them"):
         assert (words in text) == (words == conclusion)
     assert ("right: 12 best, 9 default" in text) == (low <= 0 <= high)
+
+
+def test_where_the_sides_are_aligned_otherwise_it_says_how_the_baselines_are():
+    both = compared(0.01, 0.05)
+    assert "--align" not in comparison.text(both)
+    both["best"] = {**both["best"], "align": "none"}
+    text = comparison.text(both)
+    assert "baselines have the images as the best has them, --align=none" in text
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_a_best_that_is_the_default_is_called_so():
@@ -199,17 +208,20 @@ def test_a_comparison_whose_rows_find_no_room_passes_the_images(quick, tmp_path)
     """The rows of its folds, of both splits' views, do not fit where those of a trial do."""
     flags = [*quick, "--learning_rate=1e-3:1e-2:log", "--augmentation=radiograph", "--views=2",
              "--epochs=1"]  # fmt: skip
-    differences = []
+    bests = []
     for room in (1.0, 0.0):
         folder = tmp_path / str(room)
         trials = open_trials(*flags, f"--cache_dir={folder}")
         config = trials.space.config({})
-        used = sum(entry.bytes for entry in cache_folders.entries(folder))
+        entries = cache_folders.entries(folder)
+        used, before = sum(each.bytes for each in entries), sum(each.rows for each in entries)
         limit = 20.0 if room else (used + 600) / 2**30
         config = dataclasses.replace(config, cache_gib=limit)
         with contextlib.closing(trials.setup.opened), executor(None, trials.setup) as tasks:
-            differences.append(comparison.compare(tasks, config, config, 2)["difference"]["value"])
-    assert differences == [0, 0]
+            bests.append(comparison.compare(tasks, config, config, 2)["best"])
+        after = sum(entry.rows for entry in cache_folders.entries(folder))
+        assert (after > before) == bool(room)
+    assert bests[0] == bests[1]
 
 
 class Killed(BaseException):

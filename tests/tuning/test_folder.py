@@ -85,7 +85,10 @@ def test_other_flags_are_fine_where_no_trial_has_begun(begun):
 
 def test_nothing_is_removed_before_the_new_search_begins(begun):
     before = contents(begun)
-    with pytest.raises(RunError), begun.held(OTHER, overwrite=True) as new:
+    with (
+        pytest.raises(RunError, match="not built"),
+        begun.held(OTHER, overwrite=True) as new,
+    ):
         assert new
         raise RunError("The dataset is not built.")
     assert contents(begun) == before
@@ -174,7 +177,10 @@ def test_a_search_that_was_taken_over_is_not_begun_again(begun):
 
 
 def test_a_search_that_fails_before_it_begins_leaves_no_folder(tmp_path):
-    with pytest.raises(RunError), Folder(tmp_path / "a").held(SAME, overwrite=False):
+    with (
+        pytest.raises(RunError, match="not built"),
+        Folder(tmp_path / "a").held(SAME, overwrite=False),
+    ):
         raise RunError("The dataset is not built.")
     assert list(tmp_path.iterdir()) == []
 
@@ -271,7 +277,10 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
 def test_a_lock_that_no_search_wrote_is_left_alone(begun):
     (begun.root / ".lock").write_text("years of work")
     for overwrite in (False, True):
-        with pytest.raises(ConfigError, match="lock"), begun.held(SAME, overwrite=overwrite):
+        with (
+            pytest.raises(ConfigError, match="no run or search wrote"),
+            begun.held(SAME, overwrite=overwrite),
+        ):
             pass
     assert (begun.root / ".lock").read_text() == "years of work"
     assert begun.log.exists()

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import os
 import pathlib
 import re
 
@@ -391,10 +392,9 @@ def test_plain_kerastuner_opens_what_a_killed_search_has_exported(tmp_path):
         trial = proposals.propose(0)
         proposals.end(trial.trial_id, {OBJECTIVE: 0.5})
         proposals.export(tmp_path)
+        os.utime(tmp_path / f"trial_{trial.trial_id}/trial.json", (0, 0))  # another write is seen
         if count % 6 == 0:  # a process that knows of nothing that was exported
             proposals.close()
             proposals = opened("random", tmp_path / "log.jsonl")
             assert len(read_plainly("random", tmp_path).oracle.trials) == count
-    written = [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("trial_*/trial.json"))]
-    assert len(written) == 30
-    assert written == sorted(written)  # each was written once
+    assert {path.stat().st_mtime for path in tmp_path.glob("trial_*/trial.json")} == {0}

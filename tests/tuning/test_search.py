@@ -190,15 +190,14 @@ def test_overwrite_searches_again(quick, undisturbed, tmp_path):
     assert not (tmp_path / "trial_0001" / "error.txt").exists()
 
 
-def test_other_images_are_refused(quick, undisturbed):
-    origin = undisturbed / "origin.json"
-    before = origin.read_text()
-    changed = json.loads(before)
+def test_other_images_are_refused(quick, undisturbed, tmp_path):
+    path = tmp_path / "search"
+    shutil.copytree(undisturbed, path)
+    changed = json.loads((path / "origin.json").read_text())
     changed["dataset"]["fingerprint"] = "other"
-    origin.write_text(json.dumps(changed))
+    (path / "origin.json").write_text(json.dumps(changed))
     with pytest.raises(RunError, match=r"The dataset is not the one that was begun with \("):
-        search(undisturbed, *quick, *SPACE, "--max_trials=5")
-    origin.write_text(before)
+        search(path, *quick, *SPACE, "--max_trials=5")
 
 
 def test_the_precision_with_which_a_search_began_is_not_chosen_again(

@@ -23,18 +23,19 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "cluster"
 
 
-def test_processes_of_the_cluster_end_and_others_do_not(folder, tmp_path):
+def test_processes_of_the_cluster_end_and_others_and_the_driver_do_not(folder, tmp_path):
     started = [
         subprocess.Popen([sys.executable, "-c", WRITES, path, name], stdout=subprocess.PIPE)
         for path, name in (
-            (folder / "log", "raylet"), (folder / "log", "other"), (tmp_path / "log", "raylet")
+            (folder / "log", "raylet"), (folder / "log", "other"), (tmp_path / "log", "raylet"),
+            (folder / "driver", "raylet"),
         )
     ]  # fmt: skip
     try:
         assert all(process.stdout.readline() for process in started)
-        cleanup.main(str(folder), os.getpid())
+        cleanup.main(str(folder), driver=started[-1].pid)
         assert started[0].wait(timeout=60) == -signal.SIGKILL
-        assert [process.poll() for process in started[1:]] == [None, None]
+        assert [process.poll() for process in started[1:]] == [None, None, None]
         assert not folder.exists()
     finally:
         for process in started:

@@ -59,9 +59,13 @@ def brought(setup):
     return sorted(names), os.environ.get("TF_NUM_INTRAOP_THREADS")
 
 
-def trained(setup, fold):
+def trained(setup, fold, mark):
     """The user's home here, rows that had to be computed here, probabilities of a fold."""
-    time.sleep(2)  # so that every node has a task
+    home = pathlib.Path.home()
+    (home / mark).touch()  # and waits, so that every node has a task
+    clusters.wait_until(
+        lambda: len([*home.parent.glob(f"*/{mark}")]) >= NODES - 1, HUNG, "a task on every node"
+    )
     counted, computed = counting(setup)
     probabilities = cross_validation.train_fold(counted, setup.config, fold, 0, setup.config.seed)
     return os.environ["HOME"], computed, probabilities
@@ -224,7 +228,7 @@ def test_rows_are_computed_once_a_cluster_and_reach_homes_without_any(
         remote.provide(training)
         fold = cross_validation.assign_folds(images, 3, 1, seed=1)[0]
         for number in range(remote.slots):
-            remote.submit(Task(str(number), trained, (fold,)))
+            remote.submit(Task(str(number), trained, (fold, f"began-{has_dataset}")))
         results = [each.value for each in ended_within(remote, remote.pending, lambda _: None)]
     assert len({home for home, _, _ in results}) >= NODES - 1
     assert all(rows == [] for _, rows, _ in results)
@@ -242,7 +246,7 @@ def test_workers_with_another_dataset_are_refused(nodes, setup, tmp_path):
     covid_tfds.Builder(config=other, data_dir=tmp_path / "other").download_and_prepare()
     options = Options(cluster=nodes.address, worker_data_dir=str(tmp_path / "other"))
     with connected(options) as cluster, executor(cluster, setup) as remote:
-        remote.submit(Task("one", trained, (None,)))
+        remote.submit(Task("one", trained, (None, "began")))
         with pytest.raises(RunError, match=r"--worker_data_dir=.* holds another .*tiny"):
             while not remote.next():
                 pass

@@ -60,8 +60,9 @@ def test_what_makes_no_sense_is_refused(words, message):
 
 def test_flags_and_connecting_import_neither_tensorflow_nor_ray():
     code = (
-        "import sys, trainer.execution.options, trainer.execution.ray, trainer.execution.local\n"
-        "assert not {'ray', 'tensorflow', 'keras'} & set(sys.modules)"
+        "import sys; from trainer.execution import local, options, ray\n"
+        "with ray.connected(options.Options()) as cluster, local.executor(cluster, None):\n"
+        "    assert not {'ray', 'tensorflow', 'keras'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

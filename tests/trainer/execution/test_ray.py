@@ -144,9 +144,12 @@ def test_a_task_without_a_step_twice_fails_with_its_reason(remote, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_task_with_steps_is_not_stopped_nor_is_one_that_waits(remote):
+def test_a_task_with_steps_is_not_stopped_nor_is_one_that_waits(remote, monkeypatch):
+    stopped = []
+    monkeypatch.setattr("ray.cancel", lambda reference, force: stopped.append(reference))
     tasks = [Task(str(number), steps_slowly) for number in range(4)]  # two of them wait for 4 s
     assert {each.value for each in ends(remote, *tasks).values()} == {"made steps"}
+    assert stopped == []
 
 
 @pytest.mark.slow
@@ -351,24 +354,25 @@ def script():
 
 
 @pytest.mark.slow
-def test_nothing_is_left_of_the_cluster_of_a_driver_that_was_killed(tmp_path):
+def test_nothing_is_left_of_the_cluster_of_a_driver_that_was_killed():
     code = (
         "import time, ray\n"
         "from trainer.execution.options import Options\n"
         "from trainer.execution.ray import connected\n"
-        "with connected(Options(workers=2)):\n"
-        "    print('ready', flush=True); time.sleep(1000)"
+        "with connected(Options(workers=2)) as cluster:\n"
+        "    print('ready', cluster.folder, flush=True); time.sleep(1000)"
     )
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as driver:
-        assert driver.stdout.readline() == "ready\n"
+        ready, folder = driver.stdout.readline().split()
+        assert ready == "ready" and os.listdir(folder)
         processes = psutil.Process(driver.pid).children(recursive=True)
         driver.kill()
-    gone, alive = psutil.wait_procs(processes, timeout=20)
+    gone, alive = psutil.wait_procs(processes, timeout=120)
     assert not alive
     assert len(gone) > 5
+    assert not os.path.exists(folder)  # what removes it has ended, too
 
 
 def test_a_cluster_that_a_notebook_has_started_is_not_replaced(monkeypatch):

@@ -87,6 +87,20 @@ def test_while_what_holds_the_marks_begins_again_there_are_none(remote, submitte
     assert remote._read_marks([submitted]) == {}
 
 
+def test_the_time_in_which_the_driver_was_stopped_makes_no_task_silent(
+    remote, submitted, monkeypatch
+):
+    def silent(now: float) -> bool:
+        monkeypatch.setattr(ray_executor, "time", types.SimpleNamespace(monotonic=lambda: now))
+        return remote._silent([submitted]) == [submitted]
+
+    remote._looked = 0.0
+    marked(remote, monkeypatch, 11)
+    assert not silent(10)  # the task's first mark, which stays its only one
+    assert not silent(1010)
+    assert next(now for now in range(1020, 9999, 10) if silent(now)) == 1600
+
+
 def test_rows_that_a_worker_can_not_compute_fail_their_configuration(remote, monkeypatch):
     task = Task("rows of block5_pool", raises)
     looks = iter([None, Ended(task, failure="No room.")])

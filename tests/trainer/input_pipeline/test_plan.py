@@ -187,12 +187,6 @@ def test_a_lower_row_is_needed_only_where_the_row_above_is_missing():
     assert lower.views == tuple(range(8))
 
 
-def test_planning_is_a_function_of_its_arguments(capsys):
-    wanted = demand([HEAD, TUNED["block5"]], "block4_pool", "block5_pool", view_count=8)
-    assert make_plan(wanted, nothing_cached, 10**6) == make_plan(wanted, nothing_cached, 10**6)
-    assert capsys.readouterr() == ("", "")
-
-
 def test_an_epoch_belongs_to_the_phase_that_runs_it():
     plan = make_plan(demand([HEAD, TUNED["block5"]], "block4_pool", "block5_pool"),
                      nothing_cached, PLENTY)  # fmt: skip

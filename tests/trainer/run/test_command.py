@@ -234,7 +234,7 @@ def test_a_command_that_is_stuck_in_c_ends_by_itself(number):
 def test_a_command_that_hangs_while_python_shuts_down_ends_by_itself():
     with command_that_is_ready("""
         import atexit
-        command.LEAVE_WITHIN = 0.3
+        command.LEAVE_WITHIN = 3.0
         atexit.register(time.sleep, 60)
         with command.stopped("epoch 3 is saved"):
             print("ready", flush=True)
@@ -301,13 +301,18 @@ def test_a_reader_that_does_not_read_does_not_keep_the_process():
 def test_two_signals_of_one_event_are_one():
     """GNU timeout sends its signal to the command, then to the command's process group."""
     body = """
+        command._ONE_EVENT = 30.0
         with command.stopped("epoch 3 is saved"):
             with command.deferred():
                 print("ready", flush=True)
-                time.sleep(3 * command._ONE_EVENT)
+                while not command._interrupted:
+                    time.sleep(0.01)
+                print("first", flush=True)
+                time.sleep(1)
                 print("saved", flush=True)
     """
     with command_that_is_ready(body) as process:
         process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "first\n"  # else the two are merged
         process.send_signal(signal.SIGTERM)
         assert ended(process) == (143, "saved\n", "\nstopped (SIGTERM); epoch 3 is saved\n")

@@ -134,7 +134,7 @@ def test_something_else_can_show_it(capsys):
         "computing: 50 %, epoch 1, loss 0.5", "drawing", "", "",
     ]  # fmt: skip
     assert capsys.readouterr() == ("", "")
-    lines(1000, 450, 10, capsys)  # afterwards as before
+    assert lines(1000, 450, 10, capsys)  # afterwards as before
 
 
 # Work of which a part was done before
@@ -221,8 +221,9 @@ def test_a_pipe_gets_a_line_when_it_begins():
 
 @pytest.mark.slow
 def test_a_terminal_gets_a_clock_that_is_erased():
-    drawn = on_a_terminal(80, LOADING).decode()
-    assert "\x1b[Kloading TensorFlow ..." in drawn and "loading TensorFlow ... 1 s" in drawn
+    drawn = on_a_terminal(80, LOADING.replace("1.2", "4")).decode()
+    assert "\x1b[Kloading TensorFlow ..." in drawn
+    assert re.search(r"loading TensorFlow \.\.\. [1-4] s", drawn)
     assert "\x1b[Kfloatx is replaced.\r\n" in drawn
     assert drawn.endswith("\r\x1b[Kloaded\r\n")
 

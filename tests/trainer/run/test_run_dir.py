@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -300,6 +301,19 @@ def test_a_run_says_what_it_was_made_with():
 
     assert made_with["packages"]["keras"] == keras.__version__
     assert set(made_with) == {"packages", "git_revision"}
+
+
+def test_the_revision_of_the_code_is_that_of_its_commit_or_is_dirty(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_dir, "__file__", str(tmp_path / "code.py"))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    (tmp_path / "code.py").touch()
+    for words in ("init", "add .", "commit -m first", "tag -a -m first v1"):
+        git = ["git", "-c", "user.name=a", "-c", "user.email=a", *words.split()]
+        subprocess.run(git, cwd=tmp_path, check=True, capture_output=True)
+    revision = run_dir.provenance()["git_revision"]
+    assert re.fullmatch("[0-9a-f]{40}", revision)
+    (tmp_path / "code.py").write_text("changed")
+    assert run_dir.provenance()["git_revision"] == f"{revision}-dirty"
 
 
 @pytest.mark.parametrize("variable", ["PATH", "GIT_DIR"], ids=["no git", "no repository"])

@@ -1,5 +1,7 @@
 """The file that a training goes on from: whole or refused, and what it says of the run."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -113,15 +115,16 @@ def test_the_line_promises_nothing_that_is_not_there(tmp_path):
 
 
 def test_the_line_of_several_seeds_names_those_that_ended_and_the_one_under_way(tmp_path):
-    for seed in (1, 2):
+    for seed in (8, 9):
         (tmp_path / f"seed_{seed}").mkdir()
         (tmp_path / f"seed_{seed}" / "metrics.json").touch()
+        os.utime(tmp_path / f"seed_{seed}", (seed, seed))
     again = f"the same command with --run_dir={tmp_path} goes on there"
     assert where_it_goes_on(tmp_path) == f"2 of the seeds in {tmp_path} have ended: {again}."
-    left(tmp_path / "seed_3")
+    os.utime(left(tmp_path / "seed_10"), (10, 10))
     line = where_it_goes_on(tmp_path)
     assert line.startswith(
-        f"2 of the seeds in {tmp_path} have ended; {tmp_path}/seed_3 is at epoch 13 of 40, step 7 "
+        f"2 of the seeds in {tmp_path} have ended; {tmp_path}/seed_10 is at epoch 13 of 40, step 7 "
         f"of 14: {again}. Best so far: epoch 12"
     )
 
