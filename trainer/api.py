@@ -166,7 +166,7 @@ class Run:
         self,
         dataset: str = "",
         *,
-        split: str = "test",
+        split: str = "",
         images: str | Path = "",
         data_dir: str | Path = "",
         output: str | Path | None = None,
@@ -178,17 +178,18 @@ class Run:
 
         Args:
             dataset: Name of a prepared dataset; "" is the one that the network was trained on.
-            split: One of its splits, or "all".
+            split: One of its splits, or "all"; "" is test.
             images: A folder of labelled images in place of a dataset.
             data_dir: Folder of datasets; "" is that of the run, or TFDS' own.
-            output: A folder for what is written; "" is evaluations/RUN-DATASET-SPLIT, None writes
-                nothing.
+            output: A folder for what is written; "" is evaluations/RUN-DATASET-SPLIT, or
+                RUN-FOLDER of images; None writes nothing.
 
         Returns:
             `metrics` (see docs/evaluating.md), `predictions` and `path`.
 
         Raises:
-            ConfigError: There is no such split, or the folder holds something else.
+            ConfigError: There is no such split, the folder holds something else, or images are
+                given with a dataset or a split.
             RunError: There is no network, no such images, or the network has seen them all.
         """
         with keras_settings():

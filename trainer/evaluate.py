@@ -32,8 +32,8 @@ def main(argv: list[str]) -> None:
             from trainer.inference import external_validation
         external_validation.show(
             external_validation.evaluate(
-                run, dataset=FLAGS.dataset, split=FLAGS.split, images=FLAGS.images,
-                data_dir=FLAGS.data_dir, output=FLAGS.output,
+                run, dataset=FLAGS.dataset, split="" if FLAGS.images else FLAGS.split,
+                images=FLAGS.images, data_dir=FLAGS.data_dir, output=FLAGS.output,
             )
         )  # fmt: skip
 
@@ -55,6 +55,6 @@ if __name__ == "__main__":
     )  # fmt: skip
     define(
         "output", "", "A folder for the tables and numbers", "output",
-        more="Unless given, evaluations/RUN-DATASET-SPLIT.",
+        more="Unless given, evaluations/RUN-DATASET-SPLIT, or RUN-FOLDER of --images.",
     )  # fmt: skip
     command.run(main)

@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     define("list", False, "Show what is cached", "actions")
     define("verify", False, "Check every row", "actions", more="Status 1 if one is damaged.")
-    define("clear", False, "Remove all that no process has open", "actions")
+    define("clear", False, "Remove all rows that no process has open", "actions")
     define("fill", False, "Compute what a training would read", "actions")
     config_flags.define_flags()
     options_lib.define_flags(FLAGS)

@@ -136,17 +136,22 @@ def test_what_the_network_has_seen_is_left_out_and_counted(run, tiny):
 
 def test_of_a_network_alone_nothing_is_checked_and_no_baseline_computed(run, data_dir, tmp_path):
     bare = shutil.copy(run / "model.keras", tmp_path / "of_a_friend.keras")
-    words = f"--data_dir={data_dir}", f"--output={tmp_path / 'out'}", "--split=train"
+    words = f"--data_dir={data_dir}", f"--output={tmp_path / 'out'}"
     ended = evaluate(f"--run={bare}", "--dataset=tiny", *words)
     assert ended.status == 0, ended.err
     text = " ".join(ended.out.split())
     assert "Not checked: a model.keras alone" in text and text.count("not computed") == 3
     result = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert result["left_out"]["checked"] is False
-    assert result["splits"]["train"]["shortcut_baseline"] is None
-    assert result["splits"]["train"]["n"] == images_used.read(run / "images_used.csv")[
-        "split"
-    ].count("train")  # fmt: skip
+    assert result["splits"]["test"]["shortcut_baseline"] is None
+    assert result["splits"]["test"]["n"] == own(run)["splits"]["test"]["n"]
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "all"])
+def test_a_network_alone_is_not_scored_on_what_it_was_trained_on(split, run, data_dir, tmp_path):
+    bare = shutil.copy(run / "model.keras", tmp_path / "of_a_friend.keras")
+    with pytest.raises(RunError, match=r"was trained on train of .*tiny.* what it remembers"):
+        trainer.load(bare).evaluate("tiny", split=split, data_dir=data_dir)
 
 
 def test_a_folder_is_scored_as_the_dataset_that_its_images_are_of(run, hospital, tmp_path):
@@ -364,5 +369,7 @@ def test_what_makes_no_sense_is_refused_before_tensorflow(words, message):
 
 
 def test_so_is_it_in_python(run, hospital):
-    with pytest.raises(ConfigError, match="images is given with dataset"):
+    with pytest.raises(ConfigError, match="images is given with dataset or split"):
         trainer.load(run).evaluate("tiny", images=hospital)
+    with pytest.raises(ConfigError, match="images is given with dataset or split"):
+        trainer.load(run).evaluate(split="validation", images=hospital)

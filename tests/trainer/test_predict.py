@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -112,6 +113,22 @@ def test_a_bad_file_is_a_row_and_status_1_at_the_end(run, few):
                       "wrong.png": "truncated or damaged", "gone.png": "no such file"}  # fmt: skip
     assert "2 of 5 files can't be used; the errors are in their rows." in ended.err
     assert f"1 file of another kind left out: {few}/notes.txt." in ended.err
+
+
+def test_a_folder_of_other_files_alone_has_no_answer(run, tmp_path):
+    (tmp_path / "of mine").mkdir()
+    (tmp_path / "of mine" / "notes.txt").write_text("of mine")
+    ended = predict(run, tmp_path / "of mine", f"--output={tmp_path / 'answers.csv'}")
+    assert ended.status == 1 and f"There is no image in {tmp_path / 'of mine'}." in ended.err
+    assert not (tmp_path / "answers.csv").exists()
+
+
+def test_a_run_folder_of_any_name_can_be_written_down(run, files, tmp_path):
+    named = shutil.copytree(run, tmp_path / os.fsdecode(b"r\xe9"))
+    ended = predict(named, files / "000.png", "--format=json", f"--output={tmp_path / 'a.json'}")
+    assert ended.status == 0, ended.err
+    path = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["network"]["path"]
+    assert path.startswith(str(tmp_path / "r"))
 
 
 @pytest.mark.parametrize("kind", ["table", "csv", "json", "jsonl", "parquet"])

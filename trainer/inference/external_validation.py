@@ -24,6 +24,7 @@ _METRICS = "metrics.json"
 _PREDICTIONS, _UNUSED, _POSES = "predictions.csv", "left_out.csv", "alignment.csv"
 _OURS = {_METRICS, _PREDICTIONS, USED, _UNUSED, _POSES, lease.NAME}
 _COLUMNS = ("image_id", "split", "reason")  # of left_out.csv
+_SEEN = ("train", "validation", labelled_images.ALL)  # splits that training read, or that hold them
 _UNREAD = ("test", "control", labelled_images.ALL)  # splits that --notest leaves, or that hold them
 
 
@@ -48,7 +49,7 @@ def evaluate(
     run: str | os.PathLike,
     *,
     dataset: str = "",
-    split: str = "test",
+    split: str = "",
     images: str | os.PathLike = "",
     data_dir: str = "",
     output: str | os.PathLike | None = "",
@@ -58,24 +59,28 @@ def evaluate(
     Args:
         run: A run folder, or a file .keras.
         dataset: Name of a prepared dataset; "" is the one that the network was trained on.
-        split: One of its splits, or "all".
+        split: One of its splits, or "all"; "" is test.
         images: A folder of labelled images in place of a dataset, see `labelled_images.of_folder`.
         data_dir: Folder of datasets; "" is that of the run, or TFDS' own.
-        output: A folder for what is written; "" is evaluations/RUN-DATASET-SPLIT, None writes
-            nothing.
+        output: A folder for what is written; "" is evaluations/RUN-DATASET-SPLIT, or RUN-FOLDER
+            of images; None writes nothing.
 
     Raises:
-        ConfigError: There is no such split, the folder holds something else, or both a dataset and
-            images are given.
+        ConfigError: There is no such split, the folder holds something else, or images are given
+            with a dataset or a split.
         RunError: There is no network, no such images, or none is left.
     """
-    if images and dataset:
-        raise ConfigError("images is given with dataset. Give one of them.")
+    if images and (dataset or split):
+        raise ConfigError(
+            "images is given with dataset or split, which are of datasets. Give one kind."
+        )
     with working("loading the network"):
         network = load(run)
     require_origin(network)
     with contextlib.ExitStack() as opened:
-        labelled = opened.enter_context(_labelled(network, dataset, split, images, data_dir))
+        labelled = opened.enter_context(
+            _labelled(network, dataset, split or "test", images, data_dir)
+        )
         of = unseen(network, labelled, data_dir)
         folder = None
         if output is not None:
@@ -106,6 +111,12 @@ def _labelled(
             f"The run of {path_of(network)} has not opened test of {labelled.name}, its own "
             "dataset. Its command with --test scores it there; or give another --split or "
             "--dataset."
+        )
+    if own and not network.run and split in _SEEN:
+        raise RunError(
+            f"{network.path} was trained on train of {labelled.name}, and validation chose its "
+            f"epoch: scores of --split={split} would show what it remembers. Give --split=test, "
+            "another --dataset or --images."
         )
     yield labelled
 

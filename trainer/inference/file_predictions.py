@@ -50,8 +50,7 @@ def predict(
     with working("listing the files"):
         files = ImageFiles(paths)
     if not len(files):
-        where = f" in {listed(list(map(str, paths[:_NAMED])))}" if paths else ": stdin lists none"
-        raise RunError(f"There is no file{where}.")
+        raise RunError(f"There is no file{_where(paths)}.")
     on_screen = not output and sys.stdout.isatty()
     left_out: list[str] = []
     failed = count = 0
@@ -68,8 +67,14 @@ def predict(
                 for write in writes:
                     write(answer)
             count, failed = count + 1, failed + bool(answer.error)
+        if not count:  # files of other kinds alone
+            raise RunError(f"There is no image{_where(paths)}.")
     _print_end(network, kind, output, count, failed, left_out)
     return not failed
+
+
+def _where(paths: Sequence[str | os.PathLike]) -> str:
+    return f" in {listed(list(map(str, paths[:_NAMED])))}" if paths else ": stdin lists none"
 
 
 def _print_end(

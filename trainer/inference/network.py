@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from covid_tfds.parallel import in_order
+from covid_tfds.sources import listing
 from trainer.evaluation import notes
 from trainer.evaluation.metrics import NOTICE
 from trainer.input_pipeline import resize
@@ -59,7 +60,7 @@ class Network:
     def origin(self) -> dict[str, Any]:
         """Which network it is, JSON-able."""
         values = {
-            "path": str(self.path),
+            "path": listing.shown(str(self.path)),
             "class_names": self.class_names,
             "image_size": self.image_size,
             "align": self.align,

@@ -57,7 +57,8 @@ def _rows(comparison: Comparison) -> Iterator[Row]:
         of_runs = comparison.baselines.values()
         yield name, [of and of[key]["balanced_accuracy"] for of in of_runs]
     if any(comparison.controls.values()):
-        yield comparison_text.CONTROL, list(comparison.controls.values())
+        name = f"{comparison_text.CONTROL}, of each run's own images"
+        yield name, list(comparison.controls.values())
     for of_class in comparison.all_images["classes"]:
         for key, name in comparison_text.CLASS_SCORES.items():
             yield f"{of_class}, {name}", [of["classes"][of_class][key] for of in scores]

@@ -10,6 +10,7 @@ from trainer.run.text import (
     difference,
     estimate,
     listed,
+    score,
     short_names,
     shortened,
     table,
@@ -119,7 +120,12 @@ def _scores(comparison: Comparison) -> str:
     lines = [table(rows, align="<<<<")]
     if any(comparison.baselines.values()):
         lines += ["", table(_baselines(comparison), align="<<<")]
-    if controls := [[f"  {n}", estimate(of)] for n, of in comparison.controls.items() if of]:
+    controls = [
+        [f"  {name}", score(of, of["n"], of["groups"])]
+        for name, of in comparison.controls.items()
+        if of
+    ]
+    if controls:
         lines += ["", wrapped(f"{CONTROL} ({CONTROL_MEANS})"), table(controls, align="<<")]
     return "\n".join(lines)
 

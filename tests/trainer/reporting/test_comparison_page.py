@@ -66,6 +66,6 @@ def test_what_control_shows_is_a_row_where_a_run_has_scored_it(tmp_path, written
     compared = comparison.compare([Results(run) for run in runs])
     comparison_page.write(compared, tmp_path / "compare.html")
     page = Page((tmp_path / "compare.html").read_text(encoding="utf-8"))
-    row = page.text.partition(f"\n{comparison_text.CONTROL}\n")[2]
+    row = page.text.partition(f"\n{comparison_text.CONTROL}, of each run's own images\n")[2]
     assert row.startswith(f"{estimate(compared.controls['A'])}-")
     assert comparison_text.CONTROL not in written[1].text

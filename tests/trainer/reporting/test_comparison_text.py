@@ -7,7 +7,7 @@ import pytest
 from tests.helpers.finished_runs import SCORED, finished
 from trainer.reporting import comparison, comparison_text
 from trainer.reporting.results import Results
-from trainer.run.text import estimate
+from trainer.run.text import score
 
 
 def compared(*paths):
@@ -45,7 +45,7 @@ def test_runs_of_the_same_settings_are_called_so(alike):
 
 
 def test_what_control_shows_is_beside_its_meaning(alike):
-    of_a, of_b = (estimate(each) for each in alike.controls.values())
+    of_a, of_b = (score(each, each["n"], each["groups"]) for each in alike.controls.values())
     head = f"{comparison_text.CONTROL} ({comparison_text.CONTROL_MEANS})"
     assert f"{head} A {of_a} B {of_b}" in text(alike)
 
