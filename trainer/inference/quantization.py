@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.evaluation.metrics import loss_and_accuracy
+from trainer.evaluation.intervals import estimates
 from trainer.evaluation.paired import paired_difference
 from trainer.inference import run_dataset
 from trainer.inference.network import Network
@@ -13,7 +13,7 @@ from trainer.input_pipeline import decode
 from trainer.input_pipeline.dataset import Images
 from trainer.run.errors import RunError
 from trainer.run.progress import progress
-from trainer.run.text import counted, difference, number
+from trainer.run.text import counted, difference, estimate
 
 
 def costs(
@@ -52,17 +52,17 @@ def costs(
 
 def _against(whole: np.ndarray, smaller: np.ndarray, images: Images) -> str:
     """Both balanced accuracies, and their difference where they have one."""
-    both = smaller, whole
-    shown = [loss_and_accuracy(images.labels, each)["balanced_accuracy"] for each in both]
+    both, groups = (smaller, whole), images.group_numbers
+    shown = [
+        estimate(estimates(images.labels, each, groups, areas=False)["balanced_accuracy"])
+        for each in both
+    ]
     calls = [each.argmax(axis=1) for each in both]
     changed = int((calls[0] != calls[1]).sum())
-    text = (
-        f"balanced accuracy on validation {number(shown[0], decimals=4)} against "
-        f"{number(shown[1], decimals=4)} of float32"
-    )
+    text = f"balanced accuracy on validation {shown[0]} against {shown[1]} of float32"
+    n = f"{counted(len(images), 'image')} of {counted(len(set(groups)), 'patient group')}"
     if not changed:
-        return f"{text}; all {counted(len(images), 'image')} are called as before."
-    groups = np.unique(np.asarray(images.groups), return_inverse=True)[1]
+        return f"{text}; all {n} are called as before."
     right = [(each == images.labels).astype(float) for each in calls]
     lost = difference(paired_difference(images.labels, groups, *right))
-    return f"{text}, {lost}; of {counted(len(images), 'image')}, {changed} are called otherwise."
+    return f"{text}, {lost}; of {n}, {changed} are called otherwise."

@@ -26,7 +26,7 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for function in (text.estimate, text.number, text.counted, text.may_be_none):
+    for function in (text.estimate, text.number, text.counted, text.difference):
         environment.globals[function.__name__] = function
     return environment
 
