@@ -26,6 +26,7 @@ MIN_IMAGE_SIZE = 32  # pixels; VGG16 halves an image five times
 PATHS = ("data_dir", "cache_dir", "weights")
 HPARAMS_FILE = "best_hparams.json"
 MOST_FOLDS = 1000  # and repeats of them
+MOST_SEED = 2_000_000_000  # further ones, of seeds, repeats and trials, stay below 2**31
 BEFORE = {"align": "none"}  # what was done before there was such a setting, and was its default
 SCHEDULES = ("constant", "cosine")
 # Settings that have no effect where a choice is one of `OFF`, and what to choose in its place.
@@ -245,7 +246,7 @@ class Config:
         "so where there are several.",
     )  # fmt: skip
     seed: int = _option("training", 1, "Of weights, order, dropout, augmentation",
-                        Bounds("0 to 2147483647", lambda seed: 0 <= seed < 2**31))  # fmt: skip
+                        Bounds("0 to 2000000000", lambda seed: 0 <= seed <= MOST_SEED))  # fmt: skip
     deterministic: bool = _option("machine", False, "Bit-equal runs, somewhat slower")
     test: bool = _option(
         "output", True, "Score the test split; --notest: not yet",
@@ -361,16 +362,22 @@ class Config:
         return cls.from_json(read_json(run_dir / "config.json", "config", mend=mend)["config"])
 
 
-def check_folds(config: Config, folds: int, repeats: int) -> None:
+def check_folds(config: Config, folds: int, repeats: int, name: str = "repeats") -> None:
     """Refuses too few folds or repeats, and settings that have no place with folds.
+
+    Args:
+        config: Of each fold.
+        folds: How many.
+        repeats: Of them.
+        name: What the flag of the repeats is called.
 
     Raises:
         ConfigError: The message says which.
     """
-    for name, value, least in (("folds", folds, 2), ("repeats", repeats, 1)):
+    for flag, value, least in (("folds", folds, 2), (name, repeats, 1)):
         whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
         holds = whole and least <= value <= MOST_FOLDS
-        require(holds, name, value, f"{least} to {MOST_FOLDS}")
+        require(holds, flag, value, f"{least} to {MOST_FOLDS}")
     for name, why in (
         ("early_stopping", "a fold would choose the epoch that it scores"),
         ("as_published", "the article had no folds"),

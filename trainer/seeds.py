@@ -14,7 +14,7 @@ from trainer.evaluation import metrics, predictions, summary
 from trainer.run import command, files, run_dir
 from trainer.run.manifest import GROWING, REPORT, Identity
 from trainer.run.run_folder import RunFolder
-from trainer.run.saved_state import of_seed
+from trainer.run.saved_state import SEED, of_seed
 from trainer.train import train_and_evaluate
 from trainer.training import memory, room
 from trainer.training.setup import set_up
@@ -50,16 +50,21 @@ def train_seeds(
     """
     paths = {seed: of_seed(folder.path, seed) for seed in seeds_of(config, count)}
     left = [path for path in paths.values() if overwrite or not (path / "metrics.json").exists()]
+    there = [path for path in folder.path.glob(SEED) if path.is_dir()] if overwrite else []
+    for path in there:  # which `begin` clears
+        with run_dir.held(path, "run_dir"):
+            pass
     memory.require_parameters(config)
-    room.require_for_runs(config, folder.path, len(left))
-    results, begun = [], False
+    room.require_for_runs(config, folder.path, len(left), replaced=there)
+    results, begun, first = [], False, folder.origin  # with which the others have to agree
     for seed, path in paths.items():
         each = dataclasses.replace(config, seed=seed)
         identity = Identity("trainer.main", each.to_json(), GROWING)
         with run_dir.create(path, "", identity, overwrite=overwrite) as run:
             print(f"\nSeed {seed}: {path}", flush=True)
             if not run_dir.nothing_left(run, within=True):
-                setup = set_up(each, stressed=True, began=run.origin, **origin)
+                setup = set_up(each, stressed=True, began=run.origin or first, **origin)
+                first = first or setup.origin
                 with contextlib.closing(setup.opened):
                     if not begun:
                         folder.begin(_of_all(setup.origin, config))

@@ -3,7 +3,7 @@
 import contextlib
 import pathlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -45,6 +45,7 @@ def train_and_evaluate(
     *,
     setup: Setup | None = None,
     profile: range | None = None,
+    on_progress: Callable[[], None] = lambda: None,
     **origin: Any,
 ) -> dict[str, Any]:
     """Trains in phases, keeps the best validation epoch, and scores each split once.
@@ -59,6 +60,7 @@ def train_and_evaluate(
         setup: Of `set_up`, with `stressed`; it stays open. One is opened, and closed, here unless
             given.
         profile: Steps that are traced, see `Profile`; None: none.
+        on_progress: Called behind each step, batch and part of the run.
         origin: What else config.json is to hold.
 
     Returns:
@@ -69,12 +71,13 @@ def train_and_evaluate(
         RunError: The dataset or the weights are missing, the training failed, or the network that
             was kept is not there any more.
     """
-    path, laps = folder.path, Laps()
+    path, laps = folder.path, Laps(on_progress)
     with contextlib.ExitStack() as closed:
         saved = None if folder.origin is None else saved_state.read(path / saved_state.FILE)
         if saved:
             require_phases(saved, config.phases)
         _require_ended(saved, folder)
+        del saved  # which may be as large as the network
         memory.require_parameters(config)
         room.require_for_run(config, folder)
         if setup is None:
@@ -85,11 +88,12 @@ def train_and_evaluate(
         folder.begin(setup.origin)
         scoring.write_used(setup.dataset, path)
         laps.end("opening")
-        training = training_of(setup)
+        training = training_of(setup, on_progress)
         command.raise_if_interrupted()
         laps.end("frozen_part")
+        step = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: on_progress())
         traced = [Profile(profile, path)] if profile else []
-        pictured = _fit(setup, training, path, [*callbacks, *traced])
+        pictured = _fit(setup, training, path, [step, *callbacks, *traced])
         laps.end("training")
         result = _evaluate(setup, training, folder, pictured, laps)
     print(summary.run_summary(result, path))
@@ -132,11 +136,13 @@ def _require_ended(saved: saved_state.SavedState | None, folder: RunFolder) -> N
         )
 
 
-def training_of(setup: Setup) -> Training:
-    """The training of a run, its rows computed where they are missing."""
+def training_of(setup: Setup, on_progress: Callable[[], None] = lambda: None) -> Training:
+    """The training of a run, its rows computed where they are missing; see `Training`."""
     images = stress.with_stressed(setup.dataset.splits)
     scored = [*scoring.scored_splits(setup), stress.NAME]
-    return Training(setup, setup.config, images, train="train", score=scored)
+    return Training(
+        setup, setup.config, images, train="train", score=scored, on_progress=on_progress
+    )
 
 
 def _fit(
@@ -221,7 +227,7 @@ def best_network_so_far(folder: pathlib.Path) -> keras.Model:
         nets = build(setup.config, setup.precision, setup.weights, setup.normalization)
         nets.train_from(setup.config.phases[-1].first_block)  # what `serve` copies
         part = nets.logits(state.values["below"])
-        part.set_weights([state.arrays[f"best/{i}"] for i in range(len(part.get_weights()))])
+        part.set_weights(state.best_weights(len(part.get_weights())))
         nets.serve()
         path = pathlib.Path(temporary, "model.keras")
         saved_model.save(nets.served, path, setup.dataset.class_names)

@@ -10,8 +10,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import keras
-
 from trainer import train
 from trainer.config import Config
 from trainer.evaluation import summary
@@ -97,14 +95,14 @@ def _run(setup: Setup, folder: RunFolder | None, named: pathlib.Path) -> bytes:
         named: The folder where the run will be. A temporary one has its name, and that of the
             folder above, which the report and TensorBoard show.
     """
-    step = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: progressed())
     if folder is not None:
         folder = _begun_before(folder)
-        train.train_and_evaluate(setup.config, folder, [step], setup=setup)
+        train.train_and_evaluate(setup.config, folder, setup=setup, on_progress=progressed)
         return b""
     with tempfile.TemporaryDirectory() as temporary:
         path = pathlib.Path(temporary, named.parent.name, named.name)
-        train.train_and_evaluate(setup.config, run_dir.plain(path), [step], setup=setup)
+        plain = run_dir.plain(path)
+        train.train_and_evaluate(setup.config, plain, setup=setup, on_progress=progressed)
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as files:
             files.add(path, arcname=".")

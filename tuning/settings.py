@@ -138,7 +138,9 @@ class Settings:
                 f"--folds={self.folds} scores trials on folds. Leave one of them out."
             )
         if self.folds:
-            config_lib.check_folds(config, self.folds, self.executions_per_trial)
+            config_lib.check_folds(
+                config, self.folds, self.executions_per_trial, "executions_per_trial"
+            )
         if config.normalization != "imagenet":
             searched = {parameter.name for parameter in space.parameters}
             for name, given in (

@@ -27,7 +27,7 @@ NUMBERS = {
     f"--epochs=1{'0' * 5000}": "… can't be read. Give a whole number, 1 to 1000000.",
     "--head_units=100000000000": "--head_units is 100000000000. Give 1 to 1000000.",
     "--classes=-4": "--classes is -4. Give 2 or more.",
-    "--seed=-1": "--seed is -1. Give 0 to 2147483647.",
+    "--seed=-1": "--seed is -1. Give 0 to 2000000000.",
     "--learning_rate=1e400": "--learning_rate is inf. Give above 0, at most 1.",
     "--learning_rate=1,5": "--learning_rate=1,5 can't be read. Give a number, above 0, at most 1.",
     "--dropout=50%": "--dropout=50% can't be read. Give a number, 0 to below 1.",

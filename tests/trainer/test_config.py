@@ -59,7 +59,7 @@ BAD = {
     "--distribute is 'all'": {"distribute": "all"},
     "--early_stopping is -1": {"early_stopping": -1},
     "--seed is -1": {"seed": -1},
-    "--seed is 2147483648": {"seed": 2**31},
+    "--seed is 2000000001": {"seed": 2_000_000_001},
     "--dataset is ''": {"dataset": ""},
     "has no effect without --fine_tune_from": {"fine_tune_epochs": 9},
     "--fine_tune_learning_rate=0.5 has no effect": {"fine_tune_learning_rate": 0.5},

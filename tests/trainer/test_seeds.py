@@ -287,6 +287,35 @@ def test_killed_in_the_second_it_goes_on_there_and_more_may_be_added(command, tw
 
 
 @pytest.mark.slow
+def test_all_have_the_images_weights_and_precision_of_the_first(command, two, tmp_path):
+    def began(folder, count) -> list:
+        noted, original = [], seeds.set_up
+
+        def set_up(config, *, began, **more):
+            noted.append((config.seed, began and began["dataset"]["fingerprint"]))
+            return original(config, began=began, **more)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(seeds, "set_up", set_up)
+            assert command(folder, count).status == 0
+        return noted
+
+    of_first = json.loads((two[0] / "config.json").read_text())["dataset"]["fingerprint"]
+    assert began(tmp_path / "run", 2) == [(7, None), (8, of_first)]
+    assert began(tmp_path / "run", 3) == [(9, of_first)]  # in a later process
+
+
+@pytest.mark.slow
+def test_overwrite_removes_no_run_that_another_process_has(command, two, tmp_path):
+    folder = shutil.copytree(two[0], tmp_path / "run")
+    before = result_of(folder)
+    with run_dir.held(folder / "seed_8", "run_dir"):
+        ended = command(folder, 2, "--overwrite")
+    assert ended.status == 1 and f"{folder}/seed_8 is" in " ".join(ended.err.split())
+    assert result_of(folder) == before
+
+
+@pytest.mark.slow
 def test_killed_in_the_first_the_same_command_goes_on_there(command, tmp_path):
     with trained((7, 1)) as epochs, pytest.raises(Killed):
         command(tmp_path / "run", 2)

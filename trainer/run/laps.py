@@ -1,6 +1,7 @@
 """Where the time of a run goes: seconds of its parts, one behind the other."""
 
 import time
+from collections.abc import Callable
 
 
 class Laps:
@@ -10,8 +11,13 @@ class Laps:
         seconds: Of each part that has ended, by its name.
     """
 
-    def __init__(self) -> None:
-        """Starts the clock."""
+    def __init__(self, on_end: Callable[[], None] = lambda: None) -> None:
+        """Starts the clock.
+
+        Args:
+            on_end: Called where a part ends.
+        """
+        self._on_end = on_end
         self.seconds: dict[str, float] = {}
         self._last = time.monotonic()
 
@@ -23,3 +29,4 @@ class Laps:
         """
         now = time.monotonic()
         self.seconds[part], self._last = now - self._last, now
+        self._on_end()

@@ -208,12 +208,22 @@ def _require_empty(path: pathlib.Path) -> None:
         and files.unfinished(each) not in _FIRST
         # Empty folders are those of a run that stopped before it had anything to write.
         and not (name in FOLDERS and each.is_dir() and not any(each.iterdir()))
+        and not _is_seed_alone(each)
     ]
     if foreign:
         raise ConfigError(
             f"--run_dir {path} is not empty (it holds {_names(foreign)}), and no {NAME} says that "
             "a run wrote that, so --overwrite removes nothing of it. Give another folder."
         )
+
+
+def _is_seed_alone(path: pathlib.Path) -> bool:
+    """Whether it is the folder of one of several seeds that stopped while it was set up."""
+    if not path.match(saved_state.SEED) or path.is_symlink() or not path.is_dir():
+        return False
+    return all(
+        each.name == lease.NAME or files.unfinished(each) in _FIRST for each in path.iterdir()
+    )
 
 
 @contextlib.contextmanager

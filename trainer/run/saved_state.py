@@ -17,6 +17,7 @@ from trainer.run import files
 
 FILE = "checkpoints/state"  # in a run's folder
 SEED = "seed_*"  # the run of one of several seeds, in the folder of all
+KEPT = "kept"  # the best epoch of a training that diverged behind the state
 _VALUES = "values"
 
 
@@ -38,9 +39,22 @@ class SavedState:
     arrays: dict[str, np.ndarray]
 
     @property
+    def best(self) -> dict[str, Any] | None:
+        """The best epoch so far, its number from 0 and its logs; None before one was scored.
+
+        It may be later than the state: that of a training that diverged since.
+        """
+        return self.values.get(KEPT) or self.values["best"]
+
+    @property
     def best_epoch(self) -> int | None:
-        """The best epoch so far, from 1; None before the first was scored."""
-        return self.values["best"] and self.values["best"]["epoch"] + 1
+        """Its number, from 1."""
+        return None if self.best is None else self.best["epoch"] + 1
+
+    def best_weights(self, count: int) -> list[np.ndarray]:
+        """Its weights, so many."""
+        name = KEPT if KEPT in self.values else "best"
+        return [self.arrays[f"{name}/{i}"] for i in range(count)]
 
     def text(self) -> str:
         """Where the training is, in words: "epoch 12 of 40, step 7 of 14"."""
@@ -113,8 +127,8 @@ def _of_run(folder: pathlib.Path, again: str) -> str:
     if saved is None:
         return f"nothing of the training is saved in {folder} yet: {again} with what is cached."
     best = ""
-    if saved.best_epoch is not None:
-        accuracy = saved.values["best"]["logs"]["val_balanced_accuracy"]
+    if saved.best is not None:
+        accuracy = saved.best["logs"]["val_balanced_accuracy"]
         best = (
             f" Best so far: epoch {saved.best_epoch}, balanced accuracy {accuracy:.3f} on "
             f"validation; trainer.load({json.dumps(str(folder), ensure_ascii=False)}).model() "

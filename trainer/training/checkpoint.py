@@ -193,6 +193,8 @@ class Checkpoints:
             for variable, array in zip(variables, stored, strict=True):
                 variable.assign(array)
         callback_state.restore(callbacks, values["callbacks"], arrays, self._settings)
+        # A callback asked within the epoch under way for the end of the phase behind it.
+        training.networks.trained.stop_training = values.get("stops", values["stopped"])
         self.saved = None  # which may be as large as the network
 
     @property
@@ -244,9 +246,10 @@ class Checkpoints:
         self._begin = dataclasses.replace(state), network, known
 
     def keep_best(self, training: Training, best: Best, steps: Steps) -> None:
-        """Saves the best epoch of a training that diverged, with the last state that was saved.
+        """Saves the best epoch of a training that diverged, beside the last state that was saved.
 
-        What goes on from there comes to the same best epoch, and diverges again.
+        That state stays as it was, with the best epoch until then: what goes on from it comes to
+        the same later ones, and diverges again.
 
         Args:
             training: What diverged.
@@ -256,13 +259,13 @@ class Checkpoints:
         if self._begin is None:
             last = saved_state.read(self._path)
             assert last is not None  # written by now, or in an earlier process
-            of_best = {"epoch": best.epoch, "logs": best.logs}
-            arrays = {**last.arrays, **_named("best", best.weights)}
-            saved_state.write(self._path, {**last.values, "best": of_best}, arrays)
+            kept = {saved_state.KEPT: {"epoch": best.epoch, "logs": best.logs}}
+            arrays = {**last.arrays, **_named(saved_state.KEPT, best.weights)}
+            saved_state.write(self._path, {**last.values, **kept}, arrays)
             return
         state, network, known = self._begin
-        parts = {"network": network, "steps": steps.begin}
-        self._write(training, dataclasses.replace(state, best=best), parts, known)
+        self._write(training, state, {"network": network, "steps": steps.begin}, known)
+        self.keep_best(training, best, steps)
 
     def _write(
         self,
@@ -280,6 +283,7 @@ class Checkpoints:
         values = {
             **{name: getattr(state, name) for name in ("phase", "epoch", "step", "stopped")},
             "begun": state.begun,
+            "stops": bool(training.networks.trained.stop_training),
             "best": state.best and {"epoch": state.best.epoch, "logs": state.best.logs},
             "callbacks": states,
             "events": self._sizes(),

@@ -101,6 +101,7 @@ class _Loop:
         count = len(plan.phase.epochs) * self.training.steps_per_epoch
         steps.reset(self.training.class_weights, count)
         self.model.optimizer = steps.optimizer
+        self.model.stop_training = False
         if self.checkpoints and self.checkpoints.saved and index == state.phase:
             self.checkpoints.restore(self.training, steps, self.callbacks)
         else:
@@ -109,7 +110,6 @@ class _Loop:
             state.begun = checksums(self.model.trainable_variables)
             if self.checkpoints and self.evaluate and not index:
                 self.checkpoints.remember_begin(self.training, state, self.callbacks)
-        self.model.stop_training = state.stopped
         self._epochs(plan, steps)
         _require_moved(self.model, state.begun, plan.phase.name)
         last = index == len(self.training.plan.phases) - 1

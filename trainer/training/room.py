@@ -1,5 +1,6 @@
 """What trainings take on the disk of their folder, known before anything is computed."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from trainer.config import Config
@@ -64,20 +65,22 @@ def require_for_run(config: Config, folder: RunFolder) -> None:
     _require(path, run_bytes(config) - there, config)
 
 
-def require_for_runs(config: Config, path: Path, count: int) -> None:
+def require_for_runs(config: Config, path: Path, count: int, replaced: Iterable[Path] = ()) -> None:
     """Refuses some runs, one after the other, that their disk has no room for.
 
     Args:
         config: Of each.
         path: The folder of all.
         count: Of those that are still to be trained.
+        replaced: Folders of runs that are removed first: what is there counts as room.
 
     Raises:
         RunError: The message has the numbers.
     """
     ended = state_bytes(config) + network_bytes(config) + _rest(config)
     needed = ended * (count - 1) + run_bytes(config) if count else 0
-    _require(path, needed, config, count)
+    there = (each for folder in replaced for each in folder.rglob("*") if each.is_file())
+    _require(path, needed - sum(each.lstat().st_size for each in there), config, count)
 
 
 def require_for_folds(config: Config, path: Path, at_once: int) -> None:

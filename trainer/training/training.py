@@ -30,7 +30,7 @@ from trainer.training.setup import Setup
 from trainer.training.steps import Steps
 
 # Images a step and device where nothing is trained: through a head alone, and through blocks, too.
-_SCORED_AT_ONCE, _SCORED_AT_ONCE_BY_BLOCKS = 256, 64
+_SCORED_AT_ONCE, _SCORED_BY_BLOCKS = 256, 64
 _STEPS_PER_CALL = 32  # of a head, whose step takes milliseconds
 _CALL_BYTES = 16 * 2**20  # of the rows of one call, at most, unless one batch has more
 
@@ -73,7 +73,8 @@ class Training:
             train: Name of the images that are trained on.
             score: Names of the images that are scored.
             networks: In place of new ones of the config.
-            on_progress: Called whenever rows were computed, or are waited for.
+            on_progress: Called whenever rows were computed, or are waited for, and behind each
+                batch that is scored.
             quiet: Whether to print nothing of the plan.
 
         Raises:
@@ -101,6 +102,7 @@ class Training:
                 print(fitted(replicas.describe(self.networks.trained, config.batch_size)))
             print(fitted(describe(self.plan, config, self.images)), flush=True)
         compute = elsewhere and functools.partial(elsewhere, config)
+        self._on_progress = on_progress
         fill(self.plan, self.images, self._opened, on_progress, compute, self._devices)
         self.train_at = np.arange(len(self.images[train]))
         self._steps: dict[str, Steps] = {}
@@ -226,10 +228,15 @@ class Training:
         """
         plan = self.plan.phase_of(epoch)
         rows = self.rows(plan.train, name, plan.views or (0,))
-        inputs: Any = rows.read(self._view(epoch) if plan.views else 0, at)
-        if self._augments(plan):
-            inputs = [inputs, self._draws(epoch, at, name)]
-        return replicas.predict(self._logits(plan), inputs)
+        view, at_once = self._view(epoch) if plan.views else 0, self._devices * _SCORED_BY_BLOCKS
+        scored = []
+        for first in range(0, len(at), at_once):
+            some = at[first : first + at_once]
+            inputs: Any = rows.read(view, some)
+            if self._augments(plan):
+                inputs = [inputs, self._draws(epoch, some, name)]
+            scored.append(replicas.predict(self._logits(plan), inputs))
+        return np.concatenate(scored)
 
     def _logits(self, plan: PhasePlan) -> keras.Model:
         """From what a batch of a phase holds to logits; the same object each time."""
@@ -314,7 +321,7 @@ class Training:
         part = self.networks.probabilities(plan.score.spec.name)
         rows = self.rows(plan.score, name, (0,))
         of_head = plan.score is self._chains.score[-1]
-        at_once = self._devices * (_SCORED_AT_ONCE if of_head else _SCORED_AT_ONCE_BY_BLOCKS)
+        at_once = self._devices * (_SCORED_AT_ONCE if of_head else _SCORED_BY_BLOCKS)
         if at is None and rows.held:
             each = rows.slices(at_once)  # opening a pipeline costs as much as some steps of a head
         else:
@@ -323,6 +330,7 @@ class Training:
         for batch in each:
             scored.append(replicas.predict(part, batch))
             on_progress(len(scored[-1]))
+            self._on_progress()
             command.raise_if_interrupted()  # nothing is half done between two batches
         return np.concatenate(scored)
 

@@ -174,6 +174,8 @@ def test_empty_folders_and_what_was_never_finished_are_no_run(tmp_path):
         (tmp_path / name).mkdir()
     (tmp_path / ".12.0123abcd.manifest.json").write_text("of a killed process")
     (tmp_path / ".12.0123abcd..lock").write_text("of a killed process")
+    (tmp_path / "seed_1").mkdir()  # the first of several, killed while it was set up
+    (tmp_path / "seed_1" / ".lock").write_text("of a killed process")
     with opened(tmp_path) as folder:
         assert folder.state == "new"
         folder.begin(ORIGIN)
@@ -182,7 +184,7 @@ def test_empty_folders_and_what_was_never_finished_are_no_run(tmp_path):
 
 
 FOREIGN = ("thesis.doc", ".12.0123abcd.thesis.doc", "photos/a.png", "plots/roc.png", "config.json",
-           ".lock", ".12.0123abcd.history.csv")  # fmt: skip
+           ".lock", ".12.0123abcd.history.csv", "seed_1/a.png")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FOREIGN)

@@ -13,9 +13,9 @@ from tests.helpers import trainings
 from trainer.input_pipeline import fill
 from trainer.run import saved_state
 from trainer.run.errors import DivergedError
-from trainer.training import divergence
+from trainer.training import divergence, loop
 from trainer.training.callbacks import History
-from trainer.training.checkpoint import Checkpoints
+from trainer.training.checkpoint import Best, Checkpoints
 from trainer.training.loop import train_phases
 from trainer.training.steps import Steps
 from trainer.training.validation import Validation
@@ -143,8 +143,36 @@ def test_the_best_epoch_before_is_what_is_kept(every, ready, monkeypatch, tmp_pa
     assert saved.best_epoch == best
     assert all(np.isfinite(array).all() for array in saved.arrays.values())
     weights = training.trained_part.get_weights()
-    kept = [saved.arrays[f"best/{i}"] for i in range(len(weights))]
+    kept = saved.best_weights(len(weights))
     assert all(np.array_equal(a, b) for a, b in zip(weights, kept, strict=True))
+
+
+def newest(best, training, epoch, logs) -> Best:
+    return Best(epoch, dict(logs), training.trained_part.get_weights())
+
+
+def test_what_is_kept_is_not_what_the_same_command_goes_on_with(ready, monkeypatch, tmp_path):
+    """The state is that of the head's end, and fine-tuning begins with the head's best epoch."""
+    monkeypatch.setattr(loop, "better", newest)
+    path, ends = tmp_path / "state", []
+    for _ in range(2):
+        changes = {**trainings.TUNED, "epochs": 2, "fine_tune_epochs": 3}
+        training = by_the_step(ready(**changes), monkeypatch)
+        checkpoints = Checkpoints(path, every=3600.0)
+        if ends:
+            assert checkpoints.restored(training).best.epoch == 1
+        ends.append(broken(training, Breaks(3, 1), checkpoints=checkpoints))
+        saved = saved_state.read(path)
+        assert (saved.values["epoch"], saved.best_epoch) == (2, 3)
+    assert ends[0] == ends[1]
+
+
+def test_nor_does_early_stopping_count_from_it(ready, monkeypatch, tmp_path):
+    monkeypatch.setattr(loop, "better", newest)
+    training = by_the_step(ready(epochs=4), monkeypatch)
+    broken(training, Breaks(2, 2), checkpoints=Checkpoints(tmp_path / "state", every=3600.0))
+    assert saved_state.read(tmp_path / "state").best_epoch == 2
+    assert Checkpoints(tmp_path / "state", every=3600.0).restored(training).best is None
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """A training that ended at any step goes on bit for bit."""
 
+import csv
 import signal
 
 import keras
@@ -120,6 +121,27 @@ def test_a_state_that_is_older_than_the_kill_ends_the_same(ready, whole, tmp_pat
 def test_a_training_that_has_ended_does_no_step(ready, whole, tmp_path):
     trained(ready(), tmp_path)
     assert trained(ready(), tmp_path, Kill(0, killed)) == whole
+
+
+class Ends(keras.callbacks.Callback):
+    """Asks for the end of the phase behind a step of this process, as a limit of time would."""
+
+    def __init__(self, step):
+        super().__init__()
+        self._left = iter(range(step))
+
+    def on_train_batch_end(self, batch, logs=None):
+        if next(self._left, None) is None:
+            self._left = iter(range(10**9))
+            self.model.stop_training = True
+
+
+def test_an_end_that_was_asked_for_within_an_epoch_is_not_forgotten(ready, tmp_path):
+    with pytest.raises(Killed):  # in the second epoch of five steps
+        trained(ready(), tmp_path, Ends(6), Kill(8, killed))
+    *_, table, _ = trained(ready(), tmp_path, Ends(10**6), Kill(10**6, killed))
+    phases = [row["phase"] for row in csv.DictReader(table.decode().splitlines())]
+    assert phases == ["head"] * 2 + ["fine_tune"] * 2
 
 
 @pytest.mark.slow

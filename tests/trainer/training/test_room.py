@@ -108,3 +108,8 @@ def test_several_runs_need_room_for_all_of_them(data_dir, tmp_path):
         room.require_for_runs(config, disk, 0)
         with pytest.raises(RunError, match="needs"):
             room.require_for_runs(config, disk, 3)
+        (disk / "seed_1").mkdir()
+        (disk / "seed_1" / "model.keras").write_bytes(bytes(machine.free(disk)))
+        with pytest.raises(RunError, match="needs"):
+            room.require_for_runs(config, disk, 1)
+        room.require_for_runs(config, disk, 1, replaced=[disk / "seed_1"])
