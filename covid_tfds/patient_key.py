@@ -118,7 +118,12 @@ def _make(path: pathlib.Path) -> None:
             file.write(secrets.token_hex(32))
         paths.flush(beside)
         with contextlib.suppress(FileExistsError):  # another build was first: its salt is the one
-            os.link(beside, path)
+            try:
+                os.link(beside, path)
+            except OSError:
+                if path.exists():
+                    raise
+                beside.rename(path)  # a disk without links, such as exFAT
         paths.flush(path.parent)
     finally:
         beside.unlink(missing_ok=True)

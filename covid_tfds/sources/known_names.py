@@ -1,5 +1,6 @@
 """Patients from the file names of two public archives, in a user's own folder or table."""
 
+import collections
 import dataclasses
 import re
 from collections.abc import Sequence
@@ -12,13 +13,14 @@ _KAGGLE = "the Kaggle pneumonia images"
 _NIH_NAME = re.compile(r"(\d{8})_\d{3}\.(?:png|jpe?g)", re.ASCII | re.IGNORECASE)
 # 20200131_001.png is a day: NIH's numbers of patients begin with zeros.
 _DAY = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])", re.ASCII)
-_SHARE = 0.9  # of the images without a patient; fewer may be named like this by chance
+_SHARE = 0.9  # of a class's images without a patient; fewer may be named like this by chance
 
 
 def with_patients(records: Sequence[ImageRecord]) -> tuple[list[ImageRecord], list[str]]:
     """Gives images without a patient the one that a known pattern of names tells.
 
-    Nothing changes unless at least 90 % of the images without a patient are named like that.
+    Nothing changes in a class unless at least 90 % of its images without a patient are named like
+    that: public images of one class may lie beside others of one's own.
 
     Args:
         records: Images of a user's folder or table.
@@ -30,8 +32,14 @@ def with_patients(records: Sequence[ImageRecord]) -> tuple[list[ImageRecord], li
     for place, record in enumerate(records):
         if not record.patient_known and (found := _patient(record.name.rsplit("/", 1)[-1])):
             known[place] = found
-    unknown = sum(not record.patient_known for record in records)
-    if not known or len(known) < _SHARE * unknown:
+    unknown = collections.Counter(record.label for record in records if not record.patient_known)
+    named_like_it = collections.Counter(records[place].label for place in known)
+    known = {
+        place: found
+        for place, found in known.items()
+        if named_like_it[label := records[place].label] >= _SHARE * unknown[label]
+    }
+    if not known:
         return list(records), []
     named = [
         dataclasses.replace(

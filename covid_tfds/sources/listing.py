@@ -1,6 +1,7 @@
 """The files of a source by name, whatever holds them, and which names are no candidates."""
 
 import abc
+import errno
 import hashlib
 import re
 import unicodedata
@@ -26,6 +27,23 @@ _COMMIT = re.compile(r"(?:^|-)([0-9a-f]{40})(?:\.zip)?$", re.IGNORECASE)
 
 class Unreadable(Exception):
     """A file that is listed and can't be read; the message is a reason of an exclusion."""
+
+
+# Of a file that can't be opened; of other numbers the machine is to blame, and they end a build: a
+# disk or a server that fails for a moment would leave out whatever was to be read then.
+_OF_THE_FILE = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP,
+                errno.ENAMETOOLONG, errno.ENXIO, errno.ENODEV, errno.EINVAL}  # fmt: skip
+
+
+def cant_open(error: OSError | ValueError) -> Unreadable:
+    """The reason of an exclusion, where the file is to blame.
+
+    Raises:
+        OSError: `error`, where the machine is.
+    """
+    if isinstance(error, OSError) and error.errno not in _OF_THE_FILE:
+        raise error
+    return Unreadable(CANT_OPEN)
 
 
 class Storage(abc.ABC):

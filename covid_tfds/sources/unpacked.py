@@ -69,8 +69,8 @@ def read_file(path: str | os.PathLike) -> bytes:
         raise listing.Unreadable(listing.VANISHED) from None
     except IsADirectoryError:
         raise listing.Unreadable(listing.NOT_REGULAR) from None
-    except (OSError, ValueError):  # ValueError: a name that no file can have
-        raise listing.Unreadable(listing.CANT_OPEN) from None
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise listing.cant_open(error) from None
 
 
 class _Folder(listing.Storage):

@@ -108,8 +108,9 @@ class Archive(listing.Storage):
         except RuntimeError:  # of zipfile, or since Python was built without the method's library
             raise listing.Unreadable(_METHOD) from None
         except OSError as error:  # without a number it comes from the unpacking
-            reason = listing.CANT_OPEN if error.errno else _DAMAGED
-            raise listing.Unreadable(reason) from None
+            if error.errno:
+                raise listing.cant_open(error) from None
+            raise listing.Unreadable(_DAMAGED) from None
         except (zlib.error, lzma.LZMAError, *BROKEN):
             raise listing.Unreadable(_DAMAGED) from None
         if len(data) != info.file_size:

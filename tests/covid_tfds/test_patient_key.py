@@ -25,6 +25,16 @@ def test_the_salt_is_made_once_and_for_its_owner_alone(tmp_path):
     assert os.listdir(path.parent) == [patient_key.FILE]
 
 
+def test_a_disk_without_links_has_a_salt_all_the_same(tmp_path, monkeypatch):
+    def refused(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    salt = patient_key.load_salt(epath.Path(tmp_path))
+    assert patient_key.load_salt(epath.Path(tmp_path)) == salt
+    assert os.listdir(tmp_path) == [patient_key.FILE]
+
+
 def test_another_folder_has_another_salt(tmp_path):
     salts = {patient_key.load_salt(epath.Path(tmp_path / name)) for name in "ab"}
     assert len({patient_key.patient_key(salt, "4711") for salt in salts}) == 2

@@ -6,6 +6,7 @@ An error of the machine becomes a sentence, and is never taken for a damaged row
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -62,11 +63,18 @@ def open_for_use(folder: Path) -> IO[str]:
 
 
 @contextlib.contextmanager
-def claimed(folder: Path) -> Iterator[bool]:
-    """Whether no process has the folder open; none can open it meanwhile."""
+def claimed(folder: Path, patience: float = 0.0) -> Iterator[bool]:
+    """Whether no process has the folder open; none can open it meanwhile.
+
+    Args:
+        folder: Of the cache.
+        patience: Seconds in which a process that has it may let it go.
+    """
     path = folder / "used"  # not there if a process was killed while it made the folder
     with open(os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)) as lock:
-        free = files.locked(lock)
+        until = time.monotonic() + patience
+        while not (free := files.locked(lock)) and time.monotonic() < until:
+            time.sleep(patience / 10)
         # Another process may have evicted the folder and a third have made it again before that.
         yield free and os.path.samestat(os.fstat(lock.fileno()), path.stat())
 

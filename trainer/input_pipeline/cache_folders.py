@@ -19,6 +19,8 @@ from trainer.run import machine
 
 _OLD_RELEASE = "features"  # under --cache_dir: what release 1.0.0 kept there
 _EVICTED = ".evicted-"
+# Seconds in which another process that lists the cache, too, lets a folder go.
+_LISTING = 0.05
 _ATTEMPTS = 10  # a process writes one or two files before it sees that the folder has gone
 _NAME = re.compile("[0-9a-f]{16}")  # of a stage's folder, of release 1.0.0 too
 
@@ -68,7 +70,7 @@ def _folders(parent: Path) -> list[Path]:
 
 def _entry(folder: Path) -> CacheEntry:
     key, spec = _read_key(folder)
-    with claimed(folder) as free:
+    with claimed(folder, patience=_LISTING) as free:
         sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
         rows = 0
         if spec:

@@ -27,7 +27,7 @@ _SCORED = ("train", "validation", "test")
 _DESCRIPTION = ("dataset_info.json", "features.json", "label.labels.txt", "metadata.json")
 _OF_TENSORFLOW = re.compile(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*")  # in messages: where in its graph
 _READ, _READ_ENCODED = 1024, 64  # examples read at a time, without and with their images
-# The one dataset that has patients in two splits and is kept so, to repeat the article.
+# The images that have a patient in two splits and are kept so, to repeat the article.
 _AS_PUBLISHED = "article"
 _TEXT = np.dtypes.StringDType()
 
@@ -158,15 +158,16 @@ class Dataset:
         indices_at: dict[int, list[int]] = {}
         for place, index in zip(images.places[wanted].tolist(), wanted.tolist(), strict=True):
             indices_at.setdefault(place, []).append(index)
-        batches = _examples(self.builder, split, ("image_id", "image"), _READ_ENCODED)
-        stored = (pair for each in batches for pair in zip(*each.values(), strict=True))
-        places = range(max(indices_at) + 1)  # none is read behind the last that is wanted
-        for place, (image_id, encoded) in zip(places, stored, strict=False):
+        names = ("image_id", "image_sha256", "image")
+        batches = _examples(self.builder, split, names, _READ_ENCODED)
+        stored = (row for each in batches for row in zip(*map(each.get, names), strict=True))
+        again = RunError(f"{self.name} was built again while it was read. Start the run again.")
+        for place in range(max(indices_at) + 1):  # none is read behind the last that is wanted
+            image_id, sha256, encoded = next(stored, (b"", b"", b""))
             for index in indices_at.get(place, ()):
-                if image_id.decode() != images.image_ids[index]:
-                    raise RunError(
-                        f"{self.name} was built again while it was read. Start the run again."
-                    )
+                found = image_id.decode(), bytes.fromhex(sha256.decode())
+                if found != (str(images.image_ids[index]), images.sha256[index].tobytes()):
+                    raise again
                 yield index, encoded
 
 
@@ -195,8 +196,9 @@ def open_dataset(choice: str, data_dir: str, classes: int | None) -> Dataset:
     splits = {split: _images(builder, split, names) for split in sorted(builder.info.splits)}
     if classes is not None:
         _check(builder.info.full_name, splits, names)
-    leaks = _leaks(splits)
-    if leaks and prepared.name != _AS_PUBLISHED:
+    leaks, metadata = _leaks(splits), builder.info.metadata or {}
+    config = metadata.get("config", {})
+    if leaks and config.get("images") != _AS_PUBLISHED:
         shown = "\n".join(f"  {group}: {', '.join(where)}" for group, where in leaks.items())
         raise RunError(
             f"{builder.info.full_name} has groups in more than one split:\n{shown}\n"
@@ -204,14 +206,14 @@ def open_dataset(choice: str, data_dir: str, classes: int | None) -> Dataset:
         )
     return Dataset(
         name=builder.info.full_name,
-        synthetic=any("phantom" in images.sources for images in splits.values()),
-        planted_shortcut=bool((builder.info.metadata or {}).get("config", {}).get("shortcut")),
+        synthetic=config.get("images") == "phantom",
+        planted_shortcut=bool(config.get("shortcut")),
         splits=splits,
         fingerprint=_fingerprint(builder, names),
         class_names=names,
         leaks=leaks,
         builder=builder,
-        salt=(builder.info.metadata or {}).get("patient_salt", ""),
+        salt=metadata.get("patient_salt", ""),
     )
 
 

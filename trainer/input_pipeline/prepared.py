@@ -13,6 +13,7 @@ import shlex
 
 from trainer.run import names
 from trainer.run.errors import RunError
+from trainer.run.files import expanded
 
 DATASET = "covid_tfds"  # the name of the builder, and of its folder
 AUTO, SYNTHETIC = "auto", "phantom"
@@ -77,7 +78,7 @@ def root_of(data_dir: str) -> pathlib.Path:
             f"{given} is in a bucket, and a run reads datasets of a folder. Copy or mount it, and "
             "give that folder as --data_dir."
         )
-    return pathlib.Path(given or "~/tensorflow_datasets").expanduser()
+    return pathlib.Path(expanded(given or "~/tensorflow_datasets"))
 
 
 def built(root: pathlib.Path) -> list[str]:

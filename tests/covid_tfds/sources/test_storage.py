@@ -157,6 +157,18 @@ def test_what_changed_since_the_listing_is_unreadable_with_a_reason(tmp_path):
             files.read(name)
 
 
+def test_an_error_of_the_machine_leaves_out_no_file(tmp_path, monkeypatch):
+    write_names(tmp_path, ["a/x.png"])
+    files = storage.folder(tmp_path)
+
+    def fails(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "open", fails)
+    with pytest.raises(OSError, match="Too many open files"):
+        files.read("a/x.png")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_what_may_not_be_read_is_excluded(tmp_path):
     write_names(tmp_path, ["a/x.png", "b/y.png"])

@@ -174,10 +174,23 @@ def test_a_group_in_two_splits_is_refused_except_in_the_article(
     root = placed(data_dir, tmp_path, "article", "mine")
     leaking = dict(tiny.splits, test=tiny.splits["train"])
     monkeypatch.setattr(dataset, "_images", lambda builder, split, names: leaking[split])
-    assert set(dataset.open_dataset("article", root, 4).leaks) == set(leaking["train"].groups)
     refused = r"groups in more than one split:\n  .*: test, train\n(.|\n)*Build the dataset again"
-    with pytest.raises(RunError, match=refused):
-        dataset.open_dataset("mine", root, 4)
+    for name in ("article", "mine"):  # whatever its name: its images are drawn
+        with pytest.raises(RunError, match=refused):
+            dataset.open_dataset(name, root, 4)
+    monkeypatch.setattr(dataset, "_AS_PUBLISHED", "phantom")
+    assert set(dataset.open_dataset("mine", root, 4).leaks) == set(leaking["train"].groups)
+
+
+@pytest.mark.parametrize("changed", ["the pixels", "the number"])
+def test_images_that_were_replaced_since_the_dataset_was_opened_are_refused(changed, tiny):
+    images = tiny.splits["train"]
+    if changed == "the pixels":
+        images = dataclasses.replace(images, sha256=images.sha256[::-1])
+    else:
+        images = dataclasses.replace(images, places=images.places + 1)
+    with pytest.raises(RunError, match="was built again while it was read"):
+        list(tiny.encoded(images))
 
 
 # What is known of the images

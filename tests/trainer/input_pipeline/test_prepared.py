@@ -47,6 +47,9 @@ def test_the_usual_folder_is_that_of_tfds(monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     assert prepared.root_of("") == tmp_path
     assert prepared.root_of("/else") == pathlib.Path("/else")
+    monkeypatch.setenv("MY_DATA", str(tmp_path))
+    monkeypatch.setenv("TFDS_DATA_DIR", "$MY_DATA/d")
+    assert prepared.root_of("") == tmp_path / "d"
     monkeypatch.setenv("TFDS_DATA_DIR", "gs://bucket/data")  # no folder of this name is made
     with pytest.raises(RunError, match="is in a bucket"):
         prepared.root_of("")
