@@ -11,6 +11,7 @@ import pytest
 
 from tests.helpers import commands, datasets, trainings
 from trainer import train
+from trainer.input_pipeline import fill
 from trainer.input_pipeline.cache import CachedRows, Spec
 from trainer.training.setup import set_up
 
@@ -136,11 +137,17 @@ def test_flags_of_a_training_have_no_effect_on_other_actions(flag):
 
 
 @pytest.mark.slow
-def test_a_filled_cache_leaves_nothing_to_compute(data_dir, tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_filled_cache_leaves_nothing_to_compute(workers, data_dir, tmp_path, monkeypatch):
     config = trainings.quick(data_dir, tmp_path, augmentation="radiograph", views=2,
                              **trainings.TUNED)  # fmt: skip
     (tmp_path / "run.flags").write_text(config.to_flags())
-    ended = commands.run("trainer.features", "--fill", f"--flagfile={tmp_path}/run.flags")
+    flags = ("--fill", f"--flagfile={tmp_path}/run.flags", f"--workers={workers}")
+    with monkeypatch.context() as patch:
+        if workers > 1:
+            pytest.importorskip("ray")
+            patch.setattr(fill, "_here", None)  # this process computes no row
+        ended = commands.run("trainer.features", *flags)
     assert ended.status == 0, ended.err
     assert "computing block5_pool" in ended.err
     setup = set_up(config, stressed=True)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import types
@@ -102,6 +103,23 @@ def test_other_flags_in_the_same_folder_are_named(whole):
     done = command(*flags, "--epochs=3", "--dropout=0.1")
     assert done.status == 2
     assert "--dropout is 0.1, and was 0.5; --epochs is 3, and was 1" in done.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["origin.json", "final.json"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff\xfe", b"[" * 100_000])
+def test_a_damaged_file_of_a_search_ends_its_command_with_a_sentence(
+    name, content, whole, tmp_path
+):
+    flags, folder, _ = whole
+    shutil.copytree(folder, tmp_path / "search")
+    (tmp_path / "search" / name).write_bytes(content)
+    done = command(*flags, f"--search_dir={tmp_path}/search", "--max_trials=3")
+    assert done.status == 1
+    *_, said = done.err.partition(f"{tmp_path}/search/{name}")
+    assert said.startswith(" is damaged: its content is not what was written.")
+    assert "Traceback" not in done.err + done.out
+    assert (tmp_path / "search" / name).read_bytes() == content
 
 
 @pytest.mark.slow

@@ -138,6 +138,53 @@ def test_a_node_that_joins_late_is_used_at_once(nodes, tmp_path):
         assert {remote.next().failure for _ in range(slots)} == {""}
 
 
+@pytest.fixture
+def running_here(monkeypatch):
+    """Has Ray find no other clusters on this machine than these, if they are there."""
+    from ray._private import services
+
+    find = services._find_address_from_flag
+
+    def only(*addresses):
+        def found(flag):
+            return find(flag) & {*addresses} if flag == "--gcs-address" else find(flag)
+
+        monkeypatch.setattr(services, "_find_address_from_flag", found)
+        # Nor the one that was started last.
+        monkeypatch.setattr("ray._private.utils.read_ray_address", lambda folder=None: None)
+        services.find_gcs_addresses.cache_clear()
+
+    yield only
+    services.find_gcs_addresses.cache_clear()
+
+
+def joined_by_auto() -> str:
+    """The address of the cluster that --cluster=auto joins."""
+    import ray
+
+    with connected(Options(cluster="auto")):
+        return ray.get_runtime_context().gcs_address
+
+
+def test_auto_joins_the_cluster_that_runs_on_this_machine(nodes, running_here, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    running_here(nodes.address)
+    assert joined_by_auto() == nodes.address
+
+
+def test_auto_joins_the_cluster_that_the_environment_names(nodes, running_here, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", nodes.address)
+    running_here()
+    assert joined_by_auto() == nodes.address
+
+
+def test_auto_where_no_cluster_is_to_be_found_is_a_sentence(running_here, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    running_here()
+    with pytest.raises(RunError, match=r"--cluster=auto can't be joined \(Could not find any run"):
+        joined_by_auto()
+
+
 def test_workers_have_the_drivers_code_and_the_threads_of_their_cores(nodes):
     options = Options(cluster=nodes.address, task_cpus=1)
     with connected(options) as cluster, executor(cluster, None) as remote:

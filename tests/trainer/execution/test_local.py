@@ -1,10 +1,12 @@
 """Tasks in this process."""
 
+import contextlib
 import signal
 import types
 
 import pytest
 
+from trainer.execution import local as local_lib
 from trainer.execution.local import LocalExecutor, executor
 from trainer.execution.tasks import Ended, Task, TaskFailed
 from trainer.run import command
@@ -107,3 +109,47 @@ def test_a_task_out_of_memory_without_a_setup_fails_too():
     with executor(None, None) as alone:
         alone.submit(Task("a", raises, (MemoryError("8 GiB"),)))
         assert alone.next().failure == "Out of memory, twice: 8 GiB"
+
+
+# GPUs
+
+
+@pytest.fixture
+def visible(monkeypatch):
+    """What happens to the GPUs of a driver, and when its setup is opened; a function opens it."""
+    import tensorflow as tf
+
+    seen, setup = [], types.SimpleNamespace(opened=types.SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(
+        tf.config, "set_visible_devices", lambda devices, kind: seen.append((devices, kind))
+    )
+    monkeypatch.setattr(
+        local_lib, "executor", lambda cluster, setup: contextlib.nullcontext(cluster)
+    )
+
+    def opened(cluster):
+        with local_lib.opened_executor(cluster, lambda: seen.append("opened") or setup):
+            return seen
+
+    return opened
+
+
+@pytest.mark.slow
+def test_a_driver_of_workers_hides_the_gpus_from_itself_before_it_opens_anything(visible):
+    assert visible("cluster") == [([], "GPU"), "opened"]
+
+
+@pytest.mark.slow
+def test_a_process_that_runs_its_tasks_itself_keeps_its_gpus(visible):
+    assert visible(None) == ["opened"]
+
+
+@pytest.mark.slow
+def test_gpus_that_a_notebook_has_used_before_are_no_error(visible, monkeypatch):
+    import tensorflow as tf
+
+    def used(devices, kind):
+        raise RuntimeError("Visible devices cannot be modified after being initialized")
+
+    monkeypatch.setattr(tf.config, "set_visible_devices", used)
+    assert visible("cluster") == ["opened"]

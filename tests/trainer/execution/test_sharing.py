@@ -291,6 +291,15 @@ def test_another_dataset_of_the_workers_is_refused(driver, data_dir):
         sharing.unpacked(value, Store().fetch)
 
 
+def test_a_precision_that_a_worker_can_not_have_is_refused(driver, monkeypatch):
+    monkeypatch.setattr(precision, "gpu_capability", lambda: None)
+    setup = driver[0]
+    half = dataclasses.replace(setup.precision, policy="mixed_float16")
+    value = sharing.packed(dataclasses.replace(setup, precision=half), shares_files=True)
+    with pytest.raises(RunError, match=r"mixed_float16 needs a GPU, and there is none: .* Use"):
+        sharing.unpacked(value, Store().fetch)
+
+
 def test_tasks_without_a_setup_get_none():
     assert sharing.unpacked(sharing.packed(None, shares_files=True), Store().fetch) is None
 

@@ -231,6 +231,11 @@ def test_a_command_that_is_stuck_in_c_ends_by_itself(number):
         assert ended(process) == (status, "", f"\n{message}\n")
 
 
+def test_a_command_that_does_not_end_by_itself_is_gone_within_ten_seconds():
+    """As it is shipped: tests of it wait for less."""
+    assert 0 < command.LEAVE_WITHIN + command._FLUSH_WITHIN <= 10
+
+
 def test_a_command_that_hangs_while_python_shuts_down_ends_by_itself():
     with command_that_is_ready("""
         import atexit
