@@ -167,6 +167,12 @@ def _join(given: str, closed: contextlib.ExitStack) -> None:
     from ray._private import services
 
     if ray.is_initialized():  # by a notebook; it stays connected
+        there = ray.get_runtime_context().gcs_address
+        if given != "auto" and services.canonicalize_bootstrap_address(given) != there:
+            raise RunError(
+                f"This process is connected to the Ray cluster at {there}, and --cluster={given} "
+                "is another. Use that one (--cluster=auto), or call ray.shutdown() first."
+            )
         return
     env = {}
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:  # a submitted job has brought its code

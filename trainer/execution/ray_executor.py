@@ -193,12 +193,12 @@ class RayExecutor:
             outcome = ray.get(each.ref)
         except exceptions.OutOfMemoryError as error:
             if not self._had_most_memory(each, error):
-                return self._lost(each)
+                return self._lost(each, error)
             outcome = MemoryError(first_line(error))
         except exceptions.RayTaskError as error:  # of what surrounds the task: its value, say
             return Ended(each.task, failure=first_line(error.cause), details=str(error))
-        except exceptions.RayError:
-            return self._lost(each)
+        except exceptions.RayError as error:
+            return self._lost(each, error)
         if isinstance(outcome, MemoryError):
             return self._again(each, "memory", tasks.MEMORY_FAILURE.format(outcome))
         if isinstance(outcome, RunError):
@@ -207,9 +207,12 @@ class RayExecutor:
         value, failure, details = outcome
         return Ended(each.task, value, failure, details)
 
-    def _lost(self, each: _Submitted) -> Ended | None:
+    def _lost(self, each: _Submitted, error: exceptions.RayError) -> Ended | None:
         print("A worker was lost; its task runs again.", file=sys.stderr)
-        failure = f"Its process was lost {_TRIES['lost']} times. Does it run out of memory?"
+        failure = (
+            f"Its process was lost {_TRIES['lost']} times. Does it run out of memory? Ray says: "
+            f"{first_line(error)}"
+        )
         return self._again(each, "lost", failure)
 
     def _again(self, each: _Submitted, why: str, failure: str) -> Ended | None:

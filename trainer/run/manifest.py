@@ -166,6 +166,14 @@ class Manifest:
         content = {**self.files, name: _content(folder / name)}
         return dataclasses.replace(self.with_contents([name]), files=content)
 
+    def with_config(self, values: Mapping[str, Any]) -> Self:
+        """The manifest whose origin's config has these values of those that it has."""
+        if self.origin is None or "config" not in self.origin:
+            return self
+        config = self.origin["config"]
+        known = {name: value for name, value in values.items() if name in config}
+        return dataclasses.replace(self, origin={**self.origin, "config": {**config, **known}})
+
     def with_contents(self, more: Iterable[str]) -> Self:
         """The manifest with more names and patterns of files."""
         return dataclasses.replace(self, contents=tuple(dict.fromkeys((*self.contents, *more))))

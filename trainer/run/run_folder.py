@@ -21,6 +21,7 @@ from trainer.run.manifest import (
     FOLDERS,
     NAME,
     NO_FLAGS,
+    OF_THE_MACHINE,
     TRACE_FOLDERS,
     Identity,
     Manifest,
@@ -84,7 +85,7 @@ class RunFolder:
 
         Args:
             origin: What config.json is to hold, JSON-able; of a run that goes on it counts only if
-                a flag of it grew.
+                a flag of it grew. Folders and the like of this machine are noted in any case.
 
         Raises:
             RunError: Another process took the folder over.
@@ -95,8 +96,11 @@ class RunFolder:
             now = self._replaced()
         else:
             assert self.before is not None  # else the state is new
-            flags = {name: value for name, (_, value) in self.grown.items()}
-            now = dataclasses.replace(self.before, flags={**self.before.flags, **flags}, files=None)
+            here = {n: v for n, v in self.identity.flags.items() if n in OF_THE_MACHINE}
+            flags = {**here, **{name: value for name, (_, value) in self.grown.items()}}
+            now = dataclasses.replace(
+                self.before.with_config(here), flags={**self.before.flags, **flags}, files=None
+            )
             now = now.with_contents(CONTENTS)
             self._remove(now.unfinished_of(self.path))
         if self.state == "new" or self.grown:

@@ -1,5 +1,7 @@
 """The folder of a run: one run each, who has it, and whether what is there is this very run."""
 
+import dataclasses
+import json
 import os
 import pathlib
 import re
@@ -9,7 +11,7 @@ import sys
 
 import pytest
 
-from tests.helpers.run_folders import BEGUN, FLAGS, ORIGIN, contents, left, opened, state
+from tests.helpers.run_folders import BEGUN, FLAGS, ORIGIN, SAME, contents, left, opened, state
 from trainer.run import lease, manifest, run_dir
 from trainer.run.errors import ConfigError, RunError
 from trainer.run.run_dir import Identity
@@ -167,6 +169,17 @@ def test_a_run_that_writes_nothing_leaves_a_folder_as_it_was(made_before, tmp_pa
             _ = 1 / 0
     assert path.exists() == made_before and (tmp_path / "deep").is_dir()
     assert contents(tmp_path) == {}
+
+
+def test_a_run_that_goes_on_elsewhere_notes_where_its_data_are(tmp_path):
+    left(tmp_path)
+    moved = dataclasses.replace(SAME, flags={**SAME.flags, "cache_dir": "/elsewhere"})
+    with opened(tmp_path, moved) as folder:
+        folder.begin(folder.origin)
+    assert json.loads((tmp_path / "config.json").read_text())["config"]["cache_dir"] == "/elsewhere"
+    assert "--cache_dir=/elsewhere" in (tmp_path / "flags.txt").read_text().splitlines()
+    with opened(tmp_path, moved) as folder:
+        assert folder.begun and folder.own_manifest() is not None
 
 
 def test_empty_folders_and_what_was_never_finished_are_no_run(tmp_path):
