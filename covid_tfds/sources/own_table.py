@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Sequence
 
+from covid_tfds.errors import DatasetError
 from covid_tfds.records import OWN, Exclusion, ImageRecord
 from covid_tfds.sources import (
     class_names,
@@ -42,6 +43,11 @@ def images(
     data = table_file.read(files, name, f"{name} in {files.where}")
     table = csv_table.read(data, name, NEEDED, OPTIONAL, paths.is_file)
     table_problems.refuse(name, table, paths)
+    if not table.rows:
+        raise DatasetError(
+            f"{name} in {files.where} has no row below its header. Add one for each image, or move "
+            "the table away: then the folders are read."
+        )
     class_of = class_names.unified({row["label"] for row in table.rows})
     nobody = patient_names.placeholders(row["patient"] for row in table.rows if row["patient"])
     records, left_out = [], []
