@@ -237,8 +237,3 @@ def test_the_files_of_a_lost_class_are_known_by_its_folder(tmp_path):
         DatasetError, match=r"  healthy: own/train/NORMAL/2\.png \(not an image\)\n"
     ):
         own.require_every_class(("healthy", "x"), {"x"}, out)
-
-
-def test_a_table_without_rows_is_a_sentence(tmp_path):
-    with pytest.raises(DatasetError, match=r"images\.csv in .* has no row below its header\. Add"):
-        read(tmp_path, "path,label,patient\n")

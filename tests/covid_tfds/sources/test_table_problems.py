@@ -47,7 +47,7 @@ BAD_TABLES = {
     "path,label\nx/1.png,viral,too,many\n": "line 2: it has 2 more cells than there are columns",
     "path,label,patient\nx/1.png,viral,\"a\nb\"\n": "line 2: patient 'a.nb' has a line break",
     "path,label,patient,patient\nx/1.png,viral,1,2\n": "the column patient more than once",
-    "path,label\n": "holds no images of your own",
+    "path,label\n": "has no row below its header",
     "path,label,note\nx/1.png,a,\"see\nx/2.png,a,n\"\n": r'quote \("\) in line 2',
     "path,label,note\nx/1.png,a,\"see\nx/2.png,a,n\n": r'quote \("\) in line 2',
 }  # fmt: skip
