@@ -159,7 +159,7 @@ def test_what_advises_to_overwrite_says_that_its_run_alone_is_to_be_removed(conf
 def test_a_run_elsewhere_has_the_name_that_it_will_have(tmp_path, monkeypatch):
     seen = []
 
-    def runs(config, folder, callbacks, *, setup):
+    def runs(config, folder, *, setup, on_progress):
         folder.path.mkdir(parents=True)
         (folder.path / "metrics.json").write_text("{}")
         seen.append(hparams.row_name(folder.path))
