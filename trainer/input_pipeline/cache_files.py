@@ -72,9 +72,10 @@ def claimed(folder: Path, patience: float = 0.0) -> Iterator[bool]:
     """
     path = folder / "used"  # not there if a process was killed while it made the folder
     with open(os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)) as lock:
-        until = time.monotonic() + patience
-        while not (free := files.locked(lock)) and time.monotonic() < until:
+        free, tries = files.locked(lock), 10 if patience else 0
+        while not free and tries:
             time.sleep(patience / 10)
+            free, tries = files.locked(lock), tries - 1
         # Another process may have evicted the folder and a third have made it again before that.
         yield free and os.path.samestat(os.fstat(lock.fileno()), path.stat())
 
