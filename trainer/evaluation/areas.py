@@ -1,8 +1,8 @@
 """The area under the ROC curve of one class against the rest, with limits.
 
-It has Newcombe's score interval (2006, part 2, method 5) on effective numbers of
-positives and negatives, which are lessened until its variance is no smaller than that of Obuchowski
-(1997), DeLong's over groups, with Satterthwaite's degrees of freedom.
+It has Newcombe's score interval (2006, part 2, method 5) on effective numbers of positives and
+negatives, which are lessened until its variance is no smaller than that of Obuchowski (1997),
+DeLong's over groups, with Satterthwaite's degrees of freedom.
 """
 
 from typing import NamedTuple

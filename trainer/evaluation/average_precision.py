@@ -19,7 +19,7 @@ from scipy.stats import rankdata
 
 from trainer.evaluation import shares
 from trainer.evaluation.areas import LARGEST_FACTOR
-from trainer.evaluation.effective import TINY, ratio
+from trainer.evaluation.effective import TINY, Sums, ratio
 from trainer.evaluation.shares import TAIL, Limits, Z
 
 _FOREMOST = 0.1  # of a group of negatives, above all positives
@@ -110,8 +110,8 @@ def limits_of(
 
 def _by_group(errors: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The groups, and the part of each in a mean's error, as large as its uncertainty makes it."""
-    names, starts = np.unique(groups[order := np.argsort(groups, kind="stable")], return_index=True)
-    parts, count = np.add.reduceat(errors[..., order], starts, axis=-1), len(names)
+    names, parts = np.unique(groups), Sums.of_groups(np.ones_like(errors), errors, groups).total
+    count = len(names)
     scale = count / max(count - 1, 1) * _factor(count)
     return names, parts / len(groups) * np.sqrt(scale)
 

@@ -14,7 +14,14 @@ from trainer.inference import labelled_images, run_dataset
 from trainer.inference.external_scores import Scores, path_of, scores
 from trainer.inference.labelled_images import Labelled
 from trainer.inference.network import Network, load
-from trainer.inference.unseen_images import USED, Unseen, require_origin, test_opened, unseen
+from trainer.inference.unseen_images import (
+    CLOSED,
+    USED,
+    Unseen,
+    require_origin,
+    test_opened,
+    unseen,
+)
 from trainer.model import about
 from trainer.run import files, lease, run_dir
 from trainer.run.errors import ConfigError, RunError
@@ -25,7 +32,7 @@ _PREDICTIONS, _UNUSED, _POSES = "predictions.csv", "left_out.csv", "alignment.cs
 _OURS = {_METRICS, _PREDICTIONS, USED, _UNUSED, _POSES, lease.NAME}
 _COLUMNS = ("image_id", "split", "reason")  # of left_out.csv
 _SEEN = ("train", "validation", labelled_images.ALL)  # splits that training read, or that hold them
-_UNREAD = ("test", "control", labelled_images.ALL)  # splits that --notest leaves, or that hold them
+_UNREAD = (*CLOSED, labelled_images.ALL)  # splits that --notest leaves, or that hold them
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

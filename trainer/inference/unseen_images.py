@@ -25,7 +25,7 @@ _NOT_CHECKED = (
     "Not checked: a model.keras alone does not say on which images it was trained. If some of "
     "these were among them, the scores are too high. Give the run folder."
 )
-_CLOSED = ("test", "control")  # splits that are opened together, or not at all
+CLOSED = ("test", "control")  # splits that are opened together, or not at all
 _CLOSED_NOT_CHECKED = (
     "Not checked: the images and patients of the test split of the network's own dataset, which "
     "its run has not opened (--notest). The run folder names none of them, and the dataset is not "
@@ -166,7 +166,7 @@ def _closed(network: Network, data_dir: str) -> tuple[overlap.Columns | None, st
         splits = run_dataset.opened(network, data_dir).splits
     except RunError as error:
         return None, str(error)
-    return images_used.columns_of(splits[name] for name in _CLOSED if name in splits), ""
+    return images_used.columns_of(splits[name] for name in CLOSED if name in splits), ""
 
 
 def require_origin(network: Network) -> None:
