@@ -1,6 +1,5 @@
 """Whether a disk has room for a build, said before the first pass."""
 
-import pathlib
 import shutil
 from collections.abc import Callable, Sequence
 
@@ -9,7 +8,7 @@ from covid_tfds.errors import DatasetError
 from covid_tfds.records import ImageRecord
 from covid_tfds.sources import wording
 from covid_tfds.sources.storage import Unreadable
-from covid_tfds.spool import THUMBNAIL
+from covid_tfds.spool import THUMBNAIL, Spool
 
 # Gives the bytes of an image's file and what is in them; raises Unreadable or Unusable.
 Decode = Callable[[ImageRecord], tuple[bytes, reading.DecodedImage]]
@@ -19,7 +18,7 @@ _SAMPLE = 16  # images measured
 _SURE = 0.8  # of what a sample says: the others may be smaller by chance
 
 
-def require(records: Sequence[ImageRecord], decode: Decode, folder: pathlib.Path) -> None:
+def require(records: Sequence[ImageRecord], decode: Decode, spool: Spool) -> None:
     """Refuses a build for which its disk has no room.
 
     A build holds the pixels of all images and writes their PNGs; how large they are is measured on
@@ -28,12 +27,12 @@ def require(records: Sequence[ImageRecord], decode: Decode, folder: pathlib.Path
     Args:
         records: The images.
         decode: Gives an image's file and pixels.
-        folder: On the disk.
+        spool: Takes the pixels.
 
     Raises:
         DatasetError: Says what is needed and what is free.
     """
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(spool.folder).free
     if len(records) * _PLENTY <= free:
         return
     sizes = _sizes(records, decode)
@@ -41,8 +40,8 @@ def require(records: Sequence[ImageRecord], decode: Decode, folder: pathlib.Path
     if needed * _SURE > free:
         raise DatasetError(
             f"{wording.counted(len(records), 'image')} need some {wording.size(needed)} while they "
-            f"are built, and the disk of {folder.parent} has {wording.size(free)} free. Free some, "
-            "or give another --data_dir."
+            f"are built, and the disk of {spool.folder} has {wording.size(free)} free. Free some, "
+            f"or give another {spool.setting}."
         )
 
 

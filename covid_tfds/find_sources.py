@@ -1,5 +1,6 @@
 """Where the images of a config lie: in the manual folder, or fetched."""
 
+import itertools
 import os
 import pathlib
 import re
@@ -134,10 +135,13 @@ def _cohen(
         return found
     url = cohen.url(commit)
     try:
-        # TFDS tries for minutes where there is no network at all; one look tells it at once.
-        requests.head(url, timeout=20, allow_redirects=True).raise_for_status()
+        if not _fetched(dl_manager, url):
+            # TFDS tries for minutes where there is no network at all; one look tells it at once.
+            requests.head(url, timeout=20, allow_redirects=True).raise_for_status()
         path = pathlib.Path(dl_manager.download(url))
     except Exception as error:  # whatever the network answers, the remedy is the same
+        if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
+            raise  # the disk refused it
         raise DatasetError(
             f"The Cohen images are not in {manual_dir} and {url} could not be fetched "
             f"({type(error).__name__}). Put them there (--manual_dir):\n{cohen.TREE}\n"
@@ -147,3 +151,10 @@ def _cohen(
     if not found:
         raise DatasetError(f"{path} holds no metadata.csv. Delete it and build again.")
     return found
+
+
+def _fetched(dl_manager: tfds.download.DownloadManager, url: str) -> bool:
+    """Whether TFDS has the file of a URL: beside each that it fetched, an .INFO names its URL."""
+    folder = dl_manager.download_dir
+    infos = itertools.chain(folder.glob("*.INFO"), folder.glob("*/*.INFO"))  # of all, of a dataset
+    return any(url in info.read_text() for info in infos)

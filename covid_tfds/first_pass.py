@@ -101,7 +101,7 @@ def read_all(
         return _Result(row, copies.thumbnail(image.pixels), image.mode, image.format, image.header)
 
     readings = Readings([], np.empty(len(records), ROW), [], [], [], spool)
-    disk_space.require(records, decode, spool.folder)
+    disk_space.require(records, decode, spool)
     results = progress.counted(parallel.in_order(one, records), "reading", len(records))
     unstated = 0
     for record, result in zip(records, results, strict=True):

@@ -20,15 +20,17 @@ class Spool:
 
     Attributes:
         folder: Whose disk is used.
+        setting: What moves it to another disk.
     """
 
     def __init__(self, folder: pathlib.Path | None = None) -> None:
         """Opens an empty spool.
 
         Args:
-            folder: Whose disk is used, that of temporary files when it is None.
+            folder: Of the build, whose disk is used; None: that of temporary files.
         """
-        self.folder = folder or pathlib.Path(tempfile.gettempdir())
+        self.folder = pathlib.Path(tempfile.gettempdir()) if folder is None else folder
+        self.setting = "TMPDIR" if folder is None else "--data_dir"
         self._pixels = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by close)
         self._thumbnails = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by close)
         self._end, self._lock = 0, threading.Lock()

@@ -296,16 +296,16 @@ class Config:
                 f"--as_published reads validation through the article's augmentation, and "
                 f"--augmentation is {self.augmentation}. Add --augmentation=article."
             )
-        if self.as_published and self.ensemble > 1:
-            raise ConfigError(
-                f"--as_published reads the one network of the article, and --ensemble is "
-                f"{self.ensemble}. Leave one of them out."
-            )
-        if self.as_published and not self.test:
-            raise ConfigError(
-                "--as_published reads test images as the article did, and --notest leaves them "
-                "unread. Leave one of them out."
-            )
+        for both, why in (
+            (self.as_published and self.ensemble > 1, "--as_published reads the one network of the "
+             f"article, and --ensemble is {self.ensemble}"),
+            (self.as_published and not self.test, "--as_published reads test images as the article "
+             "did, and --notest leaves them unread"),
+            (self.deterministic and self.autotune, "--deterministic repeats a run bit by bit, and "
+             "--autotune may measure another precision each time"),
+        ):  # fmt: skip
+            if both:
+                raise ConfigError(f"{why}. Leave one of them out.")
 
     @functools.cached_property
     def augmentation_ranges(self) -> presets.Ranges | None:

@@ -4,8 +4,10 @@ import contextlib
 import errno
 import os
 import pathlib
+import re
 import resource
 import shutil
+import tempfile
 
 import pytest
 
@@ -15,6 +17,7 @@ from covid_tfds.config import CovidConfig
 from covid_tfds.errors import DatasetError
 from covid_tfds.records import ImageRecord
 from covid_tfds.sources import storage
+from covid_tfds.spool import Spool
 from tests.covid_tfds import made_sources
 from tests.helpers.images import encoded, radiograph
 
@@ -58,8 +61,24 @@ def test_images_that_can_not_be_read_are_not_measured(tmp_path, monkeypatch, nam
         return data, reading.read_image(data)
 
     records = [ImageRecord(f"own/{name}", "a", "own", "own/p", name) for name in names]
-    with pytest.raises(DatasetError) if "x" in names else contextlib.nullcontext():
-        disk_space.require(records, decode, tmp_path)
+    refused = pytest.raises(DatasetError, match=f"disk of {tmp_path} .* or give another --data_dir")
+    expected = refused if "x" in names else contextlib.nullcontext()
+    with contextlib.closing(Spool(tmp_path)) as spool, expected:
+        disk_space.require(records, decode, spool)
+
+
+def test_without_a_disk_of_the_build_it_is_that_of_temporary_files(monkeypatch):
+    free(monkeypatch, 0)
+    image = encoded(radiograph())
+    said = re.escape(
+        f"disk of {tempfile.gettempdir()} has 0 MiB free. Free some, or give another TMPDIR"
+    )
+    with contextlib.closing(Spool()) as spool, pytest.raises(DatasetError, match=said):
+        disk_space.require(
+            [ImageRecord("own/x", "a", "own", "own/p", "x")],
+            lambda record: (image, reading.read_image(image)),
+            spool,
+        )
 
 
 @pytest.mark.slow
