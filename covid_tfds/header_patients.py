@@ -6,14 +6,20 @@ much only keeps images together, joining too little tears a person apart.
 
 import collections
 import dataclasses
+import itertools
+from collections.abc import Sequence
 
 from covid_tfds.first_pass import Readings
 from covid_tfds.records import ImageRecord, of_header
 from covid_tfds.sources import wording
 
-# An id that more than half of the headers have, and that many of them, names nobody: a device or a
-# program wrote it.
+# An id that more than half of the headers have, and that many of them, may be of a device or of a
+# program. It names a person only where sex or age are stated, and are those of one.
 _MOST_SHARE, _MOST_IMAGES = 0.5, 10
+_MOST_YEARS = 10.0  # between the images of a person
+
+_PERSONS = "sex and age are those of one person, who is kept together."
+_NOBODYS = "it is taken for nobody's. Give an images.csv with a patient column if it is a person's."
 
 
 def settled(readings: Readings) -> tuple[Readings, list[str]]:
@@ -27,15 +33,16 @@ def settled(readings: Readings) -> tuple[Readings, list[str]]:
     notes = []
     most = counts.most_common(1)[0] if counts else ("", 0)
     if most[1] >= _MOST_IMAGES and most[1] > _MOST_SHARE * counts.total():
-        notes.append(
-            f"{most[1]} of {counts.total()} DICOM headers have the same patient id: it is taken "
-            "for nobody's. Give an images.csv with a patient column if it is a person's."
-        )
-        records = [
-            _without(record, most[0]) if key == most[0] else record
-            for record, key in zip(readings.records, keys, strict=True)
-        ]
-        readings = dataclasses.replace(readings, records=records)
+        of_most = [key == most[0] for key in keys]
+        one = _one_person(list(itertools.compress(readings.records, of_most)))
+        said = f"{most[1]} of {counts.total()} DICOM headers have the same patient id"
+        notes.append(f"{said}: {_PERSONS if one else _NOBODYS}")
+        if not one:
+            records = [
+                _without(record, most[0]) if its else record
+                for record, its in zip(readings.records, of_most, strict=True)
+            ]
+            readings = dataclasses.replace(readings, records=records)
     given = collections.defaultdict(set)
     for record in readings.records:
         if record.also and (key := _key(record)):
@@ -47,6 +54,14 @@ def settled(readings: Readings) -> tuple[Readings, list[str]]:
             "their DICOM headers, and are kept together."
         )
     return readings, notes
+
+
+def _one_person(records: Sequence[ImageRecord]) -> bool:
+    """Whether sex or age are stated, and do not differ as those of several persons do."""
+    sexes = {record.sex for record in records} - {""}
+    ages = [record.age for record in records if record.age == record.age]  # NaN where unknown
+    years = max(ages, default=0.0) - min(ages, default=0.0)
+    return bool(sexes or ages) and len(sexes) <= 1 and years <= _MOST_YEARS
 
 
 def _key(record: ImageRecord) -> str:

@@ -33,6 +33,30 @@ def test_an_id_that_most_headers_have_joins_nobody_and_leaves_the_folders_patien
     assert len(notes) == 1 and notes[0].startswith("10 of 11 DICOM headers have the same")
 
 
+@pytest.mark.parametrize("folders", [False, True])
+@pytest.mark.parametrize(
+    "stated,one",
+    [
+        ([{"sex": "F"}], True),
+        ([{"age": 61.0}, {"age": 71.0}], True),
+        ([{"sex": "F", "age": 61.0}, {}], True),
+        ([{}], False),
+        ([{"sex": "F"}, {"sex": "M"}], False),
+        ([{"age": 60.0}, {"age": 71.0}], False),
+        ([{"sex": "F", "age": 20.0}, {"sex": "F", "age": 80.0}], False),
+    ],
+)
+def test_an_id_that_most_headers_have_is_a_persons_where_sex_and_age_are(folders, stated, one):
+    given = [(f"p{i}" * folders, "1") for i in range(10)] + [("anna" * folders, "7")]
+    readings = read(*given)
+    for i, record in enumerate(readings.records):
+        readings.records[i] = dataclasses.replace(record, **stated[i % len(stated)])
+    settled, notes = header_patients.settled(readings)
+    kept = [HEADER_KEY + "1" in (record.patient, *record.also) for record in settled.records]
+    assert kept == [one] * 10 + [False]
+    assert ("are those of one person, who is kept together." in notes[0]) == one
+
+
 def test_a_patient_of_a_table_who_is_called_like_a_header_key_is_no_header():
     """All images have the patient `dicom-0`, and 20 headers name nobody twice."""
     given = [("dicom-0", str(i)) for i in range(20)]
