@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tests.helpers import commands
 from tests.helpers.trainings import epochs, quick, run
 from tests.trainer.test_full_disk import TINY, Once, whole
 from trainer import train
+from trainer.input_pipeline import cache_folders
 from trainer.input_pipeline.cache import CachedRows, Spec
 from trainer.run import files, lease, process, run_dir, saved_state
 from trainer.run.errors import ConfigError, RunError
@@ -139,6 +141,16 @@ def test_a_disk_without_locks_has_no_wrong_row_in_the_cache(flock, tmp_path, mon
             rows.append(digests[missing], 0, first[missing])
         assert set(np.unique(rows.read(digests, 0))) <= {1, 2}
         assert rows.check_all()[1] == 0
+
+
+def test_without_locks_what_was_opened_within_a_day_is_not_evicted(tmp_path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with CachedRows(tmp_path, Spec("square", (4,), "uint8", {})) as rows, rows.filling():
+        assert not cache_folders.remove(rows.folder) and rows.folder.is_dir()
+        assert [entry.in_use for entry in cache_folders.entries(tmp_path)] == [True]
+    yesterday = time.time() - 25 * 3600
+    os.utime(rows.folder / "used", (yesterday, yesterday))
+    assert cache_folders.remove(rows.folder) and not rows.folder.exists()
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ import numpy as np
 from trainer.run import files, machine
 from trainer.run.errors import RunError
 
+_LONGEST_USE = 24 * 3600.0  # seconds that a process is taken to have a folder open
 _MEND = {
     errno.EMFILE: "Raise the limit of open files (ulimit -n)",
     errno.ENFILE: "Close other programs",
@@ -66,16 +67,20 @@ def open_for_use(folder: Path) -> IO[str]:
 def claimed(folder: Path, patience: float = 0.0) -> Iterator[bool]:
     """Whether no process has the folder open; none can open it meanwhile.
 
+    Where the file system has no locks, one that was opened within a day counts as open.
+
     Args:
         folder: Of the cache.
         patience: Seconds in which a process that has it may let it go.
     """
     path = folder / "used"  # not there if a process was killed while it made the folder
     with open(os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)) as lock:
-        free, tries = files.locked(lock), 10 if patience else 0
-        while not free and tries:
+        free, tries = files.try_lock(lock), 10 if patience else 0
+        while free is False and tries:
             time.sleep(patience / 10)
-            free, tries = files.locked(lock), tries - 1
+            free, tries = files.try_lock(lock), tries - 1
+        if free is None:
+            free = time.time() - os.fstat(lock.fileno()).st_mtime > _LONGEST_USE
         # Another process may have evicted the folder and a third have made it again before that.
         yield free and os.path.samestat(os.fstat(lock.fileno()), path.stat())
 

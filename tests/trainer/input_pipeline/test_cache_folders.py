@@ -225,15 +225,15 @@ def test_a_folder_that_is_evicted_while_it_is_opened_is_opened_again(
 def test_a_folder_that_is_made_again_during_its_eviction_stays(
     tmp_path, three, monkeypatch
 ) -> None:
-    locked, users = files.locked, []
+    try_lock, users = files.try_lock, []
 
-    def late(file: object) -> bool:
-        if not users:
-            shutil.rmtree(three[0])  # by another eviction
-            users.append(CachedRows(tmp_path, spec_of("a")))
-        return locked(file)
+    def late(file: object, **how: bool) -> bool | None:
+        monkeypatch.setattr(files, "try_lock", try_lock)
+        shutil.rmtree(three[0])  # by another eviction
+        users.append(CachedRows(tmp_path, spec_of("a")))
+        return try_lock(file, **how)
 
-    monkeypatch.setattr(files, "locked", late)
+    monkeypatch.setattr(files, "try_lock", late)
     assert not cache_folders.remove(three[0])
     assert three[0].exists() and cache_folders.remove(three[1])
     users[0].close()
