@@ -330,9 +330,8 @@ def train_fold(
     """
     begin, checkpoints = _training_of_all(setup, config, quiet=True), None
     last = begin.training.plan.phases[-1].phase.epochs.stop
-    step = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda batch, logs: progressed(),
-        on_epoch_end=lambda epoch, logs: progressed(f"epoch {epoch + 1} of {last}"),
+    shown = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: progressed(f"epoch {epoch + 1} of {last}")
     )
     if state is not None:
         # A fold's end is saved by the driver, as its result.
@@ -343,7 +342,7 @@ def train_fold(
             state.unlink()
             checkpoints = Checkpoints(state, every=every, at_ends=False)
     try:
-        return begin.predicted(fold, number, seed, [step], checkpoints)
+        return begin.predicted(fold, number, seed, [shown], checkpoints)
     except DivergedError as error:
         raise DivergedError(f"Fold {number + 1} (seed {seed}) failed. {error}") from None
 

@@ -91,9 +91,8 @@ def train_and_evaluate(
         training = training_of(setup, on_progress)
         command.raise_if_interrupted()
         laps.end("frozen_part")
-        step = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: on_progress())
         traced = [Profile(profile, path)] if profile else []
-        pictured = _fit(setup, training, path, [step, *callbacks, *traced])
+        pictured = _fit(setup, training, path, [*callbacks, *traced])
         laps.end("training")
         result = _evaluate(setup, training, folder, pictured, laps)
     print(summary.run_summary(result, path))

@@ -219,7 +219,7 @@ def _evaluation(training: Training, stressed: bool) -> Callable[[PhasePlan], Log
 
 
 class _Watch(keras.callbacks.Callback):
-    """Notes each step and epoch as progress, and the logs of each training's epochs."""
+    """Notes each epoch as progress, and its logs."""
 
     def __init__(self, training: Training, settings: Settings, execution: int = 0) -> None:
         """Has seen no epoch; with folds all executions are one's, `execution` is the first."""
@@ -231,9 +231,6 @@ class _Watch(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.curves.append([])
-
-    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        progressed()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         rate = float(self.model.optimizer.learning_rate)

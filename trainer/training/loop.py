@@ -148,6 +148,7 @@ class _Loop:
             state.step += count
             self._require_finite(plan, steps, first, now=False)
             self.calls.on_train_batch_end(state.step - 1)
+            training.on_progress()
             command.raise_if_interrupted()
             self._save_if()
         self._require_finite(plan, steps, first)

@@ -74,7 +74,7 @@ class Training:
             score: Names of the images that are scored.
             networks: In place of new ones of the config.
             on_progress: Called whenever rows were computed, or are waited for, and behind each
-                batch that is scored.
+                call of steps and each batch that is scored.
             quiet: Whether to print nothing of the plan.
 
         Raises:
@@ -102,7 +102,7 @@ class Training:
                 print(fitted(replicas.describe(self.networks.trained, config.batch_size)))
             print(fitted(describe(self.plan, config, self.images)), flush=True)
         compute = elsewhere and functools.partial(elsewhere, config)
-        self._on_progress = on_progress
+        self.on_progress = on_progress
         fill(self.plan, self.images, self._opened, on_progress, compute, self._devices)
         self.train_at = np.arange(len(self.images[train]))
         self._steps: dict[str, Steps] = {}
@@ -330,7 +330,7 @@ class Training:
         for batch in each:
             scored.append(replicas.predict(part, batch))
             on_progress(len(scored[-1]))
-            self._on_progress()
+            self.on_progress()
             command.raise_if_interrupted()  # nothing is half done between two batches
         return np.concatenate(scored)
 

@@ -255,6 +255,17 @@ def test_scored_rows_may_be_too_many_to_hold(ready, monkeypatch):
     np.testing.assert_array_equal(training.probabilities(plan, "validation"), held)
 
 
+def test_each_call_of_steps_and_each_scored_batch_is_progress(ready, monkeypatch):
+    training, calls = ready(), []
+    monkeypatch.setattr(training, "on_progress", lambda: calls.append(1))
+    ended = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: calls.append(0))
+    train_phases(training.on(np.arange(20)), [ended], seed=1)
+    assert calls == [0, 1] * calls.count(0) and calls
+    del calls[:]
+    training.probabilities(training.plan.phases[0], "validation")
+    assert calls and set(calls) == {1}
+
+
 def test_some_images_alone_are_trained_on(ready):
     training = ready(class_weights="balanced")
     at = np.flatnonzero(training.labels < 2)
@@ -270,7 +281,7 @@ def test_some_images_alone_are_trained_on(ready):
     assert np.dot(other.class_weights[:2], counts[:2]) == pytest.approx(len(at) / 2)
 
 
-def test_all_folds_share_one_traced_step(ready, monkeypatch):
+def test_all_folds_share_one_traced_step(fresh, monkeypatch):
     traces, step = [], Steps._step
 
     @tf.autograph.experimental.do_not_convert
@@ -279,7 +290,7 @@ def test_all_folds_share_one_traced_step(ready, monkeypatch):
         return step(self, *arguments)
 
     monkeypatch.setattr(Steps, "_step", counted)
-    training = ready()
+    training = fresh()
     for at in (np.arange(0, 50), np.arange(20, 68), np.arange(1, 64)):
         train_phases(training.on(at), seed=1)
     assert len(traces) == 1
