@@ -40,7 +40,7 @@ def require(records: Sequence[ImageRecord], decode: Decode, spool: Spool) -> Non
     if needed * _SURE > free:
         raise DatasetError(
             f"{wording.counted(len(records), 'image')} need some {wording.size(needed)} while they "
-            f"are built, and the disk of {spool.folder} has {wording.size(free)} free. Free some, "
+            f"are built, and the disk of {spool.shown} has {wording.size(free)} free. Free some, "
             f"or give another {spool.setting}."
         )
 

@@ -140,8 +140,9 @@ def _cohen(
             requests.head(url, timeout=20, allow_redirects=True).raise_for_status()
         path = pathlib.Path(dl_manager.download(url))
     except Exception as error:  # whatever the network answers, the remedy is the same
-        if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
-            raise  # the disk refused it
+        of_disk = isinstance(error, OSError) and not isinstance(error, requests.RequestException)
+        if of_disk and error.errno:
+            raise
         raise DatasetError(
             f"The Cohen images are not in {manual_dir} and {url} could not be fetched "
             f"({type(error).__name__}). Put them there (--manual_dir):\n{cohen.TREE}\n"
@@ -154,7 +155,7 @@ def _cohen(
 
 
 def _fetched(dl_manager: tfds.download.DownloadManager, url: str) -> bool:
-    """Whether TFDS has the file of a URL: beside each that it fetched, an .INFO names its URL."""
+    """Whether TFDS has the file of a URL: beside each that it fetched, its .INFO names the URL."""
     folder = dl_manager.download_dir
     infos = itertools.chain(folder.glob("*.INFO"), folder.glob("*/*.INFO"))  # of all, of a dataset
-    return any(url in info.read_text() for info in infos)
+    return any(url in info.read_text() for info in infos if info.with_suffix("").exists())

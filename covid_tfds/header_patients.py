@@ -14,8 +14,10 @@ from covid_tfds.records import ImageRecord, of_header
 from covid_tfds.sources import wording
 
 # An id that more than half of the headers have, and that many of them, may be of a device or of a
-# program. It names a person only where sex or age are stated, and are those of one.
+# program. It names a person only where sex and age are stated in most of them, and are those of
+# one, and where neither a folder nor a table says that they are several.
 _MOST_SHARE, _MOST_IMAGES = 0.5, 10
+_STATED = 0.9  # of those headers
 _MOST_YEARS = 10.0  # between the images of a person
 
 _PERSONS = "sex and age are those of one person, who is kept together."
@@ -57,11 +59,13 @@ def settled(readings: Readings) -> tuple[Readings, list[str]]:
 
 
 def _one_person(records: Sequence[ImageRecord]) -> bool:
-    """Whether sex or age are stated, and do not differ as those of several persons do."""
-    sexes = {record.sex for record in records} - {""}
+    """Whether sex and age are stated as those of one person, and no source names several."""
+    sexes = [record.sex for record in records if record.sex]
     ages = [record.age for record in records if record.age == record.age]  # NaN where unknown
-    years = max(ages, default=0.0) - min(ages, default=0.0)
-    return bool(sexes or ages) and len(sexes) <= 1 and years <= _MOST_YEARS
+    if min(len(sexes), len(ages)) < _STATED * len(records):
+        return False
+    patients = {record.patient for record in records}
+    return len(patients) == len(set(sexes)) == 1 and max(ages) - min(ages) <= _MOST_YEARS
 
 
 def _key(record: ImageRecord) -> str:

@@ -4,7 +4,6 @@ Hospital numbers are short, so their plain hash can be tried out in seconds; the
 It is made once and kept beside the datasets, so that one person has one key in all of them.
 """
 
-import contextlib
 import hashlib
 import hmac
 import os
@@ -109,7 +108,10 @@ def patient_key(salt: bytes, patient_id: str) -> str:
 
 
 def _make(path: pathlib.Path) -> None:
-    """Writes a new salt beside its place and links it there, so that it is never seen in part."""
+    """Writes a new salt beside its place and links it there, so that it is never seen in part.
+
+    Another build may be first: its salt is the one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{FILE}.{secrets.token_hex(8)}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -117,13 +119,13 @@ def _make(path: pathlib.Path) -> None:
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
         paths.flush(beside)
-        with contextlib.suppress(FileExistsError):  # another build was first: its salt is the one
-            try:
-                os.link(beside, path)
-            except OSError:
-                if path.exists():
-                    raise
-                beside.rename(path)  # a disk without links, such as exFAT
+        try:
+            os.link(beside, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a disk without links, such as exFAT
+            if not path.exists():
+                beside.rename(path)
         paths.flush(path.parent)
     finally:
         beside.unlink(missing_ok=True)

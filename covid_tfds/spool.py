@@ -20,6 +20,7 @@ class Spool:
 
     Attributes:
         folder: Whose disk is used.
+        shown: What messages call that: the folder of the build goes when it ends.
         setting: What moves it to another disk.
     """
 
@@ -30,6 +31,7 @@ class Spool:
             folder: Of the build, whose disk is used; None: that of temporary files.
         """
         self.folder = pathlib.Path(tempfile.gettempdir()) if folder is None else folder
+        self.shown = self.folder if folder is None else folder.parent
         self.setting = "TMPDIR" if folder is None else "--data_dir"
         self._pixels = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by close)
         self._thumbnails = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by close)

@@ -13,14 +13,15 @@ _KAGGLE = "the Kaggle pneumonia images"
 _NIH_NAME = re.compile(r"(\d{8})_\d{3}\.(?:png|jpe?g)", re.ASCII | re.IGNORECASE)
 # 20200131_001.png is a day: NIH's numbers of patients begin with zeros.
 _DAY = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])", re.ASCII)
-_SHARE = 0.9  # of a class's images without a patient; fewer may be named like this by chance
+_SHARE = 0.9  # of the images without a patient; fewer may be named like this by chance
 
 
 def with_patients(records: Sequence[ImageRecord]) -> tuple[list[ImageRecord], list[str]]:
     """Gives images without a patient the one that a known pattern of names tells.
 
-    Nothing changes in a class unless at least 90 % of its images without a patient are named like
-    that: public images of one class may lie beside others of one's own.
+    At least 90 % of the images without a patient have to be named like that, or of those of a
+    class: public images of one class may lie beside others of one's own. In other classes only
+    the same patients have it.
 
     Args:
         records: Images of a user's folder or table.
@@ -34,11 +35,10 @@ def with_patients(records: Sequence[ImageRecord]) -> tuple[list[ImageRecord], li
             known[place] = found
     unknown = collections.Counter(record.label for record in records if not record.patient_known)
     named_like_it = collections.Counter(records[place].label for place in known)
-    known = {
-        place: found
-        for place, found in known.items()
-        if named_like_it[label := records[place].label] >= _SHARE * unknown[label]
-    }
+    if len(known) < _SHARE * unknown.total():
+        sure = {label for label, n in named_like_it.items() if n >= _SHARE * unknown[label]}
+        patients = {found for place, found in known.items() if records[place].label in sure}
+        known = {place: found for place, found in known.items() if found in patients}
     if not known:
         return list(records), []
     named = [

@@ -67,7 +67,7 @@ def planned(opened: OpenStages, wrap=lambda compute: compute, room: int = 2**40)
     def missing(stage: Stage, name: str, views: tuple[int, ...]) -> int:
         return opened.missing(stage, IMAGES[name], views)
 
-    return make_plan(demand, missing, room)
+    return make_plan(demand, missing, lambda: room)
 
 
 def main(cache_dir: str, log: str) -> None:

@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from trainer.run import machine
 
 _OLD_RELEASE = "features"  # under --cache_dir: what release 1.0.0 kept there
 _EVICTED = ".evicted-"
-# Seconds in which another process that lists the cache, too, lets a folder go.
-_LISTING = 0.05
+# Waits of a listing, in seconds, in which another process that lists the cache lets a folder go.
+_WAITS = (0.005,) * 10
 _ATTEMPTS = 10  # a process writes one or two files before it sees that the folder has gone
 _NAME = re.compile("[0-9a-f]{16}")  # of a stage's folder, of release 1.0.0 too
 
@@ -55,11 +55,11 @@ def entries(cache_dir: Path) -> list[CacheEntry]:
     Raises:
         CacheError: The machine does not let it be read.
     """
-    listed = []
+    listed, waits = [], iter(_WAITS)
     with machine_errors(cache_dir / STAGES):
         for folder in _folders(cache_dir / STAGES):
             with contextlib.suppress(FileNotFoundError):  # evicted meanwhile
-                listed.append(_entry(folder))
+                listed.append(_entry(folder, waits))
     return sorted(listed, key=lambda entry: -entry.used)
 
 
@@ -68,9 +68,9 @@ def _folders(parent: Path) -> list[Path]:
     return [folder for folder in parent.glob("*") if _NAME.fullmatch(folder.name)]
 
 
-def _entry(folder: Path) -> CacheEntry:
+def _entry(folder: Path, waits: Iterator[float]) -> CacheEntry:
     key, spec = _read_key(folder)
-    with claimed(folder, patience=_LISTING) as free:
+    with claimed(folder, waits) as free:
         sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
         rows = 0
         if spec:

@@ -93,19 +93,19 @@ class Demand:
     view_count: int
 
 
-def make_plan(demand: Demand, missing: Missing, room: int) -> Plan:
+def make_plan(demand: Demand, missing: Missing, room: Callable[[], int]) -> Plan:
     """Plans a training.
 
     Args:
         demand: What is to be trained and scored.
         missing: Counts rows that are not cached.
-        room: Bytes that the cache could take.
+        room: Gives the bytes that the cache could take; called where rows are missing.
     """
     rejected = 0
     for train_levels, score_levels, through in _candidates(demand):
         fills = _fills(demand, train_levels, score_levels, through, missing)
         needed = sum(fill.missing * fill.stage.spec.row_bytes for fill in fills)
-        if needed <= room:
+        if not needed or needed <= room():
             break
         rejected = rejected or needed
     plans = tuple(

@@ -95,6 +95,7 @@ class Training:
             config.view_count,
         )  # fmt: skip
         self.plan = self._planned()
+        self._make_room()
         memory.require_batch(config, len(self.images[train]))
         memory.require_pass(config, max((each.missing for each in self.plan.fills), default=0))
         if not quiet:
@@ -120,10 +121,11 @@ class Training:
 
         for stage in (*self._demand.train, *self._demand.score):
             opened.rows(stage)  # so that it stays, and its rows do not count as room
-        room = cache_folders.room(opened.cache_dir, limit)
-        plan = make_plan(self._demand, missing, room)
-        cache_folders.make_room(opened.cache_dir, plan.missing_bytes, limit)
-        return plan
+        return make_plan(self._demand, missing, lambda: cache_folders.room(opened.cache_dir, limit))
+
+    def _make_room(self) -> None:
+        limit = int(self.config.cache_gib * 2**30)
+        cache_folders.make_room(self._opened.cache_dir, self.plan.missing_bytes, limit)
 
     @property
     def reads(self) -> list[tuple[Stage, str, tuple[int, ...]]]:
@@ -154,6 +156,8 @@ class Training:
         other.config, other._steps = config, {}
         other._demand = dataclasses.replace(self._demand, phases=config.phases)
         other.plan = other._planned()
+        if other.plan.missing_bytes:
+            other._make_room()
         return other
 
     @property

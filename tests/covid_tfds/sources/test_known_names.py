@@ -40,12 +40,20 @@ def test_both_archives_may_be_mixed(tmp_path):
     assert len({r.patient for r in found.records}) == 6 + 4
 
 
-@pytest.mark.parametrize("others,taken", [(1, 18), (2, 9)])
-def test_nine_of_ten_names_of_a_class_have_to_be_known(tmp_path, others, taken):
-    found = read(tmp_path, [*NIH, *(f"a/scan{i}.png" for i in range(others))])
+@pytest.mark.parametrize("others,taken", [(1, 18), (2, 18), (3, 9)])
+def test_nine_of_ten_names_of_all_or_of_a_class_have_to_be_known(tmp_path, others, taken):
+    public = [f"{'ab'[i // 9]}/{i:08d}_000.png" for i in range(18)]
+    found = read(tmp_path, [*public, *(f"a/scan{i}.png" for i in range(others))])
     assert sum(r.patient_known for r in found.records) == taken
     assert found.notes == [f"{NOTE}NIH ChestX-ray14."]
     assert all(r.patient == r.image_id for r in found.records if not r.patient_known)
+
+
+def test_a_patient_who_is_known_in_one_class_is_in_the_others(tmp_path):
+    found = read(tmp_path, [*NIH, "a/00000099_000.png", *(f"a/scan{i}.png" for i in range(40))])
+    assert {r.name for r in found.records if r.patient_known} == set(NIH)
+    patients = {r.name: r.patient for r in found.records}
+    assert patients["a/00000000_000.png"] == patients["b/00000000_001.png"] == "own/00000000"
 
 
 def test_public_images_of_one_class_may_lie_beside_others_of_ones_own(tmp_path):

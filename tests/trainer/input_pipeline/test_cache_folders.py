@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.input_pipeline import cache, cache_folders
+from trainer.input_pipeline import cache, cache_files, cache_folders
 from trainer.input_pipeline.cache import CachedRows, Spec
 from trainer.input_pipeline.cache_files import CacheError
 from trainer.run import files
@@ -98,6 +98,21 @@ def test_the_least_recently_used_stages_are_evicted(tmp_path, three, spare, left
     assert cache_folders.make_room(tmp_path, needed, limit)
     assert set(sizes(tmp_path)) == set(left)
     assert len(list((tmp_path / "stages").iterdir())) == len(left)
+
+
+def test_a_listing_waits_for_no_folder_of_its_own_process_and_once_for_all_others(
+    tmp_path, three, monkeypatch
+) -> None:
+    waits = []
+    monkeypatch.setattr(cache_files.time, "sleep", waits.append)
+    with CachedRows(tmp_path, spec_of("a")), CachedRows(tmp_path, spec_of("b")):
+        assert [entry.in_use for entry in cache_folders.entries(tmp_path)].count(True) == 2
+    assert not waits
+    with (three[0] / "used").open() as one, (three[1] / "used").open() as other:  # as of others
+        for lock in (one, other):
+            files.try_lock(lock, shared=True)
+        assert [entry.in_use for entry in cache_folders.entries(tmp_path)].count(True) == 2
+    assert waits == list(cache_folders._WAITS)
 
 
 def test_a_stage_in_use_is_never_evicted(tmp_path, three) -> None:
