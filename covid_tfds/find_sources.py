@@ -140,8 +140,8 @@ def _cohen(
             requests.head(url, timeout=20, allow_redirects=True).raise_for_status()
         path = pathlib.Path(dl_manager.download(url))
     except Exception as error:  # whatever the network answers, the remedy is the same
-        of_disk = isinstance(error, OSError) and not isinstance(error, requests.RequestException)
-        if of_disk and error.errno:
+        of_network = isinstance(error, requests.RequestException)
+        if isinstance(error, OSError) and error.errno and not of_network:  # the disk refused it
             raise
         raise DatasetError(
             f"The Cohen images are not in {manual_dir} and {url} could not be fetched "

@@ -63,9 +63,11 @@ class Record:
 
     @property
     def lacks_baselines(self) -> bool:
-        """Whether what is taken from the images is missing beside the best values."""
-        before = read_result(self._folder.best)
-        return self.best is not None and "shortcut_baseline" not in before
+        """Whether what is taken from the images, as the best aligns them, is missing beside it."""
+        if self.best is None:
+            return False
+        before, aligned = read_result(self._folder.best), self.config(self.best["trial"]).align
+        return "shortcut_baseline" not in before or before.get("config", {}).get("align") != aligned
 
     def open(self, setup: Setup) -> None:
         """Takes the images of the trials, and says how they are scored on them."""
@@ -171,9 +173,10 @@ class Record:
 
     def _shortcut_baselines(self) -> dict[str, Any] | None:
         """What linear models get on the images of the trials, fitted once a search."""
-        if self._setup is None or not self.lacks_baselines:
+        if not self.lacks_baselines:
             return read_result(self._folder.best).get("shortcut_baseline")
-        assert self.best is not None  # else nothing is lacked
+        if self._setup is None or self.best is None:
+            return None
         of_best = self.config(self.best["trial"])
         return trainings.shortcut_baselines(self._setup, self._settings, of_best)
 

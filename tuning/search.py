@@ -200,7 +200,7 @@ def _comparison_missing(search: Spec, best: results.Row | None) -> bool:
     if not folds or best is None or _refused(search, best):
         return False
     made = read_result(search.folder.comparison)
-    if "discordant" not in made.get("difference", {}):
+    if "discordant" not in made.get("difference", {}) or "align" not in made.get("best", {}):
         return True  # none, or one of an earlier release, whose intervals are others
     return (made.get("trial"), made.get("folds")) != (best["trial"], folds)
 

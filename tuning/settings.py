@@ -43,7 +43,8 @@ _SHOWN = {
                   "train images gets wrong."),
     "folds": ("Folds a trial is scored on; 0: validation",
               "They are patient-grouped folds of train and validation, and a trial's metrics are "
-              "means over them. 0: train on train, score validation. 0, or 2 or more."),
+              "of all their images, each scored by the fold that left it out. 0: train on train, "
+              "score validation. 0, or 2 or more."),
     "executions_per_trial": ("Trainings of a trial, with seeds",
                              "Each has its own. 1 or more."),
     "keep_best": ("Best trials whose networks are kept", "Each takes 60 MB and more."),
@@ -60,7 +61,8 @@ class Settings:
         tuner: One of `TUNERS`.
         max_trials: The budget; 0: as many as the tuner has (grid, hyperband).
         objective: One of `OBJECTIVES`.
-        folds: Patient-grouped folds whose mean is the objective; 0: the validation split.
+        folds: Patient-grouped folds, whose images give the objective out of fold; 0: the
+            validation split.
         executions_per_trial: Trainings of each trial, with seeds seed, seed + 1, ...
         keep_best: Of how many of the best trials the networks are kept.
         final_folds: Folds of the closing comparison; 0: none.

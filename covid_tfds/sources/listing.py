@@ -3,6 +3,7 @@
 import abc
 import errno
 import hashlib
+import os
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -35,14 +36,18 @@ _OF_THE_FILE = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EL
                 errno.ENAMETOOLONG, errno.ENXIO, errno.ENODEV, errno.EINVAL}  # fmt: skip
 
 
-def cant_open(error: OSError | ValueError) -> Unreadable:
+def cant_open(error: OSError | ValueError, path: str | os.PathLike) -> Unreadable:
     """The reason of an exclusion, where the file is to blame.
+
+    Args:
+        error: Of opening or reading it.
+        path: Of the file, for the machine's error: that of reading names none.
 
     Raises:
         OSError: `error`, where the machine is.
     """
     if isinstance(error, OSError) and error.errno not in _OF_THE_FILE:
-        raise error
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     return Unreadable(CANT_OPEN)
 
 

@@ -70,7 +70,7 @@ def read_file(path: str | os.PathLike) -> bytes:
     except IsADirectoryError:
         raise listing.Unreadable(listing.NOT_REGULAR) from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise listing.cant_open(error) from None
+        raise listing.cant_open(error, path) from None
 
 
 class _Folder(listing.Storage):

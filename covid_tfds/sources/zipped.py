@@ -109,7 +109,7 @@ class Archive(listing.Storage):
             raise listing.Unreadable(_METHOD) from None
         except OSError as error:  # without a number it comes from the unpacking
             if error.errno:
-                raise listing.cant_open(error) from None
+                raise listing.cant_open(error, f"{self.where}/{name}") from None
             raise listing.Unreadable(_DAMAGED) from None
         except (zlib.error, lzma.LZMAError, *BROKEN):
             raise listing.Unreadable(_DAMAGED) from None

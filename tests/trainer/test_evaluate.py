@@ -340,6 +340,9 @@ def test_where_its_dataset_is_gone_it_says_that_this_is_not_checked(closed, of_t
     said = " ".join(evaluated.metrics["images"])
     assert "Not checked: the images and patients of the test split" in said
     assert f"not at hand: --dataset=tiny is not built in {tmp_path}" in said
+    left_out = evaluated.metrics["left_out"]
+    assert left_out["unopened"] is left_out["patient_unopened"] is None
+    assert left_out["trained_on"] == 0
 
 
 @pytest.mark.parametrize("name", ["images_used.csv", "config.json"])

@@ -118,8 +118,10 @@ def test_a_bad_file_is_a_row_and_status_1_at_the_end(run, few):
 def test_a_folder_of_other_files_alone_has_no_answer(run, tmp_path):
     (tmp_path / "of mine").mkdir()
     (tmp_path / "of mine" / "notes.txt").write_text("of mine")
-    ended = predict(run, tmp_path / "of mine", f"--output={tmp_path / 'answers.csv'}")
-    assert ended.status == 1 and f"There is no image in {tmp_path / 'of mine'}." in ended.err
+    for more in (f"--output={tmp_path / 'answers.csv'}", "--format=json"):
+        ended = predict(run, tmp_path / "of mine", more)
+        assert ended.status == 1 and f"There is no image in {tmp_path / 'of mine'}." in ended.err
+        assert "1 file of another kind left out" in ended.err and not ended.out
     assert not (tmp_path / "answers.csv").exists()
 
 

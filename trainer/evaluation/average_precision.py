@@ -7,8 +7,7 @@ variance is no smaller than the linearized one between groups. That of the negat
 linearized variance between groups with Student's t, and the covariance of groups that are on both
 sides where it makes the interval wider. Few groups of negatives may by chance have none
 above a positive, which shows no variance: so the low limit has the effect of a tenth of a group
-more that is above all. The tenth is the least that covers on simulated patients, see
-docs/intervals.md.
+more that is above all, with which simulated patients are covered, see docs/intervals.md.
 """
 
 from typing import NamedTuple

@@ -122,14 +122,15 @@ def _areas(
     above = curves.placements(own, others).mean(axis=0)
     below = 1 - curves.placements(others, own).mean(axis=0)
     area = curves.roc_area(above, below, groups[positive], groups[~positive])
-    n, side = len(positive), "at the lesser of both sides"
-    yield ("roc_auc", c), estimate("Newcombe 95 %", area.limits, n, area.n, min(held), side)
+    n, sides = len(positive), f"{counted(held[0], 'patient group')} against {held[1]}"
+    of = f"at the lesser of both sides, {sides}"
+    yield ("roc_auc", c), estimate("Newcombe 95 %", area.limits, n, area.n, min(held), of)
     precision = average_precision.precision(own, others)
     limits, of_own = average_precision.limits_of(
         average_precision.Precision(*(each.mean(axis=0) for each in precision)),
         area.positives, groups[positive], groups[~positive],
     )  # fmt: skip
-    of = f"of {counted(own.shape[1], 'positive')}"
+    of = f"of {counted(own.shape[1], 'positive')}, {sides}"
     yield ("pr_auc", c), estimate("Jeffreys and t 95 %", limits, n, of_own, min(held), of)
 
 
@@ -154,15 +155,15 @@ def estimate(
         n: Images.
         n_effective: Of them, a scalar.
         groups: Of them.
-        of: What the effective number is of, in words, where it is not all of them.
+        of: What the effective number is of, in words, where it is not all images and groups.
     """
     if math.isnan(limits.value):
         return _undefined(int(n))
-    of, held = of or f"of {counted(int(n), 'image')}", counted(int(groups), "patient group")
+    of = of or f"of {counted(int(n), 'image')}, {counted(int(groups), 'patient group')}"
     return {
         **{name: float(each) for name, each in limits._asdict().items()},
         "n": int(n),
         "n_effective": float(n_effective),
         "groups": int(groups),
-        "interval": f"{method}, n* = {n_effective:.1f} {of}, {held}",
+        "interval": f"{method}, n* = {n_effective:.1f} {of}",
     }

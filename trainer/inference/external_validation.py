@@ -113,17 +113,19 @@ def _labelled(
         chosen = dataset or _own(network, config)
         labelled = labelled_images.of_dataset(chosen, data_dir, split, network.class_names)
     own = labelled.of_classes == _trained_on(network)
-    if own and split in _UNREAD and not test_opened(network):
+    closed = not test_opened(network)
+    if own and split in _UNREAD and closed:
+        other = "--split or --dataset" if network.run else "--dataset, or --images"
         raise RunError(
             f"The run of {path_of(network)} has not opened test of {labelled.name}, its own "
-            "dataset. Its command with --test scores it there; or give another --split or "
-            "--dataset."
+            f"dataset. Its command with --test scores it there; or give another {other}."
         )
     if own and not network.run and split in _SEEN:
+        other = "another --dataset" if closed else "--split=test, another --dataset"
         raise RunError(
             f"{network.path} was trained on train of {labelled.name}, and validation chose its "
-            f"epoch: scores of --split={split} would show what it remembers. Give --split=test, "
-            "another --dataset or --images."
+            f"epoch: scores of --split={split} would show what it remembers. Give {other} or "
+            "--images."
         )
     yield labelled
 

@@ -1,6 +1,7 @@
 """One call of `trainer.predict`: from paths to answers on the screen or in files."""
 
 import contextlib
+import itertools
 import os
 import pathlib
 import shutil
@@ -54,21 +55,25 @@ def predict(
     on_screen = not output and sys.stdout.isatty()
     left_out: list[str] = []
     failed = count = 0
-    with contextlib.ExitStack() as opened:
+    with (
+        contextlib.ExitStack() as opened,
+        progress(len(files), "predicting", "files") as bar,
+    ):
+        made = answers(network, files, on_progress=bar.update, left_out=left_out)
+        first = next(made, None)  # before anything is written
+        if first is None:
+            raise RunError(f"There is no image{_where(paths)}. {_other_kinds(left_out)}")
         writes = [opened.enter_context(_writer(kind, network, files, output))]
         if gallery:
             page = opened.enter_context(_text_file(gallery))
             writes.append(opened.enter_context(gallery_page.page_writer(network, page)))
-        bar = opened.enter_context(progress(len(files), "predicting", "files"))
         # Rows that pass by a bar would tear it.
         aside = std.tqdm.external_write_mode if on_screen else contextlib.nullcontext
-        for answer in answers(network, files, on_progress=bar.update, left_out=left_out):
+        for answer in itertools.chain([first], made):
             with aside():
                 for write in writes:
                     write(answer)
             count, failed = count + 1, failed + bool(answer.error)
-        if not count:  # files of other kinds alone
-            raise RunError(f"There is no image{_where(paths)}.")
     _print_end(network, kind, output, count, failed, left_out)
     return not failed
 
@@ -85,11 +90,15 @@ def _print_end(
         for sentence in network.worth():
             note(sentence)
     if left_out:
-        more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
-        names = ", ".join(left_out[:_NAMED])
-        note(f"{counted(len(left_out), 'file')} of another kind left out: {names}{more}.")
+        note(_other_kinds(left_out))
     if failed:
         note(f"{failed} of {counted(count, 'file')} can't be used; the errors are in their rows.")
+
+
+def _other_kinds(left_out: Sequence[str]) -> str:
+    more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
+    names = ", ".join(left_out[:_NAMED])
+    return f"{counted(len(left_out), 'file')} of another kind left out: {names}{more}."
 
 
 @contextlib.contextmanager

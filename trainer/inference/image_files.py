@@ -1,6 +1,7 @@
 """What paths stand for: files, folders, patterns and zips, as one list of files to read."""
 
 import dataclasses
+import errno
 import functools
 import glob
 import os
@@ -19,6 +20,7 @@ from covid_tfds.sources.unpacked import folder, read_file
 from trainer.run import files
 
 _ZIP = ".zip"
+_OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # errors that all files would have
 # Of `reading.read_image`: of a file that is none, and of one that nobody can tell.
 _NO_IMAGE = ("not an image", "empty file", listing.TOO_LARGE)
 _SUFFIX = re.compile(r"\.[a-z]\w{0,9}$", re.IGNORECASE)  # and not the end of 1.2.840.113619
@@ -110,6 +112,10 @@ def read(
             return file, make(reading.read_image(file.read()).pixels)
         except (listing.Unreadable, reading.Unusable) as reason:
             return file, str(reason)
+        except OSError as error:  # a bad sector, a server that is gone: the others may be read
+            if error.errno in _OF_THE_PROCESS:
+                raise
+            return file, f"file can't be read ({error.strerror})"
 
     return parallel.in_order(made, files)
 

@@ -65,9 +65,11 @@ class Unseen:
     def to_json(self) -> dict[str, Any]:
         """How many were left out, for metrics.json."""
         files = collections.Counter(reason for _, split, reason in self.left_out if not split)
+        unknown = overlap.UNOPENED if self.closed_unknown else ()
         return {
             "checked": self.checked,
             **self.counts,
+            **dict.fromkeys(unknown),  # None: nobody has looked
             "unknown_classes": self.classes,
             "unusable": dict(files),
         }

@@ -8,7 +8,7 @@ from trainer.evaluation.metrics import NOTICE
 from trainer.evaluation.summary import BASELINES
 from trainer.reporting import comparison_text, figures, pages
 from trainer.reporting.comparison import Comparison
-from trainer.run.text import estimate, listed
+from trainer.run.text import estimate, listed, score
 
 _SCORES = {"balanced_accuracy": "balanced accuracy", "accuracy": "accuracy", "loss": "loss"}
 
@@ -45,6 +45,10 @@ def write(comparison: Comparison, path: str | os.PathLike) -> None:
         intervals_alt=f"Balanced accuracy of each run with its interval: {shown}",
         split=comparison.split,
         rows=list(_rows(comparison)),
+        control=f"{comparison_text.CONTROL}: {comparison_text.CONTROL_MEANS}",
+        controls={
+            name: score(of, of["n"], of["groups"]) for name, of in comparison.controls.items() if of
+        },
     )
 
 
@@ -56,9 +60,6 @@ def _rows(comparison: Comparison) -> Iterator[Row]:
     for key, name in BASELINES.items():
         of_runs = comparison.baselines.values()
         yield name, [of and of[key]["balanced_accuracy"] for of in of_runs]
-    if any(comparison.controls.values()):
-        name = f"{comparison_text.CONTROL}, of each run's own images"
-        yield name, list(comparison.controls.values())
     for of_class in comparison.all_images["classes"]:
         for key, name in comparison_text.CLASS_SCORES.items():
             yield f"{of_class}, {name}", [of["classes"][of_class][key] for of in scores]

@@ -8,7 +8,7 @@ import io
 import json
 import pathlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,20 @@ class SavedState:
             return "the end of its training"
         at = f"epoch {epoch + 1} of {epochs}"
         return at + (f", step {step} of {steps}" if step else "")
+
+
+def kept(
+    epoch: int, logs: Mapping[str, Any], weights: Sequence[np.ndarray]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Values and arrays of the best epoch of a training that diverged behind the state.
+
+    Args:
+        epoch: Its number, from 0.
+        logs: Its numbers.
+        weights: Of all layers that the training ever changes.
+    """
+    arrays = {f"{KEPT}/{i}": array for i, array in enumerate(weights)}
+    return {KEPT: {"epoch": epoch, "logs": dict(logs)}}, arrays
 
 
 def write(path: pathlib.Path, values: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:

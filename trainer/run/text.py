@@ -87,7 +87,7 @@ def percent(share: float) -> str:
     """`97 %` of 0.97; what is not all or nothing is not rounded to it."""
     if 0.995 <= share < 1:
         return ">99 %"
-    return "<1 %" if 0 < share < 0.005 else f"{share:.0%}".replace("%", " %")
+    return "<1 %" if 0 < share <= 0.005 else f"{share:.0%}".replace("%", " %")
 
 
 def estimate(value: Mapping[str, Any], sign: str = "", decimals: int = 3) -> str:

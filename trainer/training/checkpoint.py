@@ -11,7 +11,7 @@ import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -29,6 +29,7 @@ _LONGEST_SHARE = 0.01  # of the time that goes into saving
 _NOT_SAVED = (
     "The training goes on, and tries again; the state that was saved before stays. Free some room."
 )
+_NOT_KEPT = "It is lost; the state that was saved before stays."
 _RETRY = 10.0  # seconds after a state could not be saved, at the least
 
 
@@ -101,6 +102,15 @@ def checksums(variables: Sequence[keras.Variable]) -> list[int]:
     return [zlib.crc32(value) for value in values]
 
 
+class _Begin(NamedTuple):
+    """The beginning of a training of which no state was saved."""
+
+    state: TrainState
+    network: list[np.ndarray]
+    callbacks: tuple[list, dict[str, np.ndarray]]
+    facts: dict[str, Any]
+
+
 class Checkpoints:
     """Saves the state of a training in one file, and restores it.
 
@@ -135,7 +145,8 @@ class Checkpoints:
         self._next = time.monotonic() + every
         self._failed = False  # whether the last state could not be saved
         self._settings: callback_state.Settings = []
-        self._begin: tuple[TrainState, list[np.ndarray], tuple[list, dict]] | None = None
+        self._begin: _Begin | None = None
+        self._kept: Best | None = None  # of a training that diverged behind the saved state
 
     def note_settings(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         """Notes what callbacks are given, which no state holds; call it before their training.
@@ -195,6 +206,9 @@ class Checkpoints:
         callback_state.restore(callbacks, values["callbacks"], arrays, self._settings)
         # A callback asked within the epoch under way for the end of the phase behind it.
         training.networks.trained.stop_training = values.get("stops", values["stopped"])
+        if kept := values.get(saved_state.KEPT):
+            weights = [array for key, array in arrays.items() if key.startswith("kept/")]
+            self._kept = Best(kept["epoch"], kept["logs"], weights)
         self.saved = None  # which may be as large as the network
 
     @property
@@ -227,7 +241,7 @@ class Checkpoints:
         if not all(np.isfinite(array).all() for array in (*parts["network"], sums)):
             return  # the next look at the loss, or the validation, ends the training
         known = callback_state.of(callbacks, self._settings)
-        self._write(training, state, parts, known, ended=ended)
+        self._write(training, state, parts, known, self._facts(training), ended=ended)
         took = 0 if not self._every else (time.monotonic() - begin) / _LONGEST_SHARE
         self._next = time.monotonic() + max(self._every, took)
 
@@ -243,29 +257,35 @@ class Checkpoints:
         """
         network = [np.asarray(each).copy() for each in training.trained_part.variables]
         known = callback_state.of(callbacks, self._settings)
-        self._begin = dataclasses.replace(state), network, known
+        self._begin = _Begin(dataclasses.replace(state), network, known, self._facts(training))
 
     def keep_best(self, training: Training, best: Best, steps: Steps) -> None:
         """Saves the best epoch of a training that diverged, beside the last state that was saved.
 
         That state stays as it was, with the best epoch until then: what goes on from it comes to
-        the same later ones, and diverges again.
+        the same later ones, and diverges again. Where the machine does not let it be saved, a line
+        says so.
 
         Args:
             training: What diverged.
             best: Its best epoch.
             steps: Of the phase under way.
         """
+        try:
+            self._keep_best(training, best, steps)
+        except (OSError, MemoryError) as error:
+            machine.print_failed("The best epoch of the training", error, _NOT_KEPT)
+
+    def _keep_best(self, training: Training, best: Best, steps: Steps) -> None:
+        self._kept = best
         if self._begin is None:
             last = saved_state.read(self._path)
             assert last is not None  # written by now, or in an earlier process
-            kept = {saved_state.KEPT: {"epoch": best.epoch, "logs": best.logs}}
-            arrays = {**last.arrays, **_named(saved_state.KEPT, best.weights)}
-            saved_state.write(self._path, {**last.values, **kept}, arrays)
+            values, arrays = saved_state.kept(best.epoch, best.logs, best.weights)
+            saved_state.write(self._path, last.values | values, last.arrays | arrays)
             return
-        state, network, known = self._begin
-        self._write(training, state, {"network": network, "steps": steps.begin}, known)
-        self.keep_best(training, best, steps)
+        state, network, known, facts = self._begin
+        self._write(training, state, {"network": network, "steps": steps.begin}, known, facts)
 
     def _write(
         self,
@@ -273,6 +293,7 @@ class Checkpoints:
         state: TrainState,
         parts: dict[str, list[np.ndarray]],
         known: tuple[list, dict[str, np.ndarray]],
+        facts: dict[str, Any],
         *,
         ended: bool = False,
     ) -> None:
@@ -283,17 +304,27 @@ class Checkpoints:
         values = {
             **{name: getattr(state, name) for name in ("phase", "epoch", "step", "stopped")},
             "begun": state.begun,
-            "stops": bool(training.networks.trained.stop_training),
             "best": state.best and {"epoch": state.best.epoch, "logs": state.best.logs},
             "callbacks": states,
-            "events": self._sizes(),
+            **facts,
             "phases": [_of_phase(plan.phase) for plan in training.plan.phases],
             "steps": training.steps_per_epoch,
             "below": training.lowest_trained,
             "ended": ended,
         }
+        if self._kept and state.epoch <= self._kept.epoch:  # what goes on is not there yet again
+            kept = self._kept
+            of_kept, weights = saved_state.kept(kept.epoch, kept.logs, kept.weights)
+            values, arrays = values | of_kept, arrays | weights
+        else:
+            self._kept = None
         saved_state.write(self._path, values, arrays)
         self._begin = None
+
+    def _facts(self, training: Training) -> dict[str, Any]:
+        """What is true at the moment of a state and of no variable."""
+        stops = bool(training.networks.trained.stop_training)
+        return {"stops": stops, "events": self._sizes()}
 
     def save_if(self, *args: Any, end_of_phase: bool = False, **kwargs: Any) -> None:
         """Saves a state if that is due, or a phase has ended; arguments as for `save`.

@@ -165,8 +165,9 @@ def test_an_error_of_the_machine_leaves_out_no_file(tmp_path, monkeypatch):
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(os, "open", fails)
-    with pytest.raises(OSError, match="Too many open files"):
+    with pytest.raises(OSError, match="Too many open files") as raised:
         files.read("a/x.png")
+    assert raised.value.filename == str(tmp_path / "a/x.png")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -124,8 +124,17 @@ def test_a_bare_network_whose_run_has_not_opened_test_does_not_open_it(
     about = dataclasses.replace(ABOUT, fingerprint=tiny.fingerprint_of(NAMES), scores=scores)
     saved.save(lively(), tmp_path / "bare.keras", NAMES, about)
     if split == "validation":
-        with pytest.raises(RunError, match="has not opened test of covid_tfds/tiny"):
-            external_validation.evaluate(tmp_path / "bare.keras", data_dir=str(data_dir))
+        for of_test, said in (
+            (
+                "test",
+                "has not opened test of covid_tfds/tiny.* give another --dataset, or --images",
+            ),
+            ("validation", "what it remembers. Give another --dataset or --images"),
+        ):
+            with pytest.raises(RunError, match=said):
+                external_validation.evaluate(
+                    tmp_path / "bare.keras", data_dir=str(data_dir), split=of_test
+                )
     else:
         external_validation.evaluate(tmp_path / "bare.keras", data_dir=str(data_dir), output=None)
 

@@ -1,13 +1,16 @@
 """The claims of the list of files that paths stand for."""
 
 import errno
+import functools
 import os
 import zipfile
 
+import numpy as np
 import pytest
 
 from covid_tfds.sources.listing import Unreadable
-from trainer.inference.image_files import ImageFiles
+from trainer.inference import image_files
+from trainer.inference.image_files import ImageFile, ImageFiles
 from trainer.run.errors import RunError
 
 
@@ -92,6 +95,19 @@ def test_a_folder_that_can_not_be_opened_is_one_of_the_files(monkeypatch):
     assert read("in/b", "in/a.dcm") == {
         "in/b": "ERROR folder can't be opened", "in/a.dcm": "a.dcm"
     }  # fmt: skip
+
+
+def test_a_file_with_a_bad_sector_is_an_error_of_its_own_and_a_full_table_of_files_is_not():
+    def read(number: int) -> bytes:
+        raise OSError(number, os.strerror(number), "x.png")
+
+    files = [ImageFile("x.png", functools.partial(read, errno.EIO))]
+    assert list(image_files.read(files, np.mean)) == [
+        (files[0], "file can't be read (Input/output error)")
+    ]
+    full = ImageFile("x.png", functools.partial(read, errno.EMFILE))
+    with pytest.raises(OSError, match="Too many open files"):
+        list(image_files.read([full], np.mean))
 
 
 def test_a_name_is_shown_on_one_line(folder):

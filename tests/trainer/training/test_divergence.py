@@ -1,6 +1,8 @@
 """A training whose loss is not finite ends there, keeps what was good, and names the images."""
 
 import dataclasses
+import errno
+import os
 import re
 
 import keras
@@ -13,6 +15,7 @@ from tests.helpers import trainings
 from trainer.input_pipeline import fill
 from trainer.run import saved_state
 from trainer.run.errors import DivergedError
+from trainer.run.manifest import EVENTS
 from trainer.training import divergence, loop
 from trainer.training.callbacks import History
 from trainer.training.checkpoint import Best, Checkpoints
@@ -165,6 +168,74 @@ def test_what_is_kept_is_not_what_the_same_command_goes_on_with(ready, monkeypat
         saved = saved_state.read(path)
         assert (saved.values["epoch"], saved.best_epoch) == (2, 3)
     assert ends[0] == ends[1]
+
+
+class Killed(Exception):
+    """In place of SIGKILL."""
+
+
+class Kill(keras.callbacks.Callback):
+    """Ends a training at the begin of a step."""
+
+    def __init__(self, epoch: int, step: int):
+        super().__init__()
+        self._where, self._epoch = (epoch, step), 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if (self._epoch, batch) == self._where:
+            raise Killed
+
+
+def test_it_stays_until_the_training_is_there_again(ready, monkeypatch, tmp_path):
+    monkeypatch.setattr(loop, "better", newest)
+    path = tmp_path / "state"
+    training = by_the_step(ready(epochs=4), monkeypatch)
+    broken(training, Breaks(3, 2), checkpoints=Checkpoints(path, every=3600.0))
+    assert saved_state.read(path).best_epoch == 3
+    for epoch, best, where in ((1, 3, 1), (2, 3, 2), (3, 3, 3)):
+        training = by_the_step(ready(epochs=4), monkeypatch)
+        checkpoints = Checkpoints(path, every=0.0)
+        with pytest.raises(Killed):
+            train_phases(
+                training, [Kill(epoch, 2)], seed=1, evaluate=Validation(training),
+                checkpoints=checkpoints,
+            )  # fmt: skip
+        saved = saved_state.read(path)
+        assert (saved.best_epoch, saved.values["epoch"]) == (best, where)
+    assert saved_state.KEPT not in saved.values and saved.values["best"]["epoch"] == 2
+
+
+def test_where_the_disk_is_full_the_divergence_is_what_is_told(
+    ready, monkeypatch, tmp_path, capsys
+):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    training = by_the_step(ready(epochs=4), monkeypatch)
+    monkeypatch.setattr(saved_state, "write", full)
+    said = broken(training, Breaks(1, 2), checkpoints=Checkpoints(tmp_path / "s", every=3600.0))
+    assert "In epoch 2, step 3 of 5" in said
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "The best epoch of the training" in printed and "It is lost" in printed
+
+
+def test_what_a_callback_asked_in_the_epoch_that_diverged_is_no_fact_of_the_beginning(
+    ready, monkeypatch, tmp_path
+):
+    class Stops(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                self.model.stop_training = True
+                (tmp_path / f"1{EVENTS}").write_bytes(b"points")
+
+    training = by_the_step(ready(epochs=4), monkeypatch)
+    checkpoints = Checkpoints(tmp_path / "state", every=3600.0, events=tmp_path)
+    broken(training, Breaks(1, 2), Stops(), checkpoints=checkpoints)
+    values = saved_state.read(tmp_path / "state").values
+    assert (values["epoch"], values["stops"], values["events"]) == (0, False, {})
 
 
 def test_nor_does_early_stopping_count_from_it(ready, monkeypatch, tmp_path):
