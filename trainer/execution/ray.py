@@ -168,7 +168,7 @@ def _join(given: str, closed: contextlib.ExitStack) -> None:
 
     if ray.is_initialized():  # by a notebook; it stays connected
         there = ray.get_runtime_context().gcs_address
-        if given != "auto" and services.canonicalize_bootstrap_address(given) != there:
+        if given != "auto" and not _leads_to(given, there):
             raise RunError(
                 f"This process is connected to the Ray cluster at {there}, and --cluster={given} "
                 "is another. Use that one (--cluster=auto), or call ray.shutdown() first."
@@ -201,6 +201,21 @@ def _join(given: str, closed: contextlib.ExitStack) -> None:
                 "cluster's head node on one of its machines, or start the command with "
                 "`ray job submit`."
             ) from None
+
+
+def _leads_to(given: str, there: str) -> bool:
+    """Whether an address is that of a cluster, by name or by number."""
+    from ray._private import services
+
+    def ends(address: str) -> set[tuple[str, str]]:
+        host, _, port = address.rpartition(":")
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        return {(services.resolve_ip_for_localhost(str(end[0])), port) for *_, end in found}
+
+    try:
+        return bool(ends(services.canonicalize_bootstrap_address(given) or "") & ends(there))
+    except (OSError, ValueError):  # no address, or of no machine
+        return False
 
 
 @contextlib.contextmanager

@@ -277,11 +277,13 @@ def test_a_cluster_that_a_notebook_has_joined_is_used_and_stays_connected(cluste
     import ray
 
     there = ray.get_runtime_context().gcs_address
+    port = there.rpartition(":")[2]
     with contextlib.ExitStack() as closed:
-        for given in ("auto", there):
+        for given in ("auto", there, f"localhost:{port}", f"127.0.0.1:{port}"):
             ray_lib._join(given, closed)
-        with pytest.raises(RunError, match=f"at {there}, and --cluster=127.0.0.1:1 is another"):
-            ray_lib._join("127.0.0.1:1", closed)
+        for given in ("127.0.0.1:1", "head", "no.such.machine.invalid:6379"):
+            with pytest.raises(RunError, match=f"at {there}, and --cluster={given} is another"):
+                ray_lib._join(given, closed)
     assert ray.is_initialized()
 
 
