@@ -50,6 +50,7 @@ class Training:
         images: By name.
         train_at: int64, indices of the images to train on; all of them unless `on` chose some.
         precision: How the network that is trained computes.
+        on_progress: Called behind each call of steps, and where else the constructor says.
     """
 
     def __init__(
