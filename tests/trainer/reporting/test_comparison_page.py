@@ -6,7 +6,7 @@ from tests.helpers.finished_runs import finished
 from tests.helpers.pages import Page, require_alone
 from trainer.reporting import comparison, comparison_page, comparison_text
 from trainer.reporting.results import Results
-from trainer.run.text import estimate
+from trainer.run.text import estimate, score
 
 HOSTILE = ("<b>one</b>", 'a"b & c')
 
@@ -61,11 +61,13 @@ def test_what_is_not_distinguishable_is_called_so(tmp_path):
     assert "not distinguishable" in (tmp_path / "compare.html").read_text()
 
 
-def test_what_control_shows_is_a_row_where_a_run_has_scored_it(tmp_path, written):
+def test_what_control_shows_has_its_n_where_a_run_has_scored_it(tmp_path, written):
     runs = [finished(tmp_path / "a", control=True), finished(tmp_path / "b")]
     compared = comparison.compare([Results(run) for run in runs])
     comparison_page.write(compared, tmp_path / "compare.html")
     page = Page((tmp_path / "compare.html").read_text(encoding="utf-8"))
-    row = page.text.partition(f"\n{comparison_text.CONTROL}, of each run's own images\n")[2]
-    assert row.startswith(f"{estimate(compared.controls['A'])}-")
+    head = f"{comparison_text.CONTROL}: {comparison_text.CONTROL_MEANS}"
+    of = compared.controls["A"]
+    shown = page.text.partition(head)[2]
+    assert shown.startswith(f"\n\nA{score(of, of['n'], of['groups'])}\n\n")
     assert comparison_text.CONTROL not in written[1].text
