@@ -20,7 +20,7 @@ _MOST_SHARE, _MOST_IMAGES = 0.5, 10
 _STATED = 0.9  # of those headers
 _MOST_YEARS = 10.0  # between the images of a person
 
-_PERSONS = "sex and age are those of one person, who is kept together."
+_PERSONS = "it is taken for one person's, since sex and age agree."
 _NOBODYS = "it is taken for nobody's. Give an images.csv with a patient column if it is a person's."
 
 
@@ -64,8 +64,8 @@ def _one_person(records: Sequence[ImageRecord]) -> bool:
     ages = [record.age for record in records if record.age == record.age]  # NaN where unknown
     if min(len(sexes), len(ages)) < _STATED * len(records):
         return False
-    patients = {record.patient for record in records}
-    return len(patients) == len(set(sexes)) == 1 and max(ages) - min(ages) <= _MOST_YEARS
+    named = {record.patient for record in records if not of_header(record.patient)}
+    return len(named) <= 1 == len(set(sexes)) and max(ages) - min(ages) <= _MOST_YEARS
 
 
 def _key(record: ImageRecord) -> str:

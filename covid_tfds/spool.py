@@ -20,7 +20,7 @@ class Spool:
 
     Attributes:
         folder: Whose disk is used.
-        shown: What messages call that: the folder of the build goes when it ends.
+        shown: The folder that messages name: a build's own is gone when they are read.
         setting: What moves it to another disk.
     """
 

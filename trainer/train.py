@@ -60,7 +60,7 @@ def train_and_evaluate(
         setup: Of `set_up`, with `stressed`; it stays open. One is opened, and closed, here unless
             given.
         profile: Steps that are traced, see `Profile`; None: none.
-        on_progress: Called behind each step, batch and part of the run.
+        on_progress: Called behind each call of steps, each scored batch and each part of the run.
         origin: What else config.json is to hold.
 
     Returns:

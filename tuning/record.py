@@ -63,7 +63,7 @@ class Record:
 
     @property
     def lacks_baselines(self) -> bool:
-        """Whether what is taken from the images, as the best aligns them, is missing beside it."""
+        """Whether best_hparams.json lacks shortcut baselines for the best trial's `--align`."""
         if self.best is None:
             return False
         before, aligned = read_result(self._folder.best), self.config(self.best["trial"]).align

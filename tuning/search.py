@@ -201,7 +201,7 @@ def _comparison_missing(search: Spec, best: results.Row | None) -> bool:
         return False
     made = read_result(search.folder.comparison)
     if "discordant" not in made.get("difference", {}) or "align" not in made.get("best", {}):
-        return True  # none, or one of an earlier release, whose intervals are others
+        return True  # none, or one of an earlier release, which was made otherwise
     return (made.get("trial"), made.get("folds")) != (best["trial"], folds)
 
 

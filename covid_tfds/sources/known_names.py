@@ -20,8 +20,8 @@ def with_patients(records: Sequence[ImageRecord]) -> tuple[list[ImageRecord], li
     """Gives images without a patient the one that a known pattern of names tells.
 
     At least 90 % of the images without a patient have to be named like that, or of those of a
-    class: public images of one class may lie beside others of one's own. In other classes only
-    the same patients have it.
+    class: public images of one class may lie beside others of one's own. Who is a patient of such
+    a class is one in the other classes, too, by the same names.
 
     Args:
         records: Images of a user's folder or table.

@@ -44,10 +44,10 @@ def cant_open(error: OSError | ValueError, path: str | os.PathLike) -> Unreadabl
         path: Of the file, for the machine's error: that of reading names none.
 
     Raises:
-        OSError: `error`, where the machine is.
+        OSError: With the path, where the machine is.
     """
     if isinstance(error, OSError) and error.errno not in _OF_THE_FILE:
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
     return Unreadable(CANT_OPEN)
 
 

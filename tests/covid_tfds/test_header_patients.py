@@ -42,6 +42,7 @@ SHE = {"sex": "F", "age": 61.0}
         ([""], [SHE], True),
         (["anna"], [SHE], True),
         ([""], [SHE] * 5 + [{**SHE, "age": 71.0}] * 4 + [{}], True),
+        (["anna", ""], [SHE], True),
         (["anna", "berta"], [SHE], False),  # whom the user tells apart
         ([""], [{}], False),
         ([""], [SHE] * 4 + [{}], False),
@@ -59,7 +60,7 @@ def test_an_id_that_most_headers_have_is_a_persons_where_sex_and_age_are(folders
     settled, notes = header_patients.settled(readings)
     kept = [HEADER_KEY + "1" in (record.patient, *record.also) for record in settled.records]
     assert kept == [one] * 10 + [False]
-    assert ("are those of one person, who is kept together." in notes[0]) == one
+    assert ("it is taken for one person's, since sex and age agree." in notes[0]) == one
 
 
 def test_a_patient_of_a_table_who_is_called_like_a_header_key_is_no_header():

@@ -147,10 +147,18 @@ def test_without_locks_what_was_opened_within_a_day_is_not_evicted(tmp_path, mon
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with CachedRows(tmp_path, Spec("square", (4,), "uint8", {})) as rows, rows.filling():
         assert not cache_folders.remove(rows.folder) and rows.folder.is_dir()
-        assert [entry.in_use for entry in cache_folders.entries(tmp_path)] == [True]
+    assert [entry.in_use for entry in cache_folders.entries(tmp_path)] == [True]
+    assert not cache_folders.make_room(tmp_path, 1, 1) and rows.folder.is_dir()
     yesterday = time.time() - 25 * 3600
     os.utime(rows.folder / "used", (yesterday, yesterday))
-    assert cache_folders.remove(rows.folder) and not rows.folder.exists()
+    assert cache_folders.make_room(tmp_path, 1, 1) and not rows.folder.exists()
+
+
+def test_without_locks_clear_removes_all_but_its_own_processs(tmp_path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with CachedRows(tmp_path, Spec("square", (4,), "uint8", {})) as rows:
+        assert cache_folders.clear(tmp_path)[1] == [rows.folder]
+    assert not cache_folders.clear(tmp_path)[1] and not rows.folder.exists()
 
 
 @pytest.mark.slow

@@ -122,8 +122,8 @@ def _areas(
     above = curves.placements(own, others).mean(axis=0)
     below = 1 - curves.placements(others, own).mean(axis=0)
     area = curves.roc_area(above, below, groups[positive], groups[~positive])
-    n, sides = len(positive), f"{counted(held[0], 'patient group')} against {held[1]}"
-    of = f"at the lesser of both sides, {sides}"
+    n, sides = len(positive), f"{counted(held[0], 'patient group')} against {held[1]} of others"
+    of = f"of the class or of the others, which are fewer, {sides}"
     yield ("roc_auc", c), estimate("Newcombe 95 %", area.limits, n, area.n, min(held), of)
     precision = average_precision.precision(own, others)
     limits, of_own = average_precision.limits_of(
@@ -155,7 +155,7 @@ def estimate(
         n: Images.
         n_effective: Of them, a scalar.
         groups: Of them.
-        of: What the effective number is of, in words, where it is not all images and groups.
+        of: Of which images and groups the effective number is, in words; "": of all of them.
     """
     if math.isnan(limits.value):
         return _undefined(int(n))

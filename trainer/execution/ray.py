@@ -5,6 +5,7 @@ Ray is imported when a cluster is connected to, and not by this module.
 
 import contextlib
 import dataclasses
+import ipaddress
 import logging
 import os
 import pathlib
@@ -207,10 +208,14 @@ def _leads_to(given: str, there: str) -> bool:
     """Whether an address is that of a cluster, by name or by number."""
     from ray._private import services
 
+    own = services.get_node_ip_address()
+
     def ends(address: str) -> set[tuple[str, str]]:
         host, _, port = address.rpartition(":")
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-        return {(services.resolve_ip_for_localhost(str(end[0])), port) for *_, end in found}
+        # Debian gives a machine's own name the address 127.0.1.1.
+        ips = (ipaddress.ip_address(end[0]) for *_, end in found)
+        return {("" if ip.is_loopback or str(ip) == own else str(ip), port) for ip in ips}
 
     try:
         return bool(ends(services.canonicalize_bootstrap_address(given) or "") & ends(there))

@@ -115,10 +115,10 @@ def _labelled(
     own = labelled.of_classes == _trained_on(network)
     closed = not test_opened(network)
     if own and split in _UNREAD and closed:
-        other = "--split or --dataset" if network.run else "--dataset, or --images"
         raise RunError(
             f"The run of {path_of(network)} has not opened test of {labelled.name}, its own "
-            f"dataset. Its command with --test scores it there; or give another {other}."
+            "dataset. Its command with --test scores it there; or give another --dataset, or "
+            "--images."
         )
     if own and not network.run and split in _SEEN:
         other = "another --dataset" if closed else "--split=test, another --dataset"

@@ -63,12 +63,13 @@ def predict(
         first = next(made, None)  # before anything is written
         if first is None:
             raise RunError(f"There is no image{_where(paths)}. {_other_kinds(left_out)}")
-        writes = [opened.enter_context(_writer(kind, network, files, output))]
+        # Rows that pass by a bar would tear it, and so would the head of a table.
+        aside = std.tqdm.external_write_mode if on_screen else contextlib.nullcontext
+        with aside():
+            writes = [opened.enter_context(_writer(kind, network, files, output))]
         if gallery:
             page = opened.enter_context(_text_file(gallery))
             writes.append(opened.enter_context(gallery_page.page_writer(network, page)))
-        # Rows that pass by a bar would tear it.
-        aside = std.tqdm.external_write_mode if on_screen else contextlib.nullcontext
         for answer in itertools.chain([first], made):
             with aside():
                 for write in writes:

@@ -18,7 +18,6 @@ from trainer.run import files, machine
 from trainer.run.errors import RunError
 
 _LONGEST_USE = 24 * 3600.0  # seconds that a process is taken to have a folder open
-_AT_ONCE: Iterator[float] = iter(())  # no wait
 _MEND = {
     errno.EMFILE: "Raise the limit of open files (ulimit -n)",
     errno.ENFILE: "Close other programs",
@@ -62,49 +61,39 @@ def open_for_use(folder: Path) -> IO[str]:
             if os.path.samestat(os.fstat(lock.fileno()), used.stat()):
                 os.utime(used)
                 opened.pop_all()
-                _open_here[lock] = _identity(lock)
+                status = os.fstat(lock.fileno())
+                _open_here[lock] = status.st_dev, status.st_ino
                 return lock
 
 
-# Locks of folders that this process has open -> which file each is of.
+# Locks of folders that this process has open -> device and inode of each.
 _open_here: weakref.WeakKeyDictionary[IO[str], tuple[int, int]] = weakref.WeakKeyDictionary()
 
 
-def _identity(file: IO) -> tuple[int, int]:
-    status = os.fstat(file.fileno())
-    return status.st_dev, status.st_ino
-
-
-def is_open_here(lock: IO) -> bool:
-    """Whether this process has a folder open, by any open file of its lock."""
-    of_file = _identity(lock)
-    return any(same == of_file and not held.closed for held, same in list(_open_here.items()))
+def is_open_here(folder: Path) -> bool:
+    """Whether this process has the folder open."""
+    status = (folder / "used").stat()
+    lock = status.st_dev, status.st_ino
+    return any(same == lock and not held.closed for held, same in list(_open_here.items()))
 
 
 @contextlib.contextmanager
-def claimed(folder: Path, waits: Iterator[float] = _AT_ONCE) -> Iterator[bool]:
+def claimed(folder: Path, *, recent: bool = True) -> Iterator[bool]:
     """Whether no process has the folder open; none can open it meanwhile.
-
-    Where the file system has no locks, one that was opened within a day counts as open.
 
     Args:
         folder: Of the cache.
-        waits: Seconds of each wait for a process that has it, as one that lists the cache does.
+        recent: Whether one that was opened within a day counts as open where the file system has no
+            locks, which would tell.
     """
-    path = folder / "used"
-    if not path.exists():  # a process was killed while it made the folder
-        path.touch()
-        os.utime(path, (0, 0))
-    with open(path) as lock:
-        if is_open_here(lock):
+    path = folder / "used"  # not there if a process was killed while it made the folder
+    with open(os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)) as lock:
+        if is_open_here(folder):
             yield False
             return
         free = files.try_lock(lock)
-        while free is False and (wait := next(waits, None)) is not None:
-            time.sleep(wait)
-            free = files.try_lock(lock)
         if free is None:
-            free = time.time() - os.fstat(lock.fileno()).st_mtime > _LONGEST_USE
+            free = not recent or time.time() - os.fstat(lock.fileno()).st_mtime > _LONGEST_USE
         # Another process may have evicted the folder and a third have made it again before that.
         yield free and os.path.samestat(os.fstat(lock.fileno()), path.stat())
 

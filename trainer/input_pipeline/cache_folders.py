@@ -8,12 +8,13 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from trainer.input_pipeline.cache import FORMAT, STAGES, CachedRows, Spec, name_of
-from trainer.input_pipeline.cache_files import CacheError, claimed, machine_errors
+from trainer.input_pipeline.cache_files import CacheError, claimed, is_open_here, machine_errors
 from trainer.input_pipeline.cache_index import RECORD
 from trainer.run import machine
 
@@ -36,6 +37,7 @@ class CacheEntry:
         rows: Number of rows; 0 where the key can't be read.
         used: Seconds since the epoch of the last use.
         in_use: Whether a process has it open.
+        own: Whether this one has.
     """
 
     folder: Path
@@ -44,6 +46,7 @@ class CacheEntry:
     rows: int
     used: float
     in_use: bool
+    own: bool
 
 
 def entries(cache_dir: Path) -> list[CacheEntry]:
@@ -55,12 +58,21 @@ def entries(cache_dir: Path) -> list[CacheEntry]:
     Raises:
         CacheError: The machine does not let it be read.
     """
-    listed, waits = [], iter(_WAITS)
     with machine_errors(cache_dir / STAGES):
-        for folder in _folders(cache_dir / STAGES):
-            with contextlib.suppress(FileNotFoundError):  # evicted meanwhile
-                listed.append(_entry(folder, waits))
-    return sorted(listed, key=lambda entry: -entry.used)
+        listed = dict(_entries(_folders(cache_dir / STAGES)))
+        for wait in _WAITS:
+            others = [folder for folder, entry in listed.items() if entry.in_use and not entry.own]
+            if not others:
+                break
+            time.sleep(wait)
+            listed |= dict(_entries(others))
+    return sorted(listed.values(), key=lambda entry: -entry.used)
+
+
+def _entries(folders: Iterable[Path]) -> Iterator[tuple[Path, CacheEntry]]:
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError):  # evicted meanwhile
+            yield folder, _entry(folder)
 
 
 def _folders(parent: Path) -> list[Path]:
@@ -68,16 +80,17 @@ def _folders(parent: Path) -> list[Path]:
     return [folder for folder in parent.glob("*") if _NAME.fullmatch(folder.name)]
 
 
-def _entry(folder: Path, waits: Iterator[float]) -> CacheEntry:
+def _entry(folder: Path) -> CacheEntry:
     key, spec = _read_key(folder)
-    with claimed(folder, waits) as free:
+    with claimed(folder) as free:
         sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
         rows = 0
         if spec:
             records = sizes.get("index.bin", 0) // RECORD.itemsize
             rows = min(records, sizes.get("rows.bin", 0) // spec.row_bytes)
         used = (folder / "used").stat().st_mtime
-        return CacheEntry(folder, key, sum(sizes.values()), rows, used, not free)
+        own = is_open_here(folder)
+        return CacheEntry(folder, key, sum(sizes.values()), rows, used, not free, own)
 
 
 def _read_key(folder: Path) -> tuple[Mapping[str, Any], Spec | None]:
@@ -96,11 +109,12 @@ def _read_key(folder: Path) -> tuple[Mapping[str, Any], Spec | None]:
         return key, None
 
 
-def remove(folder: Path) -> bool:
+def remove(folder: Path, *, recent: bool = False) -> bool:
     """Removes a folder of the cache unless a process has it open.
 
     Args:
         folder: Of an entry.
+        recent: As of `claimed`.
 
     Returns:
         Whether it is gone.
@@ -109,7 +123,11 @@ def remove(folder: Path) -> bool:
         CacheError: The machine does not let it.
     """
     evicted = folder.with_name(f"{_EVICTED}{folder.name}-{secrets.token_hex(8)}")
-    with machine_errors(folder), contextlib.suppress(FileNotFoundError), claimed(folder) as free:
+    with (
+        machine_errors(folder),
+        contextlib.suppress(FileNotFoundError),
+        claimed(folder, recent=recent) as free,
+    ):
         if not free:
             return False
         # Renamed first: a process that opens the stage meanwhile makes a folder of its own.
@@ -171,7 +189,7 @@ def make_room(cache_dir: Path, needed: int, limit: int) -> bool:
     for entry in reversed(listed):
         if total + needed <= limit and needed <= _free(cache_dir):
             break
-        if not entry.in_use and remove(entry.folder):
+        if not entry.in_use and remove(entry.folder, recent=True):
             total -= entry.bytes
     return total + needed <= limit and needed <= _free(cache_dir)
 

@@ -69,7 +69,7 @@ class SavedState:
 def kept(
     epoch: int, logs: Mapping[str, Any], weights: Sequence[np.ndarray]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Values and arrays of the best epoch of a training that diverged behind the state.
+    """Values and arrays of the best epoch of a training that diverged after the saved state.
 
     Args:
         epoch: Its number, from 0.

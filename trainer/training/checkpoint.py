@@ -29,7 +29,7 @@ _LONGEST_SHARE = 0.01  # of the time that goes into saving
 _NOT_SAVED = (
     "The training goes on, and tries again; the state that was saved before stays. Free some room."
 )
-_NOT_KEPT = "It is lost; the state that was saved before stays."
+_NOT_KEPT = "Its weights are lost."
 _RETRY = 10.0  # seconds after a state could not be saved, at the least
 
 
@@ -102,13 +102,15 @@ def checksums(variables: Sequence[keras.Variable]) -> list[int]:
     return [zlib.crc32(value) for value in values]
 
 
-class _Begin(NamedTuple):
-    """The beginning of a training of which no state was saved."""
+class _Moment(NamedTuple):
+    """All that a saved state holds of one moment of a training."""
 
     state: TrainState
-    network: list[np.ndarray]
-    callbacks: tuple[list, dict[str, np.ndarray]]
-    facts: dict[str, Any]
+    network: list[np.ndarray]  # of all layers that the training ever changes
+    steps: list[np.ndarray]  # `Steps.variables`
+    callbacks: tuple[list, dict[str, np.ndarray]]  # of `callback_state`
+    stops: bool  # whether a callback has asked for the end of the phase
+    events: dict[str, int]  # bytes of TensorBoard's files
 
 
 class Checkpoints:
@@ -145,8 +147,8 @@ class Checkpoints:
         self._next = time.monotonic() + every
         self._failed = False  # whether the last state could not be saved
         self._settings: callback_state.Settings = []
-        self._begin: _Begin | None = None
-        self._kept: Best | None = None  # of a training that diverged behind the saved state
+        self._begin: _Moment | None = None  # where no state was saved before
+        self._kept: Best | None = None  # of epochs after the saved state, which then diverged
 
     def note_settings(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         """Notes what callbacks are given, which no state holds; call it before their training.
@@ -235,31 +237,40 @@ class Checkpoints:
             ended: Whether no step is left.
         """
         begin = time.monotonic()
-        variables = _variables(training, steps)
-        parts = {name: [np.asarray(each) for each in of] for name, of in variables.items()}
-        *_, sums = parts["steps"]
-        if not all(np.isfinite(array).all() for array in (*parts["network"], sums)):
+        network, of_steps = (
+            [np.asarray(each) for each in of] for of in _variables(training, steps).values()
+        )
+        if not all(np.isfinite(array).all() for array in (*network, of_steps[-1])):
             return  # the next look at the loss, or the validation, ends the training
         known = callback_state.of(callbacks, self._settings)
-        self._write(training, state, parts, known, self._facts(training), ended=ended)
+        stops = bool(training.networks.trained.stop_training)
+        now = _Moment(state, network, of_steps, known, stops, self._sizes(flush=True))
+        self._write(training, now, ended=ended)
         took = 0 if not self._every else (time.monotonic() - begin) / _LONGEST_SHARE
         self._next = time.monotonic() + max(self._every, took)
 
     def remember_begin(
-        self, training: Training, state: TrainState, callbacks: Sequence[keras.callbacks.Callback]
+        self,
+        training: Training,
+        state: TrainState,
+        steps: Steps,
+        callbacks: Sequence[keras.callbacks.Callback],
     ) -> None:
         """Remembers the beginning, which `keep_best` saves where no state was saved before.
 
         Args:
             training: Of which nothing is trained yet.
             state: That of the beginning.
+            steps: Of the first phase.
             callbacks: Of the training.
         """
         network = [np.asarray(each).copy() for each in training.trained_part.variables]
         known = callback_state.of(callbacks, self._settings)
-        self._begin = _Begin(dataclasses.replace(state), network, known, self._facts(training))
+        self._begin = _Moment(
+            dataclasses.replace(state), network, steps.begin, known, False, self._sizes()
+        )
 
-    def keep_best(self, training: Training, best: Best, steps: Steps) -> None:
+    def keep_best(self, training: Training, best: Best) -> None:
         """Saves the best epoch of a training that diverged, beside the last state that was saved.
 
         That state stays as it was, with the best epoch until then: what goes on from it comes to
@@ -269,62 +280,45 @@ class Checkpoints:
         Args:
             training: What diverged.
             best: Its best epoch.
-            steps: Of the phase under way.
         """
+        if self._kept is None or best.rank > self._kept.rank:
+            self._kept = best
         try:
-            self._keep_best(training, best, steps)
-        except (OSError, MemoryError) as error:
+            self._keep_best(training, self._kept)
+        except (OSError, MemoryError, files.DamagedError) as error:
             machine.print_failed("The best epoch of the training", error, _NOT_KEPT)
 
-    def _keep_best(self, training: Training, best: Best, steps: Steps) -> None:
-        self._kept = best
-        if self._begin is None:
-            last = saved_state.read(self._path)
-            assert last is not None  # written by now, or in an earlier process
+    def _keep_best(self, training: Training, best: Best) -> None:
+        if self._begin:
+            self._write(training, self._begin)
+        elif last := saved_state.read(self._path):
             values, arrays = saved_state.kept(best.epoch, best.logs, best.weights)
             saved_state.write(self._path, last.values | values, last.arrays | arrays)
-            return
-        state, network, known, facts = self._begin
-        self._write(training, state, {"network": network, "steps": steps.begin}, known, facts)
 
-    def _write(
-        self,
-        training: Training,
-        state: TrainState,
-        parts: dict[str, list[np.ndarray]],
-        known: tuple[list, dict[str, np.ndarray]],
-        facts: dict[str, Any],
-        *,
-        ended: bool = False,
-    ) -> None:
-        """Writes a state; `parts` are values as of `_variables`, `known` is of `callback_state`."""
-        states, arrays = known
-        for name, part in {**parts, "best": state.best.weights if state.best else []}.items():
+    def _write(self, training: Training, moment: _Moment, *, ended: bool = False) -> None:
+        state, (states, arrays) = moment.state, moment.callbacks
+        best = state.best.weights if state.best else []
+        for name, part in (("network", moment.network), ("steps", moment.steps), ("best", best)):
             arrays |= _named(name, part)
         values = {
             **{name: getattr(state, name) for name in ("phase", "epoch", "step", "stopped")},
             "begun": state.begun,
             "best": state.best and {"epoch": state.best.epoch, "logs": state.best.logs},
             "callbacks": states,
-            **facts,
+            "stops": moment.stops,
+            "events": moment.events,
             "phases": [_of_phase(plan.phase) for plan in training.plan.phases],
             "steps": training.steps_per_epoch,
             "below": training.lowest_trained,
             "ended": ended,
         }
-        if self._kept and state.epoch <= self._kept.epoch:  # what goes on is not there yet again
-            kept = self._kept
+        if ended or (self._kept and state.best and state.best.rank >= self._kept.rank):
+            self._kept = None
+        if kept := self._kept:
             of_kept, weights = saved_state.kept(kept.epoch, kept.logs, kept.weights)
             values, arrays = values | of_kept, arrays | weights
-        else:
-            self._kept = None
         saved_state.write(self._path, values, arrays)
         self._begin = None
-
-    def _facts(self, training: Training) -> dict[str, Any]:
-        """What is true at the moment of a state and of no variable."""
-        stops = bool(training.networks.trained.stop_training)
-        return {"stops": stops, "events": self._sizes()}
 
     def save_if(self, *args: Any, end_of_phase: bool = False, **kwargs: Any) -> None:
         """Saves a state if that is due, or a phase has ended; arguments as for `save`.
@@ -344,9 +338,9 @@ class Checkpoints:
             self._failed = True
             self._next = time.monotonic() + max(self._every, _RETRY)
 
-    def _sizes(self) -> dict[str, int]:
-        """Bytes of each TensorBoard file of the run, which are on the disk then."""
-        for path in _events(self._events):
+    def _sizes(self, *, flush: bool = False) -> dict[str, int]:
+        """Bytes of each TensorBoard file of the run; they are on the disk then, if `flush`."""
+        for path in _events(self._events) if flush else ():
             files.flush(path)
         return {path.name: path.stat().st_size for path in _events(self._events)}
 

@@ -109,7 +109,7 @@ class _Loop:
             state.phase, state.epoch, state.stopped = index, plan.phase.epochs.start, False
             state.begun = checksums(self.model.trainable_variables)
             if self.checkpoints and self.evaluate and not index:
-                self.checkpoints.remember_begin(self.training, state, self.callbacks)
+                self.checkpoints.remember_begin(self.training, state, steps, self.callbacks)
         self._epochs(plan, steps)
         _require_moved(self.model, state.begun, plan.phase.name)
         last = index == len(self.training.plan.phases) - 1
@@ -176,8 +176,8 @@ class _Loop:
     def _keep_best(self) -> None:
         if self.state.best is not None:
             self._restore_best()
-            if self.checkpoints and self.steps:
-                self.checkpoints.keep_best(self.training, self.state.best, self.steps)
+            if self.checkpoints:
+                self.checkpoints.keep_best(self.training, self.state.best)
 
     def _require_finite(
         self, plan: PhasePlan, steps: Steps, first: int, *, now: bool = True

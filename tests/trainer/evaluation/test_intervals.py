@@ -149,7 +149,9 @@ def test_the_interval_of_an_area_names_the_images_that_it_stands_on():
     positive = np.linspace(0.1, 0.9, 34)
     of = estimates(labels, np.stack((1 - positive, positive), axis=1), groups)
     area, precision = of["roc_auc", 1], of["pr_auc", 1]
-    n = f"n* = {area['n_effective']:.1f} at the lesser of both sides"
-    assert area["interval"] == f"Newcombe 95 %, {n}, 4 patient groups against 30"
+    n = f"n* = {area['n_effective']:.1f} of the class or of the others, which are fewer"
+    assert area["interval"] == f"Newcombe 95 %, {n}, 4 patient groups against 30 of others"
     assert area["n_effective"] <= 4 and area["n"] == 34
-    assert precision["interval"].endswith("n* = 4.0 of 4 positives, 4 patient groups against 30")
+    assert precision["interval"].endswith(
+        "n* = 4.0 of 4 positives, 4 patient groups against 30 of others"
+    )

@@ -7,12 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from trainer.input_pipeline import cache, cache_files, cache_folders
+from trainer.input_pipeline import cache, cache_folders
 from trainer.input_pipeline.cache import CachedRows, Spec
 from trainer.input_pipeline.cache_files import CacheError
 from trainer.run import files
@@ -104,7 +105,7 @@ def test_a_listing_waits_for_no_folder_of_its_own_process_and_once_for_all_other
     tmp_path, three, monkeypatch
 ) -> None:
     waits = []
-    monkeypatch.setattr(cache_files.time, "sleep", waits.append)
+    monkeypatch.setattr(cache_folders, "time", types.SimpleNamespace(sleep=waits.append))
     with CachedRows(tmp_path, spec_of("a")), CachedRows(tmp_path, spec_of("b")):
         assert [entry.in_use for entry in cache_folders.entries(tmp_path)].count(True) == 2
     assert not waits
@@ -112,7 +113,10 @@ def test_a_listing_waits_for_no_folder_of_its_own_process_and_once_for_all_other
         for lock in (one, other):
             files.try_lock(lock, shared=True)
         assert [entry.in_use for entry in cache_folders.entries(tmp_path)].count(True) == 2
-    assert waits == list(cache_folders._WAITS)
+        assert waits == list(cache_folders._WAITS)
+        # Another listing has let the second go meanwhile.
+        monkeypatch.setattr(cache_folders.time, "sleep", lambda _: other.close())
+        assert [entry.in_use for entry in cache_folders.entries(tmp_path)].count(True) == 1
 
 
 def test_a_stage_in_use_is_never_evicted(tmp_path, three) -> None:

@@ -191,6 +191,7 @@ class Kill(keras.callbacks.Callback):
 
 def test_it_stays_until_the_training_is_there_again(ready, monkeypatch, tmp_path):
     monkeypatch.setattr(loop, "better", newest)
+    monkeypatch.setattr(Best, "rank", property(lambda best: best.epoch))
     path = tmp_path / "state"
     training = by_the_step(ready(epochs=4), monkeypatch)
     broken(training, Breaks(3, 2), checkpoints=Checkpoints(path, every=3600.0))
@@ -208,6 +209,50 @@ def test_it_stays_until_the_training_is_there_again(ready, monkeypatch, tmp_path
     assert saved_state.KEPT not in saved.values and saved.values["best"]["epoch"] == 2
 
 
+def test_a_worse_one_does_not_take_its_place(ready, monkeypatch, tmp_path):
+    """Of the same command, which may diverge earlier where it is not deterministic."""
+    monkeypatch.setattr(loop, "better", newest)
+    monkeypatch.setattr(Best, "rank", property(lambda best: best.epoch))
+    path = tmp_path / "state"
+    for epoch, every in ((3, 3600.0), (2, 3600.0), (2, 0.0)):
+        training = by_the_step(ready(epochs=4), monkeypatch)
+        broken(training, Breaks(epoch, 2), checkpoints=Checkpoints(path, every=every))
+        assert saved_state.read(path).best_epoch == 3
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"torn"), os.unlink])
+def test_a_state_that_was_damaged_meanwhile_is_no_reason_of_a_divergence(
+    damage, ready, monkeypatch, tmp_path
+):
+    class Damages(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                damage(tmp_path / "state")
+
+    training = by_the_step(ready(epochs=4), monkeypatch)
+    checkpoints = Checkpoints(tmp_path / "state", every=0.0)
+    monkeypatch.setattr(loop, "better", newest)
+    monkeypatch.setattr(checkpoints, "_next", 0.0)
+    monkeypatch.setattr(Checkpoints, "due", property(lambda self: self._begin is not None))
+    assert "In epoch 3, step 3 of 5" in broken(
+        training, Breaks(2, 2), Damages(), checkpoints=checkpoints
+    )
+
+
+def test_where_nothing_could_be_saved_before_fine_tuning_the_state_is_of_the_head(
+    ready, monkeypatch, tmp_path
+):
+    def tuned():
+        changes = {**trainings.TUNED, "epochs": 1, "fine_tune_epochs": 2}
+        return by_the_step(ready(**changes), monkeypatch)
+
+    checkpoints = Checkpoints(tmp_path / "state", every=0.0)
+    monkeypatch.setattr(checkpoints, "save_if", lambda *_, **__: None)
+    broken(tuned(), Breaks(2, 2), checkpoints=checkpoints)
+    again = Checkpoints(tmp_path / "state", every=0.0)
+    assert "In epoch 3, step 3 of 5" in broken(tuned(), Breaks(2, 2), checkpoints=again)
+
+
 def test_where_the_disk_is_full_the_divergence_is_what_is_told(
     ready, monkeypatch, tmp_path, capsys
 ):
@@ -219,7 +264,8 @@ def test_where_the_disk_is_full_the_divergence_is_what_is_told(
     said = broken(training, Breaks(1, 2), checkpoints=Checkpoints(tmp_path / "s", every=3600.0))
     assert "In epoch 2, step 3 of 5" in said
     printed = " ".join(capsys.readouterr().err.split())
-    assert "The best epoch of the training" in printed and "It is lost" in printed
+    assert "The best epoch of the training could not be written (No space left" in printed
+    assert "Its weights are lost." in printed
 
 
 def test_what_a_callback_asked_in_the_epoch_that_diverged_is_no_fact_of_the_beginning(
