@@ -74,7 +74,9 @@ def test_some_of_what_was_not_flushed_may_be_left(cut):
 def chaos(scratch: pathlib.Path, seed: int = 1, **numbers: int) -> str:
     """Runs the command; what it printed. Nothing is left where nothing was lost."""
     counts = [f"--{how}={numbers.get(how, 0)}" for how in ("kills", "terms", "power_cuts", "bits")]
-    ended = commands.process("tests.chaos", *counts, f"--seed={seed}", f"--scratch={scratch}")
+    ended = commands.process(
+        "tests.chaos", *counts, f"--seed={seed}", f"--scratch={scratch}", timeout=1800
+    )
     assert ended.status == 0, ended.out + ended.err
     assert not list(scratch.iterdir())
     return ended.out

@@ -102,7 +102,9 @@ def test_growth_is_of_the_process_that_ran_most_trials():
 
 def test_a_command_is_watched_to_its_end(tmp_path, monkeypatch):
     (tmp_path / "one.py").write_text(
-        "import sys, time\n"
+        "import pathlib, sys, time\n"
+        "while not pathlib.Path(sys.argv[2]).exists():\n"
+        "    time.sleep(0.01)\n"
         "held = bytearray(100 * 2**20)\n"
         "with open(sys.argv[1], 'w') as log:\n"
         '    print(\'{"event": "begun", "trial": "0000"}\', file=log)\n'
@@ -113,8 +115,15 @@ def test_a_command_is_watched_to_its_end(tmp_path, monkeypatch):
         '    print(\'ial": "0001"}\', file=log)\n'
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    resident, looked = search_watch._resident, tmp_path / "looked"
+
+    def look(pid: int) -> float:
+        looked.touch()
+        return resident(pid)
+
+    monkeypatch.setattr(search_watch, "_resident", look)
     log = tmp_path / "log.jsonl"
-    seconds, samples, ends = search_watch.watch(["one", str(log)], log, 0.05)
+    seconds, samples, ends = search_watch.watch(["one", str(log), str(looked)], log, 0.05)
     assert seconds >= 1 and samples[0][1:3] == (0, 0) and (2, 1) in {one[1:3] for one in samples}
     assert ends["0000"] < ends["0001"] <= seconds
     assert max(one.resident for one in samples) > 100 * 1024

@@ -30,6 +30,7 @@ RESULTS = {
     CROSSVAL: ("crossval.json", "predictions.csv"),
 }
 EVERY = (0.0, 0.3, 60.0)  # seconds between saved states
+_LATEST = 0.7  # of a phase's length: it may be shorter another time
 _SLACK = 2.0  # seconds that a step, a validation and the writing of a state take here at the most
 _DATASET = '{"name": "tiny", "images": "phantom", "patients": 72}'
 _TINY = (
@@ -338,7 +339,7 @@ def _ended_early(
             if life.child.status:
                 out.faults.append(f"the command ended with {life.child.status}: {_tail(life)}")
             return
-        until = time.monotonic() + draw.uniform(0, expected.lengths[life.phase()])
+        until = time.monotonic() + draw.uniform(0, _LATEST * expected.lengths[life.phase()])
         life.child.wait(lambda until=until: time.monotonic() >= until)
         if life.child.status is not None:
             return

@@ -5,6 +5,7 @@
 writes a line with the number of rows into LOG for each batch that it computes, slowly.
 """
 
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -70,14 +71,17 @@ def planned(opened: OpenStages, wrap=lambda compute: compute, room: int = 2**40)
     return make_plan(demand, missing, lambda: room)
 
 
-def main(cache_dir: str, log: str) -> None:
-    """Fills the cache, and writes down what it computes."""
+def main(cache_dir: str, log: str, last: str = "none") -> None:
+    """Fills the cache, and writes down what it computes; waits in its batch number `last`."""
+    count = itertools.count(1)
 
     def slowly(compute):
         def logged(below, draws):
             time.sleep(0.02)
             with open(log, "a") as file:
                 file.write(f"{len(below)}\n")
+            if str(next(count)) == last:
+                time.sleep(600)
             return compute(below, draws)
 
         return logged

@@ -131,7 +131,7 @@ def test_two_commands_in_one_second_have_a_folder_each(flagfile, whole, tmp_path
         commands.started("trainer.main", *flags, **options) as one,
         commands.started("trainer.main", *flags, **options) as other,
     ):
-        ends = [process.communicate(timeout=300) for process in (one, other)]
+        ends = [process.communicate(timeout=1200) for process in (one, other)]
     assert [one.returncode, other.returncode] == [0, 0], ends
     folders = sorted((tmp_path / "runs").iterdir())
     assert len(folders) == 2
@@ -149,7 +149,7 @@ def test_a_live_training_is_not_disturbed_by_a_second_command(flags, flagfile, w
         wait_for_epoch(tmp_path / "run", 5, first)
         second = commands.process("trainer.main", *arguments, *flags)
         assert first.poll() is None
-        _, err = first.communicate(timeout=300)
+        _, err = first.communicate(timeout=1200)
     assert second.status == 1
     assert f"is in use by process {first.pid} since " in second.err
     assert first.returncode == 0, err
@@ -178,14 +178,14 @@ def test_a_job_that_is_requeued_on_another_host_goes_on(flagfile, whole, tmp_pat
     with elsewhere("node11", 60.0, *arguments) as first:
         wait_for_epoch(tmp_path / "run", 5, first)
         with elsewhere("node12", 60.0, *arguments) as second:  # the first is seen to live
-            _, refused = second.communicate(timeout=120)
+            _, refused = second.communicate(timeout=600)
         assert second.returncode == 1
         assert f"is in use by process {first.pid} on node11 since " in refused
         epoch = wait_for_epoch(tmp_path / "run", 5, first)
         first.kill()
         first.wait()
         with elsewhere("node12", 2.0, *arguments) as second:
-            out, err = second.communicate(timeout=300)
+            out, err = second.communicate(timeout=1200)
     assert second.returncode == 0, err
     assert f"process {first.pid} on node11" in err and "the folder is taken over" in err
     at = int(out.split("The run goes on at epoch ")[1].split()[0])
@@ -202,9 +202,9 @@ def test_a_stopped_process_that_wakes_up_leaves_the_run_alone(flagfile, whole, t
         with elsewhere("node12", 2.0, *arguments) as second:
             wait_for_epoch(tmp_path / "run", 20, second)
             first.send_signal(signal.SIGCONT)  # while the other trains
-            _, lost = first.communicate(timeout=120)
+            _, lost = first.communicate(timeout=600)
             assert second.poll() is None
-            _, err = second.communicate(timeout=300)
+            _, err = second.communicate(timeout=1200)
     assert first.returncode == 1
     assert f"is in use by process {second.pid} on node12 since " in lost
     assert "it took the folder over" in lost and "Traceback" not in lost
@@ -237,8 +237,8 @@ def test_a_stopped_search_that_wakes_up_leaves_its_folder_alone(data_dir, tmp_pa
             wait_for_trials(folder, 5, second)
             theirs = (folder / "log.jsonl").read_bytes()
             first.send_signal(signal.SIGCONT)  # while the other searches
-            _, lost = first.communicate(timeout=120)
-            _, err = second.communicate(timeout=300)
+            _, lost = first.communicate(timeout=600)
+            _, err = second.communicate(timeout=1200)
     assert first.returncode == 1
     assert f"is in use by process {second.pid} on node12 since " in lost
     assert "it took the folder over" in lost and "Traceback" not in lost

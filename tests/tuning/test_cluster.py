@@ -28,7 +28,7 @@ NODES = 4
 KILLS = {"random": ("worker", "node", "driver"), "grid": ("driver", "worker")}  # in this order
 TRIALS = 12  # so many that some run or wait whenever one of the kills is due
 AT_MOST = 0.3  # seconds from the end of a trial to the kill
-HUNG = 240  # seconds without the next trial
+HUNG = 900  # seconds without the next trial
 SPACE = ("--head_units=8:64:log2", "--learning_rate=1e-4:1e-1:log", "--final_folds=0",
          "--epochs=20")  # fmt: skip
 

@@ -199,7 +199,7 @@ def test_a_long_trial_has_a_plain_line_on_its_epoch_now_and_then(capsys, clock):
     assert lines == ["00:11  trial 0000  epoch 11 of 25", "00:22  trial 0000  epoch 22 of 25"]
 
 
-def test_a_running_trial_shows_its_epoch_in_the_table():
+def test_a_running_trial_shows_its_epoch_in_the_table(clock):
     with live() as drawn:
         drawn.begun("0000", rows_of([0.5])[0])
         tasks.report("0000", "epoch 12 of 100")

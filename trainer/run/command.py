@@ -213,11 +213,11 @@ def _watch(read: int, message: str | Callable[[], str]) -> None:
         if ready and not numbers:
             return
         now = time.monotonic()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if number not in numbers:
+        for number in numbers:  # in the order in which they came
+            if number not in (signal.SIGINT, signal.SIGTERM):
                 continue
             if first is None:
-                first, struck = number, now
+                first, struck = signal.Signals(number), now
             elif now - struck > _ONE_EVENT:
                 _leave(first, lambda: "\nstopped at once")
         left = None if first is None else struck + LEAVE_WITHIN - now

@@ -240,7 +240,8 @@ def rows_of(log) -> list[int]:
 @pytest.mark.slow
 def test_a_killed_fill_goes_on(opened, tmp_path):
     log = tmp_path / "log"
-    with commands.started("tests.helpers.filling", str(tmp_path / "cache"), str(log)) as process:
+    arguments = (str(tmp_path / "cache"), str(log), "6")
+    with commands.started("tests.helpers.filling", *arguments) as process:
         while len(rows_of(log)) < 4:
             assert process.poll() is None, process.communicate()
             time.sleep(0.002)
