@@ -100,9 +100,11 @@ def _computed(
             if aligned:
                 poses[at] = made[decode.POSE]
             bar.update(len(at))
+    if not aligned:
+        return probabilities, small, None
     doubts = alignment.at_bounds(poses), alignment.weak(poses)
     table = Poses(images.image_ids.tolist(), images.splits.tolist(), poses, *doubts)
-    return probabilities, small, table if aligned else None
+    return probabilities, small, table
 
 
 def _warnings(score: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[str]:

@@ -12,7 +12,7 @@ import pytest
 from tests.helpers import images_of
 from tests.helpers.commands import ROOT
 from tests.helpers.small_networks import lively
-from trainer.inference import external_validation, labelled_images
+from trainer.inference import external_scores, external_validation, labelled_images
 from trainer.model import saved
 from trainer.model.about import About
 from trainer.run.errors import ConfigError, RunError
@@ -60,6 +60,12 @@ def on_its_dataset(bare, data_dir, tmp_path_factory):
 def test_a_network_is_scored_on_the_dataset_that_its_file_names(on_its_dataset):
     assert on_its_dataset.metrics["dataset"]["name"] == "covid_tfds/tiny/2.0.0"
     assert on_its_dataset.metrics["left_out"]["checked"] is False
+
+
+def test_of_images_that_are_not_aligned_no_pose_is_looked_at(bare, data_dir, monkeypatch):
+    """Its numbers would be whatever the memory holds."""
+    monkeypatch.setattr(external_scores.alignment, "at_bounds", None)
+    external_validation.evaluate(bare, data_dir=str(data_dir), output=None)
 
 
 def test_of_images_that_are_not_aligned_no_pose_is_written(on_its_dataset):
