@@ -27,6 +27,7 @@ from tests.helpers.images import decoded, encoded, radiograph
 pytestmark = pytest.mark.usefixtures("drawn_once")
 
 
+@pytest.mark.slow
 class BuilderTest(tfds.testing.DatasetBuilderTestCase):
     """What TFDS itself asks of a builder, on images made for it."""
 
@@ -171,6 +172,7 @@ def test_article_has_its_splits_and_names_drift_and_the_torn_patient(tmp_path, c
     assert "69 Cohen images are not the bytes of the article's day" in printed
 
 
+@pytest.mark.slow
 def test_article_grouped_keeps_patients_apart_at_the_same_sizes(tmp_path):
     made_sources.write_article(tmp_path / "manual")
     builder = covid_tfds.build("article_grouped", manual_dir=tmp_path / "manual", data_dir=tmp_path)
@@ -224,6 +226,7 @@ def test_a_source_of_which_no_image_can_be_read_ends_the_build(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_license_filter_keeps_its_images_where_they_were(full, tmp_path):
     manual = pathlib.Path(full.data_path).parents[3]
     config = CovidConfig(name="open", images="full", licenses=["CC BY"])

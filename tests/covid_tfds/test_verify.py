@@ -57,6 +57,7 @@ def test_a_whole_dataset_is_whole(built, capsys):
         )
 
 
+@pytest.mark.slow
 def test_a_dataset_of_the_working_directory_is_not_taken_for_one_of_another_folder(
     built, tmp_path, monkeypatch, capsys
 ):
@@ -284,6 +285,7 @@ def test_the_help_loads_no_tensorflow_and_says_nothing_else():
     assert ended.stdout.startswith("usage: ") and ended.stderr == ""
 
 
+@pytest.mark.slow
 def test_a_name_that_the_terminal_can_not_show_is_escaped(built, tmp_path):
     (tmp_path / "d\u00e9").mkdir()
     folder = shutil.copytree(built, tmp_path / "d\u00e9" / "full")

@@ -125,6 +125,7 @@ def test_a_folder_of_other_files_alone_has_no_answer(run, tmp_path):
     assert not (tmp_path / "answers.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_run_folder_of_any_name_can_be_written_down(run, files, tmp_path):
     named = shutil.copytree(run, tmp_path / os.fsdecode(b"r\xe9"))
     ended = predict(named, files / "000.png", "--format=json", f"--output={tmp_path / 'a.json'}")

@@ -36,6 +36,7 @@ def test_the_same_run_has_the_same_report(tmp_path):
     assert (run / REPORT).read_bytes() == first
 
 
+@pytest.mark.slow
 def test_what_else_is_damaged_stays_so(tmp_path):
     run = finished(tmp_path / "run")
     (run / "flags.txt").write_text("other")

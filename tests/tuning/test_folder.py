@@ -209,6 +209,7 @@ def killed_at(call: int, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> boo
     return False
 
 
+@pytest.mark.slow
 def test_a_replacement_that_is_killed_anywhere_mixes_no_searches(tmp_path, monkeypatch):
     states = []
     for call in range(1, 100):

@@ -39,6 +39,7 @@ def test_hyperband_trains_the_better_of_a_small_space_longer(together, order, tm
     assert again.finished(0)
 
 
+@pytest.mark.slow
 def test_hyperband_in_a_small_space_goes_on_wherever_it_was_killed(tmp_path):
     whole = searched("hyperband", tmp_path / "log.jsonl", 0, FEW)
     log = (tmp_path / "log.jsonl").read_bytes()

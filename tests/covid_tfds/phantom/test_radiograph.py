@@ -155,6 +155,7 @@ def test_the_middle_of_the_chest_is_dense_and_the_lungs_are_not():
     assert mean[78:90, 30:66].mean() > lungs + 80  # abdomen
 
 
+@pytest.mark.slow
 def test_disease_shows_where_it_should():
     healthy = np.mean([phantom.draw(0, 4 * n, 0, size=96) for n in range(40)], axis=0)
 

@@ -190,6 +190,7 @@ def test_the_libraries_log_for_others_as_before(caplog):
     assert len(caplog.records) == 2
 
 
+@pytest.mark.slow
 def test_libraries_of_rare_formats_are_loaded_when_they_are_needed():
     code = (
         "import sys, covid_tfds.reading as r; r.read_image(bytes.fromhex(sys.stdin.read()));"

@@ -179,6 +179,7 @@ def test_big_endian_files_without_preamble_are_read():
     assert_alike(pixels(data[data.index(b"\0\x08\0") :]), GREY)
 
 
+@pytest.mark.slow
 def test_a_deflated_file_is_inflated_within_its_header_s_limit():
     assert_alike(pixels(written(dataset(TWELVE, 12), DeflatedExplicitVRLittleEndian)), GREY)
     made = dataset(GREY)

@@ -36,6 +36,7 @@ def test_the_sheet_has_images_of_each_class_and_those_most_in_doubt():
 
 
 @pytest.mark.parametrize(("n", "at_bounds"), [(1, 1), (3, 0), (80, 40)])
+@pytest.mark.slow
 def test_the_sheet_shows_the_template_and_each_image_before_and_after(
     drawn, tmp_path, n, at_bounds
 ):

@@ -311,6 +311,7 @@ def test_more_cores_than_this_machine_has_are_refused_before_anything_starts():
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere.invalid:6379", "127.0.0.1:9"])
+@pytest.mark.slow
 def test_a_cluster_that_can_not_be_reached_is_a_sentence(address, script):
     done = script(f"connected(Options(cluster={address!r})).__enter__()")
     assert f"RunError: No cluster can be reached at --cluster={address}" in done

@@ -34,6 +34,7 @@ def explanation(shape=(300, 400), classes=4, frame=resize.WHOLE, heat=1.0, lungs
     [{}, {"shape": (900, 200), "frame": resize.Frame(40, 41, 20, -20)}, {"classes": 14},
      {"shape": (100, 900), "heat": 0, "lungs": Inside(0.25, 0.5)}],
 )  # fmt: skip
+@pytest.mark.slow
 def test_all_words_are_in_the_picture_and_none_meet(changes, tmp_path, monkeypatch):
     figures = pictures.saved(monkeypatch, drawing)
     each = explanation(**changes)

@@ -39,6 +39,7 @@ def scaled(weighed):
 
 @pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize("pooling", ["flatten", "average"])
+@pytest.mark.slow
 def test_a_map_is_the_sum_of_channels_weighed_by_their_mean_slopes(classes, pooling):
     model, x = lively(classes=classes, pooling=pooling), squares(3)
     for label in range(classes):

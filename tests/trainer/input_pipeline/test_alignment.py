@@ -54,6 +54,7 @@ def _drawn_edges(edges: np.ndarray, before: phantom.Pose, after: phantom.Pose) -
     return shifts[1] + after.scale / before.scale * (edges - shifts[0])
 
 
+@pytest.mark.slow
 def test_two_visits_of_a_patient_are_framed_alike():
     """Error of a frame's edges, against where those of the other visit lie in this one.
 

@@ -92,6 +92,7 @@ def test_a_kill_costs_the_batch_in_hand(tmp_path, kills) -> None:
 
 
 @pytest.mark.parametrize("file", ["index.bin", "rows.bin"])
+@pytest.mark.slow
 def test_an_append_that_is_cut_at_any_byte_loses_that_batch_only(
     tmp_path, folder, monkeypatch, file
 ) -> None:

@@ -183,6 +183,7 @@ LONG = [
     [(PLAIN, AUGMENTED), pytest.param(MIXED, {}, marks=pytest.mark.slow), *LONG],
     ids=str,
 )
+@pytest.mark.slow
 def test_rows_are_the_layers_applied_by_hand(precision, augmented):
     (train, score), nets = make(**precision, **augmented)
     squares, draws = radiographs(), uniform_draws("abcd", 1, 1)

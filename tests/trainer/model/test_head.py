@@ -105,6 +105,7 @@ def test_a_member_s_head_is_that_of_a_network_of_its_seed():
     assert not np.allclose(of_members[0], of_members[1])
 
 
+@pytest.mark.slow
 def test_no_two_seeds_and_layers_have_draws_in_common():
     """Neighbouring seeds above all, which --seeds gives."""
     drawn = []
@@ -166,6 +167,7 @@ def test_heads_over_other_networks_are_those_of_the_whole():
 
 
 @pytest.mark.bfloat16
+@pytest.mark.slow
 def test_the_served_network_takes_over_what_each_member_has_learnt():
     bfloat16 = Precision("mixed_bfloat16", False, "")
     nets = networks.build(dataclasses.replace(QUICK, **TUNED), bfloat16, RANDOM, None)

@@ -116,6 +116,7 @@ def test_serve_copies_what_was_trained_before_and_is_frozen_again():
     assert equal(nets.trained, nets.served)
 
 
+@pytest.mark.slow
 def test_serve_leaves_alone_what_was_never_trained():
     nets = build()
     nets.train_from(None)
@@ -174,6 +175,7 @@ def test_a_part_is_made_once_for_each_stage_below():
         pytest.param("max", 4, "mixed_bfloat16", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_a_head_alone_is_the_head_of_the_whole_network(pooling, classes, policy):
     options = {"classes": classes, "pooling": pooling, "l2": 0.1}
     whole = build(policy, **options)
@@ -229,6 +231,7 @@ def test_augmented_logits_are_those_of_the_augmented_views():
     assert abs(plain - expected).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_networks_are_freed_with_their_last_user():
     nets = build()
     nets.logits("square"), nets.probabilities("square")

@@ -186,6 +186,7 @@ def test_class_names_survive_that_keras_saves_the_model_again(tmp_path):
     assert class_names_of(keras.saving.load_model(tmp_path / "again.keras")) == NAMES
 
 
+@pytest.mark.slow
 def test_a_loaded_model_is_saved_under_other_names(images, tmp_path):
     save(_model(), tmp_path / "model.keras", NAMES)
     first = keras.saving.load_model(tmp_path / "model.keras")

@@ -246,6 +246,7 @@ def test_a_saved_model_loads_without_this_code_and_agrees(model, tmp_path):
 
 
 @pytest.mark.bfloat16
+@pytest.mark.slow
 def test_mixed_precision_keeps_pixels_and_probabilities_in_float32(mixed_bfloat16, model):
     mixed = small()
     mixed.set_weights(model.get_weights())

@@ -192,6 +192,7 @@ def test_two_classes(tmp_path):
     assert "2 classes: healthy and covid19" in parsed.text
 
 
+@pytest.mark.slow
 def test_names_of_classes_and_images_are_text(tmp_path):
     run = finished(tmp_path / "<b>run", names=HOSTILE, prefix="<img src=x onerror=alert(1)>")
     text, parsed = page(run)

@@ -108,6 +108,7 @@ def test_each_seed_has_its_control_and_confounded_is_said(seeds):
         assert str(share["value"]) in [each["value"] for each in parsed.all("data")]
 
 
+@pytest.mark.slow
 def test_seeds_that_did_not_open_test_are_shown_by_validation(tmp_path):
     words = " ".join(page(of_seeds(tmp_path, test=False))[1].text.split())
     assert "balanced accuracy on validation, the mean of 3 seeds" in words

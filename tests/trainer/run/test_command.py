@@ -236,6 +236,7 @@ def test_a_command_that_does_not_end_by_itself_is_gone_within_ten_seconds():
     assert 0 < command.LEAVE_WITHIN + command._FLUSH_WITHIN <= 10
 
 
+@pytest.mark.slow
 def test_a_command_that_hangs_while_python_shuts_down_ends_by_itself():
     with command_that_is_ready("""
         import atexit

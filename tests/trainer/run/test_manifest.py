@@ -73,6 +73,7 @@ def test_links_are_not_followed_and_names_do_not_lead_out(begun, tmp_path):
     assert Manifest.read(run) is None
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_it_is_found(finished, tmp_path):
     whole = (tmp_path / NAME).read_bytes()
     for bit in range(0, 8 * len(whole), 7):  # all bits of a byte in turn

@@ -99,6 +99,7 @@ def test_a_state_is_saved_when_it_is_due_and_at_the_end(every, texts, ready, tmp
     assert [each.name for each in tmp_path.iterdir()] == ["state"]
 
 
+@pytest.mark.slow
 def test_a_fold_is_saved_only_when_that_is_due(ready, tmp_path):
     checkpoints = Checkpoints(tmp_path / "state", every=3600.0, at_ends=False)
     train_phases(ready(epochs=1), seed=1, checkpoints=checkpoints)

@@ -89,6 +89,7 @@ def test_a_weight_that_no_loss_shows_ends_it(ready):
     assert ". Lower --learning_rate=0.001, or look at these images." in message
 
 
+@pytest.mark.slow
 def test_both_rates_of_fine_tuning_are_named(ready):
     training = ready(**trainings.TUNED, fine_tune_head_learning_rate=0.5)
     head, tuned = (divergence.lower_rate(training, plan) for plan in training.plan.phases)
@@ -154,6 +155,7 @@ def newest(best, training, epoch, logs) -> Best:
     return Best(epoch, dict(logs), training.trained_part.get_weights())
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_not_what_the_same_command_goes_on_with(ready, monkeypatch, tmp_path):
     """The state is that of the head's end, and fine-tuning begins with the head's best epoch."""
     monkeypatch.setattr(loop, "better", newest)
@@ -189,6 +191,7 @@ class Kill(keras.callbacks.Callback):
             raise Killed
 
 
+@pytest.mark.slow
 def test_it_stays_until_the_training_is_there_again(ready, monkeypatch, tmp_path):
     monkeypatch.setattr(loop, "better", newest)
     monkeypatch.setattr(Best, "rank", property(lambda best: best.epoch))
@@ -209,6 +212,7 @@ def test_it_stays_until_the_training_is_there_again(ready, monkeypatch, tmp_path
     assert saved_state.KEPT not in saved.values and saved.values["best"]["epoch"] == 2
 
 
+@pytest.mark.slow
 def test_a_worse_one_does_not_take_its_place(ready, monkeypatch, tmp_path):
     """Of the same command, which may diverge earlier where it is not deterministic."""
     monkeypatch.setattr(loop, "better", newest)
@@ -239,6 +243,7 @@ def test_a_state_that_was_damaged_meanwhile_is_no_reason_of_a_divergence(
     )
 
 
+@pytest.mark.slow
 def test_where_nothing_could_be_saved_before_fine_tuning_the_state_is_of_the_head(
     ready, monkeypatch, tmp_path
 ):
@@ -268,6 +273,7 @@ def test_where_the_disk_is_full_the_divergence_is_what_is_told(
     assert "Its weights are lost." in printed
 
 
+@pytest.mark.slow
 def test_what_a_callback_asked_in_the_epoch_that_diverged_is_no_fact_of_the_beginning(
     ready, monkeypatch, tmp_path
 ):

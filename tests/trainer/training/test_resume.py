@@ -136,6 +136,7 @@ class Ends(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
+@pytest.mark.slow
 def test_an_end_that_was_asked_for_within_an_epoch_is_not_forgotten(ready, tmp_path):
     with pytest.raises(Killed):  # in the second epoch of five steps
         trained(ready(), tmp_path, Ends(6), Kill(8, killed))

@@ -238,6 +238,7 @@ def float16():
     keras.config.set_dtype_policy(before)
 
 
+@pytest.mark.slow
 def test_float16_scales_its_loss_and_trains_as_float32_does(float16):
     ours = network(4)
     steps = Steps(ours, RATE, classes=4)

@@ -49,6 +49,7 @@ def computed(monkeypatch):
     return counts
 
 
+@pytest.mark.slow
 def test_what_is_cached_is_not_computed_again(fresh, computed, tiny):
     train, scored = (sum(len(tiny.splits[name]) for name in names)
                      for names in (("train",), ("validation", "test")))  # fmt: skip
@@ -129,6 +130,7 @@ def test_training_from_activations_equals_training_from_squares(fresh, changes):
 
 
 @pytest.mark.parametrize("changes", [{}, VIEWS], ids=["images", "augmented views"])
+@pytest.mark.slow
 def test_where_only_the_heads_rows_fit_they_are_those_of_a_cache_with_room(fresh, changes):
     """The rows that fine-tuning would train from do not: the head's are computed from squares."""
     changes = {**changes, **FROM_BLOCK_4, "epochs": 3}
@@ -169,6 +171,7 @@ def test_rows_that_are_used_do_not_count_as_room(fresh):
     assert sum(entry.bytes for entry in cache_folders.entries(cache_dir)) <= most
 
 
+@pytest.mark.slow
 def test_what_is_cached_and_what_is_to_compute_is_described(fresh, capsys, tiny):
     count = sum(map(len, tiny.splits.values()))
     fresh()
@@ -281,6 +284,7 @@ def test_some_images_alone_are_trained_on(ready):
     assert np.dot(other.class_weights[:2], counts[:2]) == pytest.approx(len(at) / 2)
 
 
+@pytest.mark.slow
 def test_all_folds_share_one_traced_step(fresh, monkeypatch):
     traces, step = [], Steps._step
 
