@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,10 @@ def room(cache_dir: Path, limit: int) -> int:
     Raises:
         CacheError: The machine does not let it be read.
     """
-    listed = entries(cache_dir)
+    return _room(entries(cache_dir), cache_dir, limit)
+
+
+def _room(listed: Sequence[CacheEntry], cache_dir: Path, limit: int) -> int:
     held = sum(entry.bytes for entry in listed if entry.in_use)
     evictable = sum(entry.bytes for entry in listed if not entry.in_use)
     return max(0, min(limit - held, _free(cache_dir) + evictable))
@@ -182,9 +185,9 @@ def make_room(cache_dir: Path, needed: int, limit: int) -> bool:
         CacheError: The machine does not let it.
     """
     _remove_evicted(cache_dir / STAGES)
-    if needed > room(cache_dir, limit):
-        return False
     listed = entries(cache_dir)
+    if needed > _room(listed, cache_dir, limit):
+        return False
     total = sum(entry.bytes for entry in listed)
     for entry in reversed(listed):
         if total + needed <= limit and needed <= _free(cache_dir):

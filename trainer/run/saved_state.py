@@ -76,8 +76,12 @@ def kept(
         logs: Its numbers.
         weights: Of all layers that the training ever changes.
     """
-    arrays = {f"{KEPT}/{i}": array for i, array in enumerate(weights)}
-    return {KEPT: {"epoch": epoch, "logs": dict(logs)}}, arrays
+    return {KEPT: {"epoch": epoch, "logs": dict(logs)}}, named(KEPT, weights)
+
+
+def named(name: str, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays by the names under which a state holds them, `name/0` and so on."""
+    return {f"{name}/{i}": array for i, array in enumerate(arrays)}
 
 
 def write(path: pathlib.Path, values: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:

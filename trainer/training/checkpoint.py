@@ -209,7 +209,7 @@ class Checkpoints:
         # A callback asked within the epoch under way for the end of the phase behind it.
         training.networks.trained.stop_training = values.get("stops", values["stopped"])
         if kept := values.get(saved_state.KEPT):
-            weights = [array for key, array in arrays.items() if key.startswith("kept/")]
+            weights = self.saved.best_weights(len(training.trained_part.get_weights()))
             self._kept = Best(kept["epoch"], kept["logs"], weights)
         self.saved = None  # which may be as large as the network
 
@@ -299,7 +299,7 @@ class Checkpoints:
         state, (states, arrays) = moment.state, moment.callbacks
         best = state.best.weights if state.best else []
         for name, part in (("network", moment.network), ("steps", moment.steps), ("best", best)):
-            arrays |= _named(name, part)
+            arrays |= saved_state.named(name, part)
         values = {
             **{name: getattr(state, name) for name in ("phase", "epoch", "step", "stopped")},
             "begun": state.begun,
@@ -347,10 +347,6 @@ class Checkpoints:
 
 def _events(folder: Path | None) -> list[Path]:
     return sorted(folder.glob(f"*{EVENTS}")) if folder else []
-
-
-def _named(name: str, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    return {f"{name}/{i}": array for i, array in enumerate(arrays)}
 
 
 def _variables(training: Training, steps: Steps) -> dict[str, list]:

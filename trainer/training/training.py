@@ -120,9 +120,12 @@ class Training:
         def missing(stage: Stage, name: str, views: tuple[int, ...]) -> int:
             return opened.missing(stage, self.images[name], views)
 
+        def room() -> int:
+            return cache_folders.room(opened.cache_dir, limit)
+
         for stage in (*self._demand.train, *self._demand.score):
             opened.rows(stage)  # so that it stays, and its rows do not count as room
-        return make_plan(self._demand, missing, lambda: cache_folders.room(opened.cache_dir, limit))
+        return make_plan(self._demand, missing, functools.cache(room))
 
     def _make_room(self) -> None:
         limit = int(self.config.cache_gib * 2**30)
