@@ -9,6 +9,7 @@ understood, too.
 import collections
 import os
 import re
+from collections.abc import Iterable
 
 from covid_tfds.errors import DatasetError
 from covid_tfds.records import Exclusion, ImageRecord
@@ -20,6 +21,11 @@ _PNEUMONIA = re.compile(
 )
 _NORMAL = re.compile(r"^(?P<prefix>NORMAL2-)?IM-(?P<number>\d+)-\d+(?:-\d+)?" + _SUFFIX, re.ASCII)
 _MENDELEY = re.compile(r"^(?P<kind>NORMAL|BACTERIA|VIRUS)-(?P<number>\d+)-\d+" + _SUFFIX, re.ASCII)
+# Patients as `patient_and_label` names them. OsiriX, too, calls what it exports IM-0001-0001.
+_PATIENT = re.compile(
+    r"person\d+_(bacteria|virus)|NORMAL2-IM-\d+|(NORMAL|BACTERIA|VIRUS)-\d+", re.ASCII
+)
+_BARE = re.compile(r"IM-\d+", re.ASCII)
 _LABELS = {"bacteria": "bacterial", "virus": "viral", "normal": "healthy"}
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val",
            "validation": "val", "test": "test", "testing": "test"}  # fmt: skip
@@ -114,6 +120,19 @@ def patient_and_label(file: str) -> tuple[str, str]:
     if match := _MENDELEY.match(file):
         return f"{match['kind']}-{match['number']}", _LABELS[match["kind"].lower()]
     return "", ""
+
+
+def patients_among(names: Iterable[str]) -> set[str]:
+    """Those of patients' names that are of this source, whoever has the images now.
+
+    A bare `IM-0115` is one where names that only this source has are beside it.
+
+    Args:
+        names: Of patients, without a source before them.
+    """
+    names = set(names)
+    sure = set(filter(_PATIENT.fullmatch, names))
+    return sure | set(filter(_BARE.fullmatch, names)) if sure else sure
 
 
 def _require_folders(where: str, places: dict[str, list[str]]) -> None:

@@ -5,12 +5,12 @@ epoch, which is less of a leak, and they are counted apart. Those of a test spli
 closed are no leak; but whoever looks at a score of them has opened it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from covid_tfds.records import OWN, of_header
-from covid_tfds.sources import patient_names
+from covid_tfds.sources import kaggle, patient_names
 
 # Why an image is left out, and the words for it.
 REASONS = {
@@ -39,9 +39,10 @@ def reasons(used: Columns, given: Columns, closed: Columns | None = None) -> np.
 
     An image is known by its pixels, or by its patient: the name in its source, whatever its
     spelling, and what a DICOM header says, whoever else the image is said to be of. Names that come
-    without a source are compared with those of any source of a user's own. With an image goes its
-    whole group: who shares an image with a person, under whatever name, is that person for all that
-    is known.
+    without a source are compared with those of any source of a user's own, and, where only Kaggle's
+    archive has such names, with its patients: copies of its images may have been stored again. With
+    an image goes its whole group: who shares an image with a person, under whatever name, is that
+    person for all that is known.
 
     Args:
         used: The columns of the run's images_used.csv.
@@ -54,14 +55,13 @@ def reasons(used: Columns, given: Columns, closed: Columns | None = None) -> np.
     """
     digests, of_group = given["image_sha256"], np.asarray(given["group"])
     result: np.ndarray = np.full(len(digests), "", np.dtypes.StringDType())
-    persons = [_persons(*row, without_source=row[0] == OWN) for row in _rows(given)]
+    persons = list(_persons(given, [OWN]))
     sought = [(_of_split(used, split), names) for split, names in _SEEN.items()]
     if closed is not None:
         sought.insert(0, (closed, UNOPENED))
     for columns, (of_image, of_patient) in sought:
-        known, people = set(columns["image_sha256"]), set[Person]()
-        for row in _rows(columns):
-            people |= _persons(*row, without_source=row[0] not in _PUBLIC)
+        known = set(columns["image_sha256"])
+        people = set().union(*_persons(columns, set(columns["source"]) - _PUBLIC))
         same = np.array([digest in known for digest in digests], bool)
         person = np.array([not people.isdisjoint(each) for each in persons], bool)
         result[np.isin(of_group, of_group[same | person])] = of_patient
@@ -79,21 +79,37 @@ def _of_split(columns: Columns, split: str) -> Columns:
     return {name: [values[place] for place in there] for name, values in columns.items()}
 
 
-def _rows(columns: Columns) -> zip:
-    return zip(*(columns[name] for name in ("source", "patient", "group", "image_id")), strict=True)
+def _persons(columns: Columns, without_source: Container[str]) -> Iterator[set[Person]]:
+    """Whom each image may be of; nobody where its patient is not known.
 
-
-def _persons(
-    source: str, patient: str, group: str, image_id: str, *, without_source: bool
-) -> set[Person]:
-    """Whom an image may be of; nobody where its patient is not known."""
-    # A group has the name of a header where a table names the patient, too.
-    found = {(_HEADERS, each) for each in (patient, group) if of_header(each)}
+    Args:
+        columns: The images.
+        without_source: Sources whose names are compared with those that have no source.
+    """
+    shown = [columns[name] for name in ("source", "patient", "group", "image_id")]
+    rows = list(zip(*shown, strict=True))
     # A patient by the name of an image is none: it names whatever file has that name.
-    if patient != image_id and not of_header(patient):
-        begin = f"{source}/"  # or another spelling of the source: that of the patient's first image
-        other = patient.partition("/")[2] or patient
-        name = patient[len(begin) :] if patient.startswith(begin) else other
-        sources = [source, *([_ANY] if without_source else [])]
-        found |= {(patient_names.key(each), patient_names.key(name)) for each in sources}
-    return found
+    names = [
+        "" if patient == image_id or of_header(patient) else _name(source, patient)
+        for source, patient, _, image_id in rows
+    ]
+    of_kaggle = kaggle.patients_among(
+        name for (source, *_), name in zip(rows, names, strict=True) if source == OWN
+    )
+    for (source, patient, group, _), name in zip(rows, names, strict=True):
+        # A group has the name of a header where a table names the patient, too.
+        found = {(_HEADERS, each) for each in (patient, group) if of_header(each)}
+        if name:
+            sources = [source, *([_ANY] if source in without_source else [])]
+            if source == OWN and name in of_kaggle:
+                sources.append("kaggle")
+            found |= {(patient_names.key(each), patient_names.key(name)) for each in sources}
+        yield found
+
+
+def _name(source: str, patient: str) -> str:
+    """A patient's name without its source, or another spelling of that: its first image's."""
+    begin = f"{source}/"
+    if patient.startswith(begin):
+        return patient[len(begin) :]
+    return patient.partition("/")[2] or patient

@@ -72,6 +72,33 @@ def test_names_without_a_source_are_those_of_any_source_of_a_users_own():
     assert reasons(("new", "own", "own/2", "g")) == [""]  # a number of a public source
 
 
+def columns(split, *images):
+    """Of images with a source and a patient each; other pixels in each call."""
+    rows = [
+        (split, f"{split} {name}", source, f"{source}/{name}", name, f"{source}/{name}.png")
+        for source, name in images
+    ]
+    return dict(zip(("split", *COLUMNS), zip(*rows, strict=True), strict=True))
+
+
+def test_a_copy_of_kaggles_archive_is_known_by_names_that_only_it_has():
+    published = columns("train", ("kaggle", "person7_virus"), ("kaggle", "IM-0115"))
+    copies = columns("images", ("own", "person7_virus"), ("own", "IM-0115"), ("own", "a"))
+    known = ["patient_trained_on", "patient_trained_on"]
+    assert overlap.reasons(published, copies).tolist() == [*known, ""]
+    # The other way round: a network of copies, on the archive.
+    assert overlap.reasons(columns("train", ("own", "person7_virus")), columns(
+        "images", ("kaggle", "person7_virus"), ("kaggle", "person8_virus")
+    )).tolist() == [known[0], ""]  # fmt: skip
+
+
+def test_a_bare_name_of_kaggles_that_other_programs_export_too_is_no_copy():
+    published = columns("train", ("kaggle", "IM-0115"))
+    assert overlap.reasons(published, columns("images", ("own", "IM-0115"))).tolist() == [""]
+    elsewhere = columns("images", ("hospital", "person7_virus"), ("hospital", "IM-0115"))
+    assert overlap.reasons(published, elsewhere).tolist() == ["", ""]
+
+
 @pytest.mark.parametrize("patient,group", [
     ("dicom-abc", "dicom-abc"), ("dicom-def", "dicom-def"), ("own/case 3", "dicom-abc"),
     ("own/case 4", "dicom-def"),
