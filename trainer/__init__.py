@@ -6,10 +6,10 @@
 
 Read `config` (all settings; `config_flags` has their flags), `inputs` (what they name and do not
 hold), `train` (a run on one page), `scoring` (what is said of its network), `board` (what
-TensorBoard shows of it), `seeds`, `cross_validation`; then the rooms, each of which says in its
-docstring what it is for: `input_pipeline`, `augmentation`, `model`, `training`, `execution`,
-`evaluation`, `inference`, `reporting`, `run`. `api` is what is used from Python; the other files
-are commands.
+TensorBoard shows of it), `seeds`, `fold_assignment`, `cross_validation`; then the rooms, each of
+which says in its docstring what it is for: `input_pipeline`, `augmentation`, `model`, `training`,
+`execution`, `evaluation`, `inference`, `reporting`, `run`. `api` is what is used from Python; the
+other files are commands.
 """
 
 import importlib

@@ -10,27 +10,25 @@ import contextlib
 import hashlib
 import json
 import pathlib
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 
 from trainer.config import Config
 from trainer.evaluation import baselines, linear_model, metrics, predictions, summary
 from trainer.execution.local import opened_executor
 from trainer.execution.tasks import Executor, Task, progressed, reported_to, run_all
-from trainer.input_pipeline.dataset import Images, joined
+from trainer.fold_assignment import ALL, SPLITS, assign_folds, images_of_folds
+from trainer.input_pipeline.dataset import Images
 from trainer.model.head import reset_head
 from trainer.run import command, files, saved_folds
-from trainer.run.errors import DivergedError, RunError
-from trainer.run.manifest import OF_THE_MACHINE
+from trainer.run.errors import DivergedError
+from trainer.run.manifest import OF_THE_MACHINE, PREDICTIONS, REPORT
 from trainer.run.progress import Lines, progress, working
 from trainer.run.run_dir import RunFolder
 from trainer.run.saved_folds import SavedFolds
-from trainer.run.text import listed
 from trainer.training import aligned, divergence, room
 from trainer.training.checkpoint import Checkpoints
 from trainer.training.loop import train_phases
@@ -40,54 +38,6 @@ from trainer.training.validation import predictions_of
 
 if TYPE_CHECKING:
     from trainer.execution.ray import Cluster
-
-SPLITS = ("train", "validation")  # whose images make the folds
-ALL = "train and validation"  # name of them together
-
-
-def assign_folds(images: Images, folds: int, repeats: int, seed: int) -> np.ndarray:
-    """Assigns images to folds, stratified by class, each patient group to one.
-
-    Args:
-        images: All images.
-        folds: How many, from 2.
-        repeats: Assignments, from 1.
-        seed: Of the first; each has the next seed.
-
-    Returns:
-        int64 [repeats, n], 0..folds-1.
-
-    Raises:
-        RunError: A class has fewer groups than there are folds, or a fold has none of a class.
-    """
-    for label, name in enumerate(images.class_names):
-        count = len(np.unique(images.group_numbers[images.labels == label]))
-        if count < folds:
-            raise RunError(
-                f"{folds} folds need as many patient groups of each class, and {name} has {count}. "
-                "Give fewer folds."
-            )
-    return np.stack([_assigned(images, folds, seed + repeat) for repeat in range(repeats)])
-
-
-def _assigned(images: Images, folds: int, seed: int) -> np.ndarray:
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    labels, fold = images.labels, np.empty(len(images), np.int64)
-    with warnings.catch_warnings():
-        # It warns of classes with fewer images than folds; `assign_folds` is stricter.
-        warnings.simplefilter("ignore", UserWarning)
-        for number, (_, held_out) in enumerate(
-            splitter.split(labels, labels, images.group_numbers)
-        ):
-            fold[held_out] = number
-    for number in range(folds):
-        absent = set(labels.tolist()) - set(labels[fold == number].tolist())
-        if absent:
-            names = listed([images.class_names[label] for label in sorted(absent)])
-            raise RunError(
-                f"Fold {number + 1} of {folds} has no image of {names}. Give fewer folds."
-            )
-    return fold
 
 
 @command.deferred()  # TensorFlow can crash where an exception strikes inside of it
@@ -101,7 +51,8 @@ def cross_validate(
     """Trains folds x repeats networks on cached activations, and writes and prints the scores.
 
     What is in the folder already is gone on with: folds that ended are not trained again, and those
-    that were under way go on where their state was saved.
+    that were under way go on where their state was saved. Where all of it has ended and a file was
+    lost, that is made of predictions.csv; if it is that file, all folds are trained again.
 
     Args:
         config: What is trained; `epochs` of each phase are run to their end.
@@ -122,12 +73,17 @@ def cross_validate(
         setup, saved = tasks.setup, None
         images = images_of_folds(setup)
         fold = assign_folds(images, folds, repeats, setup.config.seed)
+        probabilities = None
         if folder is not None:
+            probabilities = _predicted_before(folder, images, fold)
             at_once = min(tasks.slots, folds * repeats) if tasks.shares_files else 1
             room.require_for_folds(config, folder.path, at_once)
             folder.begin(setup.origin)
             saved = SavedFolds(folder.path / saved_folds.FOLDER)
-        probabilities = out_of_fold_by_tasks(tasks, setup.config, fold, saved=saved)
+        if probabilities is None:
+            probabilities = out_of_fold_by_tasks(tasks, setup.config, fold, saved=saved)
+            if folder is not None:  # of earlier networks, where there is one
+                (folder.path / REPORT).unlink(missing_ok=True)
         shortcuts = shortcut_baselines(setup, images, fold[0])
         alignment = aligned.write_poses(setup, images, None if folder is None else folder.path)
     table = as_predictions(images, fold, probabilities)
@@ -137,7 +93,7 @@ def cross_validate(
             **alignment,
         }
     if folder is not None and saved is not None:
-        predictions.write(folder.path / "predictions.csv", table)
+        predictions.write(folder.path / PREDICTIONS, table)
         files.write_json(folder.path / "crossval.json", result)
         folder.finish()
         saved.remove()  # which only what is finished can do without
@@ -145,9 +101,15 @@ def cross_validate(
     return result
 
 
-def images_of_folds(setup: Setup) -> Images:
-    """The images of train and validation, in that order."""
-    return joined([setup.dataset.splits[name] for name in SPLITS])
+def _predicted_before(folder: RunFolder, images: Images, fold: np.ndarray) -> np.ndarray | None:
+    """What the networks of a cross-validation that has ended gave; None where that is lost."""
+    if folder.state != "finished" or PREDICTIONS in folder.damaged():
+        return None
+    table = predictions.read(folder.path / PREDICTIONS)
+    same = list(table.image_ids) == images.image_ids.tolist() * len(fold)
+    if not same or table.folds is None or not np.array_equal(table.folds, fold.reshape(-1)):
+        return None  # folds of another release of what divides them
+    return table.probabilities.reshape(*fold.shape, -1)
 
 
 def shortcut_baselines(setup: Setup, images: Images, fold: np.ndarray) -> dict[str, Any]:

@@ -125,13 +125,13 @@ def _evaluate(
 
 
 def _require_ended(saved: saved_state.SavedState | None, folder: RunFolder) -> None:
-    """Refuses to train again where a run that has ended is to be scored on test, and no more."""
-    scores_alone = folder.state == "finished" and set(folder.grown) == {"test"}
-    if scores_alone and not (saved and saved.values["ended"]):
+    """Refuses to train from the beginning where a run that has ended is to grow."""
+    grows = folder.state == "finished" and folder.grown
+    if grows and not (saved and saved.values["ended"]):
         raise RunError(
-            f"{folder.path / saved_state.FILE} is not that of the end of the training, so test "
-            "would be scored by another network than the one that was kept. Put back a copy of "
-            "it, or train again with --overwrite."
+            f"{folder.path / saved_state.FILE} is not that of the end of the training, so the run "
+            "would go on with another network than the one that was kept. Put back a copy of it, "
+            "or train again with --overwrite."
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from trainer import config as config_lib
-from trainer import cross_validation
+from trainer import cross_validation, fold_assignment
 from trainer.config import Config
 from trainer.evaluation import intervals, metrics, paired
 from trainer.evaluation.summary import not_above_baseline
@@ -97,8 +97,8 @@ def assigned(setup: Setup, config: Config, count: int) -> tuple[Images, np.ndarr
         ConfigError, RunError: There can be none: of such a configuration, or of such images.
     """
     config_lib.check_folds(dataclasses.replace(config, early_stopping=0), count, 1)
-    images, seed = cross_validation.images_of_folds(setup), config.seed + _OTHER_SEED
-    return images, cross_validation.assign_folds(images, count, 1, seed), seed
+    images, seed = fold_assignment.images_of_folds(setup), config.seed + _OTHER_SEED
+    return images, fold_assignment.assign_folds(images, count, 1, seed), seed
 
 
 def at_kept_epoch(tasks: Executor, config: Config, epoch: float | None) -> Config:

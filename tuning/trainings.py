@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer import cross_validation, scoring
+from trainer import cross_validation, fold_assignment, scoring
 from trainer.config import Config
 from trainer.execution.tasks import Executor, progressed
 from trainer.input_pipeline import stress
@@ -22,7 +22,7 @@ from trainer.training.setup import Setup, set_up
 from trainer.training.training import Training
 from tuning.settings import Settings
 
-SPLITS = cross_validation.SPLITS
+SPLITS = fold_assignment.SPLITS
 _SHARED = 2  # trainings whose rows several trials use; each may hold 2 GiB of them
 # What concerns the head alone: trials that differ in it share networks and rows.
 _OF_HEAD = (
@@ -60,7 +60,7 @@ def open_images(
 def scored_images(setup: Setup, folds: int) -> Images:
     """The images that a trial is scored on: all with folds, else those of validation."""
     if folds:
-        return cross_validation.images_of_folds(setup)
+        return fold_assignment.images_of_folds(setup)
     return setup.dataset.splits["validation"]
 
 
@@ -73,7 +73,7 @@ def assigned(setup: Setup, settings: Settings, config: Config) -> np.ndarray | N
     if not settings.folds:
         return None
     images = scored_images(setup, settings.folds)
-    return cross_validation.assign_folds(
+    return fold_assignment.assign_folds(
         images, settings.folds, settings.executions_per_trial, config.seed
     )
 
@@ -132,8 +132,8 @@ def whole_training(setup: Setup, config: Config, *, folds: bool) -> Training:
     images: Mapping[str, Images] = setup.dataset.splits
     train, score = "train", [each for each in ("validation", stress.NAME) if each in images]
     if folds:
-        train, score = cross_validation.ALL, [cross_validation.ALL]
-        images = {cross_validation.ALL: scored_images(setup, folds)}
+        train, score = fold_assignment.ALL, [fold_assignment.ALL]
+        images = {fold_assignment.ALL: scored_images(setup, folds)}
     return Training(
         setup, config, images, train=train, score=score, on_progress=progressed, quiet=True
     )

@@ -11,7 +11,7 @@ import keras
 import keras_tuner
 import numpy as np
 
-from trainer import cross_validation
+from trainer import cross_validation, fold_assignment
 from trainer.config import Config
 from trainer.evaluation import intervals, metrics
 from trainer.execution.tasks import TaskFailed, progressed
@@ -165,7 +165,7 @@ def _by_folds(
     predicted = cross_validation.out_of_fold(
         training, fold, label="", callbacks=lambda: [*copy.deepcopy(list(callbacks)), watch]
     )
-    labels = training.images[cross_validation.ALL].labels
+    labels = training.images[fold_assignment.ALL].labels
     scores = [
         {f"{_PREFIX}{name}": value for name, value in each.items()}
         for repeat in metrics.scores_by_fold(labels, fold, predicted)

@@ -11,8 +11,8 @@ FLAGS = {"classes": 4, "dataset": "phantom", "epochs": 5, "cache_dir": ""}
 SAME = Identity("trainer.main", FLAGS, ("epochs",))
 ORIGIN = {"config": FLAGS, "command": ["main.py"]}
 EVENTS = "tensorboard/events.out.tfevents.{}.host.7.0.covid_tfds"
-WRITTEN = ("history.csv", "metrics.json", "model.keras", "plots/roc.png", "checkpoints/state",
-           EVENTS.format(1))  # fmt: skip
+WRITTEN = ("history.csv", "metrics.json", "model.keras", "report.html", "plots/roc.png",
+           "checkpoints/state", EVENTS.format(1))  # fmt: skip
 BEGUN = {"manifest.json", "config.json", "flags.txt"}
 
 

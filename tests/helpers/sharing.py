@@ -56,7 +56,7 @@ def main(given: str, result: str) -> None:
     with heavy_imports():
         import keras
 
-        from trainer import cross_validation
+        from trainer import cross_validation, fold_assignment
         from trainer.execution import sharing
     setup, computed = counting(sharing.unpacked(value, Store(store).fetch))
     sharing.add_chunks(setup, chunks)
@@ -64,7 +64,7 @@ def main(given: str, result: str) -> None:
     training = setup.kept["folds"][1].training
     got = {
         "rows": rows(training),
-        "squares": setup.squares(training.images[cross_validation.ALL], 32),
+        "squares": setup.squares(training.images[fold_assignment.ALL], 32),
         "probabilities": probabilities,
         "computed": computed,
         "policy": keras.config.dtype_policy().name,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import datasets, trainings
-from trainer import cross_validation
+from trainer import cross_validation, fold_assignment
 from trainer.cross_validation import (
     ALL,
     as_predictions,
@@ -74,9 +74,9 @@ def test_groups_whose_classes_can_not_be_in_every_fold_are_an_error():
 def ready(config):
     """A setup, and its images of train and validation by name."""
     before = keras.config.dtype_policy()
-    setup = set_up(config, splits=cross_validation.SPLITS)
+    setup = set_up(config, splits=fold_assignment.SPLITS)
     with contextlib.closing(setup.opened):
-        yield setup, {ALL: cross_validation.images_of_folds(setup)}
+        yield setup, {ALL: fold_assignment.images_of_folds(setup)}
     keras.config.set_dtype_policy(before)
 
 
@@ -99,7 +99,7 @@ def config(data_dir):
 
 @pytest.fixture(scope="module")
 def fold(tiny):
-    images = joined([tiny.splits[name] for name in cross_validation.SPLITS])
+    images = joined([tiny.splits[name] for name in fold_assignment.SPLITS])
     return assign_folds(images, 3, 2, seed=1)
 
 
@@ -239,7 +239,7 @@ def test_what_is_written_are_the_folds_of_each_repeat_with_its_own_seed(written,
 
 def test_the_table_has_every_image_of_train_and_validation_once_a_repeat(written, tiny):
     table = predictions.read(written[0] / "predictions.csv")
-    wanted = [i for name in cross_validation.SPLITS for i in tiny.splits[name].image_ids]
+    wanted = [i for name in fold_assignment.SPLITS for i in tiny.splits[name].image_ids]
     assert table.image_ids == wanted * 2
     assert set(table.splits) == {"train", "validation"}
     assert table.repeats.tolist() == [0] * len(wanted) + [1] * len(wanted)
@@ -274,7 +274,7 @@ def test_folds_of_aligned_images_have_a_table_of_their_poses(data_dir, tiny, tmp
     result = cross_validation.cross_validate(config, 2, 1, run_dir.plain(tmp_path))
     keras.config.set_dtype_policy(before)
     table = poses.read(tmp_path / "alignment.csv")
-    wanted = [i for name in cross_validation.SPLITS for i in tiny.splits[name].image_ids]
+    wanted = [i for name in fold_assignment.SPLITS for i in tiny.splits[name].image_ids]
     assert table.image_ids == wanted
     assert result["alignment"] == {"template": alignment.FORMULA, **table.counts()}
 

@@ -1,6 +1,7 @@
 """A cross-validation that was killed goes on: by fold, and within the one that was under way."""
 
 import contextlib
+import io
 import pathlib
 import signal
 import time
@@ -12,6 +13,7 @@ from tensorflow.python.framework import config as tf_config
 from tests.helpers import clusters, commands, trainings
 from trainer import cross_validation
 from trainer.run import files, run_dir, saved_folds, saved_state
+from trainer.run.manifest import REPORT
 from trainer.run.run_dir import Identity
 from trainer.training.loop import train_phases
 from trainer.training.training import Training
@@ -122,6 +124,52 @@ def test_a_damaged_fold_and_a_damaged_state_are_trained_again(config, whole, tmp
     again = steps_of(monkeypatch)
     assert crossval(config, tmp_path / "cv") == written
     assert again == [counts[0], *counts[2:]]
+
+
+def left_of(config, folder) -> str:
+    """What the command says of what is there, before it begins."""
+    numbers = {"folds": FOLDS, "repeats": REPEATS}
+    identity = Identity("trainer.crossval", config.to_json() | numbers)
+    said = io.StringIO()
+    with (
+        run_dir.create(folder, "", identity, overwrite=False) as opened,
+        contextlib.redirect_stdout(said),
+    ):
+        run_dir.nothing_left(opened)
+    return " ".join(said.getvalue().split())
+
+
+def test_what_was_lost_of_an_ended_one_is_made_of_its_predictions(
+    config, whole, tmp_path, monkeypatch
+):
+    written, counts = whole
+    folder, again = tmp_path / "cv", steps_of(monkeypatch)
+    crossval(config, folder)
+    assert again == counts
+    assert commands.run("trainer.report", f"--run={folder}").status == 0
+    (folder / "crossval.json").unlink()
+    assert "crossval.json" in (said := left_of(config, folder)) and "what follows the folds" in said
+    assert crossval(config, folder) == written and again == counts
+    assert (folder / REPORT).exists() and "has ended" in left_of(config, folder)
+
+    (folder / REPORT).unlink()
+    assert "python -m trainer.report" in (said := left_of(config, folder)) and "has ended" in said
+
+    assert commands.run("trainer.report", f"--run={folder}").status == 0
+    (folder / "predictions.csv").write_text("saved by another program")
+    assert "all folds are trained again" in left_of(config, folder)
+    assert crossval(config, folder) == written and again == counts * 2
+    assert not (folder / REPORT).exists()  # of the networks before
+
+
+def test_what_a_killed_worker_was_writing_is_removed_with_the_folds(tmp_path):
+    folds = saved_folds.SavedFolds(tmp_path / saved_folds.FOLDER)
+    state = folds.state("0" * 16)
+    left = state.with_name(f".7.0123abcd.{state.name}")
+    assert files.unfinished(left) == state.name
+    left.write_bytes(b"half")
+    folds.remove()
+    assert not state.parent.exists()
 
 
 # Processes

@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers import datasets, run_folders, searches
 from tests.helpers.searches import open_trials, search
-from trainer import cross_validation
+from trainer import cross_validation, fold_assignment
 from trainer.config import Config
 from trainer.execution.local import executor
 from trainer.input_pipeline import cache_folders
@@ -87,12 +87,12 @@ def test_every_balanced_accuracy_of_the_comparison_has_its_interval():
 
 def test_folds_and_seed_are_others_than_the_searchs():
     config, labels = Config(seed=7), np.arange(60) % 4
-    splits = {name: datasets.made(labels, prefix=name) for name in cross_validation.SPLITS}
+    splits = {name: datasets.made(labels, prefix=name) for name in fold_assignment.SPLITS}
     setup = types.SimpleNamespace(dataset=types.SimpleNamespace(splits=splits))
     images, fold, seed = comparison.assigned(setup, config, 3)
     assert len(images) == 120
     assert not 7 <= seed < 7 + 100  # of executions
-    theirs = cross_validation.assign_folds(images, 3, 1, config.seed)
+    theirs = fold_assignment.assign_folds(images, 3, 1, config.seed)
     assert (fold != theirs).any() and fold.shape == theirs.shape
 
 
@@ -155,7 +155,7 @@ def ended(tmp_path):
         epoch=lambda config: None,
     )  # fmt: skip
     labels = np.arange(60) % 4
-    splits = {name: datasets.made(labels, prefix=name) for name in cross_validation.SPLITS}
+    splits = {name: datasets.made(labels, prefix=name) for name in fold_assignment.SPLITS}
     dataset = types.SimpleNamespace(splits=splits)
     tasks = types.SimpleNamespace(setup=types.SimpleNamespace(dataset=dataset, kept={}))
     return described, record, tasks

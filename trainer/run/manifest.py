@@ -20,7 +20,7 @@ CONFIG, FLAGS = "config.json", "flags.txt"
 FOLDS = f"{saved_folds.FOLDER}/{saved_folds.NAMES}"  # of a cross-validation under way
 EVENTS = ".covid_tfds"  # how the names of a run's own TensorBoard files end
 HEATMAPS = "heatmaps.npz"
-REPORT = "report.html"
+PREDICTIONS, NETWORK, REPORT = "predictions.csv", "model.keras", "report.html"
 TIMES = "times.json"
 _PICTURES = ("curves", "confusion", "roc", "gallery")
 PLOTS = (*(f"plots/{name}.png" for name in _PICTURES), HEATMAPS)
@@ -37,12 +37,12 @@ CONTENTS = (
     FLAGS,
     "history.csv",
     "metrics.json",
-    "predictions.csv",
+    PREDICTIONS,
     "stressed.csv",
     "images_used.csv",
     "crossval.json",
     "seeds.json",
-    "model.keras",
+    NETWORK,
     "alignment.csv",
     TIMES,
     REPORT,

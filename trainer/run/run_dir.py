@@ -6,14 +6,26 @@ import datetime
 import importlib.metadata
 import os
 import pathlib
+import shlex
 import subprocess
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Literal
 
 from trainer.run import files, lease, saved_state
 from trainer.run.errors import ConfigError, RunError
 from trainer.run.lease import Lease
-from trainer.run.manifest import CONFIG, FOLDERS, NAME, TRACE_FOLDERS, Identity, Manifest, grown
+from trainer.run.manifest import (
+    CONFIG,
+    FOLDERS,
+    NAME,
+    NETWORK,
+    PREDICTIONS,
+    REPORT,
+    TRACE_FOLDERS,
+    Identity,
+    Manifest,
+    grown,
+)
 from trainer.run.progress import fitted
 from trainer.run.run_folder import RunFolder
 
@@ -29,7 +41,9 @@ __all__ = [
     "writable",
 ]
 
+_FOLDS = "trainer.crossval"
 _REMADE = "what follows the training is done again."
+_REMADE_OF_FOLDS = ("what follows the folds is done again.", "all folds are trained again.")
 _REMADE_OF_SEEDS = "it is made again, and a seed without its network is trained again."
 _PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "pillow", "scikit-learn")
 # What a killed process may have been writing before the folder had a manifest.
@@ -69,22 +83,49 @@ def nothing_left(folder: RunFolder, *, within: bool = False) -> bool:
         folder: Of the run.
         within: Whether the run is a part of what the command makes, all of which --overwrite
             would begin again.
+
+    Raises:
+        RunError: What was lost can't be made again without another network taking the place of the
+            one that is there.
     """
     if folder.state != "finished" or folder.grown:
         return False
     damaged = folder.damaged()
-    if damaged == [saved_state.FILE]:  # nothing else depends on it
-        line = f"{folder.path / damaged[0]} is damaged: the run can't be made longer."
+    without_state = saved_state.FILE in damaged
+    rest = [name for name in damaged if name != saved_state.FILE]
+    if rest == [REPORT] and (without_state or folder.identity.command == _FOLDS):
+        line = f"{folder.path / REPORT} is missing or damaged: python -m "
+        line += f"trainer.report --run={shlex.quote(str(folder.path))} writes it again."
         print(fitted(line), flush=True)
-    elif damaged:
+        rest = []
+    if rest:
         are = "is" if len(damaged) == 1 else "are"
-        remade = _REMADE_OF_SEEDS if folder.identity.flags.get("seeds") else _REMADE
         lost = f"{', '.join(damaged)} of {folder.path} {are} missing or damaged"
-        print(fitted(f"{lost}: {remade}"), flush=True)
+        print(fitted(f"{lost}: {_remade(folder, lost, damaged)}"), flush=True)
         return False
+    if without_state:
+        line = f"{folder.path / saved_state.FILE} is damaged: the run can't be made longer."
+        print(fitted(line), flush=True)
     again = "" if within else " --overwrite begins it again."
     print(fitted(f"{folder.path} holds this run, and it has ended.{again}"))
     return True
+
+
+def _remade(folder: RunFolder, lost: str, damaged: Sequence[str]) -> str:
+    """How what was lost of a run that has ended is made again."""
+    if folder.identity.flags.get("seeds"):
+        return _REMADE_OF_SEEDS
+    if folder.identity.command == _FOLDS:
+        return _REMADE_OF_FOLDS[PREDICTIONS in damaged]
+    if saved_state.FILE not in damaged:
+        return _REMADE
+    if NETWORK in damaged:
+        return "it is trained again."
+    raise RunError(
+        f"{lost}, and only the state could make the rest again: trained again, the run would have "
+        f"another network than its {NETWORK}. Put back a copy of {saved_state.FILE}, or move the "
+        "folder away to train again."
+    )
 
 
 def plain(path: pathlib.Path) -> RunFolder:

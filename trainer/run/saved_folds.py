@@ -1,6 +1,7 @@
 """Folds that ended, and states of those under way: what a cross-validation goes on from."""
 
 import contextlib
+import fnmatch
 import pathlib
 
 import numpy as np
@@ -45,8 +46,11 @@ class SavedFolds:
 
     def remove(self) -> None:
         """Removes all folds, which are not needed when everything has ended."""
-        for path in self._folder.glob(NAMES):
-            path.unlink()
+        with contextlib.suppress(FileNotFoundError):
+            for path in [*self._folder.iterdir()]:
+                # A worker that was killed may have left one that is not whole.
+                if fnmatch.fnmatchcase(files.unfinished(path) or path.name, NAMES):
+                    path.unlink()
         with contextlib.suppress(OSError):  # it holds something else, or is not there
             self._folder.rmdir()
 

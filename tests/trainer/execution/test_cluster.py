@@ -19,13 +19,13 @@ pytest.importorskip("ray")
 from tests.helpers import clusters, trainings
 from tests.helpers.commands import ROOT
 from tests.helpers.sharing import counting
-from trainer import cross_validation
-from trainer.cross_validation import ALL
+from trainer import cross_validation, fold_assignment
 from trainer.execution import sharing
 from trainer.execution.local import executor
 from trainer.execution.options import Options
 from trainer.execution.ray import connected
 from trainer.execution.tasks import Task, progressed
+from trainer.fold_assignment import ALL
 from trainer.run.errors import RunError
 from trainer.training.setup import set_up
 from trainer.training.training import Training
@@ -245,14 +245,14 @@ def setup(data_dir, tmp_path, monkeypatch):
     before = keras.config.dtype_policy()
     monkeypatch.setenv("HOME", str(tmp_path / "driver"))
     config = dataclasses.replace(trainings.quick(data_dir, deterministic=True), cache_dir="")
-    opened = set_up(config, splits=cross_validation.SPLITS)
+    opened = set_up(config, splits=fold_assignment.SPLITS)
     with contextlib.closing(opened.opened):
         yield opened
     keras.config.set_dtype_policy(before)
 
 
 def of_all(setup) -> Training:
-    images = {ALL: cross_validation.images_of_folds(setup)}
+    images = {ALL: fold_assignment.images_of_folds(setup)}
     return Training(setup, setup.config, images, train=ALL, score=(ALL,), quiet=True)
 
 
@@ -273,7 +273,7 @@ def test_rows_are_computed_once_a_cluster_and_reach_homes_without_any(
         images = training.images[ALL]
         assert sum(computed) == len(images)
         remote.provide(training)
-        fold = cross_validation.assign_folds(images, 3, 1, seed=1)[0]
+        fold = fold_assignment.assign_folds(images, 3, 1, seed=1)[0]
         for number in range(remote.slots):
             remote.submit(Task(str(number), trained, (fold, f"began-{has_dataset}")))
         results = [each.value for each in ended_within(remote, remote.pending, lambda _: None)]

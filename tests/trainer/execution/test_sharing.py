@@ -13,10 +13,10 @@ import pytest
 
 from tests.helpers import commands, trainings
 from tests.helpers.sharing import Store, counting, rows
-from trainer import cross_validation
+from trainer import cross_validation, fold_assignment
 from trainer.augmentation.random import uniform_draws
-from trainer.cross_validation import ALL
 from trainer.execution import sharing
+from trainer.fold_assignment import ALL
 from trainer.input_pipeline.stages import square_stage
 from trainer.model import precision
 from trainer.run.errors import RunError
@@ -29,7 +29,7 @@ VIEWS = {"augmentation": "radiograph", "views": 2, "deterministic": True, "align
 
 
 def of_all(setup, config=None) -> Training:
-    images = {ALL: cross_validation.images_of_folds(setup)}
+    images = {ALL: fold_assignment.images_of_folds(setup)}
     return Training(setup, config or setup.config, images, train=ALL, score=(ALL,), quiet=True)
 
 
@@ -40,7 +40,7 @@ def driver(data_dir, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("HOME", str(home))
         config = trainings.quick(data_dir, home / "cache", learning_rate=1e-2, **VIEWS)
-        setup = set_up(config, splits=cross_validation.SPLITS)
+        setup = set_up(config, splits=fold_assignment.SPLITS)
         yield setup, of_all(setup), home
         setup.opened.close()
     keras.config.set_dtype_policy(before)
@@ -80,7 +80,7 @@ def test_a_fresh_process_has_all_rows_and_trains_as_the_driver_does(driver, tmp_
     setup, training, _ = driver
     store = Store()
     chunks = sharing.chunks(training, store.put, set())
-    fold = cross_validation.assign_folds(training.images[ALL], 3, 1, seed=1)[0]
+    fold = fold_assignment.assign_folds(training.images[ALL], 3, 1, seed=1)[0]
     value = sharing.packed(setup, shares_files=False)
     (tmp_path / "given").write_bytes(pickle.dumps((value, store.values, chunks, fold)))
     done = subprocess.run(
@@ -255,7 +255,7 @@ def test_a_cache_filled_by_tasks_is_that_of_one_process(driver, tmp_path):
             yield sharing.compute_rows(setup, config, name, lower, draws, stage.takes_squares)
 
     other = set_up(
-        dataclasses.replace(setup.config, cache_dir=str(tmp_path)), splits=cross_validation.SPLITS
+        dataclasses.replace(setup.config, cache_dir=str(tmp_path)), splits=fold_assignment.SPLITS
     )
     with contextlib.closing(other.opened):
         trained = of_all(dataclasses.replace(other, compute=compute))

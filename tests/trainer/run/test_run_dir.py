@@ -264,6 +264,15 @@ ENDED = {
         False, "history.csv of {0} is missing or damaged: what follows the training is done "
         "again.\n",
     ),
+    ("checkpoints/state", "report.html"): (
+        True, "{0}/report.html is missing or damaged: python -m trainer.report --run={0} writes it "
+        "again.\n{0}/checkpoints/state is damaged: the run can't be made longer.\n{0} holds this "
+        "run, and it has ended. --overwrite begins it again.\n",
+    ),
+    ("checkpoints/state", "model.keras"): (
+        False, "model.keras, checkpoints/state of {0} are missing or damaged: it is trained "
+        "again.\n",
+    ),
     ("checkpoints/state",): (
         True, "{0}/checkpoints/state is damaged: the run can't be made longer.\n{0} holds this "
         "run, and it has ended. --overwrite begins it again.\n",
@@ -282,6 +291,20 @@ def test_a_run_that_has_ended_is_left_alone_unless_something_of_it_is_damaged(
         nothing = run_dir.nothing_left(folder)
     done, printed = ENDED[damaged]
     assert (nothing, capsys.readouterr().out) == (done, printed.format(tmp_path))
+
+
+def test_a_run_whose_network_could_only_be_replaced_by_another_is_left_alone(tmp_path, capsys):
+    left(tmp_path, finished=True)
+    for name in ("history.csv", "checkpoints/state"):
+        (tmp_path / name).unlink()
+    before = contents(tmp_path)
+    with (
+        pytest.raises(RunError, match="another network than its"),
+        opened(tmp_path) as folder,
+    ):
+        run_dir.nothing_left(folder)
+    assert not capsys.readouterr().out
+    assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
