@@ -106,6 +106,14 @@ class Folder:
         again = "Put back a copy of it, give another --search_dir, or --overwrite to begin again."
         return files.read_json(self.identity, mend=again)
 
+    def begun_at(self) -> tuple[int, int] | None:
+        """What is another one when another search begins here; None where there is none."""
+        try:
+            there = self.identity.stat()
+        except OSError:
+            return None
+        return there.st_ino, there.st_mtime_ns
+
     def origin(self) -> dict[str, Any] | None:
         """What the images of the first trial were opened with; None where no trial has begun.
 
@@ -152,6 +160,7 @@ class Folder:
             if not new:
                 before = self.began_with()
                 manifest.require_same(f"{self.root} holds a search", before, identity, "search_dir")
+                self._remove([p for p in self._written() if self._is_left(p)])
             yield new
 
     def begin(self, identity: Mapping[str, Any]) -> None:
@@ -214,6 +223,10 @@ class Folder:
         """Whether a file is one of some, or is to be when it is finished; likewise a folder."""
         finished = path.with_name(files.unfinished(path) or path.name)
         return any(map(PurePosixPath("/", finished.relative_to(self.root)).match, patterns))
+
+    def _is_left(self, path: pathlib.Path) -> bool:
+        """Whether a process of the search was killed while it wrote this file."""
+        return self._is_of(_FILES, path) and files.unfinished(path) is not None
 
     def _remove(self, paths: Sequence[pathlib.Path]) -> None:
         """Removes files, and folders of a search that are empty; a power cut brings none back."""

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from absl import flags
 
@@ -11,6 +11,7 @@ from trainer.execution import options, ray
 from trainer.run import command
 from trainer.run.definitions import define
 from tuning import settings, space
+from tuning.folder import Folder
 
 FLAGS = flags.FLAGS
 _MOST_GROWTH = 2 * 2**30  # bytes that this process may have grown by since its first trial
@@ -23,9 +24,8 @@ def main(argv: list[str]) -> None:
     chosen, where = settings.from_flags(FLAGS, searched), options.from_flags(FLAGS)
     described = settings.described(searched, chosen, FLAGS.search_dir, overwrite=FLAGS.overwrite)
     folder = described.folder
-    again = "the same command" + (", without --overwrite," if FLAGS.overwrite else "")
     with (
-        command.stopped(f"trials that ended are in {folder.root}; {again} goes on"),
+        command.stopped(_what_stays(folder, overwrite=FLAGS.overwrite)),
         ray.connected(where) as cluster,
         _replaced_when_large(),
     ):
@@ -40,6 +40,19 @@ def main(argv: list[str]) -> None:
         )
     if not finished:
         sys.exit(1)
+
+
+def _what_stays(folder: Folder, *, overwrite: bool) -> Callable[[], str]:
+    """What to say of the folder of a search that is stopped, for `command.stopped`."""
+    before = folder.begun_at()
+
+    def said() -> str:
+        if overwrite and folder.begun_at() == before:
+            return f"the new search has not begun, and {folder.root} holds what it held before"
+        again = "the same command" + (", without --overwrite," if overwrite else "")
+        return f"trials that ended are in {folder.root}; {again} goes on"
+
+    return said
 
 
 class _TooLarge(Exception):

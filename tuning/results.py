@@ -168,7 +168,7 @@ def write_curves(
     space: Space,
     settings: Settings,
 ) -> None:
-    """Writes the curves of a completed trial and its row of HPARAMS for TensorBoard, once.
+    """Writes the curves of a completed trial and its row of HPARAMS for TensorBoard.
 
     The curves have the tags of a run's. Those of several executions or folds are runs of
     their own, `trial_0000/execution_1` and so on.
@@ -181,8 +181,6 @@ def write_curves(
         settings: How.
     """
     there = folder / "tensorboard" / f"trial_{row['trial']}"
-    if there.exists():
-        return
     beside = folder / f".{there.name}"  # where TensorBoard, which may be looking, finds no run
     shutil.rmtree(beside, ignore_errors=True)
     with tf.summary.create_file_writer(os.fsencode(beside)).as_default(step=0):
@@ -195,6 +193,7 @@ def write_curves(
     for path in (*beside.rglob("*"), beside):  # on the disk before it bears its name
         files.flush(path)
     files.make_folder(there.parent)
+    shutil.rmtree(there, ignore_errors=True)  # of a process that was killed before the log's line
     beside.rename(there)
     files.flush(there.parent)
 
@@ -241,8 +240,14 @@ def leaderboard(
     order = ranked(table, settings)
     failed = [row for row in table if row["status"] == _FAILED]
     if not order:
-        last = f" The last: {failed[-1]['reason']}" if failed else ""
-        return text.wrapped(f"No trial finished; {len(failed)} failed.{last}")
+        said = f"No trial finished; {len(failed)} failed."
+        if failed:
+            more = "a larger --max_trials goes on, and " if settings.max_trials else ""
+            said += (
+                f" The last: {failed[-1]['reason'].rstrip('.')}. When that is mended, {more}"
+                "--overwrite begins again."
+            )
+        return text.wrapped(said)
     shown, names = order[:_SHOWN], [p.name for p in space.parameters]
     lines = [["rank", "trial", settings.objective, "seconds"]] + [
         [str(row["rank"]), row["trial"], score(row, settings), f"{row['seconds']:.1f}"]

@@ -19,6 +19,7 @@ from trainer.execution.tasks import Task, progressed, run_all
 from trainer.run import manifest, run_dir
 from trainer.run.errors import ConfigError, RunError
 from trainer.run.manifest import Identity, Manifest
+from trainer.run.progress import working
 from trainer.run.run_folder import RunFolder
 from trainer.training.setup import Setup, set_up
 
@@ -56,7 +57,8 @@ def retrain(
             if tasks.shares_files:  # this process holds the folder for the worker
                 of_worker = dataclasses.replace(folder, path=path.absolute(), lease=None)
             task = Task("the run of the best values", _run, (of_worker, path.absolute()))
-            (ended,) = run_all(tasks, [task])
+            with working("training with the best values"):
+                (ended,) = run_all(tasks, [task])
             archive = ended.result()
             if not tasks.shares_files:
                 folder.begin(tasks.setup.origin)

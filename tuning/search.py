@@ -13,7 +13,7 @@ from trainer.execution.ray import Cluster
 from trainer.execution.tasks import Executor, Task
 from trainer.input_pipeline.decode import Kind
 from trainer.run import command, files, saved_folds
-from trainer.run.errors import ConfigError, RunError
+from trainer.run.errors import ConfigError, DivergedError, RunError
 from trainer.run.progress import fitted
 from trainer.run.saved_folds import SavedFolds
 from trainer.training.setup import Setup
@@ -233,18 +233,19 @@ def _compare(search: Spec, record: Record, tasks: Executor) -> None:
     try:
         comparison.assigned(tasks.setup, config, count)
     except (ConfigError, RunError) as error:
-        # It stays so, and is kept: no images are opened to find it again.
-        refused = {"trial": best["trial"], "folds": count, "reason": str(error)}
-        files.write_json(path, {"trial": best["trial"], **read_result(path), "refused": refused})
-        print(_no_comparison(search, error))
+        _refuse(search, best, error)
         return
+    saved = SavedFolds(search.folder.root / saved_folds.FOLDER)
     try:
         if best.get("epoch") is not None:  # else it was scored in folds, at its last epoch
             config = comparison.at_kept_epoch(tasks, config, best["epoch"])
             default = comparison.at_kept_epoch(tasks, default, record.epoch(default))
         tasks.setup.kept.pop("trainings", None)  # rows of trials, which no fold reads
-        saved = SavedFolds(search.folder.root / saved_folds.FOLDER)
         compared = comparison.compare(tasks, config, default, count, saved)
+    except DivergedError as error:
+        _refuse(search, best, error)
+        saved.remove()
+        return
     except (ConfigError, RunError) as error:
         files.require_held(path)
         print(_no_comparison(search, error))
@@ -252,6 +253,19 @@ def _compare(search: Spec, record: Record, tasks: Executor) -> None:
     files.write_json(path, {"trial": best["trial"], **compared})
     saved.remove()
     print(comparison.text(compared))
+
+
+def _refuse(search: Spec, best: results.Row, error: Exception) -> None:
+    """Keeps and prints why there is no closing comparison.
+
+    It stays so: no images are opened, and nothing is trained, to find it again.
+    """
+    path = search.folder.comparison
+    refused = {
+        "trial": best["trial"], "folds": search.settings.final_folds, "reason": str(error),
+    }  # fmt: skip
+    files.write_json(path, {"trial": best["trial"], **read_result(path), "refused": refused})
+    print(_no_comparison(search, error))
 
 
 def _retrain(search: Spec, cluster: Cluster | None) -> None:

@@ -53,7 +53,8 @@ class TrialResult:
         curves: Of each execution, or of each fold of each execution, the logs of its epochs (see
             `loop.train_phases`) with `epoch`, from 1, and `learning_rate`.
         probabilities: float32 [executions, n, classes] of the scored images.
-        weights: The file `.weights.h5` of the network as it is served, with --keep_best; else None.
+        weights: The file `.weights.h5` of the network as it is served, of the first execution, with
+            --keep_best; else None.
     """
 
     metrics: dict[str, float]
@@ -107,8 +108,7 @@ def run(
         trained = training.images["train"].take(training.train_at)
         measured["train_images"] = float(len(trained))
         measured["train_groups"] = float(len(set(trained.groups)))
-    weights = _weights(setup, training) if settings.keep_best and not settings.folds else None
-    return TrialResult(measured, of.curves, of.probabilities, weights)
+    return TrialResult(measured, of.curves, of.probabilities, of.weights)
 
 
 class _Measured(NamedTuple):
@@ -120,12 +120,14 @@ class _Measured(NamedTuple):
         probabilities: See `TrialResult`.
         stressed: float32 [executions x draws, n, classes] of the same images re-framed, where the
             trial is ranked by them.
+        weights: See `TrialResult`.
     """
 
     scores: list[Logs]
     curves: list[list[Logs]]
     probabilities: np.ndarray
     stressed: np.ndarray | None = None
+    weights: bytes | None = None
 
 
 def _by_executions(
@@ -136,6 +138,7 @@ def _by_executions(
 ) -> _Measured:
     """Each execution on the validation split."""
     config, scores, curves, probabilities, stressed = training.config, [], [], [], []
+    weights = None
     for execution in range(settings.executions_per_trial):
         if execution and config.fine_tune_from != "none":  # its blocks have been trained
             training = trainings.training_of(setup, config, folds=False)
@@ -148,8 +151,10 @@ def _by_executions(
         if settings.stressed:
             of_draws = training.probabilities(last, stress.NAME)
             stressed.append(of_draws.reshape(stress.DRAWS, *probabilities[-1].shape))
+        if settings.keep_best and not execution:  # of the seed that is the config's
+            weights = _weights(setup, training)
     reframed = np.concatenate(stressed) if stressed else None
-    return _Measured(scores, curves, np.stack(probabilities), reframed)
+    return _Measured(scores, curves, np.stack(probabilities), reframed, weights)
 
 
 def _by_folds(

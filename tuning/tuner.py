@@ -1,10 +1,12 @@
 """A search's folder as plain KerasTuner opens it."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import keras_tuner
+from keras_tuner.engine.trial import Trial
 
 from trainer.config import Config
 from trainer.run.files import DamagedError
@@ -31,14 +33,17 @@ def opened(folder: Folder) -> keras_tuner.Tuner:
     """
     identity = folder.began_with()
     settings = Settings(tuner=identity["tuner"], objective=identity["objective"])
-    space = _space(identity)
+    space, root = _space(identity), folder.root.absolute()
     try:
         tuner = _TUNERS[settings.tuner](
             ClassifierHyperModel(space),
             objective=keras_tuner.Objective(settings.objective, settings.direction),
-            directory=str(folder.root.parent),
-            project_name=folder.root.name,
+            directory=str(root.parent),
+            project_name=root.name,
         )
+        for path in root.glob("trial_*/trial.json"):  # of a name with brackets it finds none
+            trial = Trial.from_state(json.loads(path.read_text(encoding="utf-8")))
+            tuner.oracle.trials.setdefault(trial.trial_id, trial)
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise DamagedError(
             f"What KerasTuner reads of the search in {folder.root} is damaged "

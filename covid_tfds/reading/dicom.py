@@ -38,10 +38,9 @@ _RADIOGRAPHS = {"", "CR", "DX", "DR", "RG"}
 _CHEST = re.compile("CHEST|THORA|TORAX|LUNG|PULM|THX|RIB")
 _NO_BODY_PART = {"", "UNKNOWN", "UNDEFINED", "UNSPECIFIED", "NOT SPECIFIED", "NONE", "N/A", "NA"}
 # What stands in place of a patient's id when there is none; any number of zeros and signs, too.
-# `Anonymous 7` is an id: whoever numbers them tells persons apart.
+# `Anonymous 7` and `test_0012` are ids: whoever numbers them tells persons apart.
 _NO_PATIENT = re.compile(
-    r"[\W0_]*|(anon[a-z]*|unknown|none|null|nil|n/?a|patient ?id|no ?id|x+)[\W0_]*"
-    r"|test([\W\d_].*)?",
+    r"[\W0_]*|(anon[a-z]*|unknown|none|null|nil|n/?a|patient ?id|no ?id|x+|test)[\W0_]*",
     re.IGNORECASE,
 )
 # View positions of the standard, or as units write them. Who lies on a side is seen from the front.

@@ -55,6 +55,16 @@ def test_plain_kerastuner_reads_the_folder(kept, capsys):
     assert values.values in [trial.hyperparameters.values for trial in best]
 
 
+def test_the_name_of_its_folder_plays_no_part(kept, tmp_path, monkeypatch):
+    folder = shutil.copytree(kept.path, tmp_path / "a[1]*")
+    monkeypatch.chdir(folder)
+    for path in (".", folder):
+        search = tuning.load(path)
+        assert [trial.trial_id for trial in search.trials] == ["0000", "0001"]
+        assert search.best.trial_id == kept.best.trial_id
+    assert {path.name for path in folder.iterdir()} == {path.name for path in kept.path.iterdir()}
+
+
 @pytest.mark.slow
 def test_the_best_network_predicts_what_its_trial_predicted(kept, config, data_dir):
     from trainer.input_pipeline import dataset, decode

@@ -16,8 +16,8 @@ from trainer import cross_validation, fold_assignment
 from trainer.config import Config
 from trainer.execution.local import executor
 from trainer.input_pipeline import cache_folders
-from trainer.run import files, run_dir
-from trainer.run.errors import RunError
+from trainer.run import files, run_dir, saved_folds
+from trainer.run.errors import DivergedError, RunError
 from trainer.run.saved_folds import SavedFolds
 from trainer.training.training import Training
 from tuning import comparison, trainings
@@ -174,6 +174,21 @@ def test_nothing_is_trained_for_a_comparison_that_can_not_be(ended, monkeypatch,
     assert not search_lib._comparison_missing(refusing(spec), record.best)
     assert search_lib._comparison_missing(spec, record.best)  # with other folds it can be
     assert search_lib._comparison_missing(refusing(spec), {"trial": "0001"})
+
+
+def test_a_comparison_that_diverged_is_not_trained_again(ended, monkeypatch, capsys):
+    spec, record, tasks = ended
+    kept = SavedFolds(spec.folder.root / saved_folds.FOLDER)
+
+    def diverged(*_):
+        kept.write("0" * 16, np.zeros((1, 4), np.float32))
+        raise DivergedError("Fold 2 (seed 5) failed.")
+
+    monkeypatch.setattr(comparison, "at_kept_epoch", diverged)
+    search_lib._compare(spec, record, tasks)
+    assert "(--final_folds=3): Fold 2 (seed 5) failed." in capsys.readouterr().out
+    assert not search_lib._comparison_missing(spec, record.best)
+    assert not (spec.folder.root / saved_folds.FOLDER).exists()
 
 
 def test_a_comparison_that_can_not_be_leaves_the_one_that_was_made(ended, capsys):

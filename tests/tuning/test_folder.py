@@ -111,6 +111,20 @@ def test_overwrite_removes_all_that_a_search_wrote(begun):
         assert {path.name for path in begun.root.iterdir()} == {"search.json", ".lock"}
 
 
+def test_a_search_that_goes_on_removes_what_killed_processes_were_writing(begun):
+    before = contents(begun)
+    mine = begun.root / "trial_0003" / ".7.0123abcd.thesis.svg"
+    left = [begun.root / name for name in UNFINISHED if "/.7.0123abcd" in f"/{name}"]
+    for path in (mine, *left):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+    of_run = {
+        str(path) for path in left if begun.retrained in path.parents
+    }  # which removes its own
+    with begun.held(SAME, overwrite=False):
+        assert contents(begun).keys() == before.keys() | of_run | {str(mine)}
+
+
 MINE = ("thesis.svg", "photos/thesis.svg", "plots/thesis.svg", "logs/thesis.log",
         "checkpoints/thesis.svg", "tensorboard/thesis.svg", f"tensorboard/thesis/{EVENTS}",
         "trial_0003/thesis.svg", "trial_0003/thesis/trial.json", "thesis/trial_0003/trial.json",

@@ -15,6 +15,7 @@ from tests.helpers import commands, searches
 from tests.helpers.searches import ranking
 from trainer.run.manifest import Manifest
 from tuning import main
+from tuning.folder import Folder
 
 WRONG = {
     "are no flags": ["grid"],
@@ -95,6 +96,19 @@ def test_a_finished_search_trains_nothing_again(whole):
     assert "2 trials have ended" in " ".join(done.out.split())
     assert "out of 2 new folds" in done.out
     assert (log.read_bytes(), [path.stat().st_mtime_ns for path in made]) == before
+
+
+def test_stopped_before_it_replaces_a_search_it_says_that_this_is_as_it_was(tmp_path):
+    same, folder = searches.identity(), Folder(tmp_path / "search")
+    with folder.held(same, overwrite=False):
+        folder.begin(same)
+    goes_on = f"trials that ended are in {folder.root}; the same command"
+    assert main._what_stays(folder, overwrite=False)() == f"{goes_on} goes on"
+    said = main._what_stays(folder, overwrite=True)
+    assert said() == f"the new search has not begun, and {folder.root} holds what it held before"
+    with folder.held(same, overwrite=True):
+        folder.begin(same)
+    assert said() == f"{goes_on}, without --overwrite, goes on"
 
 
 @pytest.mark.slow

@@ -121,6 +121,10 @@ def test_a_budget_that_grows_gives_the_search_that_began_with_it(tuner, tmp_path
     assert contents(grown) == contents(searched(tuner, tmp_path / "whole.jsonl", more))
 
 
+def test_a_budget_of_one_trial_is_one_trial(tmp_path):
+    assert len(searched("random", tmp_path / "log.jsonl", 1).trials) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("tuner", ["random", "grid", "bayesian"])
 def test_all_of_a_small_space_is_run_once_and_then_it_is_exhausted(tuner, tmp_path):

@@ -167,7 +167,7 @@ def test_curves_of_a_trial_have_the_tags_of_a_run(tmp_path, tags_of_a_run):
     assert [event.step for event in events.Tensors("train/loss")] == [1, 2]
 
 
-def test_a_trial_is_one_row_of_hparams_written_once(tmp_path):
+def test_a_trial_is_one_row_of_hparams(tmp_path):
     [row] = table_of(searched([(0.5, 0.9)]))
     results.write_curves(tmp_path, row, [CURVE], SPACE, SETTINGS)
     root = tmp_path / "tensorboard" / "trial_0000"
@@ -177,9 +177,17 @@ def test_a_trial_is_one_row_of_hparams_written_once(tmp_path):
     plugin = events.PluginTagToContent("hparams")
     assert {"_hparams_/session_start_info", "_hparams_/experiment"} <= set(plugin)
     assert b"trial_0000" in plugin["_hparams_/session_start_info"]
-    before = sorted(tmp_path.rglob("*"))
+
+
+def test_a_trial_that_was_killed_behind_its_curves_has_those_of_the_end(tmp_path):
+    [row] = table_of(searched([(0.5, 0.9)]))
+    root = tmp_path / "tensorboard" / "trial_0000"
     results.write_curves(tmp_path, row, [CURVE, CURVE], SPACE, SETTINGS)
-    assert sorted(tmp_path.rglob("*")) == before
+    results.write_curves(tmp_path, row, [CURVE[:1]], SPACE, SETTINGS)
+    events = EventAccumulator(str(root))
+    events.Reload()
+    assert [event.step for event in events.Tensors("train/loss")] == [1]
+    assert [path.parent for path in tmp_path.rglob("events*")] == [root] * 2
 
 
 def test_executions_have_curves_of_their_own(tmp_path):
@@ -204,7 +212,12 @@ def test_the_leaderboard_names_n_and_how_it_was_scored():
     assert [line.split()[:2] for line in lines] == [["1", "0003"], ["2", "0001"], ["3", "0000"]]
     assert max(map(len, text.splitlines())) <= 80
     failed = results.leaderboard([rows[2]], SPACE, SETTINGS)
-    assert failed == "No trial finished; 1 failed. The last: Out of memory: 9 GiB"
+    assert " ".join(failed.split()) == (
+        "No trial finished; 1 failed. The last: Out of memory: 9 GiB. When that is mended, a "
+        "larger --max_trials goes on, and --overwrite begins again."
+    )
+    brackets = results.leaderboard([rows[2]], SPACE, Settings("hyperband"))
+    assert "mended, --overwrite begins again." in " ".join(brackets.split())
     folds = results.leaderboard(rows, SPACE, Settings("random", 9, "val_accuracy", folds=5))
     assert "scores: 5-fold, patient-grouped, n = 54" in folds
 

@@ -68,6 +68,13 @@ def test_grid_takes_all_of_a_few_integers(tmp_path):
     assert sorted(sizes) == list(range(8, 18))
 
 
+def test_grid_takes_all_of_a_list(tmp_path):
+    of = space(batch_size="2,3,4,5,6,7,8,9,10,11,12,13")
+    proposals = searched("grid", tmp_path / "log.jsonl", 0, of)
+    sizes = [trial.hyperparameters.values["batch_size"] for trial in proposals.trials.values()]
+    assert sorted(sizes) == list(range(2, 14))
+
+
 @pytest.mark.parametrize("tuner", ["grid", "hyperband"])
 def test_what_has_no_budget_has_a_number_of_trials(tuner, tmp_path):
     of = space(head_units="16:1024:linear", learning_rate="1e-3,1e-2")

@@ -85,7 +85,7 @@ def test_sexes_are_m_f_or_unknown(sex, kept):
 @pytest.mark.parametrize(
     "patient",
     ["", "0", "0000", "Anonymous", "ANON", "anonymized", "Anonymous 0", "unknown", "None", "N/A",
-     "na", "test", "TEST01", "---", "00-00.0", "null", "anon^0"],
+     "na", "test", "TEST_00", "---", "00-00.0", "null", "anon^0"],
 )  # fmt: skip
 def test_a_placeholder_is_no_patient(patient):
     assert header(PatientID=patient).patient_id == ""
@@ -94,7 +94,7 @@ def test_a_placeholder_is_no_patient(patient):
 @pytest.mark.parametrize(
     "patient",
     ["P7", "007", "testament", "NA12878", "Nona", "anon7", "10", "ANON3F9C", "ANON3F92",
-     "Anonym_12_B"],
+     "Anonym_12_B", "TEST01", "test_0012"],
 )  # fmt: skip
 def test_other_ids_are_kept(patient):
     assert header(PatientID=patient).patient_id == patient
