@@ -161,6 +161,7 @@ MEANT = {
     "fine_tune_lr": ["fine_tune_learning_rate"],
     "ft_lr": ["fine_tune_learning_rate"],
     "bs": ["batch_size"],
+    "heun": ["head_units"],
     "wd": ["weight_decay"],
     "batch": ["batch_size"],
     "batchsize": ["batch_size"],

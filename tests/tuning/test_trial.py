@@ -1,9 +1,11 @@
 """A trial measures what the trainer measures, the same each time, and every value counts."""
 
+import io
 import operator
 import statistics
 import types
 
+import h5py
 import numpy as np
 import psutil
 import pytest
@@ -187,6 +189,25 @@ def test_images_are_counted_up_to_where_the_training_stopped(quick):
         measured["epoch"] + 1
     )
     assert measured["epoch"] < 89
+
+
+def arrays_in(weights: bytes) -> list[np.ndarray]:
+    """All arrays of a file .weights.h5, in its order."""
+    found = []
+    with h5py.File(io.BytesIO(weights)) as stored:
+        stored.visititems(lambda _, each: found.append(each))
+        return [each[()] for each in found if isinstance(each, h5py.Dataset)]
+
+
+@pytest.mark.parametrize("values", [ONE, TUNED])
+def test_the_network_of_the_first_execution_is_kept(values, quick):
+    one, two = (
+        arrays_in(open_trials(*quick, *ALL, "--keep_best=1", executions).result(**values).weights)
+        for executions in ("--executions_per_trial=1", "--executions_per_trial=2")
+    )
+    assert len(one) > 4
+    for first, again in zip(one, two, strict=True):
+        np.testing.assert_allclose(again, first, atol=1e-5)
 
 
 @pytest.mark.parametrize("flag", ["--folds=0", "--folds=2"])

@@ -47,6 +47,12 @@ ENDS = {
     "command.refuse_words(['main', 'train'])": (
         2, "wrong command line: ['train'] are no flags. Flags begin with --.\n",
     ),
+    "command.refuse_words(['main', *'abcd'])": (
+        2, "wrong command line: ['a', 'b', 'c', 'd'] are no flags. Flags begin with --.\n",
+    ),
+    "command.refuse_words(['main', *'abcde'])": (
+        2, "wrong command line: ['a', 'b', 'c', 'd', ...] are no flags. Flags begin with --.\n",
+    ),
     'raise OSError(28, "No space left on device", "runs/a/history.csv")': (
         1, "The disk is full (No space left on device: runs/a/history.csv). Free some room, "
         "then give the same command again.\n",

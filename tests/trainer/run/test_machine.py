@@ -39,6 +39,14 @@ def test_an_error_of_the_system_says_what_is_wrong_and_how_to_mend_it(number):
     assert text.startswith(what) and mend in text
 
 
+@pytest.mark.parametrize("count,text", [
+    (61_000_000, "58.2 MiB"), (2**30 - 1, "1,024.0 MiB"), (2**30, "1.0 GiB"),
+    (2**41, "2,048.0 GiB"),
+])  # fmt: skip
+def test_bytes_are_shown_in_mebibytes_or_gibibytes(count, text):
+    assert machine.size(count) == text
+
+
 def test_a_file_that_is_not_whole_yet_is_named_as_it_will_be():
     error = refused(errno.ENOSPC, "a/.17.0123abcd.metrics.json")
     assert "(No space left on device: a/metrics.json)" in machine.sentence(error)

@@ -6,6 +6,7 @@ from trainer.run.text import (
     estimate,
     listed,
     number,
+    percent,
     score,
     short_names,
     shortened,
@@ -31,6 +32,11 @@ def test_a_score_has_one_format():
     assert estimate(dict.fromkeys(E)) == "not defined"
     assert estimate(E, decimals=2) == "0.84 [0.80, 0.87]"
     assert number(None) == "-"
+
+
+def test_a_share_is_not_rounded_to_all_or_nothing():
+    shares = {0: "0 %", 0.004: "<1 %", 0.97: "97 %", 0.994: "99 %", 0.999: ">99 %", 1: "100 %"}
+    assert {share: percent(share) for share in shares} == shares
 
 
 def test_few_patient_groups_have_two_decimals_rounded_outwards():
