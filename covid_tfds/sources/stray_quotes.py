@@ -9,7 +9,9 @@ import re
 from collections.abc import Callable, Sequence
 
 _LINE_BREAK = re.compile(r"\r\n|\n|\r")
-IMAGE_FILE = re.compile(r"\.(png|jpe?g|tiff?|dcm|dicom|webp|bmp|gif)$", re.IGNORECASE)
+IMAGE_FILE = re.compile(
+    r"\.(png|jpe?g|tiff?|dcm|dicom|webp|bmp|gif|jp2|j2k|jpx|jpf|p[bgnp]m)$", re.IGNORECASE
+)
 _MANY = 6  # delimiters: prose hits an exact number of them by chance only when it is small
 
 

@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "scoring": GROUND | {"input_pipeline", "model", "evaluation", "inference", "training"},
     "board": GROUND | {"input_pipeline", "model", "evaluation", "inference", "training"},
     "train": GROUND | set(ROOMS) | {"scoring", "board"},
-    "cross_validation": GROUND | set(ROOMS),
+    "fold_assignment": {"run", "input_pipeline", "training"},
+    "cross_validation": GROUND | set(ROOMS) | {"fold_assignment"},
     "seeds": {"config", "run", "evaluation", "training", "train"},
     "api": {"config", "inputs", "run", "model", "evaluation", "inference", "execution"}
     | {"train", "cross_validation"},

@@ -4,9 +4,11 @@ Colours are those of Okabe and Ito (2008), which colour-blind readers can distin
 marks and words repeat what a colour shows.
 """
 
+import contextlib
 import os
 import textwrap
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -63,9 +65,17 @@ def draw_legend(blank: Axes, axes: Axes, columns: int) -> None:
     blank.legend(once.values(), once.keys(), loc="center", ncols=columns, frameon=False)
 
 
+@contextlib.contextmanager
+def any_letters() -> Iterator[None]:
+    """Lets names have letters that the font lacks: a box stands for each, without a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
+
+
 def save(figure: Figure, path: str | os.PathLike) -> None:
     """Writes the figure as a PNG that appears whole."""
-    with written_whole(path) as beside:
+    with written_whole(path) as beside, any_letters():
         figure.savefig(beside, format="png")
 
 

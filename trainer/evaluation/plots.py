@@ -28,6 +28,7 @@ from trainer.evaluation.drawing import (
     GREY,
     STYLE,
     VERMILLION,
+    any_letters,
     draw_legend,
     line_of_class,
     new_figure,
@@ -222,7 +223,8 @@ def confusion_figure(
         ValueError: The matrix does not fit the names.
     """
     canvas = FigureCanvasAgg(draw_confusion(confusion, class_names, title))
-    canvas.draw()
+    with any_letters():
+        canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3]
 
 

@@ -190,7 +190,9 @@ def _default(network: Network, labelled: Labelled) -> str:
 
 def _write(folder: pathlib.Path, scored: Scores, of: Unseen) -> None:
     """Writes metrics.json last, so that where it is, all is of one evaluation."""
-    (folder / _METRICS).unlink(missing_ok=True)
+    left = [path for path in folder.iterdir() if files.unfinished(path) in _OURS - {lease.NAME}]
+    for path in (folder / _METRICS, *left):  # of calls that were killed
+        path.unlink(missing_ok=True)
     predictions.write(folder / _PREDICTIONS, scored.table)
     images_used.write(folder / USED, images_used.columns_of([of.images]))
     files.write_table(folder / _UNUSED, _COLUMNS, of.left_out)

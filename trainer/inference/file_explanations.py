@@ -20,6 +20,7 @@ from trainer.run.text import counted, listed, number, shortened, table
 
 _END = ".explained.png"  # behind the name of a file, so that no picture takes an image's place
 _NAMED = 3  # paths of a message
+_LONGEST = 180  # bytes of a name, so that there is room for what is written beside it meanwhile
 _LONG = 34  # letters of a name on the screen
 
 
@@ -100,7 +101,8 @@ def _read(
 ) -> tuple[list[tuple[str, np.ndarray]], dict[str, str]]:
     """Names and pixels of the files that can be used, and of the others the reasons."""
     images, errors = [], {}
-    for file, each in image_files.read(there, lambda pixels: pixels):
+    own = [file for file in there if file.named or not file.name.endswith(_END)]  # not ours
+    for file, each in image_files.read(own, lambda pixels: pixels):
         if not isinstance(each, str):
             images.append((file.name, each))
         elif not file.is_left_out(each):
@@ -122,6 +124,7 @@ def _pictures(names: Sequence[str], folder: pathlib.Path | None) -> list[pathlib
     for above, name in map(os.path.split, names):
         if of_name[name] > 1 and os.path.basename(above):
             name = f"{os.path.basename(above)}-{name}"
+        name = os.fsencode(name)[:_LONGEST].decode(errors="ignore")
         counts[name] += 1
         number_ = f"-{counts[name]}" if counts[name] > 1 else ""
         paths.append(folder and folder / f"{name}{number_}{_END}")

@@ -7,7 +7,7 @@ import glob
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from covid_tfds.sources.unpacked import folder, read_file
 from trainer.run import files
 
 _ZIP = ".zip"
+_OPEN = 16  # zips at once, of any number
 _OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # errors that all files would have
 # Of `reading.read_image`: of a file that is none, and of one that nobody can tell.
 _NO_IMAGE = ("not an image", "empty file", listing.TOO_LARGE)
@@ -68,7 +69,8 @@ class ImageFiles(Sequence[ImageFile]):
             RunError: A path names a variable or a user that is not known.
         """
         # Names alone: a folder of a million images has a million of them.
-        self._parts = [part for path in paths for part in _parts(path)]
+        archive = functools.lru_cache(_OPEN)(lambda zip_: zipped.Archive(pathlib.Path(zip_), ""))
+        self._parts = [part for path in paths for part in _parts(path, archive)]
         self._starts = [0]
         for part in self._parts:
             self._starts.append(self._starts[-1] + len(part.names))
@@ -120,6 +122,9 @@ def read(
     return parallel.in_order(made, files)
 
 
+_Archive = Callable[[str], zipped.Archive]  # of the path of a zip
+
+
 @dataclasses.dataclass(frozen=True)
 class _Part:
     """Some files with one way to read them."""
@@ -135,24 +140,48 @@ class _Part:
         return ImageFile(shown, functools.partial(self.read, name), self.named)
 
 
-def _parts(path: str | os.PathLike) -> Iterator[_Part]:
+def _parts(path: str | os.PathLike, archive: _Archive) -> Iterator[_Part]:
     given = files.expanded(path)
     if os.path.isdir(given):
         yield from _folder(given)
     elif given.lower().endswith(_ZIP) and os.path.isfile(given):
-        yield from _zip(given)
+        yield from _zip(given, archive)
     elif glob.has_magic(given) and not os.path.lexists(given):
-        matches = sorted(glob.glob(given, recursive=True))
-        if "**" in given:  # it stands for all that is below a folder, too
-            matches = [match for match in matches if not os.path.isdir(match)] or matches[:1]
+        matches = _matches(given)
         if not matches:
             yield _unreadable([(given, "nothing matches")])
         for match in matches:
-            yield from _parts(match)
+            yield from _parts(match, archive)
     elif not os.path.lexists(given):
         yield _unreadable([(given, "no such file")])
     else:
         yield _Part([given], read_file)
+
+
+def _matches(pattern: str) -> list[str]:
+    """What a pattern stands for; what is below a folder once, where both match."""
+    found = sorted(glob.glob(pattern, recursive=True))  # a folder before what is below it
+    there = set(map(os.path.normpath, found))
+    folders, kept = set[pathlib.PurePath](), list[str]()
+    for match in found:
+        place = pathlib.PurePath(os.path.normpath(match))
+        if not folders.isdisjoint(place.parents):
+            continue
+        if os.path.isdir(match):
+            if _all_match(match, there):  # `**` stands for all that is below a folder, too
+                continue
+            folders.add(place)
+        kept.append(match)
+    return kept
+
+
+def _all_match(folder: str, there: Container[str]) -> bool:
+    """Whether all that is in a folder matches, too; not of one that is empty."""
+    try:
+        inside = [name for name in os.listdir(folder) if not name.startswith(".")]
+    except OSError:  # what reads it says so
+        return False
+    return bool(inside) and all(os.path.normpath(os.path.join(folder, n)) in there for n in inside)
 
 
 def _folder(path: str) -> Iterator[_Part]:
@@ -161,20 +190,35 @@ def _folder(path: str) -> Iterator[_Part]:
     except DatasetError:
         yield _unreadable([(path, "folder can't be opened")])
     else:
-        yield from _stored(there, path)
+        yield from _stored(there, there.read, path)
 
 
-def _zip(path: str) -> Iterator[_Part]:
+def _zip(path: str, archive: _Archive) -> Iterator[_Part]:
+    def read(name: str) -> bytes:
+        try:
+            return archive(path).read(name)  # opened again, where there are many
+        except (KeyError, *zipped.BROKEN) as error:
+            raise listing.Unreadable(_not_opened(error)) from None
+
     try:
-        there = zipped.Archive(pathlib.Path(path), "")
-    except zipped.BROKEN:
-        yield _unreadable([(path, "no readable zip")])
+        there = archive(path)
+    except zipped.BROKEN as error:
+        yield _unreadable([(path, _not_opened(error))])
     else:
-        yield from _stored(there, path)
+        yield from _stored(there, read, path)
 
 
-def _stored(there: listing.Storage, above: str) -> Iterator[_Part]:
-    yield _Part(there.names, there.read, above, named=False)
+def _not_opened(error: Exception) -> str:
+    """Why a zip can't be read; raises what no zip could be read with."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return "no readable zip"
+    if error.errno in _OF_THE_PROCESS:
+        raise error
+    return f"zip can't be opened ({error.strerror})"
+
+
+def _stored(there: listing.Storage, read: Callable[[str], bytes], above: str) -> Iterator[_Part]:
+    yield _Part(there.names, read, above, named=False)
     reasons = [each for each in there.exclusions if each[1] not in _NO_MATTER]
     if reasons:
         yield _unreadable(reasons, above)

@@ -16,6 +16,8 @@ _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"}  # of fil
 _OF_IMAGES = _SUFFIXES | {".dcm", ".dicom"}
 _END = "_mask"  # of the names of masks in many datasets
 _SAME_SHAPE = 0.02  # by which the aspect ratios of an image and of its mask may differ
+_WHITE, _BLACK = 128, 16  # from which on it is lung; below which it is what JPEG leaves of black
+_GREY = 0.1  # share of what is not black that one darker grey may have, as edges do
 
 
 class Inside(NamedTuple):
@@ -47,6 +49,7 @@ class Masks:
         self.folder = pathlib.Path(files.expanded(folder))
         if not self.folder.is_dir():
             raise RunError(f"--masks {self.folder} is no folder. Give one with masks of lungs.")
+        self._image_of: dict[pathlib.Path, str] = {}
         self._paths: dict[str, list[pathlib.Path]] = {}
         for path in sorted(self.folder.iterdir()):
             if path.suffix.lower() in _SUFFIXES:
@@ -63,8 +66,8 @@ class Masks:
             uint8 [h, w], 0 or 255; None where the folder has none.
 
         Raises:
-            RunError: The mask can't be read, has another shape than the image, or is empty; or
-                there are two.
+            RunError: The mask can't be read, has another shape than the image, or is empty or
+                grey; or there are two, or another image has it.
         """
         paths = self._paths.get(_key(pathlib.Path(image)), [])
         if not paths:
@@ -74,6 +77,12 @@ class Masks:
             raise RunError(
                 f"--masks {self.folder} has two masks for one image, {path.name} and "
                 f"{paths[1].name}. Remove one."
+            )
+        other = self._image_of.setdefault(path, os.fspath(image))
+        if other != os.fspath(image):
+            raise RunError(
+                f"The images {other} and {image} have one name, and so one mask, {path}. Give "
+                "them names of their own."
             )
         try:
             with Image.open(path) as opened:
@@ -87,7 +96,14 @@ class Masks:
                 f"The mask {path} has another shape than its image ({sizes} pixels). Give one of "
                 "the whole image."
             )
-        mask = np.where(grey >= 128, np.uint8(255), np.uint8(0))
+        mask = np.where(grey >= _WHITE, np.uint8(255), np.uint8(0))
+        counts = np.bincount(grey.ravel(), minlength=256)
+        dark = _BLACK + int(counts[_BLACK:_WHITE].argmax())
+        if counts[dark] > _GREY * counts[_BLACK:].sum():
+            raise RunError(
+                f"The mask {path} has areas of one grey, {dark} of 255, which is neither black nor "
+                "white. Make both lungs white in it, and all else black."
+            )
         if not mask.any():
             raise RunError(f"The mask {path} is black everywhere. Make the lungs white in it.")
         return mask

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.evaluation import metrics, paired
+from trainer.evaluation import metrics, notes, paired
 from trainer.evaluation.predictions import Predictions
 from trainer.reporting.results import Results
 from trainer.run.errors import ConfigError, RunError
@@ -28,6 +28,10 @@ class Comparison:
         paths: The folder of each run, as it was given.
         synthetic: Whether a run is of drawn images.
         confounded: Letters of the runs in whose train images class and source go together.
+        planted: Letters of the runs whose drawn images have a marker that goes with the class.
+        leaking: Letters of the runs whose dataset has patients in a split that is scored and in one
+            that was trained or chosen on.
+        unknown: Letters of the runs whose dataset has images without a patient.
         split: The split that is compared: test where all have opened it, else validation.
         not_opened: Letters of the runs that have not opened test.
         left_out: How many images each run scored that not all of them did.
@@ -42,6 +46,9 @@ class Comparison:
     paths: Mapping[str, str]
     synthetic: bool
     confounded: Sequence[str]
+    planted: Sequence[str]
+    leaking: Sequence[str]
+    unknown: Sequence[str]
     split: str
     not_opened: Sequence[str]
     left_out: Mapping[str, int]
@@ -83,6 +90,11 @@ def compare(runs: Sequence[Results]) -> Comparison:
         paths={name: str(run.path) for name, run in named.items()},
         synthetic=any(run.origin["dataset"]["synthetic"] for run in runs),
         confounded=[n for n, run in named.items() if run.metrics["confounding"]["confounded"]],
+        planted=[n for n, run in named.items() if run.metrics["dataset"]["planted_shortcut"]],
+        leaking=[n for n, run in named.items() if notes.leaking(run.metrics)],
+        unknown=[
+            n for n, run in named.items() if run.metrics["dataset"].get("images_without_patient")
+        ],
         split=split,
         not_opened=not_opened,
         left_out=left_out,

@@ -62,6 +62,23 @@ def remarks(comparison: Comparison) -> Iterator[str]:
     """What limits the comparison, in sentences."""
     if comparison.synthetic:
         yield "SYNTHETIC: drawn images; no number says anything about X-rays."
+    if comparison.planted:
+        yield (
+            f"PLANTED SHORTCUT ({', '.join(comparison.planted)}): a marker in the corner goes with "
+            "the class, which is all that a network has to see."
+        )
+    if comparison.leaking:
+        yield (
+            f"LEAK ({', '.join(comparison.leaking)}): the dataset was published with patients of "
+            "scored images in what the network was trained or chosen on, too. The scores are too "
+            "high."
+        )
+    if comparison.unknown:
+        yield (
+            f"PATIENTS UNKNOWN ({', '.join(comparison.unknown)}): images of the dataset name no "
+            "patient and count as one each, so that scores may be too high, intervals too narrow "
+            "and McNemar's p too small."
+        )
     if comparison.confounded:
         yield (
             f"CONFOUNDED ({', '.join(comparison.confounded)}): in train, class and source go "

@@ -14,6 +14,7 @@ from trainer.evaluation.drawing import (
     BLUE,
     GREY,
     STYLE,
+    any_letters,
     draw_legend,
     line_of_class,
     new_figure,
@@ -44,7 +45,7 @@ def svg(draw: Callable[..., Figure], *args: Any, **named: Any) -> bytes:
         named: Of `draw`.
     """
     file = io.BytesIO()
-    with style.context([*STYLE, _SETTINGS]):
+    with style.context([*STYLE, _SETTINGS]), any_letters():
         figure = draw(*args, **named)
         figure.suptitle("")
         figure.supxlabel("")

@@ -10,6 +10,7 @@ from tests.helpers.predictions import NAMES, baseline, make, run_folder
 from trainer.evaluation import plots
 from trainer.evaluation.metrics import run_metrics, score
 from trainer.evaluation.predictions import read
+from trainer.reporting import figures
 from trainer.run.text import estimate
 
 
@@ -236,3 +237,10 @@ def test_settings_of_the_user_change_no_plot():
 def test_a_name_with_dollars_is_no_formula():
     formula = plots.confusion_figure([[1, 0], [0, 1]], ("a $\\frac$ b", "ill"), title=TITLE)
     assert formula.shape[-1] == 3  # as a formula that is an error
+
+
+def test_names_in_letters_that_the_font_lacks_are_drawn_without_a_warning(tmp_path):
+    names = ["\N{CJK UNIFIED IDEOGRAPH-80F8}", "\N{CJK UNIFIED IDEOGRAPH-80BA}"]
+    plots.confusion_matrix([[1, 0], [0, 1]], names, tmp_path / "c.png", title=TITLE)
+    plots.confusion_figure([[1, 0], [0, 1]], names, title=TITLE)
+    assert names[0].encode() in figures.svg(plots.draw_confusion, [[1, 0], [0, 1]], names, TITLE)

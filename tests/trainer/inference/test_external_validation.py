@@ -120,6 +120,7 @@ def test_what_a_call_that_was_killed_left_is_written_over(bare, data_dir, tmp_pa
     assert {path.name for path in tmp_path.iterdir()} == {".lock", left}
     evaluated = external_validation.evaluate(bare, data_dir=str(data_dir), output=tmp_path)
     assert (evaluated.path / "metrics.json").is_file()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

@@ -3,6 +3,8 @@
 import errno
 import functools
 import os
+import pathlib
+import resource
 import zipfile
 
 import numpy as np
@@ -63,6 +65,55 @@ def test_patterns_stand_for_what_is_there():
     assert read("in/*.gif") == {"in/*.gif": "ERROR nothing matches"}
     os.rename("in/a.dcm", "in/[a].dcm")
     assert list(read("in/[a].dcm")) == ["in/[a].dcm"]  # the name of a file
+
+
+def test_all_folders_of_a_pattern_are_read_each_once(folder):
+    for name in ("p1/PA/1.png", "p2/PA/2.png", "p2/PA/old/PA/3.png", "p2/LAT/4.png", "PA"):
+        path = folder / "study" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    of_pa = ["study/PA", "study/p1/PA/1.png", "study/p2/PA/2.png", "study/p2/PA/old/PA/3.png"]
+    assert [file.name for file in ImageFiles(["study/**/PA"])] == of_pa
+    assert [file.name for file in ImageFiles(["study/**"])] == sorted(
+        [*of_pa, "study/p2/LAT/4.png"]
+    )
+    (folder / "none" / "deeper").mkdir(parents=True)
+    assert len(ImageFiles(["none/**"])) == 0
+
+
+def test_any_number_of_zips_is_read(folder):
+    names = [f"zips/{number:03}.zip" for number in range(60)]
+    (folder / "zips").mkdir()
+    for name in names:
+        with zipfile.ZipFile(name, "w") as archive:
+            archive.writestr("a.png", name)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 30, before[1]))
+    try:
+        assert read("zips/*.zip") == {f"{name}/a.png": name for name in names}
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    files = ImageFiles(names)
+    with zipfile.ZipFile(names[0], "w") as archive:
+        archive.writestr("b.png", "another")
+    (folder / names[1]).write_text("PK")
+    for number in (0, 1):
+        with pytest.raises(Unreadable, match="no readable zip"):
+            files[number].read()
+
+
+def test_a_zip_that_the_system_does_not_open_says_why(monkeypatch):
+    def refused(number):
+        def opened(*_):
+            raise OSError(number, os.strerror(number))
+
+        return opened
+
+    monkeypatch.setattr(zipfile, "ZipFile", refused(errno.EACCES))
+    assert read("all.ZIP") == {"all.ZIP": "ERROR zip can't be opened (Permission denied)"}
+    monkeypatch.setattr(zipfile, "ZipFile", refused(errno.EMFILE))
+    with pytest.raises(OSError, match="Too many open files"):
+        ImageFiles(["all.ZIP"])
 
 
 def test_a_file_that_can_not_be_read_is_one_of_them(folder):
@@ -134,6 +185,8 @@ def test_it_is_a_sequence():
 
 
 def test_what_lies_among_images_is_of_another_kind_by_its_name():
+    for name in ("x.jp2", "x.PGM", "x.webp", "x.j2k"):
+        pathlib.Path("in", name).write_bytes(b"")
     other = [file.name for file in ImageFiles(["in"]) if file.of_another_kind]
     assert other == ["in/notes.txt"]
     assert not ImageFiles(["in/notes.txt"])[0].of_another_kind  # it was meant

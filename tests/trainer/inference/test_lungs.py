@@ -40,10 +40,28 @@ def test_the_size_of_a_mask_is_free_and_its_shape_is_not(tmp_path):
 def test_what_jpeg_leaves_of_black_and_white_is_neither(tmp_path):
     """Around the edges it is some grey levels off; half of the light is the border."""
     pixels = np.zeros((60, 80), np.uint8)
-    pixels[:, :20], pixels[:, 20:40], pixels[:, 40:60], pixels[:, 60:] = 3, 127, 128, 250
+    pixels[:, :20], pixels[:, 20:40], pixels[:, 40:60], pixels[:, 60:] = 3, 15, 128, 250
+    pixels[:, 38:40] = 100, 127
     Image.fromarray(pixels).save(tmp_path / "a.png")
     given = Masks(tmp_path).of("a.png", PIXELS)
     np.testing.assert_array_equal(given, np.where(np.arange(80) >= 40, 255, 0)[None].repeat(60, 0))
+
+
+def test_the_left_lung_is_not_lost_where_each_has_a_number_of_its_own(tmp_path):
+    pixels = np.zeros((60, 80), np.uint8)
+    pixels[:, 10:30], pixels[:, 50:70] = 100, 200
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    with pytest.raises(RunError, match=r"areas of one grey, 100 of 255.*Make both lungs white"):
+        Masks(tmp_path).of("a.png", PIXELS)
+
+
+def test_two_images_of_one_name_have_no_mask_together(tmp_path):
+    mask(tmp_path, "IM-0001.png")
+    masks = Masks(tmp_path)
+    assert masks.of("p1/IM-0001.png", PIXELS) is not None
+    assert masks.of("p1/IM-0001.png", PIXELS) is not None
+    with pytest.raises(RunError, match=r"p1/IM-0001\.png and p2/IM-0001\.png have one name"):
+        masks.of("p2/IM-0001.png", PIXELS)
 
 
 def test_what_is_no_mask_is_refused(tmp_path):

@@ -8,6 +8,7 @@ import types
 import numpy as np
 import pytest
 from etils import epath
+from PIL import Image
 
 from covid_tfds import patient_key
 from tests.covid_tfds.reading.made_files import dicom
@@ -99,3 +100,15 @@ def test_names_of_classes_are_compared_as_a_build_compares_them(hospital, tmp_pa
     found = unseen(types.SimpleNamespace(run=None, class_names=NAMES), labelled)
     assert found.images.class_names == NAMES and not found.classes
     assert np.bincount(found.images.labels).tolist() == [3, 3]
+
+
+def test_how_a_folder_was_read_is_said_with_what_is_known_of_its_images(tmp_path):
+    folder = tmp_path / "hospital"
+    for number in range(6):
+        place = folder / NAMES[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        values = np.random.default_rng(number).integers(0, 256, (120, 100), np.uint8)
+        Image.fromarray(values).save(place / f"{number:08}_000.png")
+    of = opened(folder, tmp_path)
+    assert any("Patients are taken from the file names" in note for note in of.notes)
+    assert set(of.images.patients) == {f"own/{number:08}" for number in range(6)}

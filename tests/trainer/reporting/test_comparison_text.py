@@ -40,6 +40,24 @@ def test_runs_of_sources_that_go_with_no_class_are_not_called_confounded(alike, 
     assert "CONFOUNDED" not in text(comparison.compare(runs))
 
 
+def test_what_makes_the_scores_of_a_run_less_than_they_look_is_named(alike, tmp_path):
+    torn = {"groups_in_more_than_one_split": {"cohen/7": ["test", "train"]}}
+    runs = [
+        Results(finished(tmp_path / name, dataset=dataset))
+        for name, dataset in {"a": {}, "b": torn, "c": {"planted_shortcut": True}}.items()
+    ]
+    runs[2].metrics["dataset"]["images_without_patient"] = 3  # kept from here on
+    named = {
+        "LEAK": "(B): the dataset was published with patients of scored images",
+        "PATIENTS UNKNOWN": "(C): images of the dataset name no patient",
+        "PLANTED SHORTCUT": "(C): a marker in the corner goes with the class",
+    }
+    shown = text(comparison.compare(runs))
+    for word, more in named.items():
+        assert f"{word} {more}" in shown
+        assert word not in text(alike)
+
+
 def test_runs_of_the_same_settings_are_called_so(alike):
     assert alike.settings == {} and "config: the same" in text(alike)
 
