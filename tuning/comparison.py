@@ -26,6 +26,7 @@ from tuning import trainings
 from tuning import trial as trial_lib
 
 _OTHER_SEED = 1000  # what is added to the search's seed
+_EPOCH = "epoch"  # of the defaults, kept beside the folds, whose keys are digests
 
 
 def compare(
@@ -101,7 +102,9 @@ def assigned(setup: Setup, config: Config, count: int) -> tuple[Images, np.ndarr
     return images, fold_assignment.assign_folds(images, count, 1, seed), seed
 
 
-def at_kept_epoch(tasks: Executor, config: Config, epoch: float | None) -> Config:
+def at_kept_epoch(
+    tasks: Executor, config: Config, epoch: float | None, saved: SavedFolds | None = None
+) -> Config:
     """The config that ends at the epoch that validation chooses, as `trainer.main` does.
 
     A fold has nothing to choose an epoch by. Fine-tuning has two phases, and both are run to their
@@ -111,13 +114,18 @@ def at_kept_epoch(tasks: Executor, config: Config, epoch: float | None) -> Confi
         tasks: What trains it, where the epoch is not known.
         config: The configuration.
         epoch: The epoch, from 1, or a mean of some, where it was a trial.
+        saved: Of the comparison: where it is kept once it is chosen, so that folds go on after a
+            kill, whose results follow from it. The search has one such configuration.
 
     Raises:
         RunError: The training failed.
     """
     if config.fine_tune_from != "none":
         return dataclasses.replace(config, early_stopping=0)
-    if epoch is None:
+    kept = saved.read(_EPOCH) if saved and epoch is None else None
+    if kept is not None:
+        epoch = float(kept[0])
+    elif epoch is None:
         trainings.provide(tasks, config, folds=False)
         task = Task("the training of the defaults", _kept_epoch, (config,))
         if tasks.setup.compute is None:  # its rows first, with a bar of their own
@@ -125,6 +133,8 @@ def at_kept_epoch(tasks: Executor, config: Config, epoch: float | None) -> Confi
         with working("training the defaults, which were no trial, to choose their epoch"):
             (ended,) = run_all(tasks, [task])
         epoch = ended.result()
+        if saved:
+            saved.write(_EPOCH, np.array([epoch]))
     return dataclasses.replace(config, epochs=max(1, round(epoch)), early_stopping=0)
 
 

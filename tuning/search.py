@@ -239,7 +239,8 @@ def _compare(search: Spec, record: Record, tasks: Executor) -> None:
     try:
         if best.get("epoch") is not None:  # else it was scored in folds, at its last epoch
             config = comparison.at_kept_epoch(tasks, config, best["epoch"])
-            default = comparison.at_kept_epoch(tasks, default, record.epoch(default))
+            chosen = record.epoch(default)
+            default = comparison.at_kept_epoch(tasks, default, chosen, saved)
         tasks.setup.kept.pop("trainings", None)  # rows of trials, which no fold reads
         compared = comparison.compare(tasks, config, default, count, saved)
     except DivergedError as error:

@@ -115,8 +115,11 @@ def test_a_configuration_that_was_no_trial_ends_where_its_trial_would(more, quic
     trials = open_trials(*quick, "--epochs=6", "--learning_rate=1e-3:1e-2:log", *more)
     default = trials.space.unsearched()
     epoch = trials(learning_rate=default.learning_rate)["epoch"]
+    saved = SavedFolds(tmp_path / "checkpoints")
     with executor(None, trials.setup) as tasks:
-        assert comparison.at_kept_epoch(tasks, default, None).epochs == epoch
+        assert comparison.at_kept_epoch(tasks, default, None, saved).epochs == epoch
+    # After a kill it is chosen no more: folds that ended go by it.
+    assert comparison.at_kept_epoch(None, default, None, saved).epochs == epoch
 
 
 NONE = {
