@@ -129,7 +129,7 @@ def shortcut_baselines(setup: Setup, scored: Sequence[str]) -> dict[str, Any]:
         scored: Names of the splits.
     """
     splits = setup.dataset.splits
-    train = splits["train"].take(baselines.fitted_images(len(splits["train"])))
+    train = splits["train"].take(baselines.fitted_images(splits["train"].labels))
     small = {
         name: setup.squares(images, baselines.SIZE)[..., 0]
         for name, images in {**splits, "train": train}.items()

@@ -19,7 +19,7 @@ from trainer.evaluation.metrics import in_columns, mean_and_sd
 SIZE = 32  # pixels of a side
 MASKED_SHARE = 0.7
 # Of more images than this, so many are fitted to: 1,024 weights a class are settled by then, and
-# the memory of a run does not grow with its dataset.
+# the memory of a run does not grow with its dataset. Of a rare class all are.
 MOST_FITTED = 10_000
 
 Split = tuple[np.ndarray, np.ndarray, Sequence[str] | np.ndarray]
@@ -45,13 +45,24 @@ def lungs_masked(squares: np.ndarray) -> np.ndarray:
     return masked
 
 
-def fitted_images(n: int) -> np.ndarray:
-    """int64, ascending: the indices of the train images that are fitted to, evenly spaced.
+def fitted_images(labels: np.ndarray) -> np.ndarray:
+    """int64, ascending: the indices of the train images that are fitted to.
+
+    They are evenly spaced within each class, and as many of each as there are, or can be had
+    without more of another.
 
     Args:
-        n: Train images.
+        labels: int [n], of the train images.
     """
-    return np.linspace(0, n - 1, min(n, MOST_FITTED)).round().astype(np.int64)
+    classes, counts = np.unique(labels, return_counts=True)
+    left, kept = MOST_FITTED, []
+    order = np.argsort(counts, kind="stable")
+    for more, place in enumerate(order):
+        count = min(int(counts[place]), left // (len(order) - more))
+        of_class = np.flatnonzero(labels == classes[place])
+        kept.append(of_class[np.linspace(0, len(of_class) - 1, count).round().astype(np.int64)])
+        left -= count
+    return np.sort(np.concatenate(kept)) if kept else np.zeros(0, np.int64)
 
 
 # What the two baselines see of an image.
@@ -154,7 +165,7 @@ def _of_folds(
     for number in range(fold.max() + 1):
         out = fold == number
         _check_train(seen[~out], labels[~out], classes)
-        at = np.flatnonzero(~out)[fitted_images(int((~out).sum()))]
+        at = np.flatnonzero(~out)[fitted_images(labels[~out])]
         what = f"the shortcut baseline of fold {number + 1}, {name.replace('_', ' ')}"
         model = linear_model.fitted(seen[at], labels[at], what, folder)
         predicted[out] = linear_model.probabilities(model, seen[out], classes)

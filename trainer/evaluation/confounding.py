@@ -1,5 +1,6 @@
 """Whether the source of an image gives its class away: Cramer's V of class and source."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,10 +25,12 @@ def confounding(
         class_names: One name per class.
 
     Returns:
-        `table` {class: {source: images}}; `cramers_v` (Cramer 1946, uncorrected), 0..1: 1 where
-        the class determines the source, 0 where they are independent and where there is one class
-        or one source only; `confounded`, True where V reaches `CONFOUNDED_FROM` or a whole class
-        shares none of its sources with another class.
+        `table` {class: {source: images}}; `cramers_v`, 0..1: towards 1 where the class determines
+        the source, 0 where they are independent and where there is one class or one source only;
+        corrected for the bias that few images and many sources bring (W. Bergsma, "A
+        bias-correction for Cramer's V and Tschuprow's T", 2013), images taken as independent;
+        `confounded`, True where V reaches `CONFOUNDED_FROM` or a whole class shares none of its
+        sources with another class.
 
     Raises:
         ValueError: There is no label, lengths differ, or a label has no name.
@@ -42,9 +45,8 @@ def confounding(
             f"Labels {classes.tolist()} do not fit the class names {list(class_names)}. "
             "Pass one name per label, in the labels' order."
         )
-    # Rounding can put V a little above 1. A table of one row or one column has none.
-    defined = min(table.shape) > 1
-    v = min(1.0, float(association(table, method="cramer"))) if defined else 0.0
+    defined = min(table.shape) > 1  # a table of one row or one column has no V
+    v = _corrected(table) if defined else 0.0
     # One class with a source to itself makes V at least 1 / sqrt(min(classes, sources) - 1), which
     # is under .3 from 13 classes and sources on, however surely that class is given away.
     shared = table[:, (table > 0).sum(axis=0) > 1].sum(axis=1)
@@ -58,3 +60,13 @@ def confounding(
         "cramers_v": v,
         "confounded": v >= CONFOUNDED_FROM or alone,
     }
+
+
+def _corrected(table: np.ndarray) -> float:
+    """Cramer's V of a table of counts, int [2 or more, 2 or more], corrected for bias."""
+    free = table.sum() - 1
+    rows, columns = table.shape
+    squared = (min(rows, columns) - 1) * float(association(table, method="cramer")) ** 2
+    squared = max(0.0, squared - (rows - 1) * (columns - 1) / free)
+    largest = min(each - 1 - (each - 1) ** 2 / free for each in (rows, columns))
+    return min(1.0, math.sqrt(squared / largest)) if squared else 0.0

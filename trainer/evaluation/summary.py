@@ -239,8 +239,17 @@ def _warnings(metrics: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {score(share, control['n'], control['groups'])}"
         yield "  (1 if the network reads the lungs, low if it recognizes the source)"
     test = metrics["splits"].get("test")
-    if test and (needed := test["patients_for_5_points"]) > test["groups"]:
-        yield f"For an interval of +-5 points at this accuracy a test needs {needed} patients."
+    needed = test["patients_for_5_points"] if test else 0
+    if test and needed > test["groups"] and _width(test["accuracy"]) > 0.1:
+        yield (
+            f"For an interval of +-5 points of the accuracy a test needs some {needed} patients."
+        )
+
+
+def _width(estimate_: Mapping[str, Any]) -> float:
+    """Of an interval; that of all there can be where it has no limits."""
+    low, high = estimate_["low"], estimate_["high"]
+    return 1.0 if low is None else high - low
 
 
 def shared_groups(groups: Mapping[str, Sequence[str]]) -> str:

@@ -89,7 +89,7 @@ def shortcut_baseline(
     assert network.run is not None  # else nothing is opened
     cache_dir = cache_folder(Config.read(network.run).cache_dir)
     train = dataset.splits["train"]
-    train = train.take(baselines.fitted_images(len(train)))
+    train = train.take(baselines.fitted_images(train.labels))
     stage = stages.square_stage(baselines.SIZE, network.align)
     with contextlib.closing(stages.OpenStages(cache_dir)) as cached:
         stages.fill_squares(dataset, train, [stage], cached)

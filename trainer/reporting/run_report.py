@@ -118,7 +118,7 @@ def _said(run: Results) -> dict[str, Any]:
     return {
         "baseline": of["shortcut_baseline"],
         "meaning": [
-            *meaning(of["balanced_accuracy"], of["shortcut_baseline"]["value"]),
+            *meaning(of["balanced_accuracy"], of["shortcut_baseline"]),
             *([] if metrics["opened"]["test"] else [CHOSEN]),
         ],
         "notes": noted(metrics),
@@ -136,13 +136,14 @@ def noted(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
     return [{"head": head + colon, "text": text} for head, colon, text in parts]
 
 
-def meaning(network: Mapping[str, Any], baseline: float) -> Iterator[str]:
+def meaning(network: Mapping[str, Any], shortcut: Mapping[str, Any]) -> Iterator[str]:
     """What a balanced accuracy means beside its shortcut baseline, in sentences.
 
     Args:
         network: An E of `metrics.score`.
-        baseline: Balanced accuracy on the same images.
+        shortcut: That of the baseline on the same images.
     """
+    baseline = shortcut["value"]
     # Rounded outwards.
     low, high = math.floor(100 * network["low"]), math.ceil(100 * network["high"])
     span = f"at least {low}" if network["value"] == network["high"] == 1 else f"{low} to {high}"
@@ -165,10 +166,16 @@ def meaning(network: Mapping[str, Any], baseline: float) -> Iterator[str]:
             f"{number(baseline)} on the same images, which is within the network's interval. That "
             "the network is better is not shown."
         )
+    elif network["low"] <= (shortcut["high"] or 1):
+        yield (
+            f"A linear model of 32 x 32 pixels, which hardly sees the lungs, reaches "
+            f"{estimate(shortcut)} on the same images. The network's whole interval is above the "
+            "number, and not above its interval."
+        )
     else:
         yield (
             f"A linear model of 32 x 32 pixels, which hardly sees the lungs, reaches "
-            f"{number(baseline)} on the same images. The network's whole interval is above that: "
+            f"{estimate(shortcut)} on the same images. The network's whole interval is above that: "
             "it sees what a thumbnail does not show. Whether that is disease, this cannot show."
         )
 

@@ -60,7 +60,7 @@ def write(run: Results) -> pathlib.Path:
         class_scores=run_report.CLASS_SCORES,
         prevalences=[f"{100 * p:g}" for p in PREVALENCES],
         meaning=[
-            *run_report.meaning(scores["balanced_accuracy"], baseline["value"]),
+            *run_report.meaning(scores["balanced_accuracy"], baseline),
             *([run_report.CHOSEN] if shown == "validation" else []),
         ],
         notes=run_report.noted(metrics),
@@ -82,7 +82,7 @@ def _of_seeds(run: Results) -> dict[str, Any]:
     of, many = seeds["splits"][shown], counted(len(seeds["seeds"]), "seed")
     balanced = of["balanced_accuracy"]
     return {
-        "metrics": {**metrics, "splits": {shown: metrics["splits"][shown]}},
+        "metrics": metrics,
         "shown": shown,
         "subtitle": f"{title_of(seeds['dataset'])}, {many}",
         "mean_of": f"the mean of {many}",

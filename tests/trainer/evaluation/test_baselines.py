@@ -5,6 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 
+from trainer.evaluation import baselines
 from trainer.evaluation.baselines import cross_validated, lungs_masked, shortcut_baseline
 
 
@@ -126,3 +127,20 @@ def test_folds_that_do_not_fit_are_refused():
     labels = np.repeat([0, 1], 10)  # all of a class in one fold
     with pytest.raises(ValueError, match="at least two classes"):
         cross_validated(images(labels, 1), labels, labels, [str(i) for i in labels], 2)
+
+
+@pytest.mark.parametrize("counts", [(30, 8), (60, 7, 20), (90, 40, 80, 3), (5,), ()])
+def test_of_many_train_images_each_class_has_as_many_as_there_are_or_its_share(counts, monkeypatch):
+    monkeypatch.setattr(baselines, "MOST_FITTED", 40)
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
+    at = baselines.fitted_images(labels)
+    assert at.tolist() == sorted(set(at.tolist())) and len(at) == min(40, sum(counts))
+    kept = np.bincount(labels[at], minlength=len(counts))
+    whole = kept == counts
+    assert all(kept[~whole] >= max(kept, default=0) - 1)  # the others share what is left
+    apart = np.diff(np.flatnonzero(np.isin(np.arange(len(labels)), at)))
+    assert apart.max(initial=0) <= 0.3 * len(labels)  # from all over
+
+
+def test_all_train_images_are_fitted_where_they_are_few():
+    assert baselines.fitted_images(np.zeros(7, int)).tolist() == list(range(7))
