@@ -16,6 +16,8 @@ from trainer.augmentation import intensity, presets, spatial
 from trainer.augmentation.presets import Ranges
 from trainer.augmentation.random import parameters_from
 
+FORMULA = "matrix, bend, exposure"  # change it with the pixels: caches go by it
+
 
 def augment(
     images: keras.KerasTensor, draws: keras.KerasTensor, ranges: Ranges

@@ -114,6 +114,7 @@ class CachedRows:
         self._index = RowIndex()
         self._without_row = 0  # whole records behind the end of rows.bin
         self._appended: IO[bytes] | None = None  # index.bin, while this process fills
+        self._state = RIGHT  # of rows that it appends
         self._flushed = 0.0  # when, while this process fills
         with machine_errors(self.folder), contextlib.ExitStack() as opened:
             self._used = opened.enter_context(cache_files.open_for_use(self.folder))
@@ -289,7 +290,7 @@ class CachedRows:
             with machine_errors(self.folder):
                 lock = opened.enter_context((self.folder / "filling").open("a"))
                 index = opened.enter_context(cache_files.open_file(self.folder / "index.bin"))
-            while not files.locked(lock):
+            while (alone := files.locked(lock)) is False:
                 waiting()
                 time.sleep(_POLL)
             with machine_errors(self.folder):
@@ -300,6 +301,8 @@ class CachedRows:
                     self._without_row = 0
                 self._forget(index)
             self._appended, self._flushed = index, time.monotonic()
+            # Without locks another process may write over what is appended here.
+            self._state = RIGHT if alone else UNCHECKED
             try:
                 yield
             finally:
@@ -346,7 +349,7 @@ class CachedRows:
             count = len(self._index)
             cache_files.write(self._rows, data, count * self.spec.row_bytes)
             cache_files.write(self._appended, records.view(np.uint8), count * RECORD.itemsize)
-        self._index.add(records, RIGHT)
+        self._index.add(records, self._state)
         if time.monotonic() - self._flushed > _FLUSH_EVERY:
             self._flush()
 

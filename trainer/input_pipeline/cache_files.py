@@ -56,7 +56,7 @@ def open_for_use(folder: Path) -> IO[str]:
     while True:  # until no other process evicted it between the lines
         files.make_folder(folder)
         with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as opened:
-            lock = opened.enter_context(used.open("a"))
+            lock = opened.enter_context(used.open("a+"))  # NFS locks what can be read, for sharing
             files.try_lock(lock, shared=True, wait=True)
             if os.path.samestat(os.fstat(lock.fileno()), used.stat()):
                 os.utime(used)
@@ -87,7 +87,7 @@ def claimed(folder: Path, *, recent: bool = True) -> Iterator[bool]:
             locks, which would tell.
     """
     path = folder / "used"  # not there if a process was killed while it made the folder
-    with open(os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)) as lock:
+    with open(_opened(path)) as lock:
         if is_open_here(folder):
             yield False
             return
@@ -96,6 +96,16 @@ def claimed(folder: Path, *, recent: bool = True) -> Iterator[bool]:
             free = not recent or time.time() - os.fstat(lock.fileno()).st_mtime > _LONGEST_USE
         # Another process may have evicted the folder and a third have made it again before that.
         yield free and os.path.samestat(os.fstat(lock.fileno()), path.stat())
+
+
+def _opened(path: Path) -> int:
+    """A descriptor to lock: NFS gives the whole lock to what can be written alone."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EROFS):
+            raise
+        return os.open(path, os.O_RDONLY)
 
 
 def open_file(path: Path) -> IO[bytes]:

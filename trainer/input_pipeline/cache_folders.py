@@ -83,7 +83,7 @@ def _folders(parent: Path) -> list[Path]:
 def _entry(folder: Path) -> CacheEntry:
     key, spec = _read_key(folder)
     with claimed(folder) as free:
-        sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+        sizes = dict(_sizes(folder))
         rows = 0
         if spec:
             records = sizes.get("index.bin", 0) // RECORD.itemsize
@@ -91,6 +91,12 @@ def _entry(folder: Path) -> CacheEntry:
         used = (folder / "used").stat().st_mtime
         own = is_open_here(folder)
         return CacheEntry(folder, key, sum(sizes.values()), rows, used, not free, own)
+
+
+def _sizes(folder: Path) -> Iterator[tuple[str, int]]:
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a file that got its name meanwhile
+            yield path.name, path.stat().st_size
 
 
 def _read_key(folder: Path) -> tuple[Mapping[str, Any], Spec | None]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from trainer.augmentation.layer import Augmentation
+from trainer.augmentation.layer import FORMULA, Augmentation
 from trainer.config import Config
 from trainer.input_pipeline import resize
 from trainer.input_pipeline.cache import Spec
@@ -49,7 +49,7 @@ def _chain(
     ranges = config.augmentation_ranges if augmented else None
     augment = None if ranges is None else Augmentation(ranges)
     drawn = {
-        "augmentation": dataclasses.asdict(ranges) if ranges else {},
+        "augmentation": {"formula": FORMULA, **dataclasses.asdict(ranges)} if ranges else {},
         "seed": config.seed if ranges else 0,
     }
     chain, below = [square_stage(config.image_size, config.align)], vgg16.SQUARE

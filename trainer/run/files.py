@@ -321,15 +321,15 @@ def try_lock(file: IO, *, shared: bool = False, wait: bool = False) -> bool | No
     return True
 
 
-def locked(file: IO) -> bool:
+def locked(file: IO) -> bool | None:
     """Whether an open file could be locked; it stays so until it is closed.
 
-    Where its file system has no locks, a line on stderr says so and all goes on.
+    Where its file system has no locks it is None, a line on stderr says so, and all goes on.
     """
     got = try_lock(file)
     if got is None:
         _no_locks(file)
-    return got is not False
+    return got
 
 
 _without_locks: set[str] = set()

@@ -148,7 +148,7 @@ class Progress(keras.callbacks.Callback):
             f"{waited:.0%} of the time."
         )
         much = waited > _MUCH_WAITING and lost > _LONG_WAITING
-        return fitted(f"{line} {self._advice(plan)}" if much else line)
+        return fitted(f"{line} {self._advice(plan)}".rstrip() if much else line)
 
 
 class History(keras.callbacks.Callback):

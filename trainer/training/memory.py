@@ -9,10 +9,12 @@ import psutil
 from trainer.config import BLOCKS, Config
 from trainer.input_pipeline import fill
 from trainer.model import vgg16
+from trainer.model.normalization import ZCA_IMAGES
 from trainer.run.errors import ConfigFailedError
 from trainer.run.text import counted
 
-_FLOAT32, _SMALLEST = 4, 2  # bytes of a number: of weights, and of activations in any precision
+# Bytes of a number: of what is fitted, of weights, and of activations in any precision.
+_FLOAT64, _FLOAT32, _SMALLEST = 8, 4, 2
 _MOMENTS = {"adam": 2, "sgd": 1}  # numbers that the optimizer keeps of each weight
 
 
@@ -57,6 +59,26 @@ def require_batch(config: Config, images: int) -> None:
         f" of activations at --image_size={config.image_size}{members}",
         f"Lower --batch_size{', --ensemble' if members else ''} or --image_size, or train fewer "
         "blocks (--fine_tune_from).",
+    )
+
+
+def require_whitening(config: Config, images: int) -> None:
+    """Refuses a whitening whose images do not fit into the memory, in float64, twice.
+
+    Args:
+        config: Of the training.
+        images: Of train.
+
+    Raises:
+        ConfigFailedError: They do not.
+    """
+    count = min(images, ZCA_IMAGES)
+    _require(
+        2 * count * config.image_size**2 * _FLOAT64,
+        f"--normalization=zca is fitted to {counted(count, 'image')} of --image_size="
+        f"{config.image_size}, which takes",
+        "",
+        "Lower --image_size, or give --normalization=featurewise.",
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from trainer.config import Config
 from trainer.model import vgg16
+from trainer.model.normalization import ZCA_IMAGES
 from trainer.run import machine, saved_state
 from trainer.run.run_folder import RunFolder
 from trainer.run.text import counted
@@ -19,7 +20,8 @@ _PICTURES, _MOST_PICTURES = 512 * 2**10, 100  # bytes of an epoch's, and epochs 
 
 def network_bytes(config: Config) -> int:
     """Of `model.keras`, nearly."""
-    return _FLOAT32 * sum(vgg16.parameters(config).values())
+    whitening = 2 * config.image_size**2 * ZCA_IMAGES if config.normalization == "zca" else 0
+    return _FLOAT32 * (sum(vgg16.parameters(config).values()) + whitening)
 
 
 def state_bytes(config: Config, *, scored: bool = True) -> int:

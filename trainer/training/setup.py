@@ -105,6 +105,8 @@ def set_up(
     dataset = dataset_lib.open_dataset(name, config.data_dir, config.classes)
     splits = splits or (dataset.splits if config.test else WITHOUT_TEST)
     kept = {each: images for each, images in dataset.splits.items() if each in splits}
+    if config.normalization == "zca":
+        memory.require_whitening(config, len(kept["train"]))
     dataset = dataclasses.replace(dataset, splits=kept)
     read = list(dataset.splits.values())
     again = [stress.stressed(dataset.splits["validation"])] if stressed else []

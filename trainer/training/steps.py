@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -34,7 +34,6 @@ class Steps:
         label_smoothing: float = 0.0,
         factors: Sequence[float] = (),
         warmup: int | None = None,
-        deterministic: bool = False,
     ) -> None:
         """Traces nothing yet.
 
@@ -50,7 +49,6 @@ class Steps:
             factors: See `make_optimizer`; of the trainable variables of the part.
             warmup: Steps in which the learning rate rises from 0 in a line, at most half of all,
                 before it falls along half a cosine to 0. None: it is constant.
-            deterministic: Whether TensorFlow is bound to deterministic operations.
         """
         self._part, self._variables = part, part.trainable_variables
         self._strategy = part.distribute_strategy
@@ -71,8 +69,7 @@ class Steps:
             self._weights = tf.Variable(tf.ones(classes), trainable=False)
         self._begin = [variable.numpy() for variable in self.optimizer.variables]
         self._smoothing, self._classes = label_smoothing, classes
-        # TensorFlow's own clock costs nothing, but counts as chance; Python's costs .4 ms a call.
-        self._clock = _python_clock if deterministic else tf.timestamp
+        self._clock = _clock()
         with tf.device("CPU"):
             self._waited = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self._sums = tf.Variable(tf.zeros(3), trainable=False)  # loss, right, images
@@ -249,6 +246,17 @@ class Steps:
     def _count_on(self, calls: int) -> None:
         for state in self._seeds:
             state.assign_add([0, calls])
+
+
+def _clock() -> Callable[[], tf.Tensor]:
+    """TensorFlow's own clock, which costs nothing; Python's, .4 ms a call, where it is refused."""
+    try:
+        tf.timestamp()
+    except (
+        tf.errors.FailedPreconditionError
+    ):  # bound to be deterministic, if by an earlier training
+        return _python_clock
+    return tf.timestamp
 
 
 def _python_clock() -> tf.Tensor:

@@ -37,7 +37,8 @@ _CALL_BYTES = 16 * 2**20  # of the rows of one call, at most, unless one batch h
 # What to change where the device waits for input.
 _LARGER_BATCHES = "Give a larger --batch_size: every batch has a cost of its own on the host."
 _FEWER_VIEWS = "The cached rows are read from the disk in every epoch: give fewer --views."
-_CACHED_VIEWS = "Give --views=8, for example, or a smaller --image_size."
+_CACHED_VIEWS = "Give --views=8, for example: the same views in each round of epochs are cached."
+_LARGER_CACHE = "The rows do not fit into the cache: give a larger --cache_gib."
 
 
 class Training:
@@ -215,7 +216,6 @@ class Training:
                 part, phase.learning_rate, classes=config.classes,
                 optimizer=config.optimizer, weight_decay=config.weight_decay,
                 label_smoothing=config.label_smoothing, factors=factors, warmup=phase.warmup,
-                deterministic=config.deterministic,
             )  # fmt: skip
         return self._steps[phase.name]
 
@@ -345,7 +345,10 @@ class Training:
     def advice(self, plan: PhasePlan) -> str:
         """What to change where the device waits for input."""
         if not plan.views:
-            return _CACHED_VIEWS
+            if self.plan.rejected_bytes:
+                return _LARGER_CACHE
+            new = self.config.augmentation_ranges is not None and not self.config.view_count
+            return _CACHED_VIEWS if new else ""
         held = self.rows(plan.train, self._train, plan.views).held
         return _LARGER_BATCHES if held else _FEWER_VIEWS
 

@@ -14,6 +14,7 @@ from tests.helpers import flips
 from trainer.input_pipeline import cache, cache_folders, cache_index
 from trainer.input_pipeline.cache import CachedRows, Spec
 from trainer.input_pipeline.cache_files import CacheError
+from trainer.run import files
 
 SPEC = Spec("image", (4, 16), "uint8", {"image_size": 64})
 DTYPES = [np.uint8, ml_dtypes.bfloat16, np.float16, np.float32]
@@ -239,6 +240,21 @@ with CachedRows(pathlib.Path(sys.argv[1]), spec) as rows:
                 computed += len(some)
 print(computed)
 """
+
+
+def test_without_locks_a_row_that_another_process_wrote_over_is_not_taken(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(files, "try_lock", lambda file, **_: None)
+    spec, digests = Spec("a", (3,), "uint8", {}), digests_of(2)
+    with CachedRows(tmp_path, spec) as one, CachedRows(tmp_path, spec) as two:
+        with one.filling(), two.filling():  # both append where the index ends
+            two._refresh = lambda: None
+            one.append(digests[:1], 0, np.full((1, 3), 7, np.uint8))
+            two.append(digests[1:], 0, np.full((1, 3), 9, np.uint8))
+        assert two.read(digests[1:], 0).tolist() == [[9] * 3]
+        with pytest.raises(CacheError, match="1 rows of the cache folder"):
+            one.read(digests[:1], 0)
 
 
 def test_two_processes_that_fill_one_folder_compute_nothing_twice(tmp_path) -> None:

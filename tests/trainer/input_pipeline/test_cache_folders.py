@@ -258,6 +258,39 @@ def test_a_folder_that_is_made_again_during_its_eviction_stays(
     users[0].close()
 
 
+def test_locks_are_asked_for_as_nfs_gives_them(tmp_path, monkeypatch) -> None:
+    """Of one that is shared the file has to be readable, of a whole one writable (flock(2))."""
+    flock = fcntl.flock
+
+    def of_nfs(file, what):
+        number = file if isinstance(file, int) else file.fileno()
+        mode = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE
+        needed = {fcntl.LOCK_SH: os.O_RDONLY, fcntl.LOCK_EX: os.O_WRONLY}
+        for kind, access in needed.items():
+            if what & kind and mode not in (access, os.O_RDWR):
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(file, what)
+
+    monkeypatch.setattr(fcntl, "flock", of_nfs)
+    spec = Spec("a", (2,), "uint8", {})
+    digests = np.zeros((1, 16), np.uint8)
+    with CachedRows(tmp_path, spec) as rows, rows.filling():
+        rows.append(digests, 0, np.ones((1, 2), np.uint8))
+    (entry,) = cache_folders.entries(tmp_path)
+    assert entry.rows == 1 and not entry.in_use
+    assert cache_folders.clear(tmp_path)
+
+
+def test_a_file_that_gets_its_name_while_a_folder_is_listed_costs_no_entry(
+    tmp_path, three, monkeypatch
+) -> None:
+    iterdir = Path.iterdir
+    monkeypatch.setattr(
+        Path, "iterdir", lambda folder: [*iterdir(folder), folder / ".7.0123abcd.key.json"]
+    )
+    assert len(cache_folders.entries(tmp_path)) == 3
+
+
 def test_a_folder_loses_its_name_before_its_files(tmp_path, three, monkeypatch) -> None:
     rmtree, there = shutil.rmtree, []
 

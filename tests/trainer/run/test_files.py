@@ -245,7 +245,7 @@ def test_a_file_system_without_locks_is_said_once(tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(fcntl, "flock", flock)
     with (tmp_path / "used").open("w") as file:
         assert files.try_lock(file) is None
-        assert files.locked(file) and files.locked(file)
+        assert files.locked(file) is None and files.locked(file) is None
     said = f"The file system of {tmp_path} has no locks: nothing keeps a second process out of it."
     assert capsys.readouterr().err == said + "\n"
 

@@ -36,6 +36,16 @@ def test_a_head_that_is_too_large_is_refused_before_the_dataset_is_read(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_whitening_that_is_too_large_is_refused(sized):
+    config = Config(normalization="zca", image_size=1024)
+    sized(7.9)
+    with pytest.raises(Failed, match=r"fitted to 512 images of --image_size=1024.* 8\.0 GiB"):
+        memory.require_whitening(config, 5000)
+    memory.require_whitening(config, 300)
+    sized(8.1)
+    memory.require_whitening(config, 5000)
+
+
 def test_weights_count_with_their_gradients_and_the_optimizer(sized):
     """4 x 4 x 512 inputs and 2^16 units are 2 GiB of weights: with Adam four times that."""
     settings = {"image_size": 128, "head_units": 2**16, "classes": 2}

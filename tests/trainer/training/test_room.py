@@ -63,6 +63,15 @@ def test_a_run_takes_what_was_estimated(changes, data_dir, tmp_path):
     assert every < room.run_bytes(config)
 
 
+def test_a_whitening_needs_no_more_than_was_estimated(data_dir, tmp_path):
+    config = quick(data_dir, epochs=1, normalization="zca")
+    run(config, tmp_path)
+    plain = dataclasses.replace(config, normalization="imagenet")
+    network = (tmp_path / "model.keras").stat().st_size
+    assert 1.05 * room.network_bytes(plain) + 200_000 < network
+    assert network < 1.05 * room.network_bytes(config) + 200_000
+
+
 def test_the_article_s_network_needs_what_it_is_known_to_need():
     config = Config(image_size=64)
     assert room.network_bytes(config) == 60_961_040  # 58.9 MB of VGG16's and 2.1 of the head's

@@ -319,7 +319,7 @@ def test_what_a_slow_dataset_takes_was_waited_for(deterministic):
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     try:
-        steps = Steps(network(4), RATE, classes=4, deterministic=deterministic)
+        steps = Steps(network(4), RATE, classes=4)
         steps.start_epoch()
         assert steps.waited == 0
         steps.run(iter(batches), BATCH)

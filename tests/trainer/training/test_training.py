@@ -316,6 +316,10 @@ def test_advice_is_on_what_the_phase_reads(ready, monkeypatch):
     monkeypatch.setattr(batches, "MEMORY", 0)
     assert "fewer --views" in cached.advice(cached.plan.phases[0])
     assert "--views=8" in made.advice(made.plan.phases[0])
+    made.plan = dataclasses.replace(made.plan, rejected_bytes=1)
+    assert "--cache_gib" in made.advice(made.plan.phases[0])
+    unseen = dataclasses.replace(cached.plan.phases[0], views=())  # and no view is drawn anew
+    assert cached.advice(unseen) == ""
 
 
 @pytest.mark.slow
