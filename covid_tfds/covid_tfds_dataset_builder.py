@@ -291,7 +291,7 @@ def _example(found: Collection, place: int, image: bytes) -> dict[str, Any]:
 
 
 def _metadata(found: Collection) -> dict[str, Any]:
-    """A function of the sources alone, as all files are: a build that is repeated is the same."""
+    """A function of the sources, and of the salt of persons in DICOM headers, as all files are."""
     return {
         "fingerprint": found.fingerprint(),
         "class_names": list(found.class_names),

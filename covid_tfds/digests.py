@@ -10,20 +10,25 @@ from collections.abc import Mapping
 from etils import epath
 
 from covid_tfds import paths
+from covid_tfds.sources import listing
 
 FILE = "digests.json"
 _BLOCK = 1 << 20  # bytes read at a time
 
 
 def of_files(folder: epath.Path, known: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Hexadecimal sha256 of every file in a folder but digests.json, by name.
+    """Hexadecimal sha256 of every file in a folder but digests.json and hidden ones, by name.
 
     Args:
         folder: The dataset's.
         known: Digests that need not be computed again.
     """
     known = known or {}
-    names = sorted(path.name for path in folder.iterdir() if path.name != FILE)
+    names = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.name != FILE and not listing.is_hidden(path.name)  # of a system that looked at it
+    )
     return {name: known.get(name) or sha256(folder / name) for name in names}
 
 

@@ -70,6 +70,8 @@ def read_image(data: bytes) -> DecodedImage:
         reason = BOMB
     except MemoryError:
         reason = "does not fit in memory"
+    except ImportError:
+        reason = "its decoder does not load here"
     except Exception:  # codecs raise whatever they like on damaged bytes
         reason = DAMAGED
     # Outside the handlers, so that the error holds neither pixels nor anything of a header.

@@ -28,10 +28,12 @@ _SOP_CLASS, _MODALITY, _BODY_PART, _PROJECTION = 0x00080016, 0x00080060, 0x00180
 _PATIENT_ID, _SEX, _AGE, _FRAMES = 0x00100020, 0x00100040, 0x00101010, 0x00280008
 _ROWS, _COLUMNS, _SAMPLES, _BITS = 0x00280010, 0x00280011, 0x00280002, 0x00280100
 _DIRECTORY, _MEDIA_SOP_CLASS = 0x00041220, 0x00020002
+_INTENT, _VIEW_CODES, _MEANING = 0x00080068, 0x00540220, 0x00080104
 _HEADER_TAGS = [
     *(_SOP_CLASS, _MODALITY, _BODY_PART, _PROJECTION, _PATIENT_ID, _SEX, _AGE, _FRAMES),
-    *(_ROWS, _COLUMNS, _SAMPLES, _BITS, _DIRECTORY),
+    *(_ROWS, _COLUMNS, _SAMPLES, _BITS, _DIRECTORY, _INTENT, _VIEW_CODES),
 ]
+_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"  # what a detector gives, of any polarity
 _DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _RADIOGRAPHS = {"", "CR", "DX", "DR", "RG"}
@@ -45,8 +47,11 @@ _NO_PATIENT = re.compile(
 )
 # View positions of the standard, or as units write them. Who lies on a side is seen from the front.
 _FRONTAL = {"PA", "AP", "LLD", "RLD", "AP SUPINE", "AP ERECT", "PA ERECT"}
-_NOT_FRONTAL = {"LL", "RL", "LLO", "RLO", "LPO", "RPO", "LAO", "RAO", "LAT", "LATERAL",
-                "LEFT LATERAL", "RIGHT LATERAL", "OBLIQUE"}  # fmt: skip
+# Words of views, as units write them: `LAT ERECT`, `Left lateral`. A lateral decubitus is frontal.
+_FROM_THE_FRONT = {"PA", "AP", "LLD", "RLD", "DECUB", "DECUBITUS", "POSTEROANTERIOR",
+                   "ANTEROPOSTERIOR", "POSTERO", "ANTERO"}  # fmt: skip
+_NOT_FRONTAL = {"LL", "RL", "LLO", "RLO", "RPO", "LPO", "LAO", "RAO", "LAT", "LLAT", "RLAT",
+                "LATERAL", "OBL", "OBLIQUE"}  # fmt: skip
 _OLDEST = 120  # years
 _AGE_IN_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 # Group 2 or 8, then two letters (explicit VR) or a small length (implicit); either byte order.
@@ -142,9 +147,22 @@ def _refuse_what_is_no_chest(found: "pydicom.FileDataset") -> None:
     part = part.encode("ascii", "ignore").decode()
     if part not in _NO_BODY_PART and not _CHEST.search(part):
         raise Unusable(f"DICOM: body part {_code(part)}, not the chest")
-    view = text(found, _PROJECTION).upper()
-    if view in _NOT_FRONTAL:
-        raise Unusable(f"DICOM: view {view}, not a frontal one")
+    intent, kind = text(found, _INTENT).upper(), text(found, _SOP_CLASS)
+    if intent == "FOR PROCESSING" or (kind == _FOR_PROCESSING and not intent):
+        raise Unusable("DICOM: for processing, not for presentation")
+    view = text(found, _PROJECTION).upper() or _coded_view(found)
+    words = set(re.split(r"[^A-Z]+", view))
+    if words & _NOT_FRONTAL and not words & _FROM_THE_FRONT:
+        raise Unusable(f"DICOM: view {_code(view)}, not a frontal one")
+
+
+def _coded_view(found: "pydicom.FileDataset") -> str:
+    """The name of a coded view, in capitals; "" where there is none."""
+    try:
+        coded = found[_VIEW_CODES].value[0] if _VIEW_CODES in found else None
+        return "" if coded is None else text(coded, _MEANING).upper()
+    except (IndexError, AttributeError, TypeError, ValueError, KeyError):  # of what is no sequence
+        return ""
 
 
 def _code(value: str) -> str:

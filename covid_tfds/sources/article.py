@@ -32,6 +32,8 @@ def images(kaggle_files: storage.Storage, cohen_files: storage.Storage) -> list[
         DatasetError: Images of the list are missing; the first paths are named.
     """
     all_kaggle, _ = kaggle.images(kaggle_files)
+    # All are of the published train; there are re-uploads with the same files in others, too.
+    all_kaggle.sort(key=lambda record: record.original_split == "train")
     from_kaggle = {record.name.rsplit("/", 1)[1]: record for record in all_kaggle}
     rows = {row["filename"]: row for row in cohen.rows(cohen_files)}
     on_disk = set(cohen_files.names)

@@ -28,6 +28,7 @@ _EMPTY = "are empty"
 _NO_PATH = "have no path"
 _NO_FILE = "name files that are not there"
 _NO_LABEL = "have no label"
+_NOTHING = {"", "NA", "N/A", "<NA>", "NULL"}  # as R, pandas and databases write it
 _SPLIT = f"have a split that is none of {', '.join(SPLITS)}"
 _TWICE = "name a file that another row names, too"
 _WIDTH = "have more cells than there are columns"
@@ -89,7 +90,7 @@ def _of_rows(rows: Sequence[csv_table.Row]) -> Iterator[_Problem]:
             continue
         if not row["path"]:
             yield _Problem(row.line, _NO_PATH, "there is no path")
-        if not row["label"]:
+        if row["label"] in _NOTHING:
             yield _Problem(row.line, _NO_LABEL, "there is no label")
         if row["split"] and row["split"].casefold() not in SPLIT_WORDS:
             text = f"split {_shown(row['split'])} is none of {', '.join(SPLITS)}"

@@ -121,7 +121,8 @@ class Walk:
                     found.append(entry)
                     if entry.name in ("dataset_info.json", "features.json"):
                         own.add(entry.name)
-        except OSError:
+        except OSError as error:
+            listing.cant_open(error, os.path.join(self._root, above))  # or the machine is to blame
             self.exclusions.append((above or "./", _CANT_LIST))
             return []
         if above and not found:

@@ -105,6 +105,13 @@ def test_the_list_of_files_is_that_of_a_build(built):
     assert beside == set(files_of_a_build())
 
 
+def test_what_a_system_leaves_beside_the_files_is_none_of_them(copy):
+    (copy / ".ipynb_checkpoints").mkdir()
+    for name in (".DS_Store", "Thumbs.db", ".nfs0001"):
+        (copy / name).write_bytes(b"x")
+    assert verify.main([str(copy)]) == 0
+
+
 @pytest.mark.parametrize("harm", ["flipped", "emptied", "removed"])
 @pytest.mark.parametrize("name", files_of_a_build())
 def test_any_other_file_that_changed_is_found(copy, name, harm):

@@ -110,6 +110,12 @@ def test_ids_that_are_not_ascii_stay_apart():
     assert len(ids) == 2
 
 
+def coded(meaning: str) -> list[pydicom.Dataset]:
+    item = pydicom.Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "R-10236", "SRT", meaning
+    return [item]
+
+
 REFUSED = {
     "DICOM: modality CT, not a radiograph": {"Modality": "CT"},
     "DICOM: modality MG, not a radiograph": {"Modality": "mg"},
@@ -119,6 +125,15 @@ REFUSED = {
     "DICOM: view LL, not a frontal one": {"ViewPosition": "LL"},
     "DICOM: view LATERAL, not a frontal one": {"ViewPosition": "lateral"},
     "DICOM: view RAO, not a frontal one": {"ViewPosition": "RAO"},
+    "DICOM: view LAT ERECT, not a frontal one": {"ViewPosition": "Lat erect"},
+    "DICOM: view LLAT, not a frontal one": {"ViewPosition": "LLAT"},
+    "DICOM: view LEFT LATERAL, not a frontal one": {
+        "ViewPosition": "",
+        "ViewCodeSequence": coded("left lateral"),
+    },
+    "DICOM: for processing, not for presentation": {
+        "PresentationIntentType": "FOR PROCESSING",
+    },
     "DICOM: several frames": {"NumberOfFrames": 2},
     "DICOM without an image": {"Rows": None},
     "truncated or damaged": {"PixelData": None},
@@ -139,7 +154,34 @@ def test_radiographs_are_read(modality):
     np.testing.assert_array_equal(pixels(dicom(GREY, Modality=modality)), GREY)
 
 
-@pytest.mark.parametrize("view", ["PA", "AP", "ap", "LLD", "AP SUPINE", "", "PA SMITH JOHN"])
+def test_raw_data_are_known_by_their_class_where_no_intent_is_stated():
+    raw = "1.2.840.10008.5.1.4.1.1.1.1.1"
+    assert reason(dicom(GREY, SOPClassUID=raw)) == "DICOM: for processing, not for presentation"
+    given = dicom(GREY, SOPClassUID=raw, PresentationIntentType="FOR PRESENTATION")
+    np.testing.assert_array_equal(pixels(given), GREY)
+
+
+@pytest.mark.parametrize("codes", [[], coded("postero-anterior"), coded("")])
+def test_a_coded_view_that_is_frontal_or_none_is_read(codes):
+    np.testing.assert_array_equal(
+        pixels(dicom(GREY, ViewPosition="", ViewCodeSequence=codes)), GREY
+    )
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        "PA",
+        "AP",
+        "ap",
+        "LLD",
+        "AP SUPINE",
+        "",
+        "PA SMITH JOHN",
+        "LEFT LATERAL DECUBITUS",
+        "PA AND LATERAL",
+    ],
+)
 def test_frontal_views_and_those_that_are_not_known_are_read(view):
     np.testing.assert_array_equal(pixels(dicom(GREY, ViewPosition=view)), GREY)
 

@@ -2,6 +2,7 @@
 
 import collections
 import csv
+import shutil
 
 import pytest
 
@@ -34,6 +35,13 @@ def test_the_listed_images_come_in_the_lists_order_whatever_their_view(sources):
     records = article.images(kaggle.find(sources), cohen.find(sources))
     assert [r.name.rsplit("/", 1)[1] for r in records] == [e["filename"] for e in article.listed()]
     assert [r.label for r in records] == [e["label"] for e in article.listed()]
+
+
+def test_of_a_file_that_is_in_several_splits_the_published_one_counts(sources, tmp_path):
+    shutil.copytree(sources / "chest_xray", tmp_path / "chest_xray")
+    shutil.copytree(tmp_path / "chest_xray" / "train", tmp_path / "chest_xray" / "val")
+    records = article.images(kaggle.find(tmp_path), cohen.find(sources))
+    assert {r.original_split for r in records if r.source == "kaggle"} == {"train"}
 
 
 def test_its_own_rule_splits_them():

@@ -144,3 +144,9 @@ def test_the_one_file_that_may_be_meant_is_suggested(tmp_path, path):
     like = f"; did you mean {MEANT[path]!r}?" if MEANT[path] else ""
     line = str(refused.value).splitlines()[1]
     assert line == f"  line 2: there is no file '{path}'{like}"
+
+
+@pytest.mark.parametrize("label", ["NA", "N/A", "<NA>", "NULL", "nan"])
+def test_what_stands_for_nothing_is_no_class(label, tmp_path):
+    with pytest.raises(DatasetError, match="line 3: there is no label"):
+        read(tmp_path, f"path,label\nx/1.png,healthy\nx/2.png,{label}\n")

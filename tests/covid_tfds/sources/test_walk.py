@@ -1,5 +1,8 @@
 """Names that no terminal should see, and folders of TFDS among the images."""
 
+import errno
+import os
+
 import pytest
 
 from covid_tfds.sources import own, storage, walk
@@ -56,6 +59,20 @@ def test_another_dataset_of_tfds_is_no_class(tmp_path):
 def test_classes_may_be_called_like_folders_of_tfds(tmp_path, name):
     write_names(tmp_path, [f"{name}/1.png", "b/2.png"])
     assert own.images(tmp_path).class_names == ("b", name)
+
+
+def test_a_disk_that_fails_while_a_folder_is_listed_ends_the_build(tmp_path, monkeypatch):
+    scandir = os.scandir
+    (tmp_path / "patient").mkdir()
+
+    def failing(path):
+        if str(path).rstrip("/").endswith("patient"):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    with pytest.raises(OSError, match=r"Stale file handle.*patient"):
+        list(walk.Walk(str(tmp_path)).files())
 
 
 def test_a_folder_that_vanishes_before_it_is_read_is_an_exclusion(tmp_path):
