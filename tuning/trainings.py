@@ -129,6 +129,7 @@ def training_of(setup: Setup, config: Config, *, folds: bool) -> Training:
 
 def whole_training(setup: Setup, config: Config, *, folds: bool) -> Training:
     """A training with whole networks of its own; see `training_of`."""
+    _let_go(setup)
     images: Mapping[str, Images] = setup.dataset.splits
     train, score = "train", [each for each in ("validation", stress.NAME) if each in images]
     if folds:
@@ -137,6 +138,18 @@ def whole_training(setup: Setup, config: Config, *, folds: bool) -> Training:
     return Training(
         setup, config, images, train=train, score=score, on_progress=progressed, quiet=True
     )
+
+
+def _let_go(setup: Setup) -> None:
+    """Closes the stages that no training reads which is kept: else none could ever be evicted.
+
+    Not where tasks compute rows: those that wait for their trials are this process's to hold.
+    """
+    if setup.compute is None:
+        kept = [*setup.kept.get("trainings", {}).values()]
+        if "folds" in setup.kept:
+            kept.append(setup.kept["folds"][1].training)
+        setup.opened.close_networks_but(stage for each in kept for stage, *_ in each.reads)
 
 
 def rows_key(setup: Setup, config: Config) -> Config:

@@ -16,6 +16,7 @@ from trainer import cross_validation, train
 from trainer.config import BELONGING
 from trainer.evaluation import history, predictions
 from trainer.execution.tasks import TaskFailed
+from trainer.input_pipeline import cache_folders
 from trainer.run import run_dir
 from tuning import trainings
 from tuning.space import USUAL
@@ -105,6 +106,17 @@ def test_a_trials_shortcut_baseline_has_the_images_aligned_as_it_has_them(trials
 )
 def test_every_parameter_counts(name, trials, one):
     assert differs(trials(**{**ONE, name: OTHER[name]}), one)
+
+
+def test_views_that_no_trial_shares_any_more_can_be_evicted(quick, tmp_path):
+    trials = open_trials(*quick, *ALL, "--epochs=1", f"--cache_dir={tmp_path}")
+    for shift in (0.02, 0.04, 0.06, 0.08):
+        trials(**{**AUGMENTED, "shift": shift})
+    held = {True: 0, False: 0}
+    for entry in cache_folders.entries(tmp_path):
+        if entry.key["name"].startswith("block"):
+            held[entry.own] += 1
+    assert held == {True: 3, False: 2}  # views of the last two trials, and the images as they are
 
 
 @pytest.mark.parametrize("name", ["shift", "zoom", "contrast"])

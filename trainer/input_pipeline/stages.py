@@ -129,6 +129,17 @@ class OpenStages:
         rows = self.rows(stage)
         return sum(len(rows.missing(images.digests, view)) for view in views)
 
+    def close_networks_but(self, stages: Iterable[Stage]) -> None:
+        """Lets go of what networks computed, but for some stages; `rows` opens it again.
+
+        Args:
+            stages: That stay open. The squares of all stages do, too.
+        """
+        stay = {stage.spec.folder_name() for stage in stages}
+        for name, rows in list(self._open.items()):
+            if name not in stay and "network" in rows.spec.depends_on:
+                self._open.pop(name).close()
+
     def close(self) -> None:
         """Lets other processes evict the folders."""
         for rows in self._open.values():
