@@ -30,7 +30,7 @@ _LOCK = "an empty file that is locked"
 _TFDS = "into the folder in which TFDS builds, which gets its name when all of it is on the disk"
 EXCEPTIONS = {
     "trainer/input_pipeline/cache.py:CachedRows.filling": f"append only; {_LOCK}",
-    "trainer/input_pipeline/cache_files.py:claimed": _LOCK,
+    "trainer/input_pipeline/cache_files.py:_opened": _LOCK,
     "trainer/input_pipeline/cache_files.py:open_file": "append only; each row has a checksum",
     "trainer/input_pipeline/cache_files.py:open_for_use": _LOCK,
     "trainer/evaluation/linear_model.py:_write": _TO_MEMORY,

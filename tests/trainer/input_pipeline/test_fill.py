@@ -20,7 +20,7 @@ from trainer.input_pipeline.fill import fill
 from trainer.input_pipeline.plan import Fill
 from trainer.input_pipeline.stages import OpenStages, square_stage
 from trainer.run import command
-from trainer.run.errors import RunError
+from trainer.run.errors import ConfigFailedError, RunError
 
 
 @pytest.fixture
@@ -270,6 +270,21 @@ def test_two_processes_compute_nothing_twice(opened, tmp_path):
     assert sum(rows_of(logs[0])) + sum(rows_of(logs[1])) == ROWS
     assert filled(opened()) == 0
     check_rows(opened())
+
+
+def test_rows_that_are_not_finite_are_not_kept(opened):
+    def broken(compute):
+        def computed(below, draws):
+            rows = compute(below, draws)
+            return np.where(np.arange(len(rows))[:, None] == 3, np.nan, rows)
+
+        return computed
+
+    cache = opened()
+    plan = filling.planned(cache, broken)
+    with pytest.raises(ConfigFailedError, match=r"^The activations of image .* are not finite"):
+        fill(plan, IMAGES, cache)
+    assert filled(opened()) == ROWS  # none of that batch is there
 
 
 def test_rows_that_are_not_finite_are_of_halves_or_of_the_weights():
