@@ -7,6 +7,7 @@ from collections.abc import Iterable
 MOST = 10  # names in a list
 _LONGEST = 100  # characters of a name
 _CUT = "..."
+_CONTROL = len(r"\U0010ffff")  # letters that stand for one which can't be shown, at most
 _WIDTH = 80  # columns of a terminal
 
 
@@ -14,6 +15,17 @@ def one_line(text: str, longest: int = _LONGEST) -> str:
     """A text as it can be shown: on one line, without control characters, of bounded length."""
     shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return shown if len(shown) <= longest else shown[: longest - len(_CUT)] + _CUT
+
+
+def _both_ends(text: str) -> str:
+    """A text as `one_line` shows it, but cut in its middle.
+
+    The end of a path is the name of the file, and behind it may stand what is wrong with it.
+    """
+    whole = one_line(text, len(text) * _CONTROL)
+    begin = (_LONGEST - len(_CUT)) // 2
+    cut = whole[:begin] + _CUT + whole[begin + len(_CUT) - _LONGEST :]
+    return whole if len(whole) <= _LONGEST else cut
 
 
 def listed(names: Iterable[str], most: int = MOST) -> str:
@@ -24,7 +36,7 @@ def listed(names: Iterable[str], most: int = MOST) -> str:
         most: So many are shown; the others are counted.
     """
     names = list(names)
-    shown = ", ".join(one_line(name.strip()) or "(no name)" for name in names[:most]) or "(none)"
+    shown = ", ".join(_both_ends(name.strip()) or "(no name)" for name in names[:most]) or "(none)"
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 

@@ -16,6 +16,15 @@ def test_names_are_shown_on_one_line_and_cut():
     assert wording.one_line("x" * 101) == "x" * 97 + "..."
 
 
+def test_a_path_in_a_list_keeps_its_end_and_what_is_wrong_with_it():
+    path = f"own/{'1.2.840.113619.2' * 9}/IM-0001.dcm (truncated or damaged)"
+    shown = wording.listed([path, "b\n"])
+    assert shown.startswith("own/1.2.840.113619.2") and "..." in shown
+    assert shown.endswith("/IM-0001.dcm (truncated or damaged), b")
+    assert len(shown) == 100 + len(", b")
+    assert len(wording.listed(["\n\0" * 90])) == 100
+
+
 def test_lines_end_too():
     assert wording.lines(["a", "b"]) == "  a\n  b"
     assert wording.lines("abc", 1) == "  a\n  and 2 more"
