@@ -160,7 +160,7 @@ class Folder:
             if not new:
                 before = self.began_with()
                 manifest.require_same(f"{self.root} holds a search", before, identity, "search_dir")
-                self._remove([p for p in self._written() if self._is_left(p)])
+                self._remove(list(filter(self._is_left, self._files())))
             yield new
 
     def begin(self, identity: Mapping[str, Any]) -> None:

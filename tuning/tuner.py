@@ -41,9 +41,11 @@ def opened(folder: Folder) -> keras_tuner.Tuner:
             directory=str(root.parent),
             project_name=root.name,
         )
+        trials = tuner.oracle.trials
         for path in root.glob("trial_*/trial.json"):  # of a name with brackets it finds none
-            trial = Trial.from_state(json.loads(path.read_text(encoding="utf-8")))
-            tuner.oracle.trials.setdefault(trial.trial_id, trial)
+            if path.parent.name.removeprefix("trial_") not in trials:
+                trial = Trial.from_state(json.loads(path.read_text(encoding="utf-8")))
+                trials[trial.trial_id] = trial
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise DamagedError(
             f"What KerasTuner reads of the search in {folder.root} is damaged "

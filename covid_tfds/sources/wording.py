@@ -7,13 +7,12 @@ from collections.abc import Iterable
 MOST = 10  # names in a list
 _LONGEST = 100  # characters of a name
 _CUT = "..."
-_CONTROL = len(r"\U0010ffff")  # letters that stand for one which can't be shown, at most
 _WIDTH = 80  # columns of a terminal
 
 
 def one_line(text: str, longest: int = _LONGEST) -> str:
     """A text as it can be shown: on one line, without control characters, of bounded length."""
-    shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    shown = _printable(text)
     return shown if len(shown) <= longest else shown[: longest - len(_CUT)] + _CUT
 
 
@@ -22,10 +21,13 @@ def _both_ends(text: str) -> str:
 
     The end of a path is the name of the file, and behind it may stand what is wrong with it.
     """
-    whole = one_line(text, len(text) * _CONTROL)
-    begin = (_LONGEST - len(_CUT)) // 2
-    cut = whole[:begin] + _CUT + whole[begin + len(_CUT) - _LONGEST :]
-    return whole if len(whole) <= _LONGEST else cut
+    shown, begin = _printable(text), (_LONGEST - len(_CUT)) // 2
+    cut = shown[:begin] + _CUT + shown[begin + len(_CUT) - _LONGEST :]
+    return shown if len(shown) <= _LONGEST else cut
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def listed(names: Iterable[str], most: int = MOST) -> str:

@@ -10,16 +10,11 @@ import pytest
 
 from tests.helpers import datasets, trainings
 from trainer import cross_validation, fold_assignment
-from trainer.cross_validation import (
-    ALL,
-    as_predictions,
-    assign_folds,
-    out_of_fold,
-    train_fold,
-)
+from trainer.cross_validation import as_predictions, out_of_fold, train_fold
 from trainer.evaluation import poses, predictions
 from trainer.execution import tasks
 from trainer.execution.tasks import TaskFailed
+from trainer.fold_assignment import ALL, assign_folds
 from trainer.input_pipeline import alignment
 from trainer.input_pipeline.dataset import joined
 from trainer.run import progress, run_dir

@@ -239,11 +239,9 @@ def _warnings(metrics: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {score(share, control['n'], control['groups'])}"
         yield "  (1 if the network reads the lungs, low if it recognizes the source)"
     test = metrics["splits"].get("test")
-    needed = test["patients_for_5_points"] if test else 0
-    if test and needed > test["groups"] and _width(test["accuracy"]) > 0.1:
-        yield (
-            f"For an interval of +-5 points of the accuracy a test needs some {needed} patients."
-        )
+    if test and _width(test["accuracy"]) > 0.1 and test["patients_for_5_points"] > test["groups"]:
+        needed = test["patients_for_5_points"]
+        yield f"For an interval of +-5 points of the accuracy a test needs some {needed} patients."
 
 
 def _width(estimate_: Mapping[str, Any]) -> float:

@@ -161,6 +161,8 @@ def _parts(path: str | os.PathLike, archive: _Archive) -> Iterator[_Part]:
 def _matches(pattern: str) -> list[str]:
     """What a pattern stands for; what is below a folder once, where both match."""
     found = sorted(glob.glob(pattern, recursive=True))  # a folder before what is below it
+    if "**" not in pattern:  # all of one depth
+        return found
     there = set(map(os.path.normpath, found))
     folders, kept = set[pathlib.PurePath](), list[str]()
     for match in found:

@@ -154,29 +154,27 @@ def meaning(network: Mapping[str, Any], shortcut: Mapping[str, Any]) -> Iterator
         f"Of the images of each class the network calls {percent(network['value'])} right, "
         f"averaged over classes; {others}."
     )
+    thumbnail = "A linear model of 32 x 32 pixels, which hardly sees the lungs, reaches"
     if network["value"] <= baseline:
         yield (
-            f"A linear model of 32 x 32 pixels, which hardly sees the lungs, reaches "
-            f"{number(baseline)} on the same images. The network is not above it: its score shows "
-            "nothing about lungs."
+            f"{thumbnail} {number(baseline)} on the same images. The network is not above it: its "
+            "score shows nothing about lungs."
         )
     elif network["low"] <= baseline:
         yield (
-            f"A linear model of 32 x 32 pixels, which hardly sees the lungs, reaches "
-            f"{number(baseline)} on the same images, which is within the network's interval. That "
-            "the network is better is not shown."
+            f"{thumbnail} {number(baseline)} on the same images, which is within the network's "
+            "interval. That the network is better is not shown."
         )
     elif network["low"] <= (shortcut["high"] or 1):
         yield (
-            f"A linear model of 32 x 32 pixels, which hardly sees the lungs, reaches "
-            f"{estimate(shortcut)} on the same images. The network's whole interval is above the "
-            "number, and not above its interval."
+            f"{thumbnail} {estimate(shortcut)} on the same images. The network's whole interval is "
+            "above the number, and not above its interval."
         )
     else:
         yield (
-            f"A linear model of 32 x 32 pixels, which hardly sees the lungs, reaches "
-            f"{estimate(shortcut)} on the same images. The network's whole interval is above that: "
-            "it sees what a thumbnail does not show. Whether that is disease, this cannot show."
+            f"{thumbnail} {estimate(shortcut)} on the same images. The network's whole interval is "
+            "above that: it sees what a thumbnail does not show. Whether that is disease, this "
+            "cannot show."
         )
 
 

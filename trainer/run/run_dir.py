@@ -94,8 +94,8 @@ def nothing_left(folder: RunFolder, *, within: bool = False) -> bool:
     without_state = saved_state.FILE in damaged
     rest = [name for name in damaged if name != saved_state.FILE]
     if rest == [REPORT] and (without_state or folder.identity.command == _FOLDS):
-        line = f"{folder.path / REPORT} is missing or damaged: python -m "
-        line += f"trainer.report --run={shlex.quote(str(folder.path))} writes it again."
+        command = f"python -m trainer.report --run={shlex.quote(str(folder.path))}"
+        line = f"{folder.path / REPORT} is missing or damaged: {command} writes it again."
         print(fitted(line), flush=True)
         rest = []
     if rest:

@@ -252,10 +252,8 @@ def _clock() -> Callable[[], tf.Tensor]:
     """TensorFlow's own clock, which costs nothing; Python's, .4 ms a call, where it is refused."""
     try:
         tf.timestamp()
-    except (
-        tf.errors.FailedPreconditionError
-    ):  # bound to be deterministic, if by an earlier training
-        return _python_clock
+    except tf.errors.FailedPreconditionError:
+        return _python_clock  # TensorFlow is bound to be deterministic, if by an earlier training
     return tf.timestamp
 
 

@@ -318,7 +318,7 @@ def test_advice_is_on_what_the_phase_reads(ready, monkeypatch):
     assert "--views=8" in made.advice(made.plan.phases[0])
     made.plan = dataclasses.replace(made.plan, rejected_bytes=1)
     assert "--cache_gib" in made.advice(made.plan.phases[0])
-    unseen = dataclasses.replace(cached.plan.phases[0], views=())  # and no view is drawn anew
+    unseen = dataclasses.replace(cached.plan.phases[0], views=())  # no view is drawn at all
     assert cached.advice(unseen) == ""
 
 
