@@ -123,6 +123,7 @@ def test_saving_takes_at_most_a_hundredth_of_the_time(ready, tmp_path, monkeypat
 
     monkeypatch.setattr(saved_state, "write", slow)
     training = ready(epochs=1)
+    training.networks.trained.stop_training = False  # which the loop sets before it saves
     steps = training.steps(training.plan.phases[0])
     checkpoints = Checkpoints(tmp_path / "state", every=10.0)
     clock.now = 10.0
